@@ -1,0 +1,1 @@
+"""echokdm: echocardiography video that does what its key-points ask."""

@@ -1,0 +1,25 @@
+"""Errors a user can cause and mend. The command line prints their one sentence and exits with code 2."""
+
+
+class EchoKDMError(Exception):
+    """Base of every error whose message is one clear sentence: what, why, and the way out."""
+
+
+class ClipError(EchoKDMError):
+    """A file is not a usable clip: unreadable, not ultrasound, a single frame where motion is needed."""
+
+
+class GeometryError(EchoKDMError):
+    """Key-points, a mask or a sector are not usable: empty, self-crossing, outside, of the wrong count."""
+
+
+class ConfigError(EchoKDMError):
+    """A configuration names something that does not exist or has a value of the wrong kind."""
+
+
+class BundleError(EchoKDMError):
+    """A bundle of trained weights is missing or damaged."""
+
+
+class OutputError(EchoKDMError):
+    """An output can't be written: the folder exists, the disk is full."""

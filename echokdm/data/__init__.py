@@ -1,0 +1,1 @@
+"""Floor 3: data sets and the transforms that keep images, key-points and flows together."""

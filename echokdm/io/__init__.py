@@ -1,0 +1,1 @@
+"""Floor 1: files to clips and back."""

@@ -1,0 +1,1 @@
+"""Floor 4: measures, each result saying how it was measured."""

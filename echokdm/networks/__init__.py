@@ -1,0 +1,1 @@
+"""Floor 2: modules, with no loss in them."""
