@@ -1,5 +1,6 @@
 """What a method hands to the training loop: stages, each owning its modules, optimizers and step."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -55,12 +56,11 @@ class Stage(ABC):
 
     def finish(self) -> None:
         """Called once with the averaged weights in place, before saving: fit buffers such as latent scales."""
+        return None
 
 
 def cosine_with_warmup(optimizer: torch.optim.Optimizer, base_lr: float, run: Run, warmup: int = 100, floor: float = 0.05) -> None:
     """Set the learning rate of this step: linear warm-up, then a cosine down to floor x base_lr at the last step."""
-    import math
-
     progress = min(run.step / max(run.total_steps, 1), 1.0)
     rate = base_lr * min(1.0, (run.step + 1) / warmup) * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress)))
     for group in optimizer.param_groups:
