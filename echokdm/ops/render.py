@@ -7,28 +7,49 @@ from echokdm.core.types import KeypointSchema
 from echokdm.ops.warp import pixel_grid
 
 
-def fill_polygon(points: Tensor, height: int, width: int, softness: float = 0.5) -> Tensor:
-    """Filled polygons (B, N, 2) -> (B, 1, H, W) in [0, 1], 0.5 on the outline, `softness` px to either side."""
-    a, b = points, points.roll(-1, 1)
-    grid = pixel_grid(height, width, points.device)
-    x, y = grid[0, 0], grid[0, 1]
-    ax, ay, bx, by = (v[..., None, None] for v in (a[..., 0], a[..., 1], b[..., 0], b[..., 1]))
-    crosses = (ay > y) != (by > y)
-    slope = torch.where((by - ay).abs() < 1e-9, torch.full_like(by, 1e-9), by - ay)
-    inside = ((crosses & (x < (bx - ax) * (y - ay) / slope + ax)).sum(1) % 2 == 1)
-    distance = segment_distance(a, b, height, width).amin(1)
-    signed = torch.where(inside, distance, -distance)
-    return (0.5 + 0.5 * signed / softness).clamp(0, 1)[:, None]
+def nearest_edge(start: Tensor, end: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Distance in px of every pixel to its nearest segment start-end, each (B, E, 2), and that segment's index.
+
+    Returns (B, H, W) float and (B, H, W) int64. Loops over the edges so that the working set stays in cache.
+    """
+    x, y = pixel_grid(height, width, start.device)[0]
+    best = torch.full((len(start), height, width), float("inf"), device=start.device)
+    which = torch.zeros(len(start), height, width, dtype=torch.long, device=start.device)
+    direction = end - start
+    squared_length = direction.square().sum(-1).clamp_min(1e-9)
+    for e in range(start.shape[1]):
+        sx, sy = start[:, e, 0, None, None], start[:, e, 1, None, None]
+        ex, ey = direction[:, e, 0, None, None], direction[:, e, 1, None, None]
+        dx, dy = x - sx, y - sy
+        along = ((dx * ex + dy * ey) / squared_length[:, e, None, None]).clamp(0, 1)
+        squared = (dx - along * ex).square() + (dy - along * ey).square()
+        which = torch.where(squared < best, e, which)
+        best = torch.minimum(best, squared)
+    return best.sqrt(), which
 
 
-def segment_distance(a: Tensor, b: Tensor, height: int, width: int) -> Tensor:
-    """Distance in px of every pixel to line segments a-b, each (B, E, 2) -> (B, E, H, W)."""
-    grid = pixel_grid(height, width, a.device)[0].permute(1, 2, 0)
-    edge = b - a
-    offset = grid[None, None] - a[:, :, None, None]
-    along = (offset * edge[:, :, None, None]).sum(-1) / edge.square().sum(-1).clamp_min(1e-9)[..., None, None]
-    nearest = along.clamp(0, 1)[..., None] * edge[:, :, None, None]
-    return (offset - nearest).square().sum(-1).sqrt()
+def inside_polygon(points: Tensor, height: int, width: int) -> Tensor:
+    """Even-odd rule at pixel centres: polygons (B, N, 2) -> (B, H, W) bool."""
+    x, y = pixel_grid(height, width, points.device)[0]
+    rows = y[:, 0]
+    following = points.roll(-1, 1)
+    inside = torch.zeros(len(points), height, width, dtype=torch.bool, device=points.device)
+    for i in range(points.shape[1]):
+        ax, ay, bx, by = points[:, i, 0, None], points[:, i, 1, None], following[:, i, 0, None], following[:, i, 1, None]
+        crosses = (ay > rows) != (by > rows)
+        at = ax + (rows - ay) * (bx - ax) / torch.where(by == ay, torch.ones_like(by), by - ay)
+        inside ^= crosses[..., None] & (x[0] < at[..., None])
+    return inside
+
+
+def fill_polygon(points: Tensor, height: int, width: int) -> Tensor:
+    """Anti-aliased filled polygons (B, N, 2) -> (B, 1, H, W) in [0, 1], 0.5 on the outline."""
+    distance, _ = nearest_edge(points, points.roll(-1, 1), height, width)
+    return _soft_fill(distance, inside_polygon(points, height, width))
+
+
+def _soft_fill(distance: Tensor, inside: Tensor) -> Tensor:
+    return (0.5 + torch.where(inside, distance, -distance)).clamp(0, 1)[:, None]
 
 
 def render_keypoints(points: Tensor, schema: KeypointSchema, height: int, width: int, line_width: float = 1.5) -> Tensor:
@@ -37,14 +58,10 @@ def render_keypoints(points: Tensor, schema: KeypointSchema, height: int, width:
     points (B, N, 2) in (x, y) pixels -> (B, 3 or 4, H, W) in [0, 1].
     """
     index = torch.tensor(schema.edges, device=points.device)
-    distance = segment_distance(points[:, index[:, 0]], points[:, index[:, 1]], height, width)
-    nearest, edge = distance.min(1)
-    colours = points.new_tensor(schema.colours)
-    strength = (line_width + 0.5 - nearest).clamp(0, 1)[:, None]
-    lines = colours[edge].permute(0, 3, 1, 2) * strength
-    if not schema.closed:
-        return lines
-    return torch.cat([lines, fill_polygon(points, height, width)], 1)
+    distance, edge = nearest_edge(points[:, index[:, 0]], points[:, index[:, 1]], height, width)
+    strength = (line_width + 0.5 - distance).clamp(0, 1)[:, None]
+    lines = points.new_tensor(schema.colours)[edge].permute(0, 3, 1, 2) * strength
+    return torch.cat([lines, _soft_fill(distance, inside_polygon(points, height, width))], 1) if schema.closed else lines
 
 
 def spread_motion(source: Tensor, target: Tensor, height: int, width: int, reach: float = 10.0) -> Tensor:
