@@ -1,0 +1,144 @@
+"""Training pairs from simulators, cached on disk: heart phantoms with labels, procedural images with flow alone.
+
+Every data set here is map-style over keys (step, i): what it returns depends on (seed, step, i) alone.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from echokdm.core.seeding import derive_seed
+from echokdm.data.store import ArrayStore
+
+FRAMES = 6  # cached a phantom patient: ED, ES, then drawn phases
+PAIRS = 8  # cached flows a patient: every frame from ED, then drawn pairs
+HELD_OUT = 1_000_000  # seeds of held-out patients start here
+
+
+def procedural_store(folder: Path, count: int, size: int = 112, seed: int = 0) -> ArrayStore:
+    """`count` procedural pairs: source, target uint8, flow float16 (px, backward), sector bool."""
+    from echokdm.phantom.procedural import procedural_pairs
+
+    layout = {"source": ((size, size), "uint8"), "target": ((size, size), "uint8"),
+              "flow": ((2, size, size), "float16"), "sector": ((size, size), "bool")}
+
+    def produce(rows: range) -> dict[str, np.ndarray]:
+        pairs = procedural_pairs(seed, rows, size)
+        return {"source": _to_bytes(pairs.source[:, 0]), "target": _to_bytes(pairs.target[:, 0]),
+                "flow": pairs.flow.numpy().astype(np.float16), "sector": pairs.sector[:, 0].numpy()}
+
+    return ArrayStore(folder, count, layout, {"procedural": seed, "size": size}).fill(produce, 16, "procedural pairs")
+
+
+def phantom_store(folder: Path, count: int, size: int = 112, first_seed: int = 0) -> ArrayStore:
+    """`count` heart-phantom patients, FRAMES frames each: images, labels, key-points, volumes, PAIRS exact flows, sector.
+
+    `pair` holds (target frame, source frame) of each flow; `spacing` mm a pixel; `phase` of each frame.
+    """
+    from echokdm.phantom.a4c import A4CPhantom
+
+    layout = {"image": ((FRAMES, size, size), "uint8"), "label": ((FRAMES, size, size), "uint8"), "sector": ((size, size), "bool"),
+              "keypoints": ((FRAMES, 40, 2), "float32"), "flow": ((PAIRS, 2, size, size), "float16"), "pair": ((PAIRS, 2), "int64"),
+              "phase": ((FRAMES,), "float32"), "spacing": ((), "float32"), "ejection_fraction": ((), "float32")}
+
+    def produce(rows: range) -> dict[str, np.ndarray]:
+        seeds = [first_seed + r for r in rows]
+        phantom = A4CPhantom(seeds, size)
+        phases = torch.stack([_phases(s, float(e)) for s, e in zip(seeds, phantom.end_systole, strict=True)])
+        pairs = torch.stack([_pairs(s) for s in seeds])
+        flows = [phantom.flow(phases.gather(1, pairs[:, k, :1])[:, 0], phases.gather(1, pairs[:, k, 1:])[:, 0]) for k in range(PAIRS)]
+        return {"image": _to_bytes(phantom.frames(phases)[:, :, 0]), "label": phantom.masks(phases).numpy(),
+                "sector": phantom.sector.numpy(), "keypoints": phantom.keypoints(phases).numpy(),
+                "flow": torch.stack(flows, 1).numpy().astype(np.float16), "pair": pairs.numpy(), "phase": phases.numpy(),
+                "spacing": phantom.mm_per_px.numpy(), "ejection_fraction": phantom.ejection_fraction.numpy()}
+
+    return ArrayStore(folder, count, layout, {"phantom": first_seed, "size": size}).fill(produce, 8, "phantom patients")
+
+
+def _phases(seed: int, end_systole: float) -> Tensor:
+    drawn = torch.rand(FRAMES - 2, generator=torch.Generator().manual_seed(derive_seed(seed, 1)))
+    return torch.cat([torch.tensor([0.0, end_systole]), drawn])
+
+
+def _pairs(seed: int) -> Tensor:
+    g = torch.Generator().manual_seed(derive_seed(seed, 2))
+    from_ed = torch.tensor([[t, 0] for t in range(1, FRAMES)])
+    drawn = [torch.randperm(FRAMES, generator=g)[:2] for _ in range(PAIRS - len(from_ed))]
+    return torch.cat([from_ed, torch.stack(drawn)])
+
+
+def _to_bytes(images: Tensor) -> np.ndarray:
+    return (images * 255).round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+def _image(row: np.ndarray) -> Tensor:
+    return torch.from_numpy(row.astype(np.float32))[None] / 255
+
+
+class FlowPairs(Dataset):
+    """Pairs with flow from both stores: source, target, flow, sector, key-points (zeros where there is no heart), has_heart.
+
+    procedural_share: the fraction of items drawn from the procedural store. Half the items are mirrored left-right;
+    a mirrored heart keeps its key-point order (first ends on the image's left) by exchanging the chords' ends.
+    """
+
+    def __init__(self, phantoms: ArrayStore | None, procedural: ArrayStore | None, procedural_share: float, seed: int,
+                 gray_jitter: float = 0.3) -> None:
+        self.phantoms, self.procedural, self.seed, self.gray_jitter = phantoms, procedural, seed, gray_jitter
+        self.share = 1.0 if phantoms is None else 0.0 if procedural is None else procedural_share
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
+        rng = np.random.default_rng(derive_seed(self.seed, *key))
+        heart = rng.random() >= self.share
+        item = self._heart(rng) if heart else self._leaves(rng)
+        if rng.random() < 0.5:
+            item = mirror(item)
+        gamma, gain = np.exp(rng.normal(0, self.gray_jitter, 2) * (1.0, 0.5))
+        for name in ("source", "target"):
+            item[name] = (item[name] * float(gain)).clamp(0, 1) ** float(gamma)
+        return item
+
+    def _heart(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        store, p, k = self.phantoms, int(rng.integers(self.phantoms.count)), int(rng.integers(PAIRS))
+        target, source = (int(v) for v in store["pair"][p, k])
+        points = torch.from_numpy(store["keypoints"][p].copy())
+        return {"source": _image(store["image"][p, source]), "target": _image(store["image"][p, target]),
+                "flow": torch.from_numpy(store["flow"][p, k].astype(np.float32)),
+                "sector": torch.from_numpy(store["sector"][p].astype(np.float32))[None],
+                "source_keypoints": points[source], "target_keypoints": points[target], "has_heart": torch.ones(())}
+
+    def _leaves(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        store, p = self.procedural, int(rng.integers(self.procedural.count))
+        return {"source": _image(store["source"][p]), "target": _image(store["target"][p]),
+                "flow": torch.from_numpy(store["flow"][p].astype(np.float32)),
+                "sector": torch.from_numpy(store["sector"][p].astype(np.float32))[None],
+                "source_keypoints": torch.zeros(40, 2), "target_keypoints": torch.zeros(40, 2), "has_heart": torch.zeros(())}
+
+
+def mirror(item: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Left-right mirror of an item of `FlowPairs`: images, flow (dx changes sign) and key-points alike."""
+    out = dict(item)
+    for name in ("source", "target", "sector"):
+        out[name] = item[name].flip(-1)
+    out["flow"] = item["flow"].flip(-1) * torch.tensor([-1.0, 1.0]).view(2, 1, 1)
+    width = item["source"].shape[-1]
+    for name in ("source_keypoints", "target_keypoints"):
+        x, y = item[name].flip(0).unbind(-1)
+        out[name] = torch.stack([width - 1 - x, y], -1)
+    return out
+
+
+class PhantomFrames(Dataset):
+    """Single labelled phantom frames: image (1, S, S), label (S, S) int64, sector (1, S, S); no augmentation."""
+
+    def __init__(self, phantoms: ArrayStore, seed: int) -> None:
+        self.phantoms, self.seed = phantoms, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
+        rng = np.random.default_rng(derive_seed(self.seed, *key))
+        p, f = int(rng.integers(self.phantoms.count)), int(rng.integers(FRAMES))
+        return {"image": _image(self.phantoms["image"][p, f]), "label": torch.from_numpy(self.phantoms["label"][p, f].astype(np.int64)),
+                "sector": torch.from_numpy(self.phantoms["sector"][p].astype(np.float32))[None]}

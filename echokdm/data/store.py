@@ -1,0 +1,55 @@
+"""A folder of memory-mapped arrays, filled in chunks; filling goes on where it was stopped."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+Layout = dict[str, tuple[tuple[int, ...], str]]
+
+
+class ArrayStore:
+    """`count` rows of named arrays in one folder: `<name>.npy` a field, `layout.json`, `done.json`.
+
+    layout: name -> (shape of a row, dtype). A store of another layout or origin in the folder is an error, so that a
+    changed configuration never trains on stale data.
+    """
+
+    def __init__(self, folder: Path, count: int, layout: Layout, origin: dict) -> None:
+        self.folder, self.count = folder, count
+        folder.mkdir(parents=True, exist_ok=True)
+        description = json.dumps({"count": count, "layout": layout, "origin": origin}, sort_keys=True)
+        described = folder / "layout.json"
+        if not described.exists() or described.read_text() != description:
+            for name, (shape, dtype) in layout.items():
+                np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=(count, *shape)).flush()
+            (folder / "done.json").unlink(missing_ok=True)
+            described.write_text(description)
+        self.arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r+") for name in layout}
+
+    @property
+    def done(self) -> int:
+        """Rows filled so far."""
+        file = self.folder / "done.json"
+        return json.loads(file.read_text()) if file.exists() else 0
+
+    def fill(self, produce: Callable[[range], dict[str, np.ndarray]], chunk: int, label: str) -> "ArrayStore":
+        """Fill the rows that are missing by `produce(rows)`, `chunk` rows at a time, with a progress bar."""
+        from rich.progress import track
+
+        starts = range(self.done, self.count, chunk)
+        for start in track(starts, description=label, disable=not starts):
+            rows = range(start, min(start + chunk, self.count))
+            for name, values in produce(rows).items():
+                self.arrays[name][rows.start:rows.stop] = values
+            for array in self.arrays.values():
+                array.flush()
+            temporary = self.folder / "done.tmp"
+            temporary.write_text(json.dumps(rows.stop))
+            os.replace(temporary, self.folder / "done.json")
+        return self
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.arrays[name]
