@@ -1,0 +1,160 @@
+"""Read DICOM ultrasound: pixels of every photometric interpretation, timing, regions and spacing."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from echokdm.core.errors import ClipError
+from echokdm.io.raw import DAMAGED, RawFrames, check_size
+from echokdm.io.regions import read_region
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+# OT: converted clips; absent: stripped by an anonymiser.
+_MODALITIES = ("US", "OT", "")
+
+
+def read_dicom(path: Path, max_frames: int | None) -> RawFrames:
+    """Read a single- or multi-frame ultrasound image (PS3.3 A.6, A.7) of any transfer syntax that the installed decoders know.
+
+    Raises ClipError: not ultrasound, no pixel data, damaged, no decoder, or too large. No value of the header is named.
+    """
+    import pydicom
+
+    with _quiet():
+        try:
+            dataset = pydicom.dcmread(path, force=True)
+            modality = str(dataset.get("Modality") or "").strip().upper()
+            rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
+            declared = int(dataset.get("NumberOfFrames") or 1)
+        except Exception:  # pydicom raises many types, with values of the header in their text
+            raise ClipError(DAMAGED) from None
+        if modality not in _MODALITIES:
+            raise ClipError("This DICOM file is not ultrasound: give an apical 4-chamber clip of modality US.")
+        if rows and columns and "PixelData" not in dataset:
+            raise ClipError(DAMAGED)
+        if not rows or not columns:
+            raise ClipError("This DICOM file holds no image: give the ultrasound clip itself, not its report or directory.")
+        count = min(declared, max_frames) if max_frames else declared
+        check_size(count, rows, columns)
+        try:
+            frames = _decode(dataset, count)
+            fps, timing = _timing(dataset, declared)
+            spacing, region_meta = read_region(dataset, rows, columns)
+            patient = f"{dataset.get('PatientID', '')}\n{dataset.get('IssuerOfPatientID', '')}".strip()
+        except ClipError:
+            raise
+        except NotImplementedError:
+            raise ClipError("This DICOM file's compression has no decoder here: install pylibjpeg with its plugins, or "
+                            "python-gdcm, or export the clip uncompressed.") from None
+        except Exception:
+            raise ClipError(DAMAGED) from None
+    if len(frames) != count or frames.shape[1:3] != (rows, columns):
+        raise ClipError(DAMAGED)
+    return RawFrames(frames, fps, spacing, patient, {**timing, **region_meta})
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep pydicom's warnings, which quote values of the header, out of logs and the screen."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _decode(dataset: "Dataset", count: int) -> np.ndarray:
+    """The first `count` frames, (T, H, W) or (T, H, W, 3), uint8 or float32 in [0, 1]."""
+    from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, iter_pixels
+
+    if not getattr(dataset.file_meta, "TransferSyntaxUID", None):
+        dataset.file_meta.TransferSyntaxUID = _guessed_transfer_syntax(dataset)
+    kind = str(dataset.get("PhotometricInterpretation") or "").strip()
+    is_gray = kind in ("MONOCHROME1", "MONOCHROME2")
+    has_lut = any(tag in dataset for tag in ("WindowCenter", "VOILUTSequence", "ModalityLUTSequence"))
+    frames = []
+    # iter_pixels decodes frame by frame, and gives RGB for every YBR.
+    for frame in iter_pixels(dataset, indices=range(count)):
+        if kind == "PALETTE COLOR":
+            frame = apply_color_lut(frame, dataset)
+            frames.append((frame >> 8).astype(np.uint8) if frame.dtype == np.uint16 else frame)
+        elif is_gray and has_lut:
+            frames.append(apply_voi_lut(apply_modality_lut(frame, dataset), dataset))
+        else:
+            frames.append(frame.copy())
+    stack = np.stack(frames)
+    signed = int(dataset.get("PixelRepresentation") or 0) == 1
+    if stack.dtype != np.uint8:
+        stack = _to_unit_range(stack, int(dataset.get("BitsStored") or 16), signed)
+    if kind == "MONOCHROME1":
+        stack = np.uint8(255) - stack if stack.dtype == np.uint8 else 1 - stack
+    return stack
+
+
+def _to_unit_range(frames: np.ndarray, bits_stored: int, signed: bool) -> np.ndarray:
+    """Scale by the bits that are stored; by the fewest that hold the values where far fewer are used (8 or 12 of 16)."""
+    low = float(-(2 ** (bits_stored - 1))) if signed and frames.min() < 0 else 0.0
+    top = float(frames.max()) - low
+    full = 2.0**bits_stored - 1
+    if top < full / 4 or top > full:
+        full = 2.0 ** np.ceil(np.log2(max(top, 1.0) + 1)) - 1
+    return np.clip((frames.astype(np.float32) - low) / full, 0, 1)
+
+
+def _guessed_transfer_syntax(dataset: "Dataset") -> Any:
+    """Uncompressed, as pydicom read it: a file without meta information can't be encapsulated."""
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    implicit, little = dataset.original_encoding
+    if implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+
+
+def _timing(dataset: "Dataset", frame_count: int) -> tuple[float | None, dict[str, Any]]:
+    """(fps or None, facts): Frame Increment Pointer to Frame Time or Frame Time Vector (PS3.3 C.7.6.5), Cine Rate, display rate."""
+    pointer = dataset.get("FrameIncrementPointer")
+    pointed = {int(p) for p in (pointer if isinstance(pointer, (list, tuple)) or hasattr(pointer, "append") else [pointer]) if p}
+    vector_tag, time_tag = 0x00181065, 0x00181063
+    order = [vector_tag, time_tag] if vector_tag in pointed else [time_tag, vector_tag]
+    for tag in order:
+        element = dataset.get(tag)
+        if element is None or element.value in (None, ""):
+            continue
+        if tag == time_tag:
+            milliseconds = _positive(element.value)
+            if milliseconds:
+                return 1000.0 / milliseconds, {"fps_source": "FrameTime"}
+        else:
+            steps = np.atleast_1d(np.asarray(element.value, dtype=float))
+            # The first of the vector is the first frame's own offset, 0 (PS3.3 C.7.6.5.1.2).
+            steps = steps[1:] if len(steps) >= frame_count else steps
+            steps = steps[np.isfinite(steps) & (steps > 0)]
+            if len(steps):
+                mean = float(steps.mean())
+                irregular = bool(np.abs(steps - mean).max() > 0.2 * mean)
+                return 1000.0 / mean, {"fps_source": "FrameTimeVector", "irregular_timing": irregular}
+    for name in ("CineRate", "RecommendedDisplayFrameRate"):
+        rate = _positive(dataset.get(name))
+        if rate:
+            return rate, {"fps_source": name}
+    return None, {}
+
+
+def _positive(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if np.isfinite(number) and number > 0 else None

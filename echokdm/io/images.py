@@ -1,0 +1,56 @@
+"""Read one PNG or JPEG image, or a folder of them as a clip."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from echokdm.core.errors import ClipError
+from echokdm.io.raw import DAMAGED, RawFrames, check_size
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def read_images(path: Path, max_frames: int | None) -> RawFrames:
+    """One image, or a folder's images in natural order (frame2 before frame10). 16-bit PNG keeps its depth.
+
+    Raises ClipError: no image in the folder, sizes differ, damaged, or too large.
+    """
+    from PIL import Image
+
+    files = sorted(_images_in(path), key=_natural_key)[:max_frames] if path.is_dir() else [path]
+    if not files:
+        raise ClipError("This folder holds no PNG or JPEG frames: give a folder of frames, or the clip's file.")
+    frames: list[np.ndarray] = []
+    size = None
+    try:
+        for file in files:
+            with Image.open(file) as image:
+                if size is None:
+                    size = image.size
+                    check_size(len(files), image.height, image.width)
+                if image.size != size:
+                    raise ClipError("The frames of this folder differ in size: give frames of one clip.")
+                frames.append(_to_array(image))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise ClipError(DAMAGED) from None
+    if len({(f.ndim, f.dtype) for f in frames}) > 1:
+        raise ClipError("The frames of this folder differ in colour or depth: give frames of one clip.")
+    return RawFrames(np.stack(frames))
+
+
+def _images_in(folder: Path) -> list[Path]:
+    return [f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file() and not f.name.startswith(".")]
+
+
+def _natural_key(file: Path) -> list[tuple[int, int, str]]:
+    """Digits compare as numbers, the rest as text."""
+    parts = re.findall(r"\d+|\D+", file.stem)
+    return [(0, int(p), "") if p.isdecimal() else (1, 0, p.lower()) for p in parts] + [(2, 0, file.name)]
+
+
+def _to_array(image: "object") -> np.ndarray:
+    mode = image.mode  # type: ignore[attr-defined]
+    if mode.startswith("I"):
+        return np.asarray(image, dtype=np.float32) / 65535
+    return np.asarray(image.convert("L" if mode in ("1", "L", "LA") else "RGB"))  # type: ignore[attr-defined]
