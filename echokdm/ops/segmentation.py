@@ -1,0 +1,182 @@
+"""From a segmenter's frame-by-frame logits to one ventricle that beats without jumps and ends at its mitral plane.
+
+A single frame tells the mitral plane badly while the valve is open, so the plane is a straight line fitted between the
+ventricle's and the atrium's pixels, smoothed over time, and what lies beyond it is cut off, what lies before it kept.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+
+from echokdm.core.errors import GeometryError
+from echokdm.ops.warp import pixel_grid, sample
+
+LV, MYOCARDIUM, LA = 1, 2, 3
+VIEWS = ((0.0, 1.0, 1.0), (-8.0, 0.88, 0.8), (8.0, 1.12, 1.25))  # degrees, scale, gamma of each view that is averaged
+WAY_OUT = "Check that the clip shows an apical four-chamber view, or pass the outline with --keypoints."
+
+
+@torch.no_grad()
+def clip_probabilities(network: Callable[[Tensor, Tensor], Tensor], frames: Tensor, sector: Tensor,
+                       batch_size: int = 16) -> tuple[Tensor, Tensor]:
+    """Class probabilities averaged over turned, scaled and brightened views of every frame.
+
+    frames (T, 1, H, W) in [0, 1]; sector (H, W) bool. network(image, sector) -> logits (B, classes, H, W).
+    Returns probabilities (T, classes, H, W) and how far the views agree on the ventricle, (T,): the mean over views of
+    the Dice coefficient with the average.
+    """
+    height, width = frames.shape[-2:]
+    centre = frames.new_tensor([(width - 1) / 2, (height - 1) / 2]).view(1, 2, 1, 1)
+    offset = pixel_grid(height, width, frames.device) - centre
+    grids = []
+    for degrees, scale, _ in VIEWS:
+        cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        turn = frames.new_tensor([[cos, -sin], [sin, cos]])
+        grids.append((torch.einsum("ij,bjhw->bihw", turn.T / scale, offset) + centre,
+                      torch.einsum("ij,bjhw->bihw", turn * scale, offset) + centre))
+    means, agreements = [], []
+    for part in frames.split(batch_size):
+        inside = sector.to(part.dtype).expand(len(part), 1, height, width)
+        views = []
+        for (there, back), (_, _, gamma) in zip(grids, VIEWS, strict=True):
+            image = sample(part * inside, there.expand(len(part), -1, -1, -1), "zeros").clamp(0, 1) ** gamma
+            mask = sample(inside, there.expand(len(part), -1, -1, -1), "zeros", "nearest")
+            views.append(sample(network(image * mask, mask).float().softmax(1), back.expand(len(part), -1, -1, -1)))
+        mean = torch.stack(views).mean(0)
+        dice = [2 * (v[:, LV] * mean[:, LV]).sum((1, 2)) / (v[:, LV].square() + mean[:, LV].square()).sum((1, 2)).clamp(min=1e-6)
+                for v in views]
+        means.append(mean)
+        agreements.append(torch.stack(dice).mean(0))
+    return torch.cat(means), torch.cat(agreements)
+
+
+def smooth_in_time(values: Tensor, sigma: float) -> Tensor:
+    """Zero-phase Gaussian smoothing along the first dimension, sigma in frames, ends mirrored; a single frame stays."""
+    reach = min(math.ceil(3 * sigma), len(values) - 1)
+    if reach < 1:
+        return values
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=values.device) / sigma) ** 2)
+    flat = values.reshape(len(values), -1).T[:, None]
+    out = F.conv1d(F.pad(flat, (reach, reach), mode="reflect"), (kernel / kernel.sum()).to(flat.dtype).view(1, 1, -1))
+    return out[:, 0].T.reshape(values.shape)
+
+
+def mitral_lines(probabilities: Tensor, sigma: float = 1.5) -> Tensor | None:
+    """The mitral plane of every frame as (nx, ny, d): points with nx x + ny y > d lie in the atrium. (T, 3) px.
+
+    Of all lines within 40 degrees of square to the heart's axis, those that leave least ventricle beyond and least atrium
+    before them, averaged with weights that fall with that cost; a running median of five frames and a Gaussian of
+    `sigma` frames follow. None where no atrium is seen.
+    """
+    ventricle, atrium = probabilities[:, LV], probabilities[:, LA]
+    total = [b.sum((1, 2)) for b in (ventricle, atrium)]
+    if float(total[1].median()) < 0.05 * float(total[0].median()):
+        return None
+    frames, height, width = ventricle.shape
+    points = pixel_grid(height, width, probabilities.device)[0].reshape(2, -1)
+    centres = [((points @ b.flatten(1).T) / t.clamp(min=1e-6)).T for b, t in zip((ventricle, atrium), total, strict=True)]
+    axis = (centres[1] - centres[0]).median(0).values
+    origin = ((centres[1] + centres[0]) / 2).median(0).values
+    turns = torch.deg2rad(torch.arange(-40, 41, 4, device=points.device))
+    angles = torch.atan2(axis[1], axis[0]) + turns
+    reach = math.hypot(height, width)
+    offsets = torch.arange(-reach, reach + 1, 1.0, device=points.device)
+    cost = probabilities.new_empty(frames, len(angles), len(offsets))
+    for i, angle in enumerate(angles):
+        normal = torch.stack([angle.cos(), angle.sin()])
+        bins = (normal @ (points - origin[:, None]) + reach).ceil().long()
+        mass = [probabilities.new_zeros(frames, len(offsets)).index_add_(1, bins, b.flatten(1)) for b in (ventricle, atrium)]
+        # A pixel in bin k lies between offsets k-1 and k, so it is beyond every offset below k.
+        cost[:, i] = total[0][:, None] - mass[0].cumsum(1) + mass[1].cumsum(1)
+    cost = cost + 40 * turns.square()[None, :, None]
+    weight = torch.softmax(-(cost - cost.amin((1, 2), keepdim=True)).flatten(1) / 4, 1).view_as(cost)
+    line = torch.stack([(weight.sum(2) * turns).sum(1), (weight.sum(1) * offsets).sum(1)], 1)
+    if frames >= 5:
+        line = torch.from_numpy(ndimage.median_filter(line.cpu().numpy(), size=(5, 1), mode="mirror")).to(line)
+    line = smooth_in_time(line, sigma)
+    angle = line[:, 0] + torch.atan2(axis[1], axis[0])
+    normal = torch.stack([angle.cos(), angle.sin()], 1)
+    return torch.cat([normal, (line[:, 1] + normal @ origin)[:, None]], 1)
+
+
+def ventricle_masks(probabilities: Tensor, sector: Tensor, sigma: float = 1.0) -> Tensor:
+    """Ventricle masks (T, H, W) bool of smoothed probabilities (T, classes, H, W): one piece each, no holes, no atrium.
+
+    sigma: of the smoothing in time, frames.
+    """
+    smooth = smooth_in_time(probabilities, sigma)
+    height, width = smooth.shape[-2:]
+    lines = mitral_lines(probabilities)
+    ventricle = smooth[:, LV]
+    if lines is not None:
+        grid = pixel_grid(height, width, smooth.device)
+        beyond = torch.einsum("ti,ihw->thw", lines[:, :2], grid[0]) - lines[:, 2, None, None]
+        blood = ventricle + smooth[:, LA] * (beyond < 0)
+    else:
+        beyond, blood = torch.full_like(ventricle, -1.0), ventricle
+    reach = 1
+    kernel = torch.exp(-0.5 * torch.arange(-2.0, 3.0) ** 2 / reach**2)
+    kernel = torch.outer(kernel, kernel) / kernel.sum() ** 2
+    blood = F.conv2d(F.pad(blood[:, None], (2, 2, 2, 2), mode="replicate"), kernel[None, None].to(blood))[:, 0]
+    disk = {r: np.hypot(*np.mgrid[-r:r + 1, -r:r + 1]) <= r + 0.3 for r in (2, 4)}
+    out = np.zeros((len(blood), height, width), bool)
+    within = sector.cpu().numpy().astype(bool)
+    for t in range(len(blood)):
+        mask = (blood[t] > 0.5).cpu().numpy()
+        mask = ndimage.binary_closing(np.pad(mask, 6), disk[4])[6:-6, 6:-6]  # papillary muscles and trabeculae belong to the cavity
+        mask = ndimage.binary_opening(mask, disk[2])
+        mask &= within & (beyond[t] < 0).cpu().numpy()
+        labels, count = ndimage.label(mask)
+        if count:
+            sizes = np.bincount(labels.ravel())[1:]
+            out[t] = ndimage.binary_fill_holes(labels == 1 + int(sizes.argmax()))
+    return torch.from_numpy(out).to(probabilities.device)
+
+
+def check_ventricle(masks: Tensor, probabilities: Tensor, agreement: Tensor, frames: Tensor, sector: Tensor) -> None:
+    """Raise GeometryError unless the masks (T, H, W) look like one left ventricle throughout the clip.
+
+    Looks at size, shape, certainty, agreement between views, the wall around the cavity and its brightness.
+    """
+    area = masks.sum((1, 2)).float()
+    typical = float(area.median())
+    inside = float(sector.sum())
+    if typical < 0.015 * inside or typical > 0.5 * inside or float(area.min()) < 0.25 * typical:
+        raise GeometryError(f"No left ventricle of plausible size was found in every frame. {WAY_OUT}")
+    wall, certain, bright, filled = [], [], [], []
+    for t in range(len(masks)):
+        mask = masks[t].cpu().numpy()
+        ring = ndimage.binary_dilation(mask, iterations=5) & ~mask & sector.cpu().numpy().astype(bool)
+        muscle = probabilities[t, MYOCARDIUM].cpu().numpy()
+        image = frames[t, 0].cpu().numpy()
+        wall.append(float((muscle[ring] > 0.3).mean()) if ring.any() else 0.0)
+        certain.append(float(probabilities[t, LV][masks[t]].mean()))
+        bright.append(float(image[ring].mean() / max(float(image[mask].mean()), 1e-3)) if ring.any() else 0.0)
+        rows, columns = np.nonzero(mask)
+        spread = np.linalg.eigvalsh(np.cov(np.stack([columns, rows])) + np.eye(2) * 1e-6)
+        filled.append(len(rows) / (4 * math.pi * math.sqrt(spread[0] * spread[1])))  # 1 for an ellipse
+    figures = {"wall": np.median(wall), "certain": np.median(certain), "bright": np.median(bright), "filled": np.median(filled),
+               "agreement": float(agreement.median())}
+    if figures["wall"] < 0.35 or figures["bright"] < 1.15:
+        raise GeometryError(f"What was found is not surrounded by a brighter wall as a left ventricle is. {WAY_OUT}")
+    if figures["certain"] < 0.7 or figures["agreement"] < 0.8 or figures["filled"] < 0.85:
+        raise GeometryError(f"No left ventricle was found with any certainty. {WAY_OUT}")
+
+
+def segment_clip(network: Callable[[Tensor, Tensor], Tensor], frames: Tensor, sector: Tensor,
+                 batch_size: int = 16) -> tuple[Tensor, Tensor]:
+    """The left ventricle in every frame of a clip, consistent in time.
+
+    network(image (B, 1, H, W), sector (B, 1, H, W)) -> logits (B, classes, H, W), classes in the order background, LV,
+    myocardium, LA, ... frames (T, 1, H, W) in [0, 1]; sector (H, W) bool. Returns masks (T, H, W) bool and the class
+    probabilities (T, classes, H, W) before smoothing. Raises GeometryError where no plausible ventricle is found.
+    """
+    probabilities, agreement = clip_probabilities(network, frames, sector, batch_size)
+    masks = ventricle_masks(probabilities, sector)
+    check_ventricle(masks, probabilities, agreement, frames, sector)
+    return masks, probabilities
