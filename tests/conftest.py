@@ -18,5 +18,5 @@ def shared() -> Path:
     if (SHARED / "data").is_dir():
         return SHARED
     if os.environ.get("CI", "").lower() in ("1", "true"):
-        pytest.fail("The real material for tests is not at ../shared/data beside the repository, and CI=true forbids leaving these tests out.")
+        pytest.fail("CI=true, and the real material for tests is not at ../shared/data beside the repository.")
     pytest.skip("needs the real material at ../shared/data beside the repository")
