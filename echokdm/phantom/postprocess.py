@@ -1,0 +1,135 @@
+"""From baseband echoes to the picture: gains, shadows, clutter, noise, log compression, gray map, scan conversion.
+
+Every range below is a patient's draw. They are set so that real clips lie inside the population's spread in the
+statistics of `echokdm.phantom.statistics` (successive-frame correlation, gray levels by depth, ED-to-ES distances).
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from echokdm.ops.warp import sample
+from echokdm.phantom.draws import PatientDraws
+from echokdm.phantom.echogenicity import Echogenicity
+from echokdm.phantom.sector import LINES, MARGIN, ROWS
+
+
+def box(x: Tensor, rows: int, lines: int) -> Tensor:
+    """Moving average over odd windows of an (B, H, W) field, the edges repeated."""
+    padded = F.pad(x[:, None], (lines // 2, lines // 2, rows // 2, rows // 2), mode="replicate")
+    return F.avg_pool2d(padded, (rows, lines), stride=1)[:, 0]
+
+
+def binomial(x: Tensor) -> Tensor:
+    """3 x 3 binomial smoothing of (B, H, W)."""
+    p = F.pad(x[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
+    p = (p[:, :-2] + 2 * p[:, 1:-1] + p[:, 2:]) / 4
+    return (p[:, :, :-2] + 2 * p[:, :, 1:-1] + p[:, :, 2:]) / 4
+
+
+class Display:
+    """The scanner's settings and what stands between probe and heart, for B patients."""
+
+    def __init__(self, seeds: Sequence[int], scanner) -> None:
+        d = PatientDraws(seeds, stream=21, device=scanner.device)
+        self.sector = scanner.sector
+        self._row_mm, self._line_rad = scanner.row_mm, scanner.line_rad
+        rows = torch.arange(ROWS, device=scanner.device)[None] - MARGIN
+        self.depth_mm = (rows * scanner.row_mm[:, None]).clamp(min=0)
+        x = self.depth_mm / scanner.sector.depth[:, None]  # 0 at the probe, 1 at the far edge
+        u = (torch.arange(LINES, device=scanner.device) - MARGIN) / (LINES - 1 - 2 * MARGIN)
+        self.echogenicity = Echogenicity(seeds, scanner)
+        self.tissue_gain = 10 ** (self._obstruction_db(d, x, u.clamp(0, 1)) / 20)
+        # electronic noise relative to tissue: flat up to some depth, then rising as the TGC makes up for attenuation
+        knee = d.uniform(0.2, 0.8)[:, None]
+        self.noise_gain = 10 ** ((d.uniform(-62, -26)[:, None] + d.uniform(0, 22)[:, None] * (x - knee).clamp(min=0)) / 20)[..., None]
+        # time gain compensation is not perfect: a smooth curve remains, and most settings let the far field fall off
+        sliders = F.interpolate(d.normal(1, 6) * d.uniform(0.5, 3.0, 1, 1), ROWS, mode="linear", align_corners=True)[:, 0]
+        self.tgc_db = (sliders + d.uniform(-9, 3)[:, None] * x)[..., None]
+        self.haze = d.log_uniform(3e-5, 6e-3)[:, None, None]
+        self.clutter = scanner.blur(torch.complex(d.normal(ROWS, LINES), d.normal(ROWS, LINES))) * 0.7071
+        self.clutter = self.clutter * self._near_field(d)
+        # log compression
+        self.range_db = d.uniform(42, 75)[:, None, None]
+        self.level = d.uniform(0.22, 0.62)[:, None, None]  # where 0 dB tissue lies in the compressed range
+        self.gamma = d.log_uniform(0.7, 1.7)[:, None, None]
+        self.knee = d.uniform(0.0, 1.0)[:, None, None]
+        self.smooth = (d.uniform(-0.4, 1.0)).clamp(0, 1)[:, None, None]
+        self.sharpen = (d.uniform(-1.0, 1.0)).clamp(0, 1)[:, None, None]
+        self._maps: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def _obstruction_db(self, d: PatientDraws, x: Tensor, u: Tensor) -> Tensor:
+        """(B, R, L) dB that ribs, lung, poor contact and dropout take from the tissue's echo."""
+        b = x.shape[0]
+        u = u[None].expand(b, -1)
+        total = F.interpolate(d.normal(1, 6, 6) * d.uniform(0.5, 4.0, 1, 1, 1), (ROWS, LINES), mode="bicubic",
+                              align_corners=True)[:, 0]
+        # both sides of the sector fade, often one of them much more than the other
+        for side in (u, 1 - u):
+            reach = d.uniform(0.02, 0.3)[:, None]
+            loss = (d.uniform(-8, 26).clamp(min=0))[:, None]
+            angular = torch.sigmoid((reach - side) / 0.05)
+            onset = torch.sigmoid((x - d.uniform(-0.3, 0.5)[:, None]) / 0.06)
+            total = total - (loss * angular)[:, None, :] * onset[:, :, None]
+        # ribs or calcium: narrow shadows below some depth
+        for _ in range(2):
+            centre, width = d.uniform(0, 1)[:, None], d.log_uniform(0.015, 0.08)[:, None]
+            loss = d.uniform(-10, 12).clamp(min=0)[:, None]
+            angular = torch.exp(-0.5 * ((u - centre) / width) ** 2)
+            onset = torch.sigmoid((x - d.uniform(0.0, 0.6)[:, None]) / 0.02)
+            total = total - (loss * angular)[:, None, :] * onset[:, :, None]
+        # dropout, mostly of the walls that run along the beam
+        for _ in range(3):
+            loss = d.uniform(-8, 20).clamp(min=0)[:, None, None]
+            du = (u[:, None, :] - d.uniform(0.1, 0.9)[:, None, None]) / d.uniform(0.05, 0.14)[:, None, None]
+            dx = (x[:, :, None] - d.uniform(0.1, 0.9)[:, None, None]) / d.uniform(0.05, 0.16)[:, None, None]
+            total = total - loss * torch.exp(-0.5 * (du * du + dx * dx))
+        return total
+
+    def _near_field(self, d: PatientDraws) -> Tensor:
+        """(B, R, L) amplitude of the clutter that stands still: ring-down at the face, its reverberations, a haze below."""
+        mm = self.depth_mm
+        power = d.log_uniform(3e-3, 0.5)[:, None] * torch.exp(-mm / d.uniform(4, 22)[:, None])
+        spacing = d.uniform(3.0, 13.0)[:, None]
+        for k in (0, 1, 2, 3):
+            strength = d.log_uniform(0.02, 3.0)[:, None] * 0.35**k
+            power = power + strength * torch.exp(-0.5 * ((mm - k * spacing - 1) / d.uniform(0.7, 1.8)[:, None]) ** 2)
+        across = F.interpolate(d.normal(1, 9), LINES, mode="linear", align_corners=True)[:, 0]
+        return power.sqrt()[:, :, None] * 10 ** (across * d.uniform(1, 5)[:, None] / 20)[:, None, :]
+
+    def gray(self, iq: Tensor, noise: Tensor) -> Tensor:
+        """Baseband echo and white noise (B, R, L) complex -> polar picture (B, R, L) in [0, 1]."""
+        signal = iq * self.tissue_gain
+        power = signal.real.square() + signal.imag.square()
+        # what side lobes and multipath spread far and wide: a coarse grid is enough
+        coarse = box(box(F.avg_pool2d(power[:, None], 8)[:, 0], 3, 5), 3, 5)
+        blurred = F.interpolate(coarse[:, None], (ROWS, LINES), mode="bilinear", align_corners=False)[:, 0]
+        speckle = (noise[:, 1:] + noise[:, :-1]) * 0.7071
+        speckle = torch.cat([noise[:, :1], speckle], 1)
+        total = signal + self.clutter + speckle * (self.noise_gain + (self.haze * blurred).sqrt())
+        decibel = 10 * torch.log10(total.real.square() + total.imag.square() + 1e-9) + self.tgc_db
+        gray = self.level + decibel / self.range_db
+        if bool((self.smooth > 0).any() | (self.sharpen > 0).any()):
+            smoothed = binomial(gray.clamp(-0.5, 1.5))
+            gray = gray + (self.smooth - self.sharpen) * (smoothed - gray)
+        gray = gray.clamp(0, 1)
+        # a soft toe and shoulder, as gray maps have, mixed with a plain power law
+        return (self.knee * gray * gray * (3 - 2 * gray) + (1 - self.knee) * gray) ** self.gamma
+
+    def image(self, gray: Tensor, size: int) -> Tensor:
+        """Scan conversion (B, R, L) -> (B, 1, size, size): twice the size, averaged down; exactly 0 outside the sector."""
+        if size not in self._maps:
+            fine = self.sector.pixels_mm(2 * size)
+            r, a = self.sector.polar(fine)
+            near = self.sector.face_radius[:, None]
+            r = r.clamp(min=near).minimum(near + self.sector.depth[:, None])
+            a = a.maximum(self.sector.left[:, None]).minimum(self.sector.right[:, None])
+            rows = (r - near) / self._row_mm[:, None] + MARGIN
+            lines = (a - self.sector.left[:, None]) / self._line_rad[:, None] + MARGIN
+            points = torch.stack([lines, rows], 1).view(-1, 2, 2 * size, 2 * size)
+            inside = self.sector.contains(self.sector.pixels_mm(size)).view(-1, 1, size, size)
+            self._maps[size] = (points, inside.float())
+        points, inside = self._maps[size]
+        return F.avg_pool2d(sample(gray[:, None], points), 2) * inside

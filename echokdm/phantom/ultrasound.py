@@ -1,0 +1,183 @@
+"""Ultrasound image formation: point scatterers that move with the tissue, complex baseband echoes, depth-dependent PSF.
+
+The model is the usual linear one (Meunier & Bertrand 1995; Gao et al., COLE 2009): the beamformed baseband echo on
+beam theta at range r is the sum over scatterers of a exp(-2ikr_n) h_ax(r - r_n) h_lat(theta - theta_n; r), with the
+carrier's phase taken at the scatterer's true range, so that speckle follows translation and decorrelates with strain.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from echokdm.core.seeding import generator
+from echokdm.phantom.draws import PatientDraws
+from echokdm.phantom.postprocess import Display
+from echokdm.phantom.sector import LINES, MARGIN, ROWS, SectorGeometry
+
+SCATTERER_ROWS, SCATTERER_LINES = 208, 124
+
+
+class Tissue(Protocol):
+    """What the scanner needs of a heart at one phase: echogenicity in dB and other properties of each material point."""
+
+    def forward(self, points: Tensor, phase: Tensor) -> Tensor: ...
+
+    def tissue(self, points: Tensor, phase: Tensor): ...
+
+
+def splat(rows: Tensor, lines: Tensor, re: Tensor, im: Tensor, height: int, width: int) -> Tensor:
+    """Scatterers (B, N) at fractional grid positions -> complex grid (B, height, width) by bilinear weights."""
+    b = rows.shape[0]
+    inside = (rows >= 0) & (rows < height - 1) & (lines >= 0) & (lines < width - 1)
+    i0, j0 = rows.clamp(0, height - 1.001).floor(), lines.clamp(0, width - 1.001).floor()
+    fi, fj = rows - i0, lines - j0
+    re, im = re * inside, im * inside
+    base = (torch.arange(b, device=rows.device)[:, None] * height + i0.long()) * width + j0.long()
+    grid = torch.zeros(2, b * height * width, device=rows.device)
+    for di, dj, w in ((0, 0, (1 - fi) * (1 - fj)), (0, 1, (1 - fi) * fj), (1, 0, fi * (1 - fj)), (1, 1, fi * fj)):
+        index = (base + di * width + dj).flatten()
+        grid[0].index_add_(0, index, (re * w).flatten())
+        grid[1].index_add_(0, index, (im * w).flatten())
+    return torch.complex(grid[0], grid[1]).view(b, height, width)
+
+
+def gaussian_response(sigma: Tensor, n: int) -> Tensor:
+    """Transfer function (*, n) of a Gaussian of `sigma` (*) samples, unit energy in space, on the FFT's frequencies."""
+    f = torch.fft.fftfreq(n, device=sigma.device)
+    g = torch.exp(-2 * (torch.pi * f * sigma[..., None]) ** 2)
+    return g / g.square().mean(-1, keepdim=True).sqrt()
+
+
+class Scanner:
+    """B scanners, one a patient: sector, transducer, scatterers, display. See `render`."""
+
+    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu", reach_mm: Tensor | None = None) -> None:
+        self.seeds = [int(s) for s in seeds]
+        self.device = torch.device(device)
+        self.sector = SectorGeometry(seeds, device, reach_mm)
+        d = PatientDraws(seeds, stream=12, device=device)
+        s = self.sector
+        self.row_mm = s.depth / (ROWS - 1 - 2 * MARGIN)
+        self.line_rad = (s.right - s.left) / (LINES - 1 - 2 * MARGIN)
+        # transducer: effective wavelength (harmonic imaging decorrelates less than its carrier says), pulse, aperture
+        self.wavelength = d.uniform(0.8, 2.2)  # mm
+        self.axial_sigma = d.log_uniform(0.55, 1.15)  # mm, of the pulse's amplitude
+        aperture = d.uniform(15, 26)
+        focus = d.uniform(50, 120)
+        beam = d.uniform(0.45, 0.95)  # mm of diffraction a mm of range and aperture
+        sidelobe = d.log_uniform(0.01, 0.08)
+        r = (torch.arange(ROWS, device=device) - MARGIN)[None] * self.row_mm[:, None] + s.face_radius[:, None]
+        self.row_range = r.clamp(min=0.5)
+        depth = (r - s.face_radius[:, None]).clamp(min=0)
+        width = torch.sqrt((beam[:, None] * self.row_range / aperture[:, None]) ** 2
+                           + (0.14 * aperture[:, None] * (1 - depth / focus[:, None])) ** 2 * (depth > 0)) * 0.6
+        self.lateral_sigma = (width / (self.row_range * self.line_rad[:, None])).clamp(0.6, 9.0)  # lines
+        self.axial_response = gaussian_response((self.axial_sigma / self.row_mm).clamp(min=0.45), ROWS)
+        wide = gaussian_response((self.lateral_sigma * 4).clamp(max=20.0), LINES)
+        self.lateral_response = gaussian_response(self.lateral_sigma, LINES) + sidelobe[:, None, None] * wide
+        # scatterers on a jittered polar grid: the number in a resolution cell hardly depends on depth
+        g = PatientDraws(seeds, stream=13, device=device)
+        n = (SCATTERER_ROWS, SCATTERER_LINES)
+        i = (torch.arange(n[0], device=device)[:, None] + g.uniform(-0.5, 0.5, *n)) * ((ROWS - 1) / (n[0] - 1))
+        j = (torch.arange(n[1], device=device)[None, :] + g.uniform(-0.5, 0.5, *n)) * ((LINES - 1) / (n[1] - 1))
+        self._cell = (i, j)
+        radius = s.face_radius[:, None] + (i.flatten(1) - MARGIN) * self.row_mm[:, None]
+        angle = s.left[:, None] + (j.flatten(1) - MARGIN) * self.line_rad[:, None]
+        keep = radius > 0
+        self.points = s.cartesian(radius.clamp(min=0.05), angle)
+        spread = d.uniform(0.0, 0.6)[:, None]
+        strength = torch.exp(g.normal(n[0] * n[1]) * spread - spread**2) * keep
+        self.strength_a = g.normal(n[0] * n[1]) * strength
+        self.strength_b = g.normal(n[0] * n[1]) * strength
+        self.texture_db = self._texture(d, *n).flatten(1)
+        # out-of-plane motion turns each scatterer's strength from a to b and back
+        self.out_of_plane = d.log_uniform(0.1, 0.8)
+        self.blood_renewal = d.uniform(2.0, 8.0)
+        self.drift_phase = d.uniform(0, 2 * torch.pi)
+        self.noise_knots = d.uniform(18, 60).round()
+        self.display = Display(seeds, self)
+
+    def _texture(self, d: PatientDraws, rows: int, lines: int) -> Tensor:
+        """(B, rows, lines) dB of slow material heterogeneity, streaky across the beam as fasciae and fibres are."""
+        coarse = torch.nn.functional.interpolate(d.normal(1, 20, 9), (rows, lines), mode="bicubic", align_corners=True)
+        fine = torch.nn.functional.interpolate(d.normal(1, 70, 24), (rows, lines), mode="bicubic", align_corners=True)
+        return (coarse * d.uniform(0.5, 3.0, 1, 1, 1) + fine * d.uniform(0.5, 3.5, 1, 1, 1))[:, 0]
+
+    def move(self, heart: Tissue, points: Tensor, phase: Tensor) -> Tensor:
+        """Reference points (B, N, 2) mm at `phase` (B,): the heart's motion, fading out at the sector's edges."""
+        displacement = heart.forward(points, torch.remainder(phase, 1.0)) - points
+        return points + displacement * self.sector.taper(points)[..., None]
+
+    def rest(self, heart: Tissue, points: Tensor, phase: Tensor) -> Tensor:
+        """The inverse of `move`: where the tissue at `points` (B, N, 2) mm and `phase` (B,) lies in the reference."""
+        phase = torch.remainder(phase, 1.0)
+        rest = heart.inverse(points, phase)
+        fading = self.sector.taper(rest) < 1
+        count = int(fading.sum(1).max())
+        if count == 0:
+            return rest
+        # where the motion fades out the heart's own inverse does not hold: Newton's method on the composed map
+        chosen = fading.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :count, None].expand(-1, -1, 2)
+        target, x = points.gather(1, chosen), rest.gather(1, chosen)
+        x = target + (x - target) * self.sector.taper(target)[..., None]
+        step = 0.05
+        for _ in range(4):
+            at = self.move(heart, x, phase)
+            jx = (self.move(heart, x + x.new_tensor([step, 0.0]), phase) - at) / step
+            jy = (self.move(heart, x + x.new_tensor([0.0, step]), phase) - at) / step
+            miss = target - at
+            det = (jx[..., 0] * jy[..., 1] - jx[..., 1] * jy[..., 0]).clamp(min=0.15)
+            x = x + torch.stack([jy[..., 1] * miss[..., 0] - jy[..., 0] * miss[..., 1],
+                                 jx[..., 0] * miss[..., 1] - jx[..., 1] * miss[..., 0]], -1) / det[..., None]
+        return torch.where(fading[..., None], rest.scatter(1, chosen, x), rest)
+
+    def polar_grid(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, N, 2) mm -> range mm, and fractional row and line of the polar grid, each (B, N)."""
+        r, a = self.sector.polar(points)
+        rows = (r - self.sector.face_radius[:, None]) / self.row_mm[:, None] + MARGIN
+        lines = (a - self.sector.left[:, None]) / self.line_rad[:, None] + MARGIN
+        return r, rows, lines
+
+    def blur(self, iq: Tensor) -> Tensor:
+        """The separable point spread function, along range and then across beams: (B, ROWS, LINES) complex -> the same."""
+        iq = torch.fft.ifft(torch.fft.fft(iq, dim=1) * self.axial_response[:, :, None], dim=1)
+        return torch.fft.ifft(torch.fft.fft(iq, dim=2) * self.lateral_response, dim=2)
+
+    def echo(self, points: Tensor, amplitude: Tensor) -> Tensor:
+        """Complex baseband (B, ROWS, LINES) of scatterers (B, N, 2) mm of signed `amplitude` (B, N)."""
+        r, rows, lines = self.polar_grid(points)
+        angle = r * (-4 * torch.pi / self.wavelength[:, None])
+        return self.blur(splat(rows, lines, amplitude * torch.cos(angle), amplitude * torch.sin(angle), ROWS, LINES))
+
+    def noise(self, phase: Tensor, stream: int = 0) -> Tensor:
+        """White complex noise (B, ROWS, LINES) at `phase` (B,) in beats; frames nearer than a knot share part of it."""
+        position = phase.double().cpu() * self.noise_knots.double().cpu()
+        fields = []
+        for b, seed in enumerate(self.seeds):
+            knot = int(torch.floor(position[b]))
+            angle = float(position[b] - knot) * torch.pi / 2
+            first, second = (torch.randn(2, ROWS, LINES, generator=generator(seed, 14 + stream, k)) for k in (knot, knot + 1))
+            mixed = first * torch.cos(torch.tensor(angle)) + second * torch.sin(torch.tensor(angle))
+            fields.append(torch.complex(mixed[0], mixed[1]))
+        return torch.stack(fields).to(self.device) * 0.70710678
+
+    def iq(self, heart: Tissue, phase: Tensor) -> Tensor:
+        """Noise-free complex baseband echo (B, ROWS, LINES) of the heart at `phase` (B,)."""
+        cyclic = torch.remainder(phase, 1.0)
+        points = self.move(heart, self.points, phase)
+        decibel, blood = self.display.echogenicity(heart, self.points, points, cyclic)
+        turn = 2 * torch.pi * cyclic
+        through = self.out_of_plane * (torch.sin(turn + self.drift_phase) + 0.5 * torch.sin(2 * turn + 2.1 * self.drift_phase))
+        through = through[:, None] * torch.where(blood, self.blood_renewal[:, None], 1.0)
+        strength = self.strength_a * torch.cos(through) + self.strength_b * torch.sin(through)
+        return self.echo(points, strength * 10 ** ((decibel + self.texture_db * ~blood) / 20))
+
+    def frame(self, heart: Tissue, phase: Tensor, size: int) -> Tensor:
+        """(B, 1, size, size) in [0, 1], exactly 0 outside the sector."""
+        return self.display.image(self.display.gray(self.iq(heart, phase), self.noise(phase)), size)
+
+    def render(self, heart: Tissue, phases: Tensor, size: int) -> Tensor:
+        """phases (B, T) in beats, ED at whole numbers -> (B, T, 1, size, size) float32 in [0, 1]."""
+        return torch.stack([self.frame(heart, phases[:, t], size) for t in range(phases.shape[1])], 1)
