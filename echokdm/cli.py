@@ -1,0 +1,237 @@
+"""The command line: one thin function a command. What is heavy is imported inside, so `echokdm --help` is instant."""
+
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from echokdm.core.errors import ConfigError, EchoKDMError, OutputError
+
+BAD_INPUT = 2
+
+
+class OneSentence(TyperGroup):
+    """Turns the package's errors into one line on stderr and exit code 2."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        import warnings
+
+        # Libraries' warnings may quote a file's contents, a patient's name among them.
+        warnings.simplefilter("ignore")
+        try:
+            return super().invoke(ctx)
+        except EchoKDMError as error:
+            fail(" ".join(str(error).split()))
+
+
+def fail(message: str) -> NoReturn:
+    """Print `Error: message` on stderr and leave with exit code 2."""
+    typer.echo(f"Error: {message}", err=True)
+    raise typer.Exit(BAD_INPUT)
+
+
+app = typer.Typer(cls=OneSentence, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  pretty_exceptions_show_locals=False, context_settings={"help_option_names": ["-h", "--help"]},
+                  help="Echocardiography video that does what its key-points ask. Synthetic output, for research only.")
+
+
+def show_version(value: bool) -> None:
+    """Print the version and leave."""
+    if value:
+        from echokdm import __version__
+
+        typer.echo(f"echokdm {__version__}")
+        raise typer.Exit
+
+
+def say(message: str) -> None:
+    """Progress, on stderr."""
+    typer.echo(f"  {message} ...", err=True)
+
+
+VersionOption = Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")]
+
+
+@app.callback()
+def root(version: VersionOption = False) -> None:
+    """Echocardiography video that does what its key-points ask. Synthetic output, for research only."""
+
+
+def parse_drag(texts: list[str]) -> dict[int, tuple[float, float]]:
+    """`i:dx,dy` texts -> {i: (dx, dy)}. Raises ConfigError for another form or a point named twice."""
+    drag: dict[int, tuple[float, float]] = {}
+    for text in texts:
+        try:
+            index, _, offset = text.partition(":")
+            dx, dy = (float(part) for part in offset.split(","))
+            key = int(index)
+        except ValueError:
+            raise ConfigError(f"--drag takes i:dx,dy, such as 12:-4,0 (point 12 moves 4 pixels to the left), not {text!r}.") from None
+        if key in drag:
+            raise ConfigError(f"--drag names point {key} twice.")
+        drag[key] = (dx, dy)
+    return drag
+
+
+def output_folder(out: Path | None, default: str, overwrite: bool) -> Path:
+    """The folder to write, refused before any work where it exists. Raises OutputError."""
+    folder = out if out is not None else Path(default)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"The output '{folder.name}' is a file; name a folder with --out.")
+    if folder.exists() and not overwrite:
+        raise OutputError(f"The output folder '{folder.name}' exists already; pass --overwrite to replace it or choose another with --out.")
+    return folder
+
+
+def clip_stem(clip: Path) -> str:
+    """A clip's bare name without its endings."""
+    return clip.resolve().name.split(".")[0] or "clip"
+
+
+def repeatable(name: str, **options: Any) -> str:
+    """The command as run.json keeps it: files by placeholder, what was left to its default left out."""
+    words = ["echokdm", name]
+    for key, value in options.items():
+        flag = "--" + key.replace("_", "-")
+        if key == "clip":
+            words.append(str(value))
+        elif value is True:
+            words.append(flag)
+        elif isinstance(value, list):
+            words += [word for item in value for word in (flag, str(item))]
+        elif value is not None and value is not False:
+            words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
+    return " ".join(words)
+
+
+ClipArgument = Annotated[Path | None, typer.Argument(metavar="CLIP", help="An apical 4-chamber clip: DICOM, AVI, MP4, GIF, NIfTI, .npz or "
+                                                                           "a folder of frames.", show_default=False)]
+BundleOption = Annotated[str, typer.Option("--bundle", help="Trained weights: a name or a folder.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the files of an output folder that exists.")]
+DemoOption = Annotated[bool, typer.Option("--demo", help="Use the real A4C clip that pydicom ships.")]
+KeypointsOption = Annotated[Path | None, typer.Option("--keypoints", metavar="FILE", show_default=False, help="The ventricle's outlines, "
+                            "in the clip's own pixels, instead of the segmenter's: CSV in EchoNet VolumeTracings form, or NIfTI masks.")]
+
+
+def demo_or(clip: Path | None, demo: bool) -> Path:
+    """The clip named, or pydicom's. Raises ConfigError where it is both or neither."""
+    if demo == (clip is not None):
+        raise ConfigError("Name one clip, or pass --demo instead to use the one that pydicom ships.")
+    if clip is not None:
+        return clip
+    from pydicom.examples import get_path
+
+    return Path(get_path("ybr_color"))
+
+
+@app.command()
+def synth(
+    clip: ClipArgument = None,
+    ef: Annotated[float | None, typer.Option("--ef", help="Ejection fraction to ask for, percent, 5 to 80.", show_default=False)] = None,
+    driving: Annotated[Path | None, typer.Option("--driving", metavar="CLIP2", help="A clip whose ventricular motion is carried over.",
+                                                 show_default=False)] = None,
+    keypoints: KeypointsOption = None,
+    drag: Annotated[list[str] | None, typer.Option("--drag", metavar="i:dx,dy", help="Move key-point i (0 to 39) by pixels of the clip; "
+                                                   "repeatable.", show_default=False)] = None,
+    source_frame: Annotated[int | None, typer.Option("--source-frame", help="Frame to start from, from 0; default: end-diastole.",
+                                                     show_default=False)] = None,
+    frames: Annotated[int | None, typer.Option("--frames", help="Number of frames to make, spread over the motion; default: the clip's.",
+                                               show_default=False)] = None,
+    fps: Annotated[float | None, typer.Option("--fps", help="Frames per second; default: the clip's.", show_default=False)] = None,
+    steps: Annotated[int, typer.Option("--steps", help="Network steps a frame.")] = 8,
+    without: Annotated[str | None, typer.Option("--without", metavar="f2i|k2f", help="Leave a network out, to see what it does.",
+                                                show_default=False)] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = 0,
+    bundle: BundleOption = "a4c-phantom",
+    device: DeviceOption = "cpu",
+    out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Default: <clip>-synth, or demo.", show_default=False)] = None,
+    overwrite: OverwriteOption = False,
+    demo: DemoOption = False,
+) -> None:
+    """Make a synthetic clip of the same heart. Without a wish its own motion is made again from one frame."""
+    source = demo_or(clip, demo)
+    folder = output_folder(out, "demo" if demo else f"{clip_stem(source)}-synth", overwrite)
+    offsets = parse_drag(drag or [])
+    if without not in (None, "f2i", "k2f"):
+        raise ConfigError(f"--without takes f2i or k2f, not {without!r}.")
+    from echokdm.report import write_synthesis
+    from echokdm.synth import synthesize
+
+    result = synthesize(source, ef=ef, driving=driving, keypoints=keypoints, drag=offsets, source_frame=source_frame, frames=frames,
+                        fps=fps, steps=steps, without=without, seed=seed, bundle=bundle, device=device, progress=say)
+    command = repeatable("synth", clip=None if demo else "CLIP", demo=demo, ef=ef, driving="CLIP2" if driving else None,
+                         keypoints="FILE" if keypoints else None, drag=drag or None, source_frame=source_frame, frames=frames, fps=fps,
+                         steps=steps, without=without, seed=seed, bundle=Path(bundle).name, device=device)
+    say("Writing the outputs")
+    write_synthesis(result, folder, overwrite=overwrite, command=command)
+    for name, value in result.ejection_fractions().items():
+        typer.echo(f"EF {name:9s} {'none' if value is None else f'{value:5.1f} %'}")
+    typer.echo(f"Synthetic, research only: {folder / 'report.html'}, beside it synth.mp4, synth.gif, synth.dcm, keypoints.csv, run.json")
+
+
+@app.command("keypoints")
+def keypoints_command(
+    clip: ClipArgument = None,
+    keypoints: KeypointsOption = None,
+    bundle: BundleOption = "a4c-phantom",
+    device: DeviceOption = "cpu",
+    out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Default: <clip>-keypoints.", show_default=False)] = None,
+    overwrite: OverwriteOption = False,
+    demo: DemoOption = False,
+) -> None:
+    """Find the left ventricle: 40 key-points a frame, masks, volumes, end-diastole and end-systole, ejection fraction."""
+    source = demo_or(clip, demo)
+    folder = output_folder(out, f"{'demo' if demo else clip_stem(source)}-keypoints", overwrite)
+    from echokdm.derive import derive_keypoints
+    from echokdm.report import write_keypoints
+
+    derived = derive_keypoints(source, bundle=bundle, keypoints=keypoints, device=device, progress=say)
+    write_keypoints(derived, folder, overwrite=overwrite)
+    if derived.moves:
+        v = derived.volumes
+        for ed, es in derived.beats:
+            typer.echo(f"ED frame {ed}: {v[ed]:.1f} {derived.unit}, ES frame {es}: {v[es]:.1f} {derived.unit}, "
+                       f"EF {100 * (v[ed] - v[es]) / v[ed]:.1f} %")
+    typer.echo(f"Research only: {folder / 'overlay.png'}, beside it keypoints.csv, masks.nii.gz, volumes.csv, volumes.png, measures.json")
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML, such as configs/kdm-a4c-112.yaml.")],
+    stage: Annotated[str | None, typer.Option("--stage", help="Train this stage alone.", show_default=False)] = None,
+    from_bundle: Annotated[str | None, typer.Option("--from", metavar="BUNDLE", help="Start from trained weights.",
+                                                    show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Where the run is kept.", show_default=False)] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override a value; repeatable.",
+                                                        show_default=False)] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")] = False,
+) -> None:
+    """Train a bundle, all stages in order or one at a time."""
+    from echokdm.methods.kdm.train import train_config
+
+    train_config(config, stage=stage, from_bundle=from_bundle, out=out, overrides=overrides or [], dry_run=dry_run)
+
+
+@app.command()
+def evaluate(
+    bundle: BundleOption = "a4c-phantom",
+    data: Annotated[str, typer.Option("--data", metavar="phantom|FOLDER", help="Held-out phantoms, or a folder of clips.")] = "phantom",
+    out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Where the tables are written.", show_default=False)] = None,
+    device: DeviceOption = "cpu",
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Score a bundle as the paper's tables do."""
+    folder = output_folder(out, f"{Path(bundle).name}-{Path(data).name}-evaluation", overwrite)
+    from echokdm.evaluate import evaluate as run_evaluation
+
+    run_evaluation(bundle=bundle, data=data, out=folder, device=device, overwrite=overwrite)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what works on this machine, and how to mend what does not."""
+    from echokdm.doctor import main
+
+    raise typer.Exit(main())

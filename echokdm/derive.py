@@ -1,0 +1,249 @@
+"""Clip -> sector -> the model's frame -> left ventricle -> 40 key-points, volumes, beats: the first half of a synthesis."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from echokdm.core.errors import GeometryError
+from echokdm.core.types import Clip
+
+if TYPE_CHECKING:
+    from echokdm.io.frame import ModelClip
+    from echokdm.io.sector import Sector
+
+DEFAULT_BUNDLE = "a4c-phantom"
+LEAST_FOUND = 0.8  # share of frames in which the ventricle has to be found; the others are interpolated in time
+CHORDS = 20  # least number in a tracing
+
+Progress = Callable[[str], None]
+
+
+def quiet(_: str) -> None:
+    """The progress callback of those who want none."""
+
+
+@dataclass(frozen=True)
+class Derived:
+    """What a clip's left ventricle does.
+
+    clip: as read. sector: where the echo is. model: the clip in the model's frame (112 x 112). keypoints: (T, 40, 2) in
+    that frame's pixels, smoothed over time. found: (T,) where the ventricle was found or given rather than interpolated.
+    given: the key-points came from a file, not from the segmenter.
+    """
+
+    clip: Clip
+    sector: "Sector"
+    model: "ModelClip"
+    keypoints: np.ndarray
+    found: np.ndarray
+    given: bool
+
+    @cached_property
+    def keypoints_source(self) -> np.ndarray:
+        """(T, 40, 2) in the source clip's own pixels."""
+        return np.asarray(self.model.to_source(self.keypoints), float)
+
+    @cached_property
+    def volumes(self) -> np.ndarray:
+        """(T,) single-plane Simpson volumes, in `unit`."""
+        return simpson(self.keypoints, self.model.clip.spacing_mm)
+
+    @property
+    def unit(self) -> str:
+        """"mL" where the pixel spacing is known, else "px^3" of the model's frame."""
+        return "px^3" if self.model.clip.spacing_mm is None else "mL"
+
+    @cached_property
+    def beats(self) -> list[tuple[int, int]]:
+        """(end-diastolic frame, end-systolic frame) of each beat; the largest and smallest volume where no beat is whole."""
+        return find_beats(self.volumes, self.clip.fps)
+
+    @property
+    def moves(self) -> bool:
+        """Whether the ventricle is known in more than one frame."""
+        return int(self.found.sum()) > 1
+
+    @property
+    def ed(self) -> int:
+        """First end-diastolic frame; the frame with the ventricle where it is known in one alone."""
+        return self.beats[0][0] if self.moves else int(self.found.argmax())
+
+    @property
+    def es(self) -> int:
+        """First end-systolic frame."""
+        return self.beats[0][1]
+
+    @property
+    def ejection_fraction(self) -> float:
+        """Percent, mean over the beats."""
+        return mean_ejection_fraction(self.volumes, self.beats)
+
+
+def simpson(keypoints: np.ndarray, spacing_mm: tuple[float, float] | None) -> np.ndarray:
+    """Volumes (T,) of key-points (T, 40, 2); in mL with a spacing, else px^3."""
+    from echokdm.ops.ventricle import simpson_volume
+
+    return np.asarray(simpson_volume(keypoints, spacing_mm=spacing_mm), float)
+
+
+def find_beats(volumes: np.ndarray, fps: float) -> list[tuple[int, int]]:
+    """Beats as (ED, ES) frames; one pair of extremes where the clip is too short for a whole beat."""
+    from echokdm.ops.cycle import find_ed_es
+
+    beats = [(int(ed), int(es)) for ed, es in find_ed_es(volumes, fps)] if len(volumes) > 2 else []
+    return beats or [(int(np.argmax(volumes)), int(np.argmin(volumes)))]
+
+
+def mean_ejection_fraction(volumes: np.ndarray, beats: list[tuple[int, int]]) -> float:
+    """Percent; the mean of (EDV - ESV) / EDV over beats."""
+    return float(np.mean([100.0 * (volumes[ed] - volumes[es]) / volumes[ed] for ed, es in beats]))
+
+
+def segment_keypoints(pipeline: Any, frames: Any, sector: Any, fps: float) -> tuple[np.ndarray, np.ndarray]:
+    """Key-points (T, 40, 2) by the bundle's segmenter, smoothed in time, and the frames (T,) in which a ventricle was found.
+
+    frames: (T, 1, 112, 112) in [0, 1]. sector: (112, 112) bool. Frames without one are interpolated from
+    their neighbours. Raises GeometryError where it was found in fewer than `LEAST_FOUND` of the frames, or nothing that was
+    found looks like a left ventricle.
+    """
+    from echokdm.ops.ventricle import axis_from_keypoints, keypoints_from_mask
+
+    masks = np.asarray(pipeline.segment(frames, sector))
+    keypoints = np.full((len(masks), 40, 2), np.nan)
+    axis = None
+    for t, mask in enumerate(masks):
+        if mask.any():
+            keypoints[t] = keypoints_from_mask(mask, previous_axis=axis)
+            axis = np.stack(axis_from_keypoints(keypoints[t]))
+    found = np.isfinite(keypoints).all((1, 2))
+    if found.mean() < LEAST_FOUND:
+        where = f"in {int(found.sum())} of {len(found)} frames" if found.any() else "in any frame"
+        raise GeometryError(
+            f"A left ventricle could not be found {where}: is this an apical 4-chamber view? If it is, pass its outline with "
+            "--keypoints FILE (a CSV in EchoNet VolumeTracings form or a NIfTI of masks, in the clip's own pixels).")
+    return smooth(fill_frames(keypoints, found), fps), found
+
+
+def fill_frames(keypoints: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Key-points (T, N, 2) with the frames that are not `known` (T,) interpolated linearly in time, the ends held."""
+    t = np.arange(len(keypoints))
+    flat = keypoints.reshape(len(keypoints), -1).copy()
+    for column in flat.T:
+        column[~known] = np.interp(t[~known], t[known], column[known])
+    return flat.reshape(keypoints.shape)
+
+
+def smooth(keypoints: np.ndarray, fps: float) -> np.ndarray:
+    """`ops.cycle.smooth_keypoints` where there is motion to smooth."""
+    from echokdm.ops.cycle import smooth_keypoints
+
+    return np.asarray(smooth_keypoints(keypoints, fps), float) if len(keypoints) > 4 else keypoints
+
+
+def derive_keypoints(clip: "Clip | str | Path", *, bundle: str | Path = DEFAULT_BUNDLE, keypoints: str | Path | None = None,
+                     pipeline: Any = None, device: str = "cpu", progress: Progress = quiet) -> Derived:
+    """Find the left ventricle in every frame of an apical 4-chamber clip and describe it by 40 key-points.
+
+    clip: a file or a Clip. keypoints: a file with outlines in the clip's own pixels, which replaces the segmenter; frames
+    that it lacks are interpolated. pipeline: a loaded KDMPipeline, else `bundle` is loaded where it is needed.
+    Raises ClipError (not a usable clip), GeometryError (no ventricle or no sector found, bad key-points), BundleError.
+    """
+    from echokdm.io.frame import to_model_frame
+    from echokdm.io.sector import find_sector
+
+    if not isinstance(clip, Clip):
+        from echokdm.io import read_clip
+
+        progress("Reading the clip")
+        clip = read_clip(clip)
+    sector = find_sector(clip)
+    model = to_model_frame(clip, sector)
+    if keypoints is not None:
+        points, known = given_keypoints(keypoints, clip, sector)
+        points = np.asarray(model.to_model(points), float)
+        return Derived(clip, sector, model, points, known, True)
+    if pipeline is None:
+        pipeline = load_pipeline(bundle, device, progress)
+    progress("Finding the left ventricle")
+    points, found = segment_keypoints(pipeline, model.clip.frames, model.sector_mask, clip.fps)
+    return Derived(clip, sector, model, points, found, False)
+
+
+def given_keypoints(path: str | Path, clip: Clip, sector: "Sector") -> tuple[np.ndarray, np.ndarray]:
+    """Key-points (T, 40, 2) in the clip's own pixels from a file of outlines, and the frames (T,) that the file holds.
+
+    path: EchoNet VolumeTracings CSV of one clip, or NIfTI masks, told apart by content. Frames between those given are
+    interpolated, those outside held. Raises GeometryError: fewer than 20 chords, crossing, outside the sector, no such frame.
+    """
+    from scipy.ndimage import binary_dilation
+
+    from echokdm.ops.ventricle import check_keypoints
+
+    path = Path(path)
+    given = _from_masks(path, clip) if _is_nifti(path) else _from_tracings(path, clip)
+    # An outline drawn on the sector's edge is inside it.
+    reach = max(1, round(0.015 * clip.size[0]))
+    inside = binary_dilation(np.asarray(sector.mask, bool), iterations=reach)
+    keypoints, known = np.full((len(clip), 40, 2), np.nan), np.zeros(len(clip), bool)
+    for frame, points in given.items():
+        keypoints[frame], known[frame] = check_keypoints(points, inside), True
+    return fill_frames(keypoints, known), known
+
+
+def _is_nifti(path: Path) -> bool:
+    """By content: gzip, or NIfTI's own magic at byte 344."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(348)
+    except OSError:
+        return False  # the reader of tracings says what is wrong
+    return head[:2] == b"\x1f\x8b" or head[344:348] in (b"n+1\0", b"ni1\0")
+
+
+def _from_masks(path: Path, clip: Clip) -> dict[int, np.ndarray]:
+    from echokdm.io.tracings import read_masks
+    from echokdm.ops.ventricle import keypoints_from_mask
+
+    masks = read_masks(path, size=clip.size)
+    if len(masks) != len(clip):
+        raise GeometryError(f"'{path.name}' holds {len(masks)} frames, and the clip has {len(clip)}; leave frames empty, not out.")
+    return {t: np.asarray(keypoints_from_mask(mask), float) for t, mask in enumerate(masks) if mask.any()}
+
+
+def _from_tracings(path: Path, clip: Clip) -> dict[int, np.ndarray]:
+    from echokdm.io.tracings import read_tracings
+    from echokdm.ops.ventricle import keypoints_from_tracing, self_crossing
+
+    clips = read_tracings(path)
+    if len(clips) > 1:
+        raise GeometryError(f"'{path.name}' holds tracings of {len(clips)} clips; keep this clip's rows alone.")
+    given = {}
+    for frame, rows in next(iter(clips.values())).items():
+        if frame >= len(clip):
+            raise GeometryError(f"'{path.name}' traces frame {frame}, and the clip has frames 0 to {len(clip) - 1}.")
+        if len(rows) <= CHORDS:
+            raise GeometryError(f"'{path.name}' has {len(rows) - 1} chords in frame {frame}; 40 key-points need a long axis and "
+                                f"{CHORDS} chords.")
+        if self_crossing(np.concatenate([rows[1:, :2], rows[:0:-1, 2:]])):
+            raise GeometryError(f"'{path.name}': the outline of frame {frame} crosses itself; order its chords from the apex to the base.")
+        given[frame] = np.asarray(keypoints_from_tracing(rows), float)
+    return given
+
+
+def load_pipeline(bundle: str | Path, device: str = "cpu", progress: Progress = quiet) -> Any:
+    """A KDMPipeline from a bundle's name or folder, on a device. Raises BundleError or ConfigError (unknown device)."""
+    import torch
+
+    from echokdm.core.errors import ConfigError
+    from echokdm.methods.kdm.pipeline import KDMPipeline
+
+    progress("Loading the bundle")
+    pipeline = KDMPipeline.from_pretrained(bundle)
+    try:
+        return pipeline.to(torch.device(device))
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"The device {device!r} is not to be had on this machine; use --device cpu, or see `echokdm doctor`.") from error

@@ -1,0 +1,180 @@
+"""Pictures of a synthesis: outlines on frames, flow in colour with its wheel, strips, the volume curve. Pillow and matplotlib's Agg."""
+
+import io
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from echokdm.core.types import A4C_BLOODPOOL_40, KeypointSchema
+from echokdm.ops.flow import flow_to_color
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INK, PAPER, ACCENT = "#1d2733", "#ffffff", "#c2410c"
+OVERSAMPLE = 2  # lines are drawn this much finer and averaged down, since Pillow draws them without anti-aliasing
+
+
+def to_image(frame: Tensor | np.ndarray, scale: float = 1.0) -> Image.Image:
+    """A frame (1, H, W), (3, H, W) or (H, W) in [0, 1] as an RGB picture, enlarged smoothly by `scale`."""
+    array = np.asarray(frame, np.float32)
+    array = array[None] if array.ndim == 2 else array
+    pixels = np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
+    image = Image.fromarray(pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, 2))
+    if scale == 1:
+        return image
+    return image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+
+
+def overlay(frame: Tensor | np.ndarray, keypoints: np.ndarray, scale: float = 4.0, schema: KeypointSchema = A4C_BLOODPOOL_40,
+            dots: bool = True, extra: Sequence[tuple[np.ndarray, str]] = ()) -> Image.Image:
+    """Key-points (N, 2) over a frame, in the schema's colours. extra: further outlines (M, 2) with a colour each."""
+    fine = scale * OVERSAMPLE
+    image = to_image(frame, fine)
+    draw = ImageDraw.Draw(image)
+    points = _place(keypoints, fine)
+    for outline, colour in extra:
+        placed = _place(outline, fine)
+        draw.line([*placed, placed[0]], fill=colour, width=round(1.5 * OVERSAMPLE), joint="curve")
+    for (a, b), colour in zip(schema.edges, schema.colours, strict=True):
+        draw.line([points[a], points[b]], fill=_rgb(colour), width=round(1.5 * OVERSAMPLE))
+    radius = 2.6 * OVERSAMPLE
+    for i, (x, y) in enumerate(points if dots else []):
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_rgb(schema.colours[i]), outline="white", width=OVERSAMPLE // 2)
+    return image.resize((image.width // OVERSAMPLE, image.height // OVERSAMPLE), Image.Resampling.BOX)
+
+
+def _place(points: np.ndarray, scale: float) -> list[tuple[float, float]]:
+    """Pixel positions (centre of the first pixel = 0) on a picture enlarged by `scale`."""
+    return [(float(x), float(y)) for x, y in (np.asarray(points) + 0.5) * scale - 0.5]
+
+
+def _rgb(colour: tuple[float, float, float]) -> tuple[int, int, int]:
+    """A colour in [0, 1], lightened a little so that it shows on black."""
+    return tuple(int(round(255 * (0.2 + 0.8 * c))) for c in colour)  # type: ignore[return-value]
+
+
+def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def flow_picture(flow: Tensor, reach: float, scale: float = 4.0, sector: Tensor | np.ndarray | None = None) -> Image.Image:
+    """A backward flow (2, H, W) in Baker's colours with the wheel in the corner; `reach` px is fully saturated.
+
+    sector: (H, W) bool; outside it the picture is a light gray, since nothing moves there.
+    """
+    colour = flow_to_color(flow[None], reach)[0]
+    if sector is not None:
+        colour = torch.where(torch.as_tensor(np.asarray(sector), dtype=torch.bool), colour, torch.full_like(colour, 0.9))
+    image = to_image(colour, scale)
+    wheel = flow_wheel(max(image.width // 5, 48))
+    image.paste(wheel, (image.width - wheel.width - 6, 6), wheel)
+    ImageDraw.Draw(image).text((image.width - wheel.width // 2 - 6, wheel.height + 8), f"{reach:.1f} px", fill=INK,
+                               font=_font(max(image.width // 32, 10)), anchor="ma")
+    return image
+
+
+def flow_wheel(size: int) -> Image.Image:
+    """The legend: the colour of a vector that points from the centre to each pixel, on a transparent ground."""
+    fine = size * 2
+    axis = (torch.arange(fine, dtype=torch.float32) - (fine - 1) / 2) / ((fine - 1) / 2)
+    dx, dy = torch.meshgrid(axis, axis, indexing="xy")
+    inside = dx.square() + dy.square() <= 1
+    colour = flow_to_color(torch.stack([dx, dy])[None] * inside, 1.0)[0]
+    alpha = Image.fromarray(np.asarray(inside).astype(np.uint8) * 255)
+    image = to_image(colour).convert("RGBA")
+    image.putalpha(alpha)
+    return image.resize((size, size), Image.Resampling.BOX)
+
+
+def strip(rows: Sequence[tuple[str, Tensor]], times: Sequence[float], count: int = 8, scale: float = 1.5,
+          outlines: Sequence[np.ndarray | None] | None = None) -> Image.Image:
+    """Rows of frames, each (name, (T, 1 or 3, H, W) in [0, 1]), at `count` evenly spaced moments with their times in seconds.
+
+    outlines: for each row the (T, N, 2) outlines to draw on it, or None.
+    """
+    total = len(rows[0][1])
+    picks = np.unique(np.rint(np.linspace(0, total - 1, count)).astype(int))
+    height, width = rows[0][1].shape[2:]
+    w, h, label, head = round(width * scale), round(height * scale), 92, 22
+    canvas = Image.new("RGB", (label + len(picks) * (w + 4), head + len(rows) * (h + 4)), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for k, t in enumerate(picks):
+        draw.text((label + k * (w + 4) + w / 2, head / 2), f"{times[t]:.2f} s", fill=INK, font=_font(13), anchor="mm")
+    for r, (name, frames) in enumerate(rows):
+        y = head + r * (h + 4)
+        draw.text((label / 2, y + h / 2), name.replace(" ", "\n"), fill=INK, font=_font(13), anchor="mm", align="center")
+        for k, t in enumerate(picks):
+            lines = None if outlines is None else outlines[r]
+            tile = to_image(frames[t], scale) if lines is None else outlined(frames[t], lines[t], scale)
+            canvas.paste(tile, (label + k * (w + 4), y))
+    return canvas
+
+
+def outlined(frame: Tensor, outline: np.ndarray, scale: float, colour: str = "#ffb020") -> Image.Image:
+    """One closed outline (N, 2) over a frame."""
+    fine = scale * OVERSAMPLE
+    image = to_image(frame, fine)
+    points = _place(outline, fine)
+    ImageDraw.Draw(image).line([*points, points[0]], fill=colour, width=OVERSAMPLE, joint="curve")
+    return image.resize((round(image.width / OVERSAMPLE), round(image.height / OVERSAMPLE)), Image.Resampling.BOX)
+
+
+def volume_plot(times: np.ndarray, curves: Sequence[tuple[str, np.ndarray, str, str]], unit: str,
+                beats: Sequence[tuple[int, int]] = ()) -> bytes:
+    """PNG of volume over time. curves: (name, (T,), colour, line style). beats: (ED, ES) frames, marked."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 3.4), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for name, values, colour, style in curves:
+        axes.plot(times[:len(values)], values, style, color=colour, label=name, linewidth=1.8, markersize=3.5)
+    for ed, es in beats:
+        for frame, name in ((ed, "ED"), (es, "ES")):
+            axes.axvline(times[frame], color="#9aa5b1", linewidth=0.8, linestyle=":")
+            axes.annotate(name, (times[frame], 1), xycoords=("data", "axes fraction"), xytext=(2, -10), textcoords="offset points",
+                          fontsize=8, color="#52606d")
+    axes.set(xlabel="time (s)", ylabel=f"left ventricle ({unit.replace('^3', '$^3$')})", ylim=(0, None))
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    return _figure_bytes(figure)
+
+
+def _figure_bytes(figure: "Figure") -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def png(image: Image.Image) -> bytes:
+    """A picture as PNG bytes."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def side_by_side(*frames: Tensor, gap: int = 4) -> Tensor:
+    """Clips (T, 1, H, W) next to one another with a black gap -> (T, 1, H, W')."""
+    t, c, h, _ = frames[0].shape
+    bar = torch.zeros(t, c, h, gap)
+    parts = [part for clip in frames for part in (clip, bar)][:-1]
+    return torch.cat(parts, 3)
+
+
+def gif(frames: Tensor, fps: float) -> bytes:
+    """Frames (T, 1, H, W) in [0, 1] as an endless animated GIF."""
+    from echokdm.io.write import write_gif
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.gif"
+        write_gif(path, frames, fps)
+        return path.read_bytes()
