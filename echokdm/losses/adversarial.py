@@ -1,0 +1,22 @@
+"""Hinge adversarial losses and the VQ-GAN's adaptive weight."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def discriminator_hinge(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """mean(relu(1 - D(real))) / 2 + mean(relu(1 + D(fake))) / 2."""
+    return 0.5 * (F.relu(1 - real_logits).mean() + F.relu(1 + fake_logits).mean())
+
+
+def generator_hinge(fake_logits: Tensor) -> Tensor:
+    """-mean(D(fake))."""
+    return -fake_logits.mean()
+
+
+def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor, limit: float = 1e4) -> Tensor:
+    """|d reconstruction| / |d adversarial| at the decoder's last layer (Esser et al., VQ-GAN, Eq. 7), detached."""
+    a = torch.autograd.grad(reconstruction, last_layer, retain_graph=True)[0].norm()
+    b = torch.autograd.grad(adversarial, last_layer, retain_graph=True)[0].norm()
+    return (a / (b + 1e-4)).clamp(0, limit).detach()

@@ -1,0 +1,50 @@
+"""VQ-GAN codecs of images and flows: diffusers' `VQModel` in our sizes, and latents of unit spread."""
+
+import torch
+from diffusers.models.autoencoders.vq_model import VQModel
+from torch import Tensor
+
+FLOW_RANGE = 16.0  # px that map to 1 at the flow codec's edge, at the model's own size
+
+
+def build_codec(channels: int, block_out_channels: tuple[int, ...], latent_channels: int, codes: int, layers_per_block: int = 1) -> VQModel:
+    """A VQModel of compression 2 ** (len(block_out_channels) - 1), without attention."""
+    levels = len(block_out_channels)
+    return VQModel(in_channels=channels, out_channels=channels, down_block_types=("DownEncoderBlock2D",) * levels,
+                   up_block_types=("UpDecoderBlock2D",) * levels, block_out_channels=tuple(block_out_channels),
+                   layers_per_block=layers_per_block, latent_channels=latent_channels, num_vq_embeddings=codes,
+                   norm_num_groups=8, mid_block_add_attention=False, scaling_factor=1.0)
+
+
+def encode(codec: VQModel, values: Tensor) -> Tensor:
+    """Values in [-1, 1] (B, C, H, W) -> latents before quantisation (B, L, h, w), scaled to unit spread."""
+    return codec.encode(values).latents * codec.config.scaling_factor
+
+
+def decode(codec: VQModel, latents: Tensor, quantize: bool = True) -> Tensor:
+    """Latents of unit spread -> values (B, C, H, W); quantised on the way as LDM does, unless told otherwise."""
+    return codec.decode(latents / codec.config.scaling_factor, force_not_quantize=not quantize).sample
+
+
+def fit_scale(codec: VQModel, values: Tensor) -> float:
+    """Store in the config the factor that gives latents of `values` unit standard deviation; returns it."""
+    factor = 1.0 / float(codec.encode(values).latents.float().std())
+    codec.register_to_config(scaling_factor=factor)
+    return factor
+
+
+def fit_codebook(codec: VQModel, latents: Tensor, iterations: int = 8) -> None:
+    """Place the codes on the latents by k-means, so that none is dead when quantisation starts.
+
+    latents: (B, L, h, w), unscaled; more vectors than codes.
+    """
+    vectors = latents.detach().float().permute(0, 2, 3, 1).reshape(-1, latents.shape[1])
+    codes = codec.quantize.n_e
+    picks = torch.randperm(len(vectors), device=vectors.device)
+    centres = vectors[picks[torch.arange(codes, device=vectors.device) % len(vectors)]]
+    for _ in range(iterations):
+        nearest = torch.cat([torch.cdist(part, centres).argmin(1) for part in vectors.split(8192)])
+        sums = torch.zeros_like(centres).index_add_(0, nearest, vectors)
+        counts = torch.bincount(nearest, minlength=codes)[:, None]
+        centres = torch.where(counts > 0, sums / counts.clamp_min(1), centres)
+    codec.quantize.embedding.weight.data.copy_(centres)
