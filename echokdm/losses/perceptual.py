@@ -1,0 +1,107 @@
+"""LPIPS (Zhang et al. 2018, v0.1) over a backbone that is found on this machine, never downloaded."""
+
+import hashlib
+import os
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from echokdm.core.errors import BundleError
+
+
+class _Backbone(NamedTuple):
+    file: str  # plain name
+    hub_file: str  # torchvision's name in its cache
+
+
+BACKBONES = {
+    "squeeze": _Backbone("squeezenet1_1.pth", "squeezenet1_1-b8a52dc0.pth"),
+    "alex": _Backbone("alexnet.pth", "alexnet-owt-7be5be79.pth"),
+    "vgg": _Backbone("vgg16.pth", "vgg16-397923af.pth"),
+}
+
+
+def find_backbone(net: str) -> Path:
+    """File with torchvision's ImageNet weights for `net` ("squeeze", "alex" or "vgg").
+
+    Looked for in the folder that ECHOKDM_BACKBONES names, torchvision's cache, and `../shared/data/backbone` beside a checkout.
+    Raises BundleError, which says what to put where, when it is in none of them.
+    """
+    if net not in BACKBONES:
+        raise BundleError(f"There is no perceptual backbone '{net}': choose one of {', '.join(BACKBONES)}.")
+    backbone = BACKBONES[net]
+    cache = Path(torch.hub.get_dir()) / "checkpoints"
+    folders = [cache, Path(__file__).resolve().parents[3] / "shared" / "data" / "backbone"]
+    if os.environ.get("ECHOKDM_BACKBONES"):
+        folders.insert(0, Path(os.environ["ECHOKDM_BACKBONES"]))
+    for folder in folders:
+        for name in backbone:
+            if (folder / name).is_file():
+                return folder / name
+    raise BundleError(f"LPIPS-{net} needs torchvision's ImageNet weights: put {backbone.hub_file} into {cache}, "
+                      f"or into a folder named by the environment variable ECHOKDM_BACKBONES.")
+
+
+def has_backbone(net: str) -> bool:
+    """Whether `find_backbone(net)` would find a file."""
+    try:
+        find_backbone(net)
+    except BundleError:
+        return False
+    return True
+
+
+class Perceptual(nn.Module):
+    """LPIPS distance with a swappable backbone; frozen, differentiable in the images.
+
+    net: "squeeze", "alex" or "vgg". provenance: one line for a table's footnote, with the hash of the backbone's weights.
+    Raises BundleError when the weights are missing or unreadable.
+    """
+
+    def __init__(self, net: str = "squeeze") -> None:
+        super().__init__()
+        path = find_backbone(net)
+        from echokdm.core import torchvision_compat  # noqa: F401  (first: lpips imports torchvision)
+
+        import lpips  # isort: skip
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torchvision's, about how lpips calls it
+            self.lpips = lpips.LPIPS(net=net, version="0.1", pnet_rand=True, verbose=False)
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            own = {f"{part}.{name}": value for part, slice_ in self.lpips.net.named_children()
+                   for name, value in slice_.state_dict().items()}
+            weights = {k: state["features." + k.split(".", 1)[1]].float() for k in own}
+            self.lpips.net.load_state_dict(weights)
+        except Exception:  # a damaged or foreign file fails in many ways, all with one remedy
+            raise BundleError(
+                f"{path.name} does not hold torchvision's weights for LPIPS-{net}: put the right file in its place.") from None
+        self.requires_grad_(False).eval()
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        self.provenance = f"LPIPS v0.1, {net} backbone {path.name} (sha256 {digest})"
+
+    def train(self, mode: bool = True) -> "Perceptual":
+        """Stays in evaluation mode: dropout would make the distance random."""
+        return super().train(False)
+
+    def forward(self, first: Tensor, second: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Distance (B,) of images (B, 1 or 3, H, W) in [0, 1]; with `mask` (B, 1, H, W) in [0, 1], the mean inside it alone."""
+        import lpips
+
+        total = first.new_zeros(first.shape[0])
+        for lin, a, b in zip(self.lpips.lins, self._features(first), self._features(second), strict=True):
+            distance = lin((lpips.normalize_tensor(a) - lpips.normalize_tensor(b)).square())
+            if mask is None:
+                total = total + distance.mean((1, 2, 3))
+            else:
+                weight = F.interpolate(mask.to(distance.dtype), distance.shape[2:], mode="area")
+                total = total + (distance * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1e-6)
+        return total
+
+    def _features(self, image: Tensor) -> tuple[Tensor, ...]:
+        return self.lpips.net(self.lpips.scaling_layer(image.expand(-1, 3, -1, -1) * 2 - 1))
