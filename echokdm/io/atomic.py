@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -50,15 +51,24 @@ def _temporary_beside(path: Path) -> Path:
     return path.with_name(f".{secrets.token_hex(4)}.tmp.{path.name}")
 
 
+def _error_number(error: BaseException) -> int | None:
+    """The system's error number; safetensors tells it in its text alone."""
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return getattr(error, "errno", None) or (int(told[1]) if told else None)
+
+
 def _output_error(error: BaseException, path: Path) -> OutputError | None:
     """The one sentence for a failure of the disk; None where the failure is another."""
-    number = getattr(error, "errno", None)
-    at_fault = Path(getattr(error, "filename", None) or path)  # forbidden may also be a file that the block reads elsewhere
+    origin: BaseException | None = error
+    while origin is not None and _error_number(origin) is None:
+        origin = origin.__cause__ or origin.__context__  # some writers wrap the system's error in one of their own
+    number = None if origin is None else _error_number(origin)
+    at_fault = Path(getattr(origin, "filename", None) or path)  # forbidden may also be a file that the block reads elsewhere
     if number in _FORBIDDEN and (at_fault == path.parent or path.parent in at_fault.parents):
         return OutputError(f"'{path.name}' can't be written here: no permission; choose another output with --out.")
     full = number in _FULL
     if not full and isinstance(error, Exception):
-        # Some writers report a full disk by an exception of their own without a number.
+        # Some writers, torch.save among them, raise an exception of their own without a number.
         folder = next(p for p in (path, *path.parents) if p.exists())
         full = shutil.disk_usage(folder).free < _SPACE_FLOOR
     if full:

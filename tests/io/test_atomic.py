@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -109,3 +111,39 @@ def test_a_link_keeps_pointing(tmp_path: Path) -> None:
     with atomic_file(tmp_path / "link") as temporary:
         temporary.write_text("new")
     assert (tmp_path / "link").is_symlink() and (tmp_path / "real").read_text() == "new"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the size limit of a process is a Unix feature")
+def test_every_writer_tells_of_a_full_disk_and_leaves_nothing(tmp_path: Path) -> None:
+    """A limit on the size of files stands in for the full disk: each library reports it in a way of its own."""
+    code = f"""
+import resource
+from pathlib import Path
+import torch
+from echokdm.core.errors import OutputError
+from echokdm.io import dicom_out, write
+from echokdm.io.atomic import atomic_file
+clip, out = torch.rand(20, 1, 112, 112), Path({str(tmp_path)!r})
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+def save_safetensors(path):
+    from safetensors.torch import save_file
+    with atomic_file(path) as temporary:
+        save_file({{"clip": clip}}, temporary)
+for name, call in {{
+    "a.mp4": lambda p: write.write_mp4(p, clip, 30), "a.avi": lambda p: write.write_avi(p, clip, 30),
+    "a.gif": lambda p: write.write_gif(p, clip, 30), "a.png": lambda p: write.write_png_strip(p, clip),
+    "a.nii.gz": lambda p: write.write_nifti(p, clip[:, 0]),
+    "a.dcm": lambda p: dicom_out.write_dicom(p, clip, 30, weights_hash=""),
+    "a.safetensors": save_safetensors,
+}}.items():
+    try:
+        call(out / name)
+        print(name, "was written")
+    except OutputError as error:
+        assert "disk is full" in str(error) and "\\n" not in str(error), error
+    except Exception as error:
+        print(name, repr(error)[:200])
+print(sorted(p.name for p in out.iterdir()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.returncode) == ("[]\n", 0), done.stdout + done.stderr
