@@ -1,6 +1,7 @@
 """Outlines of a ventricle: mask -> sub-pixel contour -> long axis -> chords. Points are (x, y) in pixels, float64.
 
-The blood pool of an apical view is a bullet: a rounded apex and a cut at the mitral plane. The long axis joins the apex to the middle of that cut.
+The blood pool of an apical view is a bullet: a rounded apex and a cut at the mitral plane. The long axis joins the apex to the middle
+of that cut.
 """
 
 from typing import NamedTuple
@@ -18,7 +19,9 @@ SPACINGS = ("midpoint", "interior")
 _SAMPLES = 160  # points an outline is resampled to before its axis is sought
 _HINGE_COS = np.cos(np.pi / 4)  # the annulus ends where the outline has turned half-way from the mitral plane to the wall
 _FLAT, _ROUND = 0.10, 0.18  # sagitta / width of the basal end; the ends of circles and ellipses have .21 and more
-_CAP = 0.06  # part of the length, at the far end, whose middle is the apex
+_STUB = 0.06  # half width, in parts of the square root of the area, below which an arm of a mask is not ventricle
+_IRREGULAR = 18.0  # perimeter^2 / area from which stubs are looked for; 13-17 in ventricles, 4 pi in a circle
+_CAP = 0.15  # part of the length, at the far end, whose middle is the apex
 
 
 def chord_positions(spacing: str = "midpoint") -> Array:
@@ -52,16 +55,48 @@ def largest_component(mask: ArrayLike) -> Array:
     return np.where(inside & (labels != keep), 0.0, field)
 
 
+def without_stubs(field: Array) -> Array:
+    """A field (H, W) of one component without arms much thinner than the component: a morphological opening, corners kept, holes filled."""
+    inside = field > 0.5
+    radius = int(round(_STUB * float(np.sqrt(inside.sum()))))
+    if radius < 1:
+        return field
+    box = ndimage.find_objects(inside.astype(np.int8))[0]
+    body = ndimage.binary_fill_holes(np.pad(inside[box], radius + 2))
+    plus, square = ndimage.generate_binary_structure(2, 1), np.ones((3, 3), dtype=bool)
+    shapes = [square if i % 2 else plus for i in range(radius)]  # in turn they make an octagon
+    opened = body
+    for shape in shapes:
+        opened = ndimage.binary_erosion(opened, shape)
+    for shape in [*shapes, plus, square]:  # two steps more give the corners back
+        opened = ndimage.binary_dilation(opened, shape)
+    stub = inside[box] & ~opened[radius + 2:-radius - 2, radius + 2:-radius - 2]
+    if not stub.any() or (stub == inside[box]).all():
+        return field
+    field = field.copy()
+    field[box][stub] = 0.0
+    return largest_component(field)
+
+
 def contour(mask: ArrayLike, smooth: float = 0.0) -> Array:
-    """Outer outline (M, 2), not repeated at its end, of a mask's largest component: marching squares at 0.5.
+    """Outer outline (M, 2), not repeated at its end, of a mask's largest component without stubs: marching squares at 0.5.
 
     smooth: sigma in pixels of a Gaussian over the mask, for hand-drawn or noisy binary masks; 0 leaves it as it is.
     Raises GeometryError on an empty mask.
     """
+    field = largest_component(mask)
+    outline = _trace(field, smooth)
+    around = outline - np.roll(outline, 1, axis=0)
+    if np.hypot(*around.T).sum() ** 2 > _IRREGULAR * abs(_area(outline)):
+        outline = _trace(without_stubs(field), smooth)
+    return outline
+
+
+def _trace(field: Array, smooth: float) -> Array:
     from skimage.measure import find_contours
 
-    field = largest_component(mask)
-    rows, columns = np.flatnonzero((field > 0.5).any(1)), np.flatnonzero((field > 0.5).any(0))
+    inside = field > 0.5
+    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     margin = 1 + int(np.ceil(3 * smooth))
     top, left = max(rows[0] - margin, 0), max(columns[0] - margin, 0)
     # A frame of zeros closes outlines that touch the border.
@@ -70,10 +105,8 @@ def contour(mask: ArrayLike, smooth: float = 0.0) -> Array:
         blurred = ndimage.gaussian_filter(field, smooth, mode="constant")
         if blurred.max() > 0.5:  # a speck of a pixel or two would vanish
             field = blurred
-    outlines = find_contours(field, 0.5)
-    if len(outlines) > 1:
-        outlines.sort(key=lambda c: abs(_area(c)))
-    return outlines[-1][:-1, ::-1] + (left - margin, top - margin)
+    outline = max(find_contours(field, 0.5), key=lambda c: abs(_area(c)))
+    return outline[:-1, ::-1] + (left - margin, top - margin)
 
 
 def _area(polygon: Array) -> float:
@@ -121,8 +154,8 @@ def _outline(polygon: Array) -> _Outline:
     return _Outline(points, smooth, normals / np.maximum(np.hypot(*normals.T), 1e-12)[:, None])
 
 
-def _facing(outline: _Outline, direction: Array) -> tuple[int, int, float]:
-    """The run (first, last) of outline points that faces `direction`, and its excess.
+def _facing(outline: _Outline, direction: Array) -> tuple[int, int]:
+    """The run (first, last) of outline points that faces `direction`.
 
     It is the run of largest sum of cos(normal, direction) - cos 45, so that small notches and bumps don't end it.
     """
@@ -134,12 +167,12 @@ def _facing(outline: _Outline, direction: Array) -> tuple[int, int, float]:
     lows = np.concatenate([[0.0], total[:last]]) if last else np.zeros(1)
     first = int(lows.argmin())
     n = len(gain)
-    return (first + start) % n, (last + start) % n, float(total[last] - before[last])
+    return (first + start) % n, (last + start) % n
 
 
 def _hinges(outline: _Outline, direction: Array) -> tuple[Array, Array, float]:
     """The two ends (2,) of the basal cut in `direction`, and how far the outline bulges between them in parts of its width."""
-    first, last, _ = _facing(outline, direction)
+    first, last = _facing(outline, direction)
     n = len(outline.points)
     run = outline.points[(first + np.arange((last - first) % n + 1)) % n]
     a, b = run[0], run[-1]
@@ -151,19 +184,25 @@ def _hinges(outline: _Outline, direction: Array) -> tuple[Array, Array, float]:
 
 
 def _start_direction(outline: _Outline, principal: Array, elongation: float, previous: Array | None) -> Array:
-    """A first guess of the direction apex -> base: near the axis of the frame before, else downwards in the image."""
-    if previous is not None:
-        return previous if previous @ principal == 0 or elongation < 1.25 else principal * np.sign(principal @ previous)
-    down = np.array([0.0, 1.0])
-    if elongation >= 1.25:
-        candidates = np.stack([principal, -principal])
-    else:  # no clear long axis: the flattest end tells
-        angles = np.deg2rad(np.arange(-75, 76, 15))
-        candidates = np.stack([np.sin(angles), np.cos(angles)], axis=1)
-    width = np.ptp(outline.points, axis=0).max()
-    step = np.hypot(*(outline.points[1] - outline.points[0]))
-    flat = np.array([_facing(outline, c)[2] for c in candidates]) * step / max(width, 1e-9)
-    return candidates[int((flat + 0.3 * candidates @ down).argmax())]
+    """A first guess of the direction apex -> base, near the axis of the frame before, else downwards in the image.
+
+    What counts: a flat end, a long shape along it, and the hint; weights set so that bullets tilted up to 75 degrees, and bullets wider
+    than long, are told right.
+    """
+    hint = np.array([0.0, 1.0]) if previous is None else previous
+    angles = np.deg2rad(np.arange(-75, 76, 15))
+    fan = np.stack([np.cos(angles), np.sin(angles)], axis=1) @ np.stack([hint, [-hint[1], hint[0]]])
+    candidates = np.concatenate([[principal, -principal], fan])
+    gain = candidates @ outline.normals.T - _HINGE_COS
+    total = np.cumsum(gain, axis=1)
+    # Largest sum of a circular run: a plain run, or everything but the plain run of least sum.
+    padded = np.concatenate([np.zeros((len(total), 1)), total[:, :-1]], axis=1)
+    most = (total - np.minimum.accumulate(padded, axis=1)).max(1)
+    least = (total - np.maximum.accumulate(padded, axis=1)).min(1)
+    step = np.hypot(*(outline.points[1] - outline.points[0])) / max(float(np.ptp(outline.points, axis=0).max()), 1e-9)
+    score = np.maximum(most, total[:, -1] - least) * step + 0.2 * candidates @ hint
+    score[:2] += min(0.6 * (elongation - 1), 0.6)
+    return candidates[int(score.argmax())]
 
 
 def _crossings(polygon: Array, origin: Array, direction: Array) -> tuple[Array, Array]:

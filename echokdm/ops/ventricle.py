@@ -111,7 +111,7 @@ def outline_from_keypoints(keypoints: ArrayLike, spacing: str = "midpoint") -> A
 
 
 def polygon_to_mask(polygon: ArrayLike, height: int, width: int) -> NDArray[np.bool_]:
-    """(H, W) bool: the pixels whose centres lie inside the closed polygon (M, 2), by the even-odd rule. Given 40 key-points: their polygon."""
+    """(H, W) bool: the pixels whose centres lie inside the closed polygon (M, 2), by the even-odd rule."""
     p = _polygon(polygon)
     y = np.arange(height, dtype=np.float64)[:, None]
     x1, y1 = p.T
@@ -185,7 +185,8 @@ def check_keypoints(keypoints: ArrayLike, sector: ArrayLike | None = None) -> Ar
         good = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         good &= inside[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)]
         if not good.all():
-            raise GeometryError(f"{int((~good).sum())} of the key-points lie outside the ultrasound sector; they must be pixels (x, y) of this clip.")
+            raise GeometryError(f"{int((~good).sum())} of the key-points lie outside the ultrasound sector; give them as pixels (x, y) "
+                                "of this clip.")
     if self_crossing(points).any():
         raise GeometryError("The key-points' outline crosses itself; order them along one wall from apex to base, then back up the other.")
     return points
