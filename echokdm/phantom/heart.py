@@ -1,0 +1,182 @@
+"""The beating A4C heart: material points, where they are at any phase and what they are made of."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from echokdm.phantom.anatomy import SEPTAL, Anatomy
+from echokdm.phantom.beat import Beat
+from echokdm.phantom.motion import Motion, simpson
+from echokdm.phantom.tissue import ETA_RANGE, XI_RANGE, TissueMap, TissueSample, axis, lookup
+
+GRID = 2.0  # mm a node of the displacement field
+OUTLINE = 48  # points a wall of the LV outline
+LEVELS = 9  # contractions at which the volume is tabulated
+KEPT = 4  # phases whose fields are kept
+SQUEEZE = (-0.3, 1.2)  # where the radial amplitude is sought
+
+
+class Heart:
+    """B hearts in apical-4-chamber view, patient b drawn from seeds[b] alone.
+
+    Points are mm: x lateral, right positive, y depth, probe at (0, 0), apex up, LV on the right of the image. Phases are
+    (B,) in [0, 1), ED at 0; the reference configuration is ED. Attributes, each (B,): heart_rate (1/min), ejection_fraction
+    (percent), end_systole (phase), reach_mm (depth of the left atrium's roof). What is drawn: `anatomy.RANGES`.
+    """
+
+    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
+        self.anatomy = Anatomy(seeds, device)
+        self.beat = Beat(self.anatomy)
+        self.motion = Motion(self.anatomy)
+        self.heart_rate = self.anatomy["heart_rate"][:, 0, 0]
+        self.ejection_fraction = 100 * self.anatomy["ef"][:, 0, 0]
+        self.end_systole = self.beat.systole
+        self.reach_mm = self.anatomy.to_image(torch.zeros_like(self.anatomy["roof"]), self.anatomy["roof"])[1][:, 0, 0]
+        self._outline = self.anatomy.endocardium(OUTLINE)
+        device = self._outline.device
+        self._xi, self._eta = axis(XI_RANGE, GRID, device).view(1, 1, -1), axis(ETA_RANGE, GRID, device).view(1, -1, 1)
+        self._rows = self.anatomy.rows(self._eta)
+        self._map: TissueMap | None = None
+        self.restrict(None)
+
+    def restrict(self, edge_distance: Callable[[Tensor], Tensor] | None) -> None:
+        """Let motion vanish at a sector's edge (None: no edge); the EF is met all the same.
+
+        edge_distance: points (B, N, 2) mm -> how far inside the edge they lie, mm (B, N).
+        """
+        self.motion.edge_distance = edge_distance
+        self._fields: OrderedDict[tuple[float, ...], Tensor] = OrderedDict()
+        self._volumes: Tensor | None = None
+
+    def taper(self, points: Tensor) -> Tensor:
+        """Weight (B, N) of the motion at ED points (B, N, 2) mm: 0 near the probe, far from the heart and at the sector's edge."""
+        xi, eta = self._local(points)
+        xi, eta = xi[..., None], eta[..., None]
+        return (self.motion.heart_weight(self.anatomy.rows(eta), xi) * self.motion.sector_weight(xi, eta))[..., 0]
+
+    def forward(self, points: Tensor, phase: Tensor) -> Tensor:
+        """Where the material points (B, N, 2) of ED are at `phase` (B,) -> (B, N, 2) mm."""
+        xi, eta = self._local(points)
+        moved = lookup(self._field(phase)[:, :2], xi, eta, GRID, "bilinear")
+        return self._image(xi + moved[:, 0], eta + moved[:, 1])
+
+    def inverse(self, points: Tensor, phase: Tensor) -> Tensor:
+        """Which material points (B, N, 2) of ED are at `points` (B, N, 2) mm at `phase` (B,): Newton's method, to 0.01 mm."""
+        field = self._field(phase)
+        target_xi, target_eta = self._local(points)
+        xi, eta = target_xi, target_eta
+        for _ in range(9):
+            u, v, u_xi, v_xi, u_eta, v_eta = lookup(field, xi, eta, GRID, "bilinear").unbind(1)
+            miss_xi, miss_eta = target_xi - xi - u, target_eta - eta - v
+            a, d = 1 + u_xi, 1 + v_eta
+            scale = 1 / (a * d - u_eta * v_xi).clamp(min=0.2)
+            xi = xi + (d * miss_xi - u_eta * miss_eta) * scale
+            eta = eta + (a * miss_eta - v_xi * miss_xi) * scale
+        return self._image(xi, eta)
+
+    def tissue(self, points: Tensor, phase: Tensor) -> TissueSample:
+        """What the material points (B, N, 2) of ED are; valve leaflets sweep over the blood, so it depends on `phase` (B,)."""
+        return self._tissue.sample(*self._local(points), self.beat.opening(phase))
+
+    def leaflets(self, phase: Tensor, count: int = 16) -> Tensor:
+        """Centre lines (B, 4, count, 2) mm of the leaflets at `phase` (B,), hinge to tip: mitral septal, lateral, then tricuspid."""
+        lines = self._tissue.leaflets(count, self.beat.opening(phase)).flatten(1, 2)
+        return self.forward(self._image(lines[..., 0], lines[..., 1]), phase).unflatten(1, (4, count))
+
+    def contours(self, phase: Tensor) -> Tensor:
+        """LV endocardial polygon (B, M, 2) mm at `phase` (B,): septal hinge, apex, lateral hinge, back along the mitral plane."""
+        return self.forward(self._image(self._outline[..., 0], self._outline[..., 1]), phase)
+
+    def volumes(self, phase: Tensor) -> Tensor:
+        """Single-plane Simpson volume (B,) of the LV at `phase` (B,), mL."""
+        return simpson(self.contours(phase), OUTLINE) / 1000
+
+    def fibre_direction(self, points: Tensor) -> Tensor:
+        """Unit direction (B, N, 2) in which the walls run at ED points (B, N, 2): along the LV's outline, axial elsewhere."""
+        xi, eta = self._local(points)
+        xi, eta = xi[..., None], eta[..., None]
+        p, step = self.anatomy, 0.5
+        side = torch.where(xi > p.centre(eta), 1.0, -1.0)
+        wall = 0.5 * p["wall"]
+        slope = (p.half_width(eta + step, wall, SEPTAL) - p.half_width(eta - step, wall, SEPTAL)) / (2 * step)
+        slope = side * slope * (eta < p["length"])
+        norm = (1 + slope * slope).sqrt()
+        dx, de = slope / norm, 1 / norm
+        return torch.cat([dx * p.cos + de * p.sin, de * p.cos - dx * p.sin], -1)
+
+    @property
+    def _tissue(self) -> TissueMap:
+        if self._map is None:
+            self._map = TissueMap(self.anatomy)
+        return self._map
+
+    def _local(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        xi, eta = self.anatomy.to_local(points[..., :1], points[..., 1:])
+        return xi[..., 0], eta[..., 0]
+
+    def _image(self, xi: Tensor, eta: Tensor) -> Tensor:
+        return torch.cat(self.anatomy.to_image(xi[..., None], eta[..., None]), -1)
+
+    def _calibrate(self) -> None:
+        """Find the radial amplitude that gives the drawn EF, then tabulate volume against contraction.
+
+        The outline is moved by the interpolated field itself, evaluated only at the nodes around its points.
+        """
+        points = self._outline
+        at = torch.stack([(points[..., 0] - XI_RANGE[0]) / GRID, (points[..., 1] - ETA_RANGE[0]) / GRID], -1)
+        low = at.floor()
+        part = at - low
+        corners = torch.cat([low + low.new_tensor(c) for c in ((0, 0), (1, 0), (0, 1), (1, 1))], 1) * GRID
+        xi, eta = corners[..., :1] + XI_RANGE[0], corners[..., 1:] + ETA_RANGE[0]
+        fx, fy = part[..., :1], part[..., 1:]
+        share = torch.cat([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], 1) * self.motion.sector_weight(xi, eta)
+        rows = self.anatomy.rows(eta)
+
+        def volume(contraction: Tensor, squeeze: Tensor) -> Tensor:
+            moved = torch.cat(self.motion.displacement(rows, xi, contraction, squeeze), -1) * share
+            a, b, c, d = moved.chunk(4, 1)
+            return simpson(points + (a + b + c + d), OUTLINE).view(-1, 1, 1)
+
+        one = torch.ones_like(self.anatomy["ef"])
+        full = volume(0 * one, 0 * one)
+        goal = full * (1 - self.anatomy["ef"])
+        low_s, high_s = SQUEEZE[0] * one, SQUEEZE[1] * one
+        low_v, high_v = volume(one, low_s) - goal, volume(one, high_s) - goal
+        for i in range(7):  # regula falsi, every third step a bisection
+            weight = 0.5 * one if i % 3 == 2 else (low_v / (low_v - high_v)).clamp(0.02, 0.98)
+            middle = low_s + weight * (high_s - low_s)
+            value = volume(one, middle) - goal
+            above = value > 0
+            low_s, low_v = torch.where(above, middle, low_s), torch.where(above, value, low_v)
+            high_s, high_v = torch.where(above, high_s, middle), torch.where(above, high_v, value)
+        self._squeeze = low_s + (low_v / (low_v - high_v)).clamp(0, 1) * (high_s - low_s)
+        levels = [volume(one * (k / (LEVELS - 1)), self._squeeze) for k in range(LEVELS)]
+        table = torch.cat(levels, 1)[..., 0].contiguous()
+        self._volumes = (table - table[:, -1:]) / (table[:, :1] - table[:, -1:])  # 1 at ED .. 0 at ES
+
+    def _contraction(self, phase: Tensor) -> Tensor:
+        """(B, 1, 1): 0 at ED, 1 at ES, so that the volume follows `Beat.fullness`."""
+        ejected, want = (1 - self._volumes).contiguous(), 1 - self.beat.fullness(phase)[:, None]
+        k = torch.searchsorted(ejected, want.contiguous(), right=True).clamp(1, LEVELS - 1)
+        lo, hi = ejected.gather(1, k - 1), ejected.gather(1, k)
+        return ((k - 1 + (want - lo) / (hi - lo).clamp(min=1e-6)) / (LEVELS - 1))[..., None]
+
+    def _field(self, phase: Tensor) -> Tensor:
+        """(B, 6, rows, columns): displacement (xi, eta), its slopes along xi, then along eta."""
+        key = tuple(phase.tolist())
+        if key in self._fields:
+            self._fields.move_to_end(key)
+            return self._fields[key]
+        if self._volumes is None:
+            self._calibrate()
+            self._weight = self.motion.sector_weight(self._xi, self._eta)
+        moved = self.motion.displacement(self._rows, self._xi, self._contraction(phase), self._squeeze)
+        moved = torch.stack(moved, 1) * self._weight[:, None]
+        along_eta, along_xi = torch.gradient(moved, spacing=GRID, dim=(2, 3))
+        field = torch.cat([moved, along_xi, along_eta], 1)
+        self._fields[key] = field
+        if len(self._fields) > KEPT:
+            self._fields.popitem(last=False)
+        return field

@@ -1,0 +1,139 @@
+"""The beating: where a material point of the end-diastolic heart goes, as one smooth displacement field a phase.
+
+Across the LV wall the map keeps volume about the long axis: with eta' = g(eta) and an endocardium that shrinks from a to a',
+r'^2 = (r^2 - a^2) / g' + a'^2 (incompressible thick-walled tube). Inside, the cavity scales; outside, the displacement fades.
+Its Jacobian is triangular up to slow terms, so it does not fold. The field is laid on a grid once a phase and looked up.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from echokdm.phantom.anatomy import LATERAL, SEPTAL, Anatomy, Rows, smoothstep
+
+FADE = 28.0  # mm from the heart's outer wall to where nothing moves
+EDGE = 26.0  # mm from the sector's edge, where nothing moves, to full motion
+
+
+class Motion:
+    """Displacement of B patients in their LV frame. `contraction` is 0 at ED and 1 at ES; `squeeze` is the radial amplitude.
+
+    edge_distance: points (B, N, 2) image mm -> how far inside the sector they lie (B, N), mm; None: there is no edge.
+    """
+
+    def __init__(self, anatomy: Anatomy) -> None:
+        self.anatomy = anatomy
+        self.edge_distance: Callable[[Tensor], Tensor] | None = None
+        self._base = self._long_raw(anatomy["length"])
+
+    def sector_weight(self, xi: Tensor, eta: Tensor) -> Tensor:
+        """0 within 15 mm of the probe and at the sector's edge where one is set, 1 away from both; (B, R, C) local mm."""
+        x, y = self.anatomy.to_image(xi, eta)
+        weight = smoothstep(((x * x + y * y).sqrt() - 15) / 15)
+        if self.edge_distance is not None:
+            distance = self.edge_distance(torch.stack([x, y], -1).flatten(1, 2)).view_as(weight)
+            weight = weight * smoothstep(distance / EDGE)
+        return weight
+
+    def heart_weight(self, rows: Rows, xi: Tensor) -> Tensor:
+        """1 inside the heart's outer walls, fading to 0 `FADE` mm outside them."""
+        x = xi - rows.centre
+        left = -x - rows.outer[SEPTAL] - rows.right - rows.free_wall
+        return 1 - smoothstep(torch.maximum(left, x - rows.outer[LATERAL]).clamp(min=0) / FADE)
+
+    def _long_raw(self, eta: Tensor) -> Tensor:
+        p = self.anatomy
+        up = (eta / p["length"]).clamp(min=0) ** p["long_power"]
+        down = smoothstep((p["roof"] + 14 - eta) / (p["la_length"] + 24))
+        blend = 0.5 * (up + down - ((up - down) ** 2 + 0.02 * smoothstep(up)).sqrt())
+        reach = p["apex_wall"] + 12
+        return blend.clamp(min=0) - 0.1 * smoothstep((eta + reach) / reach) * (1 - smoothstep(eta / 22))
+
+    def long_weight(self, eta: Tensor) -> Tensor:
+        """Share of the annular excursion at `eta`: about -0.1 at the apex (its wall thickens), 1 at the annulus, 0 past the roof."""
+        return self._long_raw(eta) / self._base
+
+    def excursion(self, xi: Tensor) -> Tensor:
+        """Excursion of the annular plane towards the apex at `xi`, mm: lateral and tricuspid hinges travel further."""
+        p = self.anatomy
+        tilt = p["lateral_long"] * (xi / 60).clamp(-0.5, 0.5) * (p["mapse"] / 12)
+        far = smoothstep((-xi - p["annulus"] - p["wall"]) / p["rv_width"])
+        return p["mapse"] * (1 + (p["rv_long"] - 1) * far) + tilt
+
+    def _cavity_scale(self, eta: Tensor, contraction: Tensor, squeeze: Tensor, side: int) -> Tensor:
+        p = self.anatomy
+        s, key = (eta / p["length"]).clamp(0, 1), "sl"[side]
+        region = sum(0.1 * p[f"region_{key}{k}"] * torch.cos(k * math.pi * s) for k in (1, 2))
+        share = (1 - (1 - p["base_shortening"]) * smoothstep((s - 0.55) / 0.45)) * (1 + region)
+        share = share * (1 - smoothstep((eta - p["length"]) / 10))
+        swell = p["la_swell"] * smoothstep((eta - p["length"]) / 18)
+        return 1 - contraction * (squeeze * share - swell)
+
+    def displacement(self, rows: Rows, xi: Tensor, contraction: Tensor, squeeze: Tensor) -> tuple[Tensor, Tensor]:
+        """(d_xi, d_eta) mm at (rows.eta, xi), broadcast; contraction and squeeze (B, 1, 1). Sector and probe not yet counted."""
+        p, eta = self.anatomy, rows.eta
+        weight = self.long_weight(eta)
+        slope = self.long_weight(eta + 0.5) - self.long_weight(eta - 0.5)
+        travel = contraction * self.excursion(xi)
+        stretch = 1 - travel * slope
+
+        x = xi - rows.centre
+        is_right = x > 0
+        r = x.abs()
+        a = torch.where(is_right, rows.cavity[LATERAL], rows.cavity[SEPTAL])
+        e = torch.where(is_right, rows.outer[LATERAL], rows.outer[SEPTAL])
+        scale = torch.where(is_right, self._cavity_scale(eta, contraction, squeeze, LATERAL),
+                            self._cavity_scale(eta, contraction, squeeze, SEPTAL))
+        inside = torch.minimum(r, e)
+        wall = ((inside * inside - a * a * (1 - stretch * scale * scale)).clamp(min=1e-6) / stretch).sqrt()
+        moved = torch.where(inside < a, scale * inside, wall) - inside
+        d = torch.where(is_right, moved, -moved)
+
+        beyond = (r - e).clamp(min=0)
+        right_heart = p["rv_squeeze"] * squeeze.clamp(min=0.05)
+        ventricle = 1 - smoothstep((eta - p["tv"] + 6) / 14)
+        pull = 0.55 * right_heart * ventricle - 0.5 * p["la_swell"] * (1 - ventricle)
+        drawn = contraction * (pull * torch.minimum(beyond, rows.right)
+                               - 0.3 * right_heart * ventricle * torch.minimum((beyond - rows.right).clamp(min=0), rows.free_wall))
+        d = torch.where(is_right, d, d + drawn)
+        fade = self.heart_weight(rows, xi)
+        return (d + contraction * p["swing"] * weight) * fade, -travel * weight * fade
+
+
+def simpson(points: Tensor, count: int, disks: int = 20) -> Tensor:
+    """Single-plane Simpson volume (B,) of an outline as `Anatomy.endocardium(count)` orders it: sum of pi/4 d^2 L/20, mm^3.
+
+    The axis joins the middle of the mitral plane to the outline's farthest point; the mitral plane closes the shorter wall.
+    """
+    septal_hinge, lateral_hinge = points[:, 0], points[:, 2 * count]
+    base = 0.5 * (septal_hinge + lateral_hinge)
+    walls = points[:, : 2 * count + 1]
+    distance = (walls - base[:, None]).square().sum(-1)
+    tip = distance.argmax(1)
+    apex = walls[torch.arange(len(walls), device=walls.device), tip]
+    axis = base - apex
+    length = axis.square().sum(-1, keepdim=True).sqrt()
+    axis = axis / length
+    rel = walls - apex[:, None]
+    along = rel[..., 0] * axis[:, None, 0] + rel[..., 1] * axis[:, None, 1]
+    across = rel[..., 0] * axis[:, None, 1] - rel[..., 1] * axis[:, None, 0]
+    levels = (torch.arange(disks, device=points.device) + 0.5) / disks * length
+    order = torch.arange(2 * count + 1, device=points.device)
+    width = torch.zeros_like(levels)
+    for before in (True, False):
+        # The part of the outline on the other side of the tip is folded onto the tip; the middle of the plane ends the wall.
+        mine = order <= tip[:, None] if before else order >= tip[:, None]
+        s, v = torch.where(mine, along, 0 * along), torch.where(mine, across, 0 * across)
+        if before:
+            s, v = s.flip(1), v.flip(1)
+        s = torch.cat([s, length], 1).cummax(1).values.contiguous()
+        v = torch.cat([v, 0 * length], 1)
+        at = torch.searchsorted(s, levels, right=True).clamp(1, s.shape[1] - 1)
+        s0, s1, v0, v1 = s.gather(1, at - 1), s.gather(1, at), v.gather(1, at - 1), v.gather(1, at)
+        width = width + (v0 + (v1 - v0) * (levels - s0) / (s1 - s0).clamp(min=1e-6)).abs()
+    volume = torch.zeros_like(length[:, 0])
+    for i in range(disks):  # a fixed order of summation, whatever the batch
+        volume = volume + width[:, i] ** 2
+    return volume * math.pi / 4 * length[:, 0] / disks
