@@ -14,14 +14,6 @@ from echokdm.phantom.draws import PatientDraws
 
 ROWS, LINES = 208, 128  # the polar grid, range by beam
 MARGIN = 8  # rows and lines beyond each edge, where scatterers outside still echo into the sector
-TAPER_MM = 14.0  # over this distance from the sector's side and far edges the tissue's motion fades to nothing
-PROBE_TAPER_MM = 6.0
-
-
-def smoothstep(x: Tensor) -> Tensor:
-    """0 below 0, 1 above 1, C1 between."""
-    x = x.clamp(0, 1)
-    return x * x * (3 - 2 * x)
 
 
 class SectorGeometry:
@@ -102,14 +94,11 @@ class SectorGeometry:
         return ((r >= near) & (r <= near + self.depth[:, None]) & (a >= self.left[:, None]) & (a <= self.right[:, None])
                 & (points[..., 0].abs() <= self.cut[:, None]))
 
-    def taper(self, points: Tensor) -> Tensor:
-        """(B, N, 2) mm -> (B, N) factor of the motion: 1 inside, smoothly 0 at and beyond the sector's edges."""
+    def edge_distance(self, points: Tensor) -> Tensor:
+        """(B, N, 2) mm -> (B, N) distance in mm from the sides and the far edge, negative beyond them. The probe's face does not count."""
         x, y = points[..., 0], points[..., 1] - self.apex_y[:, None]
-        r = torch.sqrt(x * x + y * y)
-        near, left, right = self.face_radius[:, None], self.left[:, None], self.right[:, None]
-        # signed distances to the two edge rays' lines
+        left, right = self.left[:, None], self.right[:, None]
         from_left = x * torch.cos(left) - y * torch.sin(left)
         from_right = y * torch.sin(right) - x * torch.cos(right)
-        sides = smoothstep(from_left / TAPER_MM) * smoothstep(from_right / TAPER_MM)
-        sides = sides * smoothstep((self.cut[:, None] - x.abs()) / TAPER_MM)
-        return sides * smoothstep((r - near) / PROBE_TAPER_MM) * smoothstep((near + self.depth[:, None] - r) / TAPER_MM)
+        from_far = (self.face_radius + self.depth)[:, None] - torch.sqrt(x * x + y * y)
+        return torch.minimum(torch.minimum(from_left, from_right), torch.minimum(from_far, self.cut[:, None] - x.abs()))

@@ -10,16 +10,14 @@ from echokdm.ops.warp import warp
 GRAY_EDGES = (0.02, 0.06, 0.12, 0.2, 0.3, 0.42, 0.58)  # eight bins of gray, narrow where echo pictures have most pixels
 DEPTH_THIRDS = ("near", "middle", "far")
 
-Distance = Callable[[Tensor, Tensor], Tensor]  # (B, 1, H, W) in [0, 1], twice -> (B,)
+Distance = Callable[[Tensor, Tensor, Tensor], Tensor]  # images (B, 1, H, W) in [0, 1], twice, and a mask -> (B,)
 
 
-def successive_correlation(frames: Tensor, sector: Tensor) -> float:
-    """Mean Pearson correlation of successive frames (T, 1, H, W) inside `sector` (H, W) bool; repeated frames are left out."""
-    x = frames[:, 0][:, sector]
-    x = x - x.mean(1, keepdim=True)
-    x = x / x.norm(dim=1, keepdim=True).clamp(min=1e-9)
-    values = (x[1:] * x[:-1]).sum(1)
-    changed = (frames[1:] - frames[:-1]).abs().amax((1, 2, 3)) > 4 / 255
+def frame_correlation(first: Tensor, second: Tensor, sector: Tensor) -> float:
+    """Mean Pearson correlation of frame pairs (T, 1, H, W) inside `sector` (H, W) bool; pairs that repeat a frame are left out."""
+    x, y = (f[:, 0][:, sector] - f[:, 0][:, sector].mean(1, keepdim=True) for f in (first, second))
+    values = (x * y).sum(1) / (x.norm(dim=1) * y.norm(dim=1)).clamp(min=1e-9)
+    changed = (second - first).abs().amax((1, 2, 3)) > 4 / 255
     return float(values[changed].mean()) if bool(changed.any()) else 1.0
 
 
@@ -48,7 +46,8 @@ def edit_distances(source: Tensor, target: Tensor, flow: Tensor, sector: Tensor,
     warped = warp(source[None], flow[None])[0]
 
     def pair(a: Tensor, mask: Tensor) -> tuple[float, float]:
-        return float(lpips((a * mask)[None], (target * mask)[None])), float((a - target)[0][mask].square().mean())
+        distance = lpips((a * mask)[None], (target * mask)[None], mask[None, None].float())
+        return float(distance), float((a - target)[0][mask].square().mean())
 
     still_lpips, still_mse = pair(source, sector)
     warped_lpips, warped_mse = pair(warped, sector & valid)
@@ -56,8 +55,8 @@ def edit_distances(source: Tensor, target: Tensor, flow: Tensor, sector: Tensor,
             "mean flow px": float(flow.square().sum(0).sqrt()[sector].mean())}
 
 
-def clip_statistics(frames: Tensor, sector: Tensor, depth: Tensor, ed: int, es: int, flow: Tensor, valid: Tensor,
+def clip_statistics(pairs: tuple[Tensor, Tensor], sector: Tensor, depth: Tensor, ed: Tensor, es: Tensor, flow: Tensor, valid: Tensor,
                     lpips: Distance) -> dict[str, float]:
-    """Every statistic of one clip: frames (T, 1, H, W) in [0, 1] at its own frame rate, `flow` from ED (source) to ES (target)."""
-    return {"successive correlation": successive_correlation(frames, sector),
-            **edit_distances(frames[ed], frames[es], flow, sector, valid, lpips), **gray_shares(frames, sector, depth)}
+    """Every statistic of one clip: `pairs` of successive frames, each (T, 1, H, W); ed and es (1, H, W), `flow` from ED to ES."""
+    return {"successive correlation": frame_correlation(*pairs, sector),
+            **edit_distances(ed, es, flow, sector, valid, lpips), **gray_shares(pairs[0], sector, depth)}

@@ -105,34 +105,6 @@ class Scanner:
         fine = torch.nn.functional.interpolate(d.normal(1, 70, 24), (rows, lines), mode="bicubic", align_corners=True)
         return (coarse * d.uniform(0.5, 3.0, 1, 1, 1) + fine * d.uniform(0.5, 3.5, 1, 1, 1))[:, 0]
 
-    def move(self, heart: Tissue, points: Tensor, phase: Tensor) -> Tensor:
-        """Reference points (B, N, 2) mm at `phase` (B,): the heart's motion, fading out at the sector's edges."""
-        displacement = heart.forward(points, torch.remainder(phase, 1.0)) - points
-        return points + displacement * self.sector.taper(points)[..., None]
-
-    def rest(self, heart: Tissue, points: Tensor, phase: Tensor) -> Tensor:
-        """The inverse of `move`: where the tissue at `points` (B, N, 2) mm and `phase` (B,) lies in the reference."""
-        phase = torch.remainder(phase, 1.0)
-        rest = heart.inverse(points, phase)
-        fading = self.sector.taper(rest) < 1
-        count = int(fading.sum(1).max())
-        if count == 0:
-            return rest
-        # where the motion fades out the heart's own inverse does not hold: Newton's method on the composed map
-        chosen = fading.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :count, None].expand(-1, -1, 2)
-        target, x = points.gather(1, chosen), rest.gather(1, chosen)
-        x = target + (x - target) * self.sector.taper(target)[..., None]
-        step = 0.05
-        for _ in range(4):
-            at = self.move(heart, x, phase)
-            jx = (self.move(heart, x + x.new_tensor([step, 0.0]), phase) - at) / step
-            jy = (self.move(heart, x + x.new_tensor([0.0, step]), phase) - at) / step
-            miss = target - at
-            det = (jx[..., 0] * jy[..., 1] - jx[..., 1] * jy[..., 0]).clamp(min=0.15)
-            x = x + torch.stack([jy[..., 1] * miss[..., 0] - jy[..., 0] * miss[..., 1],
-                                 jx[..., 0] * miss[..., 1] - jx[..., 1] * miss[..., 0]], -1) / det[..., None]
-        return torch.where(fading[..., None], rest.scatter(1, chosen, x), rest)
-
     def polar_grid(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, N, 2) mm -> range mm, and fractional row and line of the polar grid, each (B, N)."""
         r, a = self.sector.polar(points)
@@ -166,7 +138,7 @@ class Scanner:
     def iq(self, heart: Tissue, phase: Tensor) -> Tensor:
         """Noise-free complex baseband echo (B, ROWS, LINES) of the heart at `phase` (B,)."""
         cyclic = torch.remainder(phase, 1.0)
-        points = self.move(heart, self.points, phase)
+        points = heart.forward(self.points, cyclic)
         decibel, blood = self.display.echogenicity(heart, self.points, points, cyclic)
         turn = 2 * torch.pi * cyclic
         through = self.out_of_plane * (torch.sin(turn + self.drift_phase) + 0.5 * torch.sin(2 * turn + 2.1 * self.drift_phase))

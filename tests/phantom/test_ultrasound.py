@@ -93,14 +93,18 @@ def test_sector_geometry_round_trips() -> None:
     assert torch.allclose(sector.to_px(points, 224) + 0.5, 2 * (sector.to_px(points, 112) + 0.5), atol=1e-3)
 
 
-def test_taper_is_one_inside_and_zero_at_the_edges() -> None:
+def test_edge_distance_is_zero_on_the_edges_and_negative_beyond() -> None:
     sector = SectorGeometry(SEEDS)
-    middle = sector.cartesian((sector.face_radius + 0.5 * sector.depth)[:, None], ((sector.left + sector.right) / 2)[:, None])
-    assert (sector.taper(middle) == 1).all()
+    sector.cut[:] = 1e6
     radius = (sector.face_radius + 0.6 * sector.depth)[:, None]
-    for edge in (sector.cartesian(radius, sector.left[:, None]), sector.cartesian(radius, sector.right[:, None]),
-                 sector.cartesian((sector.face_radius + sector.depth)[:, None], torch.zeros(12, 1))):
-        assert sector.taper(edge).abs().max() < 1e-6
+    far = (sector.face_radius + sector.depth)[:, None]
+    middle = ((sector.left + sector.right) / 2)[:, None]
+    for r, a in ((radius, sector.left[:, None]), (radius, sector.right[:, None]), (far, middle)):
+        assert sector.edge_distance(sector.cartesian(r, a)).abs().max() < 1e-3
+    inwards = sector.edge_distance(sector.cartesian(far - 3, middle))
+    assert torch.allclose(inwards, torch.full_like(inwards, 3.0), atol=1e-3)
+    beyond = sector.edge_distance(sector.cartesian(radius, sector.left[:, None] - 0.1))
+    assert torch.allclose(beyond, -radius * torch.sin(torch.tensor(0.1)), atol=1e-2)
 
 
 def test_noise_goes_on_from_frame_to_frame_and_repeats_for_a_seed(scanner: Scanner) -> None:

@@ -1,0 +1,110 @@
+"""Do the phantoms bracket real clips? `python benchmarks/phantom_statistics.py --patients 500`
+
+For every statistic: the phantoms' 5th, 50th and 95th percentile beside the real clips' values, and whether these lie inside.
+Real clips: pydicom's A4C DICOM and `../shared/data/echo/a4c_echotracker.npz`, as the package's reader crops them; their flow
+is scikit-image's TV-L1, the phantoms' is exact.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from echokdm.core.seeding import generator
+from echokdm.losses.perceptual import Perceptual
+from echokdm.ops.warp import pixel_grid
+from echokdm.phantom.a4c import A4CPhantom
+from echokdm.phantom.statistics import clip_statistics
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+PAIRS = 8  # pairs of successive frames a phantom, spread over the beat
+
+
+def phantom_rows(seeds: list[int], size: int, lpips: Perceptual) -> list[dict[str, float]]:
+    """Statistics of each phantom: successive frames at a frame rate drawn from 20 to 60 a second."""
+    phantom = A4CPhantom(seeds, size)
+    fps = torch.stack([20 * 3 ** torch.rand((), generator=generator(s, 91)) for s in seeds])
+    step = phantom.heart_rate / 60 / fps
+    starts = torch.arange(PAIRS) / PAIRS
+    phases = torch.stack([torch.zeros(len(seeds)), phantom.end_systole], 1)
+    phases = torch.cat([phases, starts.expand(len(seeds), -1), starts + step[:, None]], 1)
+    frames = phantom.frames(phases)
+    flow = phantom.flow(phantom.end_systole, torch.zeros(len(seeds)))
+    valid = phantom.valid(phantom.end_systole, torch.zeros(len(seeds)))
+    r, _ = phantom.scanner.sector.polar(phantom.scanner.sector.pixels_mm(size))
+    depth = ((r - phantom.scanner.sector.face_radius[:, None]) / phantom.scanner.sector.depth[:, None]).view(-1, size, size)
+    rows = []
+    for b in range(len(seeds)):
+        pairs = (frames[b, 2:2 + PAIRS], frames[b, 2 + PAIRS:])
+        rows.append(clip_statistics(pairs, phantom.sector[b], depth[b], frames[b, 0], frames[b, 1], flow[b], valid[b, 0], lpips))
+    return rows
+
+
+def tvl1(source: Tensor, target: Tensor) -> Tensor:
+    """Backward flow (2, H, W) px from (1, H, W) images."""
+    from skimage.registration import optical_flow_tvl1
+
+    dy, dx = optical_flow_tvl1(target[0].numpy(), source[0].numpy(), attachment=12)
+    return torch.from_numpy(np.stack([dx, dy]).astype(np.float32))
+
+
+def real_row(path: str | Path, ed: int, es: int, size: int, lpips: Perceptual) -> dict[str, float]:
+    """The same statistics of a real clip; ed and es are frame numbers read off the pictures."""
+    from echokdm.io.frame import to_model_frame
+    from echokdm.io.read import read_clip
+    from echokdm.io.sector import find_sector
+
+    clip = read_clip(path)
+    sector = find_sector(clip)
+    model = to_model_frame(clip, sector, size)
+    frames, inside = model.clip.frames, torch.as_tensor(model.sector_mask)
+    grid = pixel_grid(size, size)[0]
+    apex = model.to_model(np.asarray(sector.apex, np.float64)[None])[0]
+    radius = ((grid[0] - apex[0]) ** 2 + (grid[1] - apex[1]) ** 2).sqrt()
+    near, far = radius[inside].min(), radius[inside].max()
+    flow = tvl1(frames[ed], frames[es])
+    fetched = (grid + flow).round().long().clamp(0, size - 1)
+    valid = inside & inside[fetched[1], fetched[0]]
+    return clip_statistics((frames[:-1], frames[1:]), inside, (radius - near) / (far - near), frames[ed], frames[es], flow, valid, lpips)
+
+
+def table(rows: list[dict[str, float]], real: dict[str, dict[str, float]]) -> tuple[str, int]:
+    """The printed table, and how many real values lie outside the 5th to 95th percentile."""
+    lines = [f"{'statistic':28s} {'p5':>8s} {'p50':>8s} {'p95':>8s}" + "".join(f" {name:>14s}" for name in real)]
+    outside = 0
+    for key in rows[0]:
+        low, middle, high = np.percentile([row[key] for row in rows], (5, 50, 95))
+        line = f"{key:28s} {low:8.4f} {middle:8.4f} {high:8.4f}"
+        for values in real.values():
+            inside = low <= values[key] <= high
+            outside += not inside
+            line += f" {values[key]:11.4f} {'ok ' if inside else 'OUT'[:3]}"[:15].rjust(15)
+        lines.append(line)
+    return "\n".join(lines), outside
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--patients", type=int, default=500)
+    parser.add_argument("--first-seed", type=int, default=2_000_000)
+    parser.add_argument("--size", type=int, default=112)
+    args = parser.parse_args()
+    from pydicom.examples import get_path
+
+    lpips = Perceptual("squeeze")
+    real = {"echotracker": real_row(SHARED / "data/echo/a4c_echotracker.npz", 0, 17, args.size, lpips),
+            "pydicom": real_row(get_path("ybr_color"), 22, 0, args.size, lpips)}
+    start, rows = time.perf_counter(), []
+    with torch.no_grad():
+        for i in range(0, args.patients, 10):
+            rows += phantom_rows(list(range(args.first_seed + i, args.first_seed + min(i + 10, args.patients))), args.size, lpips)
+    text, outside = table(rows, real)
+    print(text)
+    print(f"{args.patients} phantoms in {time.perf_counter() - start:.0f} s; {outside} of {2 * len(rows[0])} real values lie outside p5-p95")
+
+
+if __name__ == "__main__":
+    main()

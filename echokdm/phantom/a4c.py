@@ -1,0 +1,83 @@
+"""The apical-four-chamber phantom: pictures of a beating heart with its exact flow, masks, key-points and volumes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from echokdm.core.types import Clip
+from echokdm.ops.ventricle import keypoints_from_polygon, simpson_volume
+from echokdm.phantom.heart import Heart
+from echokdm.phantom.ultrasound import Scanner
+
+
+class A4CPhantom:
+    """B patients, each drawn from its own seed: patient b does not depend on the others.
+
+    Phases are in beats: end-diastole at whole numbers, end-systole at `end_systole`; beyond [0, 1) the heart repeats
+    while the electronic noise goes on. Attributes: sector (B, H, W) bool, mm_per_px (B,), heart_rate (B,) 1/min,
+    ejection_fraction (B,) percent, end_systole (B,) phase.
+    """
+
+    def __init__(self, seeds: Sequence[int], size: int = 112, device: torch.device | str = "cpu") -> None:
+        self.seeds, self.size = [int(s) for s in seeds], size
+        self.heart = Heart(self.seeds, device)
+        self.scanner = Scanner(self.seeds, device, reach_mm=self.heart.reach_mm)
+        geometry = self.scanner.sector
+        self.heart.restrict(geometry.edge_distance)
+        self._pixels = geometry.pixels_mm(size)
+        self.sector = geometry.contains(self._pixels).view(-1, size, size)
+        self.mm_per_px = geometry.mm_per_px(size)
+        self.heart_rate, self.ejection_fraction = self.heart.heart_rate, self.heart.ejection_fraction
+        self.end_systole = self.heart.end_systole
+
+    def frames(self, phases: Tensor) -> Tensor:
+        """phases (B, T) -> (B, T, 1, size, size) float32 in [0, 1], exactly 0 outside the sector."""
+        return self.scanner.render(self.heart, phases, self.size)
+
+    def flow(self, target_phase: Tensor, source_phase: Tensor) -> Tensor:
+        """Exact backward flow (B, 2, size, size) px, (dx, dy): target(p) shows the tissue of source(p + flow(p))."""
+        rest = self.heart.inverse(self._pixels, torch.remainder(target_phase, 1.0))
+        moved = self.heart.forward(rest, torch.remainder(source_phase, 1.0)) - self._pixels
+        flow = (moved / self.mm_per_px[:, None, None]).transpose(1, 2).reshape(-1, 2, self.size, self.size)
+        return flow * self.sector[:, None]  # outside nothing moves; what is left there is the inverse's rounding
+
+    def valid(self, target_phase: Tensor, source_phase: Tensor) -> Tensor:
+        """(B, 1, size, size) bool: inside the sector, and what the warp fetches lies inside it too."""
+        flow = self.flow(target_phase, source_phase).flatten(2).transpose(1, 2)
+        source = self._pixels + flow * self.mm_per_px[:, None, None]
+        return (self.scanner.sector.contains(source).view_as(self.sector) & self.sector)[:, None]
+
+    def masks(self, phases: Tensor) -> Tensor:
+        """phases (B, T) -> (B, T, size, size) uint8: 0 background, 1 LV, 2 myocardium, 3 LA, 4 RV, 5 RA; 0 outside the sector."""
+        out = []
+        for t in range(phases.shape[1]):
+            phase = torch.remainder(phases[:, t], 1.0)
+            label = self.heart.tissue(self.heart.inverse(self._pixels, phase), phase).label.view_as(self.sector)
+            out.append(label.to(torch.uint8) * self.sector)
+        return torch.stack(out, 1)
+
+    def contours(self, phases: Tensor) -> Tensor:
+        """phases (B, T) -> (B, T, M, 2) px: the LV's endocardial polygon, closed at the mitral plane."""
+        polygons = [self.heart.contours(torch.remainder(phases[:, t], 1.0)) for t in range(phases.shape[1])]
+        return torch.stack([self.scanner.sector.to_px(polygon, self.size) for polygon in polygons], 1)
+
+    def keypoints(self, phases: Tensor) -> Tensor:
+        """phases (B, T) -> (B, T, 40, 2) float32 px (x, y), in the order of `A4C_BLOODPOOL_40`, chords at (i + 1/2) L / 20."""
+        polygons = self.contours(phases).double().cpu().numpy()
+        points = [[keypoints_from_polygon(polygon) for polygon in patient] for patient in polygons]
+        return torch.from_numpy(np.asarray(points, np.float32))
+
+    def volumes(self, phases: Tensor) -> Tensor:
+        """phases (B, T) -> (B, T) single-plane Simpson volumes of the key-points, px^3."""
+        return torch.from_numpy(np.asarray(simpson_volume(self.keypoints(phases).double().numpy())))
+
+    def clip(self, fps: float = 30.0, beats: float = 1.0) -> list[Clip]:
+        """One clip a patient, from end-diastole on, `beats` long at the patient's heart rate."""
+        per_frame = self.heart_rate.cpu() / 60 / fps
+        counts = torch.ceil(beats / per_frame - 1e-6).long().clamp(min=2)
+        phases = torch.arange(int(counts.max()))[None] * per_frame[:, None]
+        frames = self.frames(phases.to(self.heart_rate.device)).cpu()
+        return [Clip(frames[b, :counts[b]].contiguous(), fps, (float(self.mm_per_px[b]),) * 2, f"phantom-{seed}")
+                for b, seed in enumerate(self.seeds)]
