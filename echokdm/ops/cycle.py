@@ -1,0 +1,77 @@
+"""The heart's cycle in a curve of volumes or areas: end-diastole, end-systole, and smoothing along time that keeps them."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage, signal
+
+from echokdm.core.errors import GeometryError
+
+Array = NDArray[np.float64]
+
+_FASTEST_BEAT_S = 0.3  # 200 beats a minute
+_SIGMA_S = 0.03  # smoothing before extrema are sought
+_PART = 0.5  # a beat's fall in volume, in parts of the largest, below which it is not a beat but noise or a fragment
+_PLATEAU = 0.04  # within this part of the fall, the last top before contraction is end-diastole
+_WINDOW_S = 0.2  # Savitzky-Golay window of key-points
+
+
+def find_ed_es(volumes: ArrayLike, fps: float) -> list[tuple[int, int]]:
+    """(end-diastole, end-systole) frames of each beat of volumes or areas (T,), in order of time.
+
+    A beat is a top and the bottom that follows it; a bottom without its top (the clip starts in mid-systole) or a fall that the clip's end
+    cuts short is left out. Where no beat is whole, the one pair is the largest and the smallest frame, in whatever order. Frames that are
+    not finite are filled in from their neighbours. Raises GeometryError on fewer than two finite values.
+    """
+    v = np.asarray(volumes, dtype=np.float64).ravel()
+    known = np.isfinite(v)
+    if known.sum() < 2:
+        raise GeometryError("End-diastole and end-systole need at least two frames with a ventricle; give a longer clip.")
+    v = np.interp(np.arange(len(v)), np.flatnonzero(known), v[known])
+    smooth = ndimage.gaussian_filter1d(v, _SIGMA_S * fps, mode="nearest") if len(v) > 4 else v
+    swing = float(np.ptp(smooth))
+    whole = [(int(smooth.argmax()), int(smooth.argmin()))]
+    if swing <= 1e-9 * max(abs(float(smooth.max())), 1e-9):
+        return whole
+    # Walls of the top value let a bottom be the first or last frame.
+    walled = np.concatenate([[-smooth.max()], -smooth, [-smooth.max()]])
+    bottoms = signal.find_peaks(walled, prominence=_PART * swing / 2, distance=max(1, int(_FASTEST_BEAT_S * fps)))[0] - 1
+    beats, start = [], 0
+    for es in bottoms:
+        ed = _end_diastole(smooth, start, int(es))
+        if smooth[ed] - smooth[es] >= _PART * swing:
+            beats.append((ed, int(es)))
+        start = int(es)
+    if len(beats) > 1:
+        # A clip may begin within a systole or end within one: their falls are short beside the others.
+        full = float(np.median([smooth[a] - smooth[b] for a, b in beats]))
+        edges = {0: beats[0][0] == 0, len(beats) - 1: beats[-1][1] == len(v) - 1}
+        beats = [b for i, b in enumerate(beats) if not (edges.get(i, False) and smooth[b[0]] - smooth[b[1]] < 0.8 * full)]
+    return beats or whole
+
+
+def _end_diastole(smooth: Array, start: int, es: int) -> int:
+    """The last top of smooth[start:es + 1]: after a plateau of slow filling the top that contraction starts from."""
+    part = smooth[start:es + 1]
+    high = np.flatnonzero(part >= part.max() - _PLATEAU * (part.max() - part[-1]))
+    gaps = np.flatnonzero(np.diff(high) > 1)
+    run = high[gaps[-1] + 1:] if len(gaps) else high
+    return start + int(run[part[run].argmax()])
+
+
+def smooth_keypoints(keypoints: ArrayLike, fps: float) -> Array:
+    """Key-points (T, N, 2) smoothed along time without phase shift: lone outliers replaced, then a cubic Savitzky-Golay filter of 0.2 s.
+
+    The cubic keeps the height of tops and bottoms, so that volumes at end-diastole and end-systole stay. Clips of under five frames come
+    back as they are.
+    """
+    points = np.asarray(keypoints, dtype=np.float64)
+    if points.ndim != 3:
+        raise GeometryError(f"Key-points over time have the shape (frames, points, 2), not {points.shape}.")
+    window = 2 * int(round(_WINDOW_S * fps / 2)) + 1
+    window = min(max(window, 5), len(points) - (len(points) + 1) % 2)
+    if window < 5:
+        return points.copy()
+    middle = ndimage.median_filter(points, size=(5, 1, 1), mode="nearest")
+    spread = ndimage.median_filter(np.abs(points - middle), size=(5, 1, 1), mode="nearest")
+    points = np.where(np.abs(points - middle) > 4.5 * spread + 0.5, middle, points)  # Hampel: 3 robust deviations, and half a pixel
+    return signal.savgol_filter(points, window, 3, axis=0, mode="interp")

@@ -1,0 +1,246 @@
+"""Trajectories of a ventricle's 40 key-points: another ejection fraction, another heart's motion, dragged points, another frame rate.
+
+All of it works in coordinates of the ventricle itself: where its apex is, how its axis leans and how long it is, and for each chord its
+width and how far its middle lies off the axis. Widths and lengths change by factors, so that no chord can turn over and no outline cross
+itself.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from echokdm.core.errors import GeometryError
+from echokdm.ops.chords import CHORDS, chord_positions
+from echokdm.ops.ventricle import axis_from_keypoints, ejection_fraction, self_crossing, simpson_volume
+
+Array = NDArray[np.float64]
+
+EF_RANGE = (5.0, 80.0)
+_STILL = 5.0  # per cent; a source that ejects less has no motion worth scaling
+_OWN_MOTION = 2.0  # up to this factor the source's own motion is scaled; past it the canonical contraction is added
+_NARROWEST, _SHORTEST = 0.15, 0.55  # parts of the width and length at end-diastole that a contraction leaves
+_LONG, _RADIAL = 0.16, 0.40  # log strains of length and width that make an ejection fraction of about 60 %
+_MIN_WIDTH = 0.1  # px
+
+
+class Shape(NamedTuple):
+    """Key-points (T, 40, 2) in coordinates of the ventricle."""
+
+    apex: Array  # (T, 2) px
+    angle: Array  # (T,) of apex -> base, radians, atan2(y, x)
+    length: Array  # (T,) px
+    width: Array  # (T, 20) px, from second to first ends across the axis
+    middle: Array  # (T, 20) px off the axis, towards the first ends
+    stray: Array  # (T, 40) along the axis off the chord's place, parts of the length: 0 for true chords
+
+
+def decompose(keypoints: Array, spacing: str = "midpoint") -> Shape:
+    """Key-points (T, 40, 2) -> Shape; `compose` brings them back. Raises GeometryError where a ventricle has no length."""
+    apex, base = axis_from_keypoints(keypoints, spacing)
+    axis = base - apex
+    length = np.hypot(axis[:, 0], axis[:, 1])
+    if not (np.isfinite(keypoints).all() and (length > 1e-6).all()):
+        raise GeometryError("The key-points don't bound a ventricle: they are not finite, or its long axis has no length.")
+    u = axis / length[:, None]
+    v = np.stack([-u[:, 1], u[:, 0]], axis=1)
+    relative = keypoints - apex[:, None]
+    across = (relative * v[:, None]).sum(-1)
+    along = (relative * u[:, None]).sum(-1) / length[:, None]
+    f = chord_positions(spacing)
+    first, second = across[:, :CHORDS], across[:, :CHORDS - 1:-1]
+    return Shape(apex, np.arctan2(u[:, 1], u[:, 0]), length, first - second, (first + second) / 2, along - np.concatenate([f, f[::-1]]))
+
+
+def compose(shape: Shape, spacing: str = "midpoint") -> Array:
+    """Shape -> key-points (T, 40, 2)."""
+    u = np.stack([np.cos(shape.angle), np.sin(shape.angle)], axis=1)
+    v = np.stack([-u[:, 1], u[:, 0]], axis=1)
+    f = chord_positions(spacing)
+    across = np.concatenate([shape.middle + shape.width / 2, (shape.middle - shape.width / 2)[:, ::-1]], axis=1)
+    along = (np.concatenate([f, f[::-1]]) + shape.stray) * shape.length[:, None]
+    return shape.apex[:, None] + along[..., None] * u[:, None] + across[..., None] * v[:, None]
+
+
+def beat_profile(phase: ArrayLike) -> Array:
+    """Part of the stroke volume that has left (...), 0 at end-diastole (phase 0, 1) and 1 at end-systole (phase 0.37), at phases (...).
+
+    Ejection, early filling, slow filling and the atrial kick of a resting heart.
+    """
+    from scipy.interpolate import PchipInterpolator
+
+    knots = [0.0, 0.05, 0.20, 0.32, 0.37, 0.42, 0.56, 0.66, 0.84, 0.96, 1.0]
+    values = [0.0, 0.05, 0.68, 0.96, 1.0, 0.97, 0.36, 0.22, 0.17, 0.01, 0.0]
+    return PchipInterpolator(knots, values)(np.mod(np.asarray(phase, dtype=np.float64), 1.0))
+
+
+def _contract(shape: Shape, amount: Array) -> Shape:
+    """The canonical contraction by amount (T,), 1 for an EF of about 60 %: walls inwards, base towards the apex, the annulus least."""
+    f = chord_positions()
+    radial = _RADIAL * (1 - 0.4 * np.clip((f - 0.5) / 0.5, 0, 1))
+    return shape._replace(length=shape.length * np.exp(-_LONG * amount), width=shape.width * np.exp(-radial * amount[:, None]))
+
+
+def _scaled(shape: Shape, reference: Shape, factor: float) -> Shape:
+    """`shape`'s change of form from `reference` (T = 1), times a factor: log strains of length and widths, shifts of the chords' middles.
+
+    Where the ventricle lies and how it leans stay as in `shape`.
+    """
+    def power(now: Array, then: Array) -> Array:
+        ratio = np.maximum(now, _MIN_WIDTH) / np.maximum(then, _MIN_WIDTH)
+        return then * ratio**factor
+
+    return shape._replace(length=power(shape.length, reference.length), width=power(shape.width, reference.width),
+                          middle=reference.middle + factor * (shape.middle - reference.middle),
+                          stray=reference.stray + factor * (shape.stray - reference.stray))
+
+
+class _Family:
+    """Trajectories from stillness (wish 0) over the source's own motion (1) to as strong a contraction as it allows (`limit`)."""
+
+    def __init__(self, keypoints: ArrayLike, ed_index: int, fps: float | None, spacing: str) -> None:
+        points = np.asarray(keypoints, dtype=np.float64)
+        if points.ndim != 3:
+            raise GeometryError(f"A trajectory of key-points has the shape (frames, 40, 2), not {points.shape}.")
+        if not -len(points) <= ed_index < len(points):
+            raise GeometryError(f"Frame {ed_index} is not one of the trajectory's {len(points)} frames.")
+        self.ed, self.spacing = ed_index % len(points), spacing
+        volume = simpson_volume(points, spacing=spacing)
+        self.shape = decompose(points, spacing)
+        self.reference = Shape(*(part[self.ed:self.ed + 1] for part in self.shape))
+        self.own = _OWN_MOTION
+        fall = volume[self.ed] - volume.min()
+        if fall < _STILL / 100 * volume[self.ed]:
+            beats = 1 if fps is None else max(1, round(len(points) / fps))
+            self.amount = beat_profile((np.arange(len(points)) - self.ed) * beats / len(points))
+            self.own = 0.0
+        else:
+            self.amount = np.clip((volume[self.ed] - volume) / fall, 0, 1)
+        # A source may be narrower somewhere by itself, as where the mitral plane leans into the last chord; that is not held against it.
+        narrowest = np.minimum(_NARROWEST * self.reference.width, 0.5 * self.shape.width.min(0))
+        shortest = np.minimum(_SHORTEST * self.reference.length, 0.8 * self.shape.length.min())
+        wishes = np.linspace(0, self.own + 4, 121)
+        efs = []
+        for wish in wishes:
+            shape = self.at(wish)
+            ef = self.ef(shape)
+            if (shape.width < narrowest).any() or (shape.length < shortest).any() or (efs and ef < efs[-1]):
+                break
+            efs.append(ef)
+        self.wishes, self.efs = wishes[:len(efs)], np.array(efs)
+
+    def at(self, wish: float) -> Shape:
+        moved = _scaled(self.shape, self.reference, min(wish, self.own))
+        return _contract(moved, max(wish - self.own, 0.0) * self.amount)
+
+    def ef(self, shape: Shape) -> float:
+        volume = simpson_volume(compose(shape, self.spacing), spacing=self.spacing)
+        return float(ejection_fraction(volume[self.ed], volume.min()))
+
+
+def ef_limits(keypoints: ArrayLike, ed_index: int, fps: float | None = None, spacing: str = "midpoint") -> tuple[float, float]:
+    """(lowest, highest) ejection fraction in per cent that `with_ejection_fraction` can give this trajectory (T, 40, 2)."""
+    family = _Family(keypoints, ed_index, fps, spacing)
+    return EF_RANGE[0], min(EF_RANGE[1], float(family.efs[-1]))
+
+
+def with_ejection_fraction(keypoints: ArrayLike, ef_percent: float, ed_index: int, fps: float | None = None,
+                           spacing: str = "midpoint") -> Array:
+    """The trajectory (T, 40, 2) with another ejection fraction, in per cent: Simpson volume at `ed_index` to the smallest, exactly.
+
+    Each frame's change of form since end-diastole is scaled by one factor found by bisection; frame `ed_index` stays as it is, and so does
+    where the ventricle lies and leans. Past twice the source's own motion, and for a source that ejects under 5 %, a canonical contraction
+    (walls inwards, base towards the apex) follows the source's volume curve, or one of a resting heart: one beat, or 60 a minute given fps.
+    Raises GeometryError with the range that can be had where ef_percent is out of it.
+    """
+    from scipy.optimize import brentq
+
+    family = _Family(keypoints, ed_index, fps, spacing)
+    low, high = EF_RANGE[0], min(EF_RANGE[1], float(family.efs[-1]))
+    if not low <= ef_percent <= high:
+        raise GeometryError(f"An ejection fraction of {ef_percent:g} % can't be had from this clip; "
+                            f"ask for one in EF {low:.0f}-{np.floor(high):.0f}.")
+    above = int(np.searchsorted(family.efs, ef_percent))
+    a, b = family.wishes[max(above - 1, 0)], family.wishes[above]
+    wish = b if above == 0 else brentq(lambda w: family.ef(family.at(w)) - ef_percent, a, b, xtol=1e-12)
+    return compose(family.at(wish), spacing)
+
+
+def beat_template(keypoints: ArrayLike, ef_percent: float, frames: int, spacing: str = "midpoint") -> Array:
+    """One canonical beat (frames, 40, 2) with the ejection fraction asked for, from key-points (40, 2) at end-diastole, frame 0."""
+    if frames < 3:
+        raise GeometryError(f"A beat needs three or more frames, not {frames}.")
+    still = np.broadcast_to(np.asarray(keypoints, dtype=np.float64), (frames, 2 * CHORDS, 2))
+    return with_ejection_fraction(still, ef_percent, 0, spacing=spacing)
+
+
+def transfer_motion(source: ArrayLike, driving: ArrayLike, driving_ref: ArrayLike | int, spacing: str = "midpoint") -> Array:
+    """The motion of `driving` (T, 40, 2) since `driving_ref` carried to `source` (40, 2) -> (T, 40, 2).
+
+    driving_ref: key-points (40, 2), or the index of a frame of `driving`; `source` should be in its phase, for instance both at
+    end-diastole. Motion is taken in coordinates of each ventricle, its size taken out: strains of widths and length, turns, shifts in parts
+    of the length. Where `driving` equals `driving_ref` the result is `source`.
+    """
+    driving = np.asarray(driving, dtype=np.float64)
+    ref_points = driving[driving_ref] if isinstance(driving_ref, int | np.integer) else np.asarray(driving_ref, dtype=np.float64)
+    start, motion, ref = (decompose(p, spacing) for p in (np.asarray(source, dtype=np.float64)[None], driving, ref_points[None]))
+    size = start.length / ref.length
+    turn = start.angle - ref.angle
+    rotation = np.array([[np.cos(turn[0]), -np.sin(turn[0])], [np.sin(turn[0]), np.cos(turn[0])]])
+    return compose(Shape(apex=start.apex + (motion.apex - ref.apex) @ rotation.T * size,
+                         angle=motion.angle + turn,
+                         length=motion.length * size,
+                         width=start.width * np.maximum(motion.width, _MIN_WIDTH) / np.maximum(ref.width, _MIN_WIDTH),
+                         middle=start.middle + (motion.middle - ref.middle) * size,
+                         stray=start.stray + motion.stray - ref.stray), spacing)
+
+
+def drag(keypoints: ArrayLike, moves: Mapping[int, tuple[float, float]], reach: float = 0.08) -> Array:
+    """Key-points (N, 2) with some moved by (dx, dy) px exactly, and their neighbours after them, less and less along the closed outline.
+
+    reach: sigma of the Gaussian fall-off in parts of the outline's length. Raises GeometryError on an unknown index or a crossing outline.
+    """
+    points = np.asarray(keypoints, dtype=np.float64)
+    count = len(points)
+    wrong = [i for i in moves if not 0 <= i < count]
+    if wrong:
+        raise GeometryError(f"There is no key-point {wrong[0]}; they are numbered 0 to {count - 1}.")
+    if not moves:
+        return points.copy()
+    index = np.array(list(moves))
+    shift = np.array(list(moves.values()), dtype=np.float64)
+    sides = np.hypot(*(np.roll(points, -1, axis=0) - points).T)
+    at = np.concatenate([[0.0], np.cumsum(sides)[:-1]]) / max(float(sides.sum()), 1e-9)
+    apart = np.abs(at[:, None] - at[None, index])
+    weight = np.exp(-0.5 * (np.minimum(apart, 1 - apart) / reach) ** 2)
+    moved = points + weight @ np.linalg.lstsq(weight[index], shift, rcond=1e-6)[0]
+    moved[index] = points[index] + shift
+    if self_crossing(moved):
+        raise GeometryError("These drags make the outline cross itself; drag less far, or drag the points around along with it.")
+    return moved
+
+
+def resample_trajectory(keypoints: ArrayLike, frames: int, step: float | None = None, periodic: bool = False) -> Array:
+    """The trajectory (T, N, 2) at `frames` frames -> (frames, N, 2), by a cubic spline along time.
+
+    step: source frames from one new frame to the next, the old rate over the new; without it all of the trajectory is spread over them.
+    periodic: frame T is frame 0 again, a beat that may be run through any number of times.
+    Raises GeometryError where the new frames run past the end of a trajectory that is not periodic.
+    """
+    from scipy.interpolate import CubicSpline
+
+    points = np.asarray(keypoints, dtype=np.float64)
+    count = len(points)
+    if frames < 1 or count < 1:
+        raise GeometryError("A trajectory needs at least one frame.")
+    if count == 1:
+        return np.repeat(points, frames, axis=0)
+    if step is None:
+        step = count / frames if periodic else (count - 1) / max(frames - 1, 1)
+    at = np.arange(frames) * step
+    if periodic:
+        return CubicSpline(np.arange(count + 1), np.concatenate([points, points[:1]]), bc_type="periodic")(np.mod(at, count))
+    if at[-1] > count - 1 + 1e-6:
+        raise GeometryError(f"The motion has frames for {int((count - 1) / step) + 1} new ones at this rate, not {frames}; ask for fewer.")
+    return CubicSpline(np.arange(count), points)(np.minimum(at, count - 1))
