@@ -1,0 +1,204 @@
+"""Find the ultrasound sector of a clip: what lies outside it is text, scales and ECG, and never leaves this package."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from echokdm.core.errors import ClipError
+from echokdm.core.types import Clip
+from echokdm.io.fan import Fan, activity_map, fit_fan
+
+_NO_SECTOR = ("No ultrasound sector can be found in this clip, so nothing can be cleared of what is burned in around it: "
+              "give an apical 4-chamber clip of a phased-array probe with its whole fan in the picture and the apex up.")
+_DOPPLER = "This clip shows colour Doppler, and only gray B-mode can be used: give the clip of the same view without colour."
+
+# The fan is fitted on at most this many columns and frames; edges come out to about a tenth of a pixel of that picture.
+_FIT_WIDTH = 320
+_FIT_FRAMES = 32
+_LIVELY = float(np.log1p(0.8 / 0.4))
+
+
+@dataclass(frozen=True, eq=False)
+class Sector:
+    """The sector in a clip's own pixels.
+
+    mask: (H, W) bool, True where a pixel's centre lies in the sector. fan: the geometry in a picture of square pixels;
+    step: (x, y) how many of the clip's pixels one of that picture's holds. limits: (x0, y0, x1, y1), inclusive, where the
+    scanner or the picture cuts the fan's corners.
+    """
+
+    mask: np.ndarray
+    fan: Fan
+    step: tuple[float, float]
+    limits: tuple[float, float, float, float]
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """(x0, y0, x1, y1) around the mask; x1 and y1 are exclusive."""
+        columns, rows = np.flatnonzero(self.mask.any(0)), np.flatnonzero(self.mask.any(1))
+        return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+    @property
+    def apex(self) -> tuple[float, float]:
+        """(x, y) where the two edges meet, in the clip's pixels; it may lie above the picture."""
+        x, y = self._from_fan(np.array(self.fan.apex[0]), np.array(self.fan.apex[1]))
+        return float(x), float(y)
+
+    @property
+    def angles(self) -> tuple[float, float]:
+        """(left, right) edges from straight down, radians, positive to the right, in square pixels."""
+        return self.fan.left, self.fan.right
+
+    @property
+    def radii(self) -> tuple[float, float]:
+        """(near, far) distances from the apex along the fan's axis, in units of the clip's column spacing."""
+        return self.fan.near * self.step[0], self.fan.far * self.step[0]
+
+    def contains(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Whether points, in the clip's pixels, lie in the sector."""
+        x0, y0, x1, y1 = self.limits
+        inside = (x >= x0 - 0.5) & (x <= x1 + 0.5) & (y >= y0 - 0.5) & (y <= y1 + 0.5)
+        return inside & self.fan.contains((x + 0.5) / self.step[0] - 0.5, (y + 0.5) / self.step[1] - 0.5)
+
+    def outline(self) -> np.ndarray:
+        """(M, 2) points (x, y) around the sector, in the clip's pixels."""
+        points = self.fan.outline()
+        x, y = self._from_fan(points[:, 0], points[:, 1])
+        x0, y0, x1, y1 = self.limits
+        return np.stack([np.clip(x, x0 - 0.5, x1 + 0.5), np.clip(y, y0 - 0.5, y1 + 0.5)], 1)
+
+    def _from_fan(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return (x + 0.5) * self.step[0] - 0.5, (y + 0.5) * self.step[1] - 0.5
+
+
+def pixel_aspect(clip: Clip) -> float:
+    """Row spacing over column spacing: from the spacing, else from the file's pixel aspect, else 1."""
+    if clip.spacing_mm is not None:
+        return clip.spacing_mm[0] / clip.spacing_mm[1]
+    return float(clip.meta.get("pixel_aspect", 1.0))
+
+
+def find_sector(clip: Clip, region: tuple[int, int, int, int] | None = None) -> Sector:
+    """Find the fan from the clip's pixels, within the DICOM region where there is one that agrees with them.
+
+    region: (x0, y0, x1, y1), inclusive, in the clip's pixels; by default the one that `read_clip` found.
+
+    Raises ClipError where no fan is found or where it shows colour Doppler: then no pixel may be used.
+    """
+    region = region or clip.meta.get("region")
+    if clip.meta.get("colour_region"):
+        raise ClipError(_DOPPLER)
+    height, width = clip.size
+    if min(height, width) < 48:
+        raise ClipError(f"This clip is too small for a sector to be found: {height} x {width} pixels, and 48 x 48 are needed.")
+    small, step = _fit_picture(clip)
+    activity = activity_map(small)
+    used = activity
+    if region:
+        inside = _region_mask(region, step, activity.shape)
+        # A region that leaves out much of what is alive is wrong: the pixels decide.
+        if (activity * inside).sum() > 0.9 * activity.sum():
+            used = activity * inside
+        else:
+            region = None
+    fan = fit_fan(used)
+    _check_fan(used, fan)
+    limits = _cut_corners(used, fan, step, (height, width))
+    if region:
+        limits = (max(limits[0], region[0]), max(limits[1], region[1]), min(limits[2], region[2]), min(limits[3], region[3]))
+    sector = Sector(np.zeros((height, width), bool), fan, step, limits)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    sector.mask[:] = sector.contains(x, y)
+    if sector.mask.sum() < 400:
+        raise ClipError(_NO_SECTOR)
+    _check_gray(clip, sector.mask)
+    return sector
+
+
+def _fit_picture(clip: Clip) -> tuple[np.ndarray, tuple[float, float]]:
+    """(T', h, w) gray frames with square pixels, at most `_FIT_WIDTH` wide, and how many of the clip's pixels each holds (x, y)."""
+    height, width = clip.size
+    aspect = pixel_aspect(clip)
+    count = min(len(clip), _FIT_FRAMES)
+    picks = torch.linspace(0, len(clip) - 1, count).round().long()
+    gray = Clip(clip.frames[picks], clip.fps).gray
+    new_width = min(width, _FIT_WIDTH)
+    new_height = max(round(height * aspect * new_width / width), 1)
+    if (new_height, new_width) != (height, width):
+        gray = F.interpolate(gray, (new_height, new_width), mode="area" if aspect == 1 else "bilinear",
+                             **({} if aspect == 1 else {"antialias": True}))
+    return gray[:, 0].numpy(), (width / new_width, height / new_height)
+
+
+def _region_mask(region: tuple[int, int, int, int], step: tuple[float, float], shape: tuple[int, ...]) -> np.ndarray:
+    x0, y0, x1, y1 = region
+    mask = np.zeros(shape, bool)
+    mask[int(y0 / step[1]) : int(np.ceil((y1 + 1) / step[1])), int(x0 / step[0]) : int(np.ceil((x1 + 1) / step[0]))] = True
+    return mask
+
+
+def _check_fan(activity: np.ndarray, fan: Fan) -> None:
+    """Fail closed: the shape of a cardiac phased array's sector, filled with life, and the life inside it."""
+    height, width = activity.shape
+    opening = np.degrees(fan.right - fan.left)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    inside = fan.contains(x, y)
+    lively = activity > np.log1p(1.5 / 0.4)
+    # The neighbourhood alone: text and menus far away are no evidence against the fan.
+    grown = Fan((fan.apex[0], fan.apex[1] - 8), fan.left - 0.02, fan.right + 0.02, 0.0, fan.far + 14, 0.0, fan.sink).contains(x, y)
+    sharp = Fan((fan.apex[0], fan.apex[1] - 3), fan.left, fan.right, 0.0, fan.far + 6, 0.0, fan.sink).contains(x, y)
+    around = grown & ~sharp
+    sound = (
+        35 <= opening <= 120
+        and abs(np.degrees(fan.axis)) <= 25
+        and 0 <= fan.near < 0.6 * fan.far
+        and fan.far >= 0.25 * min(height, width)
+        and inside.mean() >= 0.05
+        and lively[inside].mean() >= 0.35
+        and (not around.any() or lively[around].mean() <= 0.25)
+    )
+    if not sound:
+        raise ClipError(_NO_SECTOR)
+
+
+def _cut_corners(activity: np.ndarray, fan: Fan, step: tuple[float, float], size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """(x0, y0, x1, y1) in the clip's pixels, where life inside the fan ends along a straight upright line, or below a level one."""
+    height, width = activity.shape
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    inside = fan.contains(x, y)
+    lively = (activity > _LIVELY) & inside
+    columns = lively.sum(0) / np.maximum(inside.sum(0), 1)
+    rows = lively.sum(1) / np.maximum(inside.sum(1), 1)
+    x0 = _cut(columns, inside.sum(0)) * step[0]
+    x1 = size[1] - 1 - _cut(columns[::-1], inside.sum(0)[::-1]) * step[0]
+    y1 = size[0] - 1 - _cut(rows[::-1], inside.sum(1)[::-1]) * step[1]
+    return float(np.ceil(x0)), 0.0, float(np.floor(x1)), float(np.floor(y1))
+
+
+def _cut(share: np.ndarray, count: np.ndarray) -> int:
+    """How many lines from the picture's border the fan is cut off: dead up to there, alive at once after; else 0."""
+    filled = np.flatnonzero(count >= 3)
+    if not len(filled):
+        return 0
+    alive = np.flatnonzero((share > 0.5) & (count >= 3))
+    if not len(alive) or alive[0] - filled[0] < 2:
+        return 0
+    start = int(alive[0])
+    is_dead = share[filled[0] : start - 1].max() < 0.05 if start - 1 > filled[0] else False
+    stays_alive = share[start : start + 4].min() > 0.5
+    return start if is_dead and stays_alive else 0
+
+
+def _check_gray(clip: Clip, mask: np.ndarray) -> None:
+    """Raise ClipError where strongly coloured pixels lie in the sector; a tinted gray map is not strongly coloured."""
+    if clip.frames.shape[1] == 1:
+        return
+    picks = torch.linspace(0, len(clip) - 1, min(len(clip), 8)).round().long()
+    pixels: Tensor = clip.frames[picks][:, :, torch.from_numpy(mask)]
+    greatest, least = pixels.amax(1), pixels.amin(1)
+    strong = (greatest - least > 60 / 255) & (greatest - least > 0.6 * greatest)
+    if float(strong.float().mean(1).max()) > 0.003:
+        raise ClipError(_DOPPLER)
