@@ -1,0 +1,86 @@
+"""End-diastole and end-systole on curves whose beats are known."""
+
+import numpy as np
+import pytest
+
+from echokdm.core.errors import GeometryError
+from echokdm.ops.cycle import find_ed_es, smooth_keypoints
+from echokdm.ops.trajectory import beat_profile
+
+
+def curve(beats, fps, rate=60.0, ef=0.6, start=0.0, noise=0.0, seed=0):
+    """Volumes of some beats at `rate` a minute, from a phase on: (values (T,), phases (T,) counted on through the beats)."""
+    phase = start + np.arange(round(beats * 60 / rate * fps)) * rate / 60 / fps
+    values = 100 * (1 - ef * beat_profile(phase))
+    return values * (1 + noise * np.random.default_rng(seed).normal(size=len(values))), phase
+
+
+def off(frame, phase, at):
+    """Distance in beats of a frame's phase from a phase of the cycle."""
+    d = (phase[frame] - at) % 1
+    return min(d, 1 - d)
+
+
+@pytest.mark.parametrize("fps, rate", [(30, 60), (50, 75), (20, 60), (30, 150), (100, 50)])
+@pytest.mark.parametrize("start", [0.0, 0.2, 0.5, 0.8])
+@pytest.mark.parametrize("ef", [0.15, 0.6])
+def test_beats_are_found(fps, rate, start, ef):
+    v, phase = curve(3.25, fps, rate, ef, start)
+    beats = find_ed_es(v, fps)
+    assert len(beats) in (3, 4) if start == 0 else len(beats) >= 2
+    for ed, es in beats:
+        assert ed < es
+        assert off(ed, phase, 0.0) <= 0.08 + rate / 60 / fps
+        assert off(es, phase, 0.37) <= 0.05 + rate / 60 / fps
+        assert 0.2 < phase[es] - phase[ed] < 0.5
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_noise_makes_no_beats(seed):
+    v, phase = curve(3, 30, ef=0.5, noise=0.03, seed=seed)
+    beats = find_ed_es(v, 30)
+    assert len(beats) == 3
+    for ed, es in beats:
+        assert off(ed, phase, 0.0) < 0.12 and off(es, phase, 0.37) < 0.1
+
+
+def test_first_frame_may_be_end_diastole():
+    v, _ = curve(1, 30)
+    assert find_ed_es(v, 30) == [(0, 11)]
+
+
+def test_clip_from_mid_systole_leaves_the_fragment_out():
+    v, phase = curve(2.2, 50, start=0.25)
+    beats = find_ed_es(v, 50)
+    assert all(off(ed, phase, 0) < 0.06 for ed, _ in beats) and len(beats) == 2 - 1 + int(phase[-1] > 2.36)
+
+
+def test_less_than_a_beat():
+    v, _ = curve(1, 30)
+    assert find_ed_es(v[:9], 30) == [(0, 8)]
+    ed, es = find_ed_es(v[13:], 30)[0]
+    assert (es, ed) == (0, len(v) - 13 - 1)
+
+
+def test_gaps_are_filled_and_too_few_frames_refused():
+    v, _ = curve(1, 30)
+    v[[3, 4, 20]] = np.nan
+    assert abs(find_ed_es(v, 30)[0][1] - 11) <= 1
+    with pytest.raises(GeometryError):
+        find_ed_es([1.0, np.nan], 30)
+
+
+def test_smoothing_keeps_the_beat_and_drops_outliers():
+    profile = beat_profile(np.arange(60) / 30)
+    truth = np.zeros((60, 40, 2))
+    truth[..., 0] = np.arange(40) + 8 * profile[:, None]
+    rng = np.random.default_rng(0)
+    noisy = truth + 0.4 * rng.normal(size=truth.shape)
+    noisy[25] += 9
+    smooth = smooth_keypoints(noisy, 30)
+    assert np.abs(smooth - truth).mean() < 0.7 * np.abs(noisy - truth).mean()
+    assert np.abs(smooth[25] - truth[25]).mean() < 0.7
+    assert np.abs(smooth[[11, 41]] - truth[[11, 41]]).mean() < 0.5, "end-systole keeps its depth"
+    still = np.repeat(truth[:1], 10, axis=0)
+    np.testing.assert_allclose(smooth_keypoints(still, 30), still, atol=1e-9)
+    np.testing.assert_array_equal(smooth_keypoints(truth[:3], 30), truth[:3])
