@@ -45,7 +45,7 @@ def find_ed_es(volumes: ArrayLike, fps: float) -> list[tuple[int, int]]:
         # A clip may begin within a systole or end within one: their falls are short beside the others.
         full = float(np.median([smooth[a] - smooth[b] for a, b in beats]))
         edges = {0: beats[0][0] == 0, len(beats) - 1: beats[-1][1] == len(v) - 1}
-        beats = [b for i, b in enumerate(beats) if not (edges.get(i, False) and smooth[b[0]] - smooth[b[1]] < 0.9 * full)]
+        beats = [b for i, b in enumerate(beats) if not (edges.get(i, False) and smooth[b[0]] - smooth[b[1]] < 0.85 * full)]
     return beats or whole
 
 
