@@ -1,35 +1,70 @@
-"""How bright each kind of tissue is: decibels against mid-myocardium, one draw a patient and kind."""
+"""How bright each scatterer is: the kind of tissue, slow heterogeneity, and the angle at which the beam meets walls."""
 
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from echokdm.phantom.draws import PatientDraws
+from echokdm.phantom.postprocess import box
+from echokdm.phantom.sector import LINES, MARGIN, ROWS, SectorGeometry
+from echokdm.phantom.tissue import Echo
 
-# kind: (lowest, highest) dB of a patient's draw, in the order of the heart's echogenicity classes
-RANGES_DB = (
-    (-50.0, -24.0),  # blood
-    (0.0, 0.0),  # myocardium, the reference
-    (0.0, 7.0),  # endocardial lining
-    (4.0, 14.0),  # pericardium
-    (3.0, 13.0),  # valve leaflet
-    (-2.0, 6.0),  # papillary muscle
-    (-2.0, 6.0),  # trabecula
-    (0.0, 9.0),  # atrial wall
-    (-10.0, 3.0),  # tissue around the heart
-    (-26.0, -6.0),  # lung
-)
+# lowest and highest dB of a patient's draw, against mid-myocardium
+RANGES_DB = {
+    Echo.BLOOD: (-50.0, -22.0), Echo.MYOCARDIUM: (0.0, 0.0), Echo.ENDOCARDIUM: (0.0, 6.0), Echo.PERICARDIUM: (3.0, 14.0),
+    Echo.LEAFLET: (2.0, 12.0), Echo.PAPILLARY: (-2.0, 6.0), Echo.TRABECULA: (-4.0, 5.0), Echo.ATRIAL_WALL: (-2.0, 8.0),
+    Echo.OUTSIDE: (-9.0, 5.0), Echo.LUNG: (-24.0, -3.0),
+}
+# how strongly the kind mirrors: share of the patient's specular dB
+SPECULAR = {Echo.MYOCARDIUM: 0.4, Echo.ENDOCARDIUM: 1.0, Echo.PERICARDIUM: 1.0, Echo.ATRIAL_WALL: 0.8, Echo.LEAFLET: 0.3}
+TEXTURED = {Echo.BLOOD: 0.0, Echo.OUTSIDE: 1.6, Echo.LUNG: 1.6, Echo.PERICARDIUM: 1.5, Echo.ATRIAL_WALL: 1.5}  # share of the patient's heterogeneity, 1 for the rest
 
 
 class Echogenicity:
-    """B patients' brightness of each tissue kind."""
+    """B patients' brightness of their scatterers, which lie on a (rows, lines) jittered polar grid."""
 
-    def __init__(self, seeds: Sequence[int], scanner) -> None:
-        d = PatientDraws(seeds, stream=31, device=scanner.device)
-        self.table_db = torch.stack([d.uniform(low, high) for low, high in RANGES_DB], 1)
+    def __init__(self, seeds: Sequence[int], grid: tuple[int, int], sector: SectorGeometry, device: torch.device | str) -> None:
+        d = PatientDraws(seeds, stream=31, device=device)
+        self._grid, self._sector = grid, sector
+        self._table = torch.stack([d.uniform(*RANGES_DB[kind]) for kind in Echo], 1)
+        self._specular_db = d.uniform(1.0, 9.0)[:, None]
+        self._shares = torch.tensor([SPECULAR.get(kind, 0.0) for kind in Echo], device=device)
+        self._textured = torch.tensor([TEXTURED.get(kind, 1.0) for kind in Echo], device=device)
 
-    def __call__(self, heart, reference: Tensor, points: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
-        """Material points (B, N, 2) and where they are at `phase` (B,) -> dB (B, N) and a mask of blood (B, N)."""
+        def field(rows: int, lines: int, low: float, high: float) -> Tensor:
+            noise = F.interpolate(d.normal(1, rows, lines), grid, mode="bicubic", align_corners=True)
+            return noise[:, 0] * d.uniform(low, high, 1, 1)
+
+        # streaky across the beam, as fasciae and fibres are
+        self._texture = (field(18, 9, 0.5, 3.5) + field(70, 24, 0.5, 3.5)).flatten(1)
+        self._other_texture = (field(18, 9, 0.0, 2.5) + field(70, 24, 0.0, 3.5)).flatten(1)  # of the planes before and behind
+        self._mirror: Tensor | None = None
+
+    def _incidence(self, kind: Tensor) -> Tensor:
+        """(B, N) in [-1, 1]: 1 where walls are met at right angles, -1 where they run along the beam, 0 far from any."""
+        solid = (kind != Echo.BLOOD).float().view(-1, *self._grid)
+        solid = box(box(solid, 9, 5), 9, 5)
+        across, along = torch.gradient(F.pad(solid[:, None], (1, 1, 1, 1), mode="replicate")[:, 0], dim=(2, 1))
+        across, along = across[:, 1:-1, 1:-1], along[:, 1:-1, 1:-1]
+        s = self._sector
+        row_mm = s.depth / (ROWS - 1 - 2 * MARGIN)
+        rows = torch.arange(self._grid[0], device=solid.device) * ((ROWS - 1) / (self._grid[0] - 1)) - MARGIN
+        radius = (s.face_radius[:, None] + rows * row_mm[:, None]).clamp(min=1.0)
+        line_mm = radius * ((s.right - s.left) / (LINES - 1 - 2 * MARGIN) * (LINES - 1) / (self._grid[1] - 1))[:, None]
+        along = (along / row_mm[:, None, None]).square()
+        across = (across / line_mm[:, :, None]).square()
+        return ((along - across) / (along + across + 1e-4)).flatten(1)
+
+    def __call__(self, heart, reference: Tensor, phase: Tensor, through: Tensor) -> tuple[Tensor, Tensor]:
+        """Scatterers' material points (B, N, 2) mm at `phase` (B,) -> dB (B, N) and a mask of blood (B, N).
+
+        through: (B,) the scan plane's position in the tissue, about -1.5 to 1.5.
+        """
         kind = heart.tissue(reference, phase).echo.long()
-        return torch.gather(self.table_db, 1, kind), kind == 0
+        if self._mirror is None:
+            self._mirror = self._specular_db * self._incidence(heart.tissue(reference, torch.zeros_like(phase)).echo)
+        decibel = self._table.gather(1, kind) + self._mirror * self._shares[kind]
+        decibel = decibel + (self._texture + self._other_texture * through[:, None]) * self._textured[kind]
+        return decibel, kind == Echo.BLOOD

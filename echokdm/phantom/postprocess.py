@@ -12,7 +12,6 @@ from torch import Tensor
 
 from echokdm.ops.warp import sample
 from echokdm.phantom.draws import PatientDraws
-from echokdm.phantom.echogenicity import Echogenicity
 from echokdm.phantom.sector import LINES, MARGIN, ROWS
 
 
@@ -40,22 +39,25 @@ class Display:
         self.depth_mm = (rows * scanner.row_mm[:, None]).clamp(min=0)
         x = self.depth_mm / scanner.sector.depth[:, None]  # 0 at the probe, 1 at the far edge
         u = (torch.arange(LINES, device=scanner.device) - MARGIN) / (LINES - 1 - 2 * MARGIN)
-        self.echogenicity = Echogenicity(seeds, scanner)
-        self.tissue_gain = 10 ** (self._obstruction_db(d, x, u.clamp(0, 1)) / 20)
+        self._gain_db = self._obstruction_db(d, x, u.clamp(0, 1))
+        # breathing and twisting change what stands in the way: a second field comes and goes with the beat
+        self._gain_swing = F.interpolate(d.normal(1, 6, 6) * d.uniform(0.0, 3.5, 1, 1, 1), (ROWS, LINES), mode="bicubic",
+                                         align_corners=True)[:, 0]
         # electronic noise relative to tissue: flat up to some depth, then rising as the TGC makes up for attenuation
         knee = d.uniform(0.2, 0.8)[:, None]
-        self.noise_gain = 10 ** ((d.uniform(-62, -26)[:, None] + d.uniform(0, 22)[:, None] * (x - knee).clamp(min=0)) / 20)[..., None]
+        self.noise_gain = 10 ** ((d.uniform(-58, -16)[:, None] + d.uniform(0, 22)[:, None] * (x - knee).clamp(min=0)) / 20)[..., None]
         # time gain compensation is not perfect: a smooth curve remains, and most settings let the far field fall off
         sliders = F.interpolate(d.normal(1, 6) * d.uniform(0.5, 3.0, 1, 1), ROWS, mode="linear", align_corners=True)[:, 0]
-        self.tgc_db = (sliders + d.uniform(-9, 3)[:, None] * x)[..., None]
-        self.haze = d.log_uniform(3e-5, 6e-3)[:, None, None]
+        self.tgc_db = (sliders + d.uniform(-18, 3)[:, None] * (x - 0.4))[..., None]
+        self.haze = d.log_uniform(1e-4, 3e-2)[:, None, None]
         self.clutter = scanner.blur(torch.complex(d.normal(ROWS, LINES), d.normal(ROWS, LINES))) * 0.7071
         self.clutter = self.clutter * self._near_field(d)
-        # log compression
-        self.range_db = d.uniform(42, 75)[:, None, None]
-        self.level = d.uniform(0.22, 0.62)[:, None, None]  # where 0 dB tissue lies in the compressed range
-        self.gamma = d.log_uniform(0.7, 1.7)[:, None, None]
-        self.knee = d.uniform(0.0, 1.0)[:, None, None]
+        # log compression: tissue of 0 dB lies `below` dB over black and `above` dB under white, and gets the gray `tissue`
+        below, above, tissue = d.uniform(22, 46), d.uniform(10, 28), d.uniform(0.13, 0.54)
+        self.range_db = (below + above)[:, None, None]
+        self.level = (below / (below + above))[:, None, None]
+        self.gamma = (tissue.log() / (below / (below + above)).log()).clamp(0.6, 3.5)[:, None, None]
+        self.compound = d.uniform(-0.3, 1.2).clamp(0, 1)[:, None, None]  # share of what compounding averages
         self.smooth = (d.uniform(-0.4, 1.0)).clamp(0, 1)[:, None, None]
         self.sharpen = (d.uniform(-1.0, 1.0)).clamp(0, 1)[:, None, None]
         self._maps: dict[int, tuple[Tensor, Tensor]] = {}
@@ -64,7 +66,7 @@ class Display:
         """(B, R, L) dB that ribs, lung, poor contact and dropout take from the tissue's echo."""
         b = x.shape[0]
         u = u[None].expand(b, -1)
-        total = F.interpolate(d.normal(1, 6, 6) * d.uniform(0.5, 4.0, 1, 1, 1), (ROWS, LINES), mode="bicubic",
+        total = F.interpolate(d.normal(1, 6, 6) * d.uniform(1.0, 6.0, 1, 1, 1), (ROWS, LINES), mode="bicubic",
                               align_corners=True)[:, 0]
         # both sides of the sector fade, often one of them much more than the other
         for side in (u, 1 - u):
@@ -86,22 +88,23 @@ class Display:
             du = (u[:, None, :] - d.uniform(0.1, 0.9)[:, None, None]) / d.uniform(0.05, 0.14)[:, None, None]
             dx = (x[:, :, None] - d.uniform(0.1, 0.9)[:, None, None]) / d.uniform(0.05, 0.16)[:, None, None]
             total = total - loss * torch.exp(-0.5 * (du * du + dx * dx))
-        return total
+        # whoever scans turns the gain up until most of the picture shows
+        return total - total.flatten(1).quantile(0.65, dim=1)[:, None, None]
 
     def _near_field(self, d: PatientDraws) -> Tensor:
         """(B, R, L) amplitude of the clutter that stands still: ring-down at the face, its reverberations, a haze below."""
         mm = self.depth_mm
-        power = d.log_uniform(3e-3, 0.5)[:, None] * torch.exp(-mm / d.uniform(4, 22)[:, None])
+        power = d.log_uniform(8e-3, 0.6)[:, None] * torch.exp(-((mm / d.uniform(20, 70)[:, None]) ** 1.5))
         spacing = d.uniform(3.0, 13.0)[:, None]
         for k in (0, 1, 2, 3):
-            strength = d.log_uniform(0.02, 3.0)[:, None] * 0.35**k
+            strength = d.log_uniform(0.02, 3.0)[:, None] * 0.35**k * (self.sector.face_radius[:, None] / 8).clamp(max=1)
             power = power + strength * torch.exp(-0.5 * ((mm - k * spacing - 1) / d.uniform(0.7, 1.8)[:, None]) ** 2)
         across = F.interpolate(d.normal(1, 9), LINES, mode="linear", align_corners=True)[:, 0]
         return power.sqrt()[:, :, None] * 10 ** (across * d.uniform(1, 5)[:, None] / 20)[:, None, :]
 
-    def gray(self, iq: Tensor, noise: Tensor) -> Tensor:
-        """Baseband echo and white noise (B, R, L) complex -> polar picture (B, R, L) in [0, 1]."""
-        signal = iq * self.tissue_gain
+    def gray(self, iq: Tensor, noise: Tensor, through: Tensor) -> Tensor:
+        """Baseband echo and white noise (B, R, L) complex, out-of-plane position (B,) -> polar picture (B, R, L) in [0, 1]."""
+        signal = iq * torch.exp((self._gain_db + self._gain_swing * through[:, None, None]) * 0.115129)  # ln(10) / 20
         power = signal.real.square() + signal.imag.square()
         # what side lobes and multipath spread far and wide: a coarse grid is enough
         coarse = box(box(F.avg_pool2d(power[:, None], 8)[:, 0], 3, 5), 3, 5)
@@ -109,14 +112,14 @@ class Display:
         speckle = (noise[:, 1:] + noise[:, :-1]) * 0.7071
         speckle = torch.cat([noise[:, :1], speckle], 1)
         total = signal + self.clutter + speckle * (self.noise_gain + (self.haze * blurred).sqrt())
-        decibel = 10 * torch.log10(total.real.square() + total.imag.square() + 1e-9) + self.tgc_db
+        power = total.real.square() + total.imag.square()
+        power = power + self.compound * (binomial(power) - power)
+        decibel = 10 * torch.log10(power + 1e-9) + self.tgc_db
         gray = self.level + decibel / self.range_db
         if bool((self.smooth > 0).any() | (self.sharpen > 0).any()):
             smoothed = binomial(gray.clamp(-0.5, 1.5))
             gray = gray + (self.smooth - self.sharpen) * (smoothed - gray)
-        gray = gray.clamp(0, 1)
-        # a soft toe and shoulder, as gray maps have, mixed with a plain power law
-        return (self.knee * gray * gray * (3 - 2 * gray) + (1 - self.knee) * gray) ** self.gamma
+        return gray.clamp(0, 1) ** self.gamma
 
     def image(self, gray: Tensor, size: int) -> Tensor:
         """Scan conversion (B, R, L) -> (B, 1, size, size): twice the size, averaged down; exactly 0 outside the sector."""

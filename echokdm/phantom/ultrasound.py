@@ -13,6 +13,7 @@ from torch import Tensor
 
 from echokdm.core.seeding import generator
 from echokdm.phantom.draws import PatientDraws
+from echokdm.phantom.echogenicity import Echogenicity
 from echokdm.phantom.postprocess import Display
 from echokdm.phantom.sector import LINES, MARGIN, ROWS, SectorGeometry
 
@@ -63,17 +64,17 @@ class Scanner:
         self.line_rad = (s.right - s.left) / (LINES - 1 - 2 * MARGIN)
         # transducer: effective wavelength (harmonic imaging decorrelates less than its carrier says), pulse, aperture
         self.wavelength = d.uniform(0.8, 2.2)  # mm
-        self.axial_sigma = d.log_uniform(0.55, 1.15)  # mm, of the pulse's amplitude
+        self.axial_sigma = d.log_uniform(0.35, 0.9)  # mm, of the pulse's amplitude
         aperture = d.uniform(15, 26)
         focus = d.uniform(50, 120)
-        beam = d.uniform(0.45, 0.95)  # mm of diffraction a mm of range and aperture
+        beam = d.log_uniform(0.15, 0.45)  # mm, sigma of the diffracted beam a mm of range over a mm of aperture
         sidelobe = d.log_uniform(0.01, 0.08)
         r = (torch.arange(ROWS, device=device) - MARGIN)[None] * self.row_mm[:, None] + s.face_radius[:, None]
         self.row_range = r.clamp(min=0.5)
         depth = (r - s.face_radius[:, None]).clamp(min=0)
         width = torch.sqrt((beam[:, None] * self.row_range / aperture[:, None]) ** 2
-                           + (0.14 * aperture[:, None] * (1 - depth / focus[:, None])) ** 2 * (depth > 0)) * 0.6
-        self.lateral_sigma = (width / (self.row_range * self.line_rad[:, None])).clamp(0.6, 9.0)  # lines
+                           + (0.05 * aperture[:, None] * (1 - depth / focus[:, None])) ** 2 * (depth > 0))
+        self.lateral_sigma = (width / (self.row_range * self.line_rad[:, None])).clamp(0.6, 7.0)  # lines
         self.axial_response = gaussian_response((self.axial_sigma / self.row_mm).clamp(min=0.45), ROWS)
         wide = gaussian_response((self.lateral_sigma * 4).clamp(max=20.0), LINES)
         self.lateral_response = gaussian_response(self.lateral_sigma, LINES) + sidelobe[:, None, None] * wide
@@ -82,7 +83,6 @@ class Scanner:
         n = (SCATTERER_ROWS, SCATTERER_LINES)
         i = (torch.arange(n[0], device=device)[:, None] + g.uniform(-0.5, 0.5, *n)) * ((ROWS - 1) / (n[0] - 1))
         j = (torch.arange(n[1], device=device)[None, :] + g.uniform(-0.5, 0.5, *n)) * ((LINES - 1) / (n[1] - 1))
-        self._cell = (i, j)
         radius = s.face_radius[:, None] + (i.flatten(1) - MARGIN) * self.row_mm[:, None]
         angle = s.left[:, None] + (j.flatten(1) - MARGIN) * self.line_rad[:, None]
         keep = radius > 0
@@ -91,19 +91,12 @@ class Scanner:
         strength = torch.exp(g.normal(n[0] * n[1]) * spread - spread**2) * keep
         self.strength_a = g.normal(n[0] * n[1]) * strength
         self.strength_b = g.normal(n[0] * n[1]) * strength
-        self.texture_db = self._texture(d, *n).flatten(1)
-        # out-of-plane motion turns each scatterer's strength from a to b and back
-        self.out_of_plane = d.log_uniform(0.1, 0.8)
+        self.out_of_plane = d.log_uniform(0.08, 0.7)
         self.blood_renewal = d.uniform(2.0, 8.0)
         self.drift_phase = d.uniform(0, 2 * torch.pi)
         self.noise_knots = d.uniform(18, 60).round()
+        self.echogenicity = Echogenicity(seeds, n, s, device)
         self.display = Display(seeds, self)
-
-    def _texture(self, d: PatientDraws, rows: int, lines: int) -> Tensor:
-        """(B, rows, lines) dB of slow material heterogeneity, streaky across the beam as fasciae and fibres are."""
-        coarse = torch.nn.functional.interpolate(d.normal(1, 20, 9), (rows, lines), mode="bicubic", align_corners=True)
-        fine = torch.nn.functional.interpolate(d.normal(1, 70, 24), (rows, lines), mode="bicubic", align_corners=True)
-        return (coarse * d.uniform(0.5, 3.0, 1, 1, 1) + fine * d.uniform(0.5, 3.5, 1, 1, 1))[:, 0]
 
     def polar_grid(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, N, 2) mm -> range mm, and fractional row and line of the polar grid, each (B, N)."""
@@ -135,20 +128,23 @@ class Scanner:
             fields.append(torch.complex(mixed[0], mixed[1]))
         return torch.stack(fields).to(self.device) * 0.70710678
 
+    def through_plane(self, phase: Tensor) -> Tensor:
+        """(B,) position of the scan plane in the tissue at `phase` (B,), in [-1.5, 1.5], 0 on average over the beat."""
+        turn = 2 * torch.pi * torch.remainder(phase, 1.0)
+        return torch.sin(turn + self.drift_phase) + 0.5 * torch.sin(2 * turn + 2.1 * self.drift_phase)
+
     def iq(self, heart: Tissue, phase: Tensor) -> Tensor:
         """Noise-free complex baseband echo (B, ROWS, LINES) of the heart at `phase` (B,)."""
-        cyclic = torch.remainder(phase, 1.0)
-        points = heart.forward(self.points, cyclic)
-        decibel, blood = self.display.echogenicity(heart, self.points, points, cyclic)
-        turn = 2 * torch.pi * cyclic
-        through = self.out_of_plane * (torch.sin(turn + self.drift_phase) + 0.5 * torch.sin(2 * turn + 2.1 * self.drift_phase))
-        through = through[:, None] * torch.where(blood, self.blood_renewal[:, None], 1.0)
-        strength = self.strength_a * torch.cos(through) + self.strength_b * torch.sin(through)
-        return self.echo(points, strength * 10 ** ((decibel + self.texture_db * ~blood) / 20))
+        cyclic, through = torch.remainder(phase, 1.0), self.through_plane(phase)
+        decibel, blood = self.echogenicity(heart, self.points, cyclic, through)
+        # the plane's motion turns each scatterer's strength from a to b and back
+        turn = (self.out_of_plane * through)[:, None] * torch.where(blood, self.blood_renewal[:, None], 1.0)
+        strength = self.strength_a * torch.cos(turn) + self.strength_b * torch.sin(turn)
+        return self.echo(heart.forward(self.points, cyclic), strength * torch.exp(decibel * 0.115129))  # ln(10) / 20
 
     def frame(self, heart: Tissue, phase: Tensor, size: int) -> Tensor:
         """(B, 1, size, size) in [0, 1], exactly 0 outside the sector."""
-        return self.display.image(self.display.gray(self.iq(heart, phase), self.noise(phase)), size)
+        return self.display.image(self.display.gray(self.iq(heart, phase), self.noise(phase), self.through_plane(phase)), size)
 
     def render(self, heart: Tissue, phases: Tensor, size: int) -> Tensor:
         """phases (B, T) in beats, ED at whole numbers -> (B, T, 1, size, size) float32 in [0, 1]."""
