@@ -3,11 +3,12 @@
 Every data set here is map-style over keys (step, i): what it returns depends on (seed, step, i) alone.
 """
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from echokdm.core.seeding import derive_seed
@@ -58,6 +59,23 @@ def phantom_store(folder: Path, count: int, size: int = 112, first_seed: int = 0
     return ArrayStore(folder, count, layout, {"phantom": first_seed, "size": size}).fill(produce, 8, "phantom patients")
 
 
+def estimated_flows(folder: Path, phantoms: ArrayStore, of_net: nn.Module) -> ArrayStore:
+    """OF-net's flows of the cached pairs (KDM, section 3.1: what K2F-net learns from where no truth is known), cached."""
+    size = phantoms["image"].shape[-1]
+    digest = hashlib.sha256(b"".join(v.detach().cpu().numpy().tobytes() for v in of_net.state_dict().values())).hexdigest()
+
+    @torch.no_grad()
+    def produce(rows: range) -> dict[str, np.ndarray]:
+        images = torch.from_numpy(phantoms["image"][rows.start:rows.stop].astype(np.float32)) / 255
+        pairs = torch.from_numpy(phantoms["pair"][rows.start:rows.stop])
+        each = torch.arange(len(images))[:, None]
+        target, source = images[each, pairs[..., 0]].flatten(0, 1)[:, None], images[each, pairs[..., 1]].flatten(0, 1)[:, None]
+        return {"flow": of_net.flow(target, source).reshape(-1, PAIRS, 2, size, size).numpy().astype(np.float16)}
+
+    layout = {"flow": ((PAIRS, 2, size, size), "float16")}
+    return ArrayStore(folder, phantoms.count, layout, {"of_net": digest}).fill(produce, 4, "estimated flows")
+
+
 def _phases(seed: int, end_systole: float) -> Tensor:
     drawn = torch.rand(FRAMES - 2, generator=torch.Generator().manual_seed(derive_seed(seed, 1)))
     return torch.cat([torch.tensor([0.0, end_systole]), drawn])
@@ -81,13 +99,14 @@ def _image(row: np.ndarray) -> Tensor:
 class FlowPairs(Dataset):
     """Pairs with flow from both stores: source, target, flow, sector, key-points (zeros where there is no heart), has_heart.
 
-    procedural_share: the fraction of items drawn from the procedural store. Half the items are mirrored left-right;
-    a mirrored heart keeps its key-point order (first ends on the image's left) by exchanging the chords' ends.
+    procedural_share: the fraction of items drawn from the procedural store. flows: stands in for the exact heart flows.
+    Half the items are mirrored left-right; a mirrored heart keeps its key-point order (first ends on the image's left) by exchanging the chords' ends.
     """
 
     def __init__(self, phantoms: ArrayStore | None, procedural: ArrayStore | None, procedural_share: float, seed: int,
-                 gray_jitter: float = 0.3) -> None:
+                 gray_jitter: float = 0.3, flows: ArrayStore | None = None) -> None:
         self.phantoms, self.procedural, self.seed, self.gray_jitter = phantoms, procedural, seed, gray_jitter
+        self.flows = phantoms if flows is None else flows
         self.share = 1.0 if phantoms is None else 0.0 if procedural is None else procedural_share
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
@@ -106,7 +125,7 @@ class FlowPairs(Dataset):
         target, source = (int(v) for v in store["pair"][p, k])
         points = torch.from_numpy(store["keypoints"][p].copy())
         return {"source": _image(store["image"][p, source]), "target": _image(store["image"][p, target]),
-                "flow": torch.from_numpy(store["flow"][p, k].astype(np.float32)),
+                "flow": torch.from_numpy(self.flows["flow"][p, k].astype(np.float32)),
                 "sector": torch.from_numpy(store["sector"][p].astype(np.float32))[None],
                 "source_keypoints": points[source], "target_keypoints": points[target], "has_heart": torch.ones(())}
 

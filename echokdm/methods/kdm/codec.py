@@ -4,6 +4,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from diffusers.models.autoencoders.vq_model import VQModel
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -35,20 +36,21 @@ class CodecConfig(BaseModel):
     squared_weight: float = 0.0
     discriminator_weight: float = 0.75  # times the adaptive weight; 0 for none
     discriminator_from: float = 0.7  # share of the steps
+    procedural_share: float = 0.5  # of the pairs
 
 
 class CodecStage(Stage):
     """Autoencode, then quantise on a codebook fitted to the latents, then sharpen against a discriminator.
 
     Codes are placed by k-means when quantisation starts; from then on half of each batch passes unquantised, so the
-    decoder serves both. field: "image" or "flow".
+    decoder serves both. field: "image" or "flow". codec: trained weights to go on from.
     """
 
-    def __init__(self, config: CodecConfig, dataset: Dataset, field: Literal["image", "flow"]) -> None:
+    def __init__(self, config: CodecConfig, dataset: Dataset, field: Literal["image", "flow"], *, codec: VQModel | None = None) -> None:
         self.name = f"{field}_codec"
         self.config, self.dataset, self.field, self.batch_size = config, dataset, field, config.batch
-        self.codec = build_codec(1 if field == "image" else 2, config.block_out_channels, config.latent_channels, config.codes,
-                                 config.layers_per_block)
+        self.codec = codec if codec is not None else build_codec(
+            1 if field == "image" else 2, config.block_out_channels, config.latent_channels, config.codes, config.layers_per_block)
         self.modules = {self.name: self.codec}
         self.frozen = {}
         self.optimizers = {"codec": torch.optim.AdamW(self.codec.parameters(), config.lr, betas=(0.5, 0.95), weight_decay=1e-4)}

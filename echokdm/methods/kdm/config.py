@@ -1,0 +1,56 @@
+"""The configuration of a KDM training: data, then one block a stage, in training order."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from echokdm.methods.kdm.codec import CodecConfig
+from echokdm.methods.kdm.denoiser import DenoiserConfig
+from echokdm.methods.kdm.of_net import OFNetConfig
+
+
+class DataConfig(BaseModel):
+    """Simulated training data, cached on disk."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    patients: int = 2000  # heart phantoms, six frames each
+    procedural: int = 5000  # pairs without anatomy
+    held_out: int = 40  # further patients, for validation
+    cache: str = "runs/cache"
+    workers: int = 0  # loader processes
+
+
+class SegmenterConfig(BaseModel):
+    """The LV segmenter."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    steps: int = 2500
+    batch: int = 16
+    lr: float = 2e-3
+
+
+class KDMConfig(BaseModel):
+    """Everything `echokdm train` needs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    method: Literal["kdm"] = "kdm"
+    name: str
+    size: int = 112  # px a side
+    seed: int = 0
+    precision: Literal["no", "bf16", "fp16"] = "bf16"
+    save_every: int = 250  # steps between checkpoints
+    flow_target: Literal["of_net", "truth"] = "of_net"  # whose flows K2F-net learns; phantoms know the truth
+    data: DataConfig = DataConfig()
+    segmenter: SegmenterConfig = SegmenterConfig()
+    of_net: OFNetConfig = OFNetConfig()
+    image_codec: CodecConfig = CodecConfig()
+    flow_codec: CodecConfig = CodecConfig(block_out_channels=(24, 32, 48), latent_channels=4, codes=1024)
+    k2f: DenoiserConfig = DenoiserConfig()
+    f2i: DenoiserConfig = DenoiserConfig()
+    k2i: DenoiserConfig = DenoiserConfig()
+
+
+STAGES = ("segmenter", "of_net", "image_codec", "flow_codec", "k2f", "f2i", "k2i")

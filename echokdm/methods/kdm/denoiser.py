@@ -1,0 +1,140 @@
+"""Training of K2F-net, F2I-net and the one-step ablation K2I (KDM, Eq. 2, Eq. 3 and Table 3)."""
+
+from abc import abstractmethod
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from diffusers.models.autoencoders.vq_model import VQModel
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from echokdm.engine.sampling import build_scheduler
+from echokdm.engine.stage import Run, Stage, cosine_with_warmup
+from echokdm.methods.kdm.conditions import F2I_CHANNELS, K2F_CHANNELS, f2i_condition, k2f_condition, warp_source
+from echokdm.networks.codec import FLOW_RANGE, encode
+from echokdm.networks.conditioned_unet import ConditionedUNet
+
+
+class DenoiserConfig(BaseModel):
+    """One denoiser."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    steps: int = 6000
+    batch: int = 8
+    lr: float = 4e-4
+    block_out_channels: tuple[int, ...] = (64, 96, 128)
+    layers_per_block: int = 1
+    attention_from: int = 99  # first resolution level with self-attention; none by default
+    condition_channels: int = 16
+    prediction: Literal["epsilon", "v_prediction", "sample"] = "epsilon"  # Eq. 2 and 3 predict the noise
+    loss: Literal["l1", "l2"] = "l1"
+    ema_decay: float = 0.9999
+    early_share: float = 0.0  # share of draws confined to noise levels below early_limit, where a warm start begins
+    early_limit: float = 0.6  # of T
+    procedural_share: float = 0.0  # of the pairs
+
+
+class DenoiserStage(Stage):
+    """Predict the noise of a latent under image conditions; subclasses say which latent and which conditions."""
+
+    component: ClassVar[str]
+    pixel_channels: ClassVar[int]
+    latent_conditions: ClassVar[int]
+    codec_name: ClassVar[str]
+
+    def __init__(self, config: DenoiserConfig, dataset: Dataset, codecs: dict[str, VQModel], *,
+                 network: ConditionedUNet | None = None) -> None:
+        self.name = self.component
+        self.config, self.dataset, self.batch_size, self.codecs = config, dataset, config.batch, codecs
+        codec = codecs[self.codec_name]
+        levels = len(codec.config.block_out_channels)
+        self.network = network if network is not None else ConditionedUNet(
+            latent_channels=codec.config.latent_channels, pixel_channels=self.pixel_channels,
+            latent_condition_channels=self.latent_conditions * codec.config.latent_channels,
+            condition_channels=config.condition_channels, strides=psi_strides(2 ** (levels - 1)),
+            block_out_channels=config.block_out_channels, layers_per_block=config.layers_per_block, attention_from=config.attention_from)
+        self.modules = {self.name: self.network}
+        self.frozen = dict(codecs)
+        self.optimizers = {"adamw": torch.optim.AdamW(self.network.parameters(), config.lr, weight_decay=1e-4)}
+        self.ema_of, self.ema_decay = (self.name,), config.ema_decay
+        self.scheduler = build_scheduler("ddim", config.prediction)
+
+    @abstractmethod
+    def clean_latent(self, batch: dict[str, Tensor]) -> Tensor:
+        """The latent that is diffused."""
+
+    @abstractmethod
+    def condition(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Spatial conditions at image size, and latent ones."""
+
+    def step(self, batch: dict[str, Tensor], run: Run) -> dict[str, Tensor]:
+        config, optimizer = self.config, self.optimizers["adamw"]
+        cosine_with_warmup(optimizer, config.lr, run)
+        with torch.no_grad(), run.autocast():
+            latent = self.clean_latent(batch).float()
+            pixels, latents = self.condition(batch)
+        total = self.scheduler.config.num_train_timesteps
+        early = torch.rand(len(latent), device=latent.device) < config.early_share
+        share = torch.rand(len(latent), device=latent.device) * torch.where(early, config.early_limit, 1.0)
+        t = (share * total).long().clamp(0, total - 1)
+        noise = torch.randn_like(latent)
+        noisy = self.scheduler.add_noise(latent, noise, t)
+        target = {"epsilon": lambda: noise, "sample": lambda: latent,
+                  "v_prediction": lambda: self.scheduler.get_velocity(latent, noise, t)}[config.prediction]()
+        with run.autocast():
+            network = self.modules[self.name]
+            output = network(noisy, t, self.network.encode_condition(pixels, latents))
+        loss = (F.l1_loss if config.loss == "l1" else F.mse_loss)(output.float(), target)
+        optimizer.zero_grad()
+        run.backward(loss)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        optimizer.step()
+        return {"loss": loss.detach()}
+
+
+def psi_strides(compression: int) -> tuple[int, int, int]:
+    """Strides of Psi's three convolutions whose product is the codec's compression: 2 -> 2,1,1; 4 -> 2,2,1; 8 -> 2,2,2."""
+    return {2: (2, 1, 1), 4: (2, 2, 1), 8: (2, 2, 2)}[compression]
+
+
+class K2FStage(DenoiserStage):
+    """K2F-net: flow latents from I_src, x_K,src, x_K,tgt (Eq. 2)."""
+
+    component, pixel_channels, latent_conditions, codec_name = "k2f", K2F_CHANNELS, 0, "flow_codec"
+
+    def clean_latent(self, batch: dict[str, Tensor]) -> Tensor:
+        return encode(self.codecs["flow_codec"], batch["flow"] / FLOW_RANGE)
+
+    def condition(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        return k2f_condition(batch["source"], batch["source_keypoints"], batch["target_keypoints"], batch["sector"]), None
+
+
+class F2IStage(DenoiserStage):
+    """F2I-net: image latents from I_src, x_K and F (Eq. 3), and from the latents of I_src and of its warp."""
+
+    component, pixel_channels, latent_conditions, codec_name = "f2i", F2I_CHANNELS, 2, "image_codec"
+
+    def clean_latent(self, batch: dict[str, Tensor]) -> Tensor:
+        return encode(self.codecs["image_codec"], batch["target"] * 2 - 1)
+
+    def condition(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        codec, source = self.codecs["image_codec"], batch["source"]
+        warped = warp_source(source, batch["flow"], batch["sector"])
+        pixels = f2i_condition(source, warped, batch["target_keypoints"], batch["flow"], batch["sector"])
+        return pixels, torch.cat([encode(codec, warped * 2 - 1), encode(codec, source * 2 - 1)], 1)
+
+
+class K2IStage(DenoiserStage):
+    """The ablation without K2F-net: image latents straight from I_src, x_K,src, x_K,tgt."""
+
+    component, pixel_channels, latent_conditions, codec_name = "k2i", K2F_CHANNELS, 1, "image_codec"
+
+    def clean_latent(self, batch: dict[str, Tensor]) -> Tensor:
+        return encode(self.codecs["image_codec"], batch["target"] * 2 - 1)
+
+    def condition(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        pixels = k2f_condition(batch["source"], batch["source_keypoints"], batch["target_keypoints"], batch["sector"])
+        return pixels, encode(self.codecs["image_codec"], batch["source"] * 2 - 1)

@@ -1,0 +1,177 @@
+"""KDM at inference: key-points to flow, flow to frames (KDM, sections 3.2-3.4, appendix B)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from diffusers.models.autoencoders.vq_model import VQModel
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from safetensors import SafetensorError
+from torch import Tensor
+
+from echokdm.core.errors import BundleError, GeometryError
+from echokdm.core.seeding import seeded_randn
+from echokdm.engine.sampling import build_scheduler, sample
+from echokdm.methods.kdm.bundle import find_bundle
+from echokdm.methods.kdm.conditions import f2i_condition, k2f_condition, warp_source
+from echokdm.networks.codec import FLOW_RANGE, decode, encode
+from echokdm.networks.conditioned_unet import ConditionedUNet
+from echokdm.networks.pwc_lite import PWCLite
+from echokdm.networks.segmenter import Segmenter
+from echokdm.ops.render import spread_motion
+from echokdm.ops.segmentation import segment_clip
+from echokdm.ops.warp import sample_points
+
+Ablation = Literal["f2i", "k2f"]
+COMPONENTS = {"segmenter": Segmenter, "of_net": PWCLite, "image_codec": VQModel, "flow_codec": VQModel, "k2f": ConditionedUNet,
+              "f2i": ConditionedUNet, "k2i": ConditionedUNet}
+CHUNK = 8  # frames a network call; fixed, so that no batch size can change a byte
+
+
+@dataclass
+class KDMOutput:
+    """frames (T, 1, H, W) in [0, 1]; flow (T, 2, H, W) backward px; warped (T, 1, H, W), the source moved by the flow."""
+
+    frames: Tensor
+    flow: Tensor
+    warped: Tensor
+
+
+class KDMPipeline(DiffusionPipeline):
+    """Key-point guided Deformable image Manipulation of one source frame.
+
+    Components: the image and flow codecs, K2F-net, F2I-net, the one-step ablation K2I-net, the LV segmenter, OF-net,
+    and a DDIM scheduler that holds the noise schedule.
+
+    >>> pipe = KDMPipeline.from_pretrained("a4c-phantom")                                        # doctest: +SKIP
+    >>> out = pipe(frame, keypoints, trajectory, sector=sector, seed=0)                          # doctest: +SKIP
+    """
+
+    _optional_components = ["k2i", "of_net"]
+
+    def __init__(self, image_codec: VQModel, flow_codec: VQModel, k2f: ConditionedUNet, f2i: ConditionedUNet, segmenter: Segmenter,
+                 scheduler, k2i: ConditionedUNet | None = None, of_net: PWCLite | None = None) -> None:
+        super().__init__()
+        self.register_modules(image_codec=image_codec, flow_codec=flow_codec, k2f=k2f, f2i=f2i, segmenter=segmenter,
+                              scheduler=scheduler, k2i=k2i, of_net=of_net)
+        for module in self.components.values():
+            if isinstance(module, torch.nn.Module):
+                module.eval()
+
+    @classmethod
+    def from_pretrained(cls, name_or_folder: str | Path, torch_dtype: torch.dtype = torch.float32) -> "KDMPipeline":
+        """A bundle by its shipped name or its folder. Raises BundleError where there is none or it is damaged."""
+        folder = find_bundle(name_or_folder)
+        try:
+            parts = {name: kind.from_pretrained(folder / name, torch_dtype=torch_dtype, local_files_only=True, low_cpu_mem_usage=False)
+                     for name, kind in COMPONENTS.items() if (folder / name).is_dir()}
+            return cls(**parts, scheduler=DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True))
+        except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+            raise BundleError(f"The bundle '{folder.name}' is damaged ({type(error).__name__}); install or train it again.") from error
+
+    @torch.no_grad()
+    def segment(self, frames: Tensor, sector: Tensor) -> Tensor:
+        """LV masks (T, H, W) bool of frames (T, 1, H, W) in [0, 1]; GeometryError where no ventricle is found."""
+        return segment_clip(self.segmenter, frames, sector)[0]
+
+    @torch.no_grad()
+    def __call__(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, *, sector: Tensor, steps: int = 8,
+                 strength: float = 0.5, flow_steps: int = 4, seed: int = 0, gamma: float = 1.0, without: Ablation | None = None,
+                 scheduler: Literal["ddim", "dpm++"] = "ddim", carry_detail: bool = True, quantize: bool = True,
+                 flow: Tensor | None = None, progress: Callable[[float], None] | None = None) -> KDMOutput:
+        """Move a frame's key-points and get the frames they ask for.
+
+        source: (1, 1, H, W) in [0, 1]. source_keypoints: (40, 2), target_keypoints: (T, 40, 2), (x, y) px.
+        sector: (H, W) bool; outside it the result is black. steps: network calls of F2I a frame. strength: k / T, the
+        noise level at which F2I starts from the warped source. flow_steps: network calls of K2F. seed: one noise, shared
+        by all frames. gamma: scales the flow (appendix B). without: "f2i" gives the warp alone, "k2f" the one-step net.
+        carry_detail: adds back what the codec loses of the warped source. quantize: latents pass the codebook on
+        decoding. flow: (T, 2, H, W) px, instead of K2F's. progress: called with the share done.
+        Raises GeometryError for key-points of a wrong shape.
+        """
+        if source_keypoints.shape != (40, 2) or target_keypoints.shape[1:] != (40, 2):
+            raise GeometryError(f"KDM needs key-points of shape (40, 2) and (T, 40, 2), not {tuple(source_keypoints.shape)} and "
+                                f"{tuple(target_keypoints.shape)}.")
+        device = self.f2i.device
+        source, inside = source.to(device), sector.to(device).float()[None, None]
+        start, targets = source_keypoints.float().to(device), target_keypoints.float().to(device)
+        frames, flows, warps = [], [], []
+        total, chunk = len(targets), CHUNK
+        for first in range(0, total, chunk):
+            part = targets[first:first + chunk]
+            count = len(part)
+            part = torch.cat([part, part[-1:].expand(chunk - count, -1, -1)])  # a full chunk: the same kernels whatever the length
+            images, begin, mask = source.expand(chunk, -1, -1, -1), start.expand(chunk, -1, -1), inside.expand(chunk, -1, -1, -1)
+            if flow is not None:
+                given = flow[first:first + chunk].to(device)
+                moved = torch.cat([given, given[-1:].expand(chunk - count, -1, -1, -1)])
+            elif without == "k2f":
+                moved = torch.zeros(chunk, 2, *source.shape[2:], device=device)
+            else:
+                moved = self.predict_flow(images, begin, part, mask, steps=flow_steps, seed=seed, scheduler=scheduler)
+            moved = moved * gamma
+            warped = warp_source(images, moved, mask)
+            if without == "f2i" or (strength == 0 and without is None):
+                made = warped
+            elif without == "k2f":
+                made = self._one_step(images, begin, part, mask, steps, seed, scheduler, quantize)
+            else:
+                made = self._render(images, warped, part, moved, mask, steps, strength, seed, scheduler, carry_detail, quantize)
+            frames.append((made * mask).clamp(0, 1)[:count].float().cpu())
+            flows.append(moved[:count].cpu())
+            warps.append(warped[:count].cpu())
+            if progress is not None:
+                progress(min(first + chunk, total) / total)
+        return KDMOutput(torch.cat(frames), torch.cat(flows), torch.cat(warps))
+
+    def predict_flow(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, sector: Tensor, *, steps: int = 4,
+                     seed: int = 0, scheduler: str = "ddim", exact: bool = True) -> Tensor:
+        """K2F-net: flow (B, 2, H, W) in px for B sources and key-point pairs; zero outside the sector (B, 1, H, W).
+
+        exact: the flow is made to carry each target key-point onto its source, the rest spread smoothly.
+        """
+        condition = self.k2f.encode_condition(k2f_condition(source, source_keypoints, target_keypoints, sector))
+        noise = self._noise(self.k2f, len(source), condition.shape[2:], seed)
+        latent = sample(lambda z, t: self.k2f(z, t, condition), noise, self._scheduler(scheduler), calls=steps)
+        flow = decode(self.flow_codec, latent) * FLOW_RANGE * sector
+        if exact:
+            size = flow.shape[2], flow.shape[3]
+            rest = (source_keypoints - target_keypoints) - sample_points(flow, target_keypoints)
+            flow = flow + spread_motion(target_keypoints + rest, target_keypoints, *size, reach=6.0) * sector
+        return flow
+
+    def _render(self, source: Tensor, warped: Tensor, targets: Tensor, flow: Tensor, sector: Tensor, steps: int, strength: float,
+                seed: int, scheduler: str, carry_detail: bool, quantize: bool) -> Tensor:
+        """F2I-net from the noised warp (section 3.4)."""
+        begin = encode(self.image_codec, warped * 2 - 1)
+        latents = torch.cat([begin, encode(self.image_codec, source[:1] * 2 - 1).expand_as(begin)], 1)
+        condition = self.f2i.encode_condition(f2i_condition(source, warped, targets, flow, sector), latents)
+        noise = self._noise(self.f2i, len(source), begin.shape[2:], seed)
+        latent = sample(lambda z, t: self.f2i(z, t, condition), noise, self._scheduler(scheduler), calls=steps, start=begin,
+                        strength=strength)
+        made = (decode(self.image_codec, latent, quantize) + 1) / 2
+        if carry_detail:
+            made = made + warped - (decode(self.image_codec, begin, quantize) + 1) / 2
+        return made
+
+    def _one_step(self, source: Tensor, source_keypoints: Tensor, targets: Tensor, sector: Tensor, steps: int, seed: int,
+                  scheduler: str, quantize: bool) -> Tensor:
+        """K2I-net, key-points straight to the image, from pure noise."""
+        if self.k2i is None:
+            raise GeometryError("This bundle has no K2I-net, so it can't run without K2F; train its stage k2i.")
+        latents = encode(self.image_codec, source[:1] * 2 - 1).expand(len(source), -1, -1, -1)
+        condition = self.k2i.encode_condition(k2f_condition(source, source_keypoints, targets, sector), latents)
+        noise = self._noise(self.k2i, len(source), latents.shape[2:], seed)
+        latent = sample(lambda z, t: self.k2i(z, t, condition), noise, self._scheduler(scheduler), calls=steps)
+        return (decode(self.image_codec, latent, quantize) + 1) / 2
+
+    def _noise(self, network: ConditionedUNet, count: int, size: torch.Size, seed: int) -> Tensor:
+        """One noise, shared by all frames, so that texture stands still where nothing moves."""
+        shape = (network.config.latent_channels, *size)
+        return seeded_randn(shape, seed, [0]).to(network.device).expand(count, -1, -1, -1)
+
+    def _scheduler(self, kind: str):
+        return build_scheduler(kind, self.scheduler.config.prediction_type, self.scheduler.config.num_train_timesteps)

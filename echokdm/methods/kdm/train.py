@@ -1,0 +1,150 @@
+"""`echokdm train`: all stages of a KDM in order, or one of them, into a bundle."""
+
+import difflib
+import json
+import os
+import platform
+import shutil
+import time
+from pathlib import Path
+
+import torch
+import yaml
+from torch import nn
+
+from echokdm.core.config import load_config
+from echokdm.core.errors import BundleError, ConfigError
+from echokdm.core.seeding import derive_seed
+from echokdm.data.pairs import HELD_OUT, FlowPairs, PhantomFrames, estimated_flows, phantom_store, procedural_store
+from echokdm.engine.loop import train_stage
+from echokdm.engine.sampling import build_scheduler
+from echokdm.engine.stage import Stage
+from echokdm.methods.kdm.bundle import find_bundle
+from echokdm.methods.kdm.card import write_card
+from echokdm.methods.kdm.codec import CodecStage
+from echokdm.methods.kdm.config import STAGES, KDMConfig
+from echokdm.methods.kdm.denoiser import F2IStage, K2FStage, K2IStage
+from echokdm.methods.kdm.of_net import OFNetStage
+from echokdm.methods.kdm.pipeline import COMPONENTS, KDMPipeline
+from echokdm.methods.kdm.segmentation import EmptyFrames, SegmenterStage
+
+
+class _Data:
+    """The stores and data sets of a configuration, each made when first asked for."""
+
+    def __init__(self, config: KDMConfig) -> None:
+        self.config, self.folder = config, Path(config.data.cache)
+
+    def _folder(self, name: str, count: int) -> Path:
+        return self.folder / f"{name}-{self.config.size}-{count}"
+
+    def phantoms(self):
+        data = self.config.data
+        return phantom_store(self._folder("phantoms", data.patients), data.patients, self.config.size)
+
+    def held_out(self):
+        data = self.config.data
+        return phantom_store(self._folder("held-out", data.held_out), data.held_out, self.config.size, HELD_OUT)
+
+    def procedural(self):
+        data = self.config.data
+        return procedural_store(self._folder("procedural", data.procedural), data.procedural, self.config.size, self.config.seed)
+
+    def pairs(self, stage: str, share: float, flows=None) -> FlowPairs:
+        seed = derive_seed(self.config.seed, STAGES.index(stage))
+        return FlowPairs(self.phantoms() if share < 1 else None, self.procedural() if share > 0 else None, share, seed, flows=flows)
+
+
+def train_config(path: str | Path, stage: str | None = None, from_bundle: str | None = None, out: str | Path | None = None,
+                 overrides: list[str] | None = None, dry_run: bool = False, max_minutes: float | None = None) -> Path:
+    """Train the stages of a YAML configuration; returns the bundle's folder, `<out>/bundle`.
+
+    stage: only this one. from_bundle: start every trained stage from this bundle's weights and take over what is not
+    trained. out: default `runs/<name>`. A run that was stopped goes on where it was; a finished stage is not repeated.
+    dry_run: print the resolved configuration. Raises ConfigError, BundleError.
+    """
+    config = load_config(Path(path), KDMConfig, overrides)
+    if stage is not None and stage not in STAGES:
+        near = difflib.get_close_matches(stage, STAGES, 1, 0.0)
+        raise ConfigError(f"There is no stage '{stage}'; did you mean '{near[0]}'? The stages are {', '.join(STAGES)}.")
+    resolved = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    folder = Path(out) if out is not None else Path("runs") / config.name
+    if dry_run:
+        print(resolved)
+        return folder / "bundle"
+    bundle = folder / "bundle"
+    bundle.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(resolved)
+    given = find_bundle(from_bundle) if from_bundle else None
+    if given is not None:
+        for name in STAGES:
+            if (given / name).is_dir() and not (bundle / name).exists():
+                shutil.copytree(given / name, bundle / name)
+    data = _Data(config)
+    for name in STAGES if stage is None else (stage,):
+        settings = getattr(config, name)
+        record = folder / name / "done.json"
+        if record.exists() or settings.steps == 0:
+            continue
+        torch.manual_seed(derive_seed(config.seed, STAGES.index(name), 7))  # initial weights
+        began = time.monotonic()
+        trained = build_stage(name, config, data, bundle, start=given is not None)
+        figures = train_stage(trained, steps=settings.steps, folder=folder / name, seed=derive_seed(config.seed, STAGES.index(name), 8),
+                              precision=config.precision, save_every=config.save_every, workers=config.data.workers,
+                              max_minutes=max_minutes)
+        save_component(trained.modules[name], bundle / name)
+        record.write_text(json.dumps({"stage": name, "steps": settings.steps, "minutes": round((time.monotonic() - began) / 60, 1),
+                                      "figures": figures, "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads"}))
+    assemble(bundle, config, folder)
+    return bundle
+
+
+def build_stage(name: str, config: KDMConfig, data: _Data, bundle: Path, start: bool) -> Stage:
+    """The stage `name`, its data and the frozen parts it needs; `start`: from the weights that lie in `bundle`."""
+    settings = getattr(config, name)
+    before = load_component(bundle, name) if start and (bundle / name).is_dir() else None
+    if name == "segmenter":
+        empty = EmptyFrames(data.procedural(), config.seed)
+        return SegmenterStage(PhantomFrames(data.phantoms(), config.seed), config.seed, empty=empty, batch_size=settings.batch,
+                              held_out=PhantomFrames(data.held_out(), 1), learning_rate=settings.lr, network=before)
+    if name == "of_net":
+        held_out = FlowPairs(data.held_out(), None, 0.0, 1, gray_jitter=0.0)
+        return OFNetStage(settings, data.pairs(name, 0.0), held_out=held_out, network=before)
+    if name in ("image_codec", "flow_codec"):
+        return CodecStage(settings, data.pairs(name, settings.procedural_share), name.removesuffix("_codec"), codec=before)
+    needed = {"k2f": ("flow_codec",), "f2i": ("image_codec",), "k2i": ("image_codec",)}[name]
+    codecs = {n: load_component(bundle, n) for n in needed}
+    flows = None
+    if name == "k2f" and config.flow_target == "of_net":
+        store = data.phantoms()
+        flows = estimated_flows(store.folder / "of_net", store, load_component(bundle, "of_net"))
+    kind = {"k2f": K2FStage, "f2i": F2IStage, "k2i": K2IStage}[name]
+    return kind(settings, data.pairs(name, settings.procedural_share, flows), codecs, network=before)
+
+
+def save_component(module: nn.Module, folder: Path) -> None:
+    """Write one component as config.json and half-precision safetensors, by a temporary name and a move."""
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    module.cpu().half().save_pretrained(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(temporary, folder)
+    module.float()
+
+
+def load_component(bundle: Path, name: str) -> nn.Module:
+    """One component of a bundle in float32. Raises BundleError where it is not there yet."""
+    if not (bundle / name).is_dir():
+        raise BundleError(f"The stage '{name}' is not trained yet; train it first, or start --from a bundle that has it.")
+    return COMPONENTS[name].from_pretrained(bundle / name, torch_dtype=torch.float32, local_files_only=True)
+
+
+def assemble(bundle: Path, config: KDMConfig, folder: Path) -> None:
+    """Write scheduler, model index and model card, once every component that a pipeline needs is there."""
+    have = {n: load_component(bundle, n) for n in STAGES if (bundle / n).is_dir()}
+    if not all(n in have for n in STAGES if n not in KDMPipeline._optional_components):
+        return
+    pipeline = KDMPipeline(**have, scheduler=build_scheduler("ddim", config.f2i.prediction))
+    pipeline.scheduler.save_pretrained(bundle / "scheduler")
+    pipeline.save_config(bundle)
+    write_card(bundle, config, folder)
