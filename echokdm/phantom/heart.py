@@ -15,6 +15,8 @@ GRID = 2.0  # mm a node of the displacement field
 OUTLINE = 48  # points a wall of the LV outline
 LEVELS = 9  # contractions at which the volume is tabulated
 KEPT = 4  # phases whose fields are kept
+STEPS = 12  # of Newton's method, at most; most points take 3 or 4
+TOLERANCE = 1e-3  # mm
 SQUEEZE = (-0.3, 1.2)  # where the radial amplitude is sought
 
 
@@ -59,22 +61,37 @@ class Heart:
     def forward(self, points: Tensor, phase: Tensor) -> Tensor:
         """Where the material points (B, N, 2) of ED are at `phase` (B,) -> (B, N, 2) mm."""
         xi, eta = self._local(points)
-        moved = lookup(self._field(phase)[:, :2], xi, eta, GRID, "bilinear")
+        moved = lookup(self._field(phase), xi, eta, GRID, "bilinear")
         return self._image(xi + moved[:, 0], eta + moved[:, 1])
 
     def inverse(self, points: Tensor, phase: Tensor) -> Tensor:
         """Which material points (B, N, 2) of ED are at `points` (B, N, 2) mm at `phase` (B,): Newton's method, to 0.01 mm."""
         field = self._field(phase)
-        target_xi, target_eta = self._local(points)
-        xi, eta = target_xi, target_eta
-        for _ in range(9):
-            u, v, u_xi, v_xi, u_eta, v_eta = lookup(field, xi, eta, GRID, "bilinear").unbind(1)
-            miss_xi, miss_eta = target_xi - xi - u, target_eta - eta - v
-            a, d = 1 + u_xi, 1 + v_eta
-            scale = 1 / (a * d - u_eta * v_xi).clamp(min=0.2)
-            xi = xi + (d * miss_xi - u_eta * miss_eta) * scale
-            eta = eta + (a * miss_eta - v_xi * miss_xi) * scale
-        return self._image(xi, eta)
+        table = torch.cat(_cell_coefficients(field), 1).permute(0, 2, 3, 1).reshape(-1, 8)
+        patient = torch.arange(len(field), device=field.device).view(-1, 1, 1).expand(-1, points.shape[1], 1).flatten()
+        target = torch.stack(self._local(points), -1).flatten(0, 1)
+        solved = target.clone()
+        # Each point is dropped once solved, so that it takes the same steps whatever else is in the batch.
+        rest = torch.arange(len(target), device=field.device)
+        at, best, least, step = target, target, torch.full_like(target[:, 0], torch.inf), torch.zeros_like(target)
+        for _ in range(STEPS):
+            moved, a, b, c, d = _bilinear(table, patient[rest], at, field.shape[2:])
+            miss = target[rest] - at - moved
+            error = miss.square().sum(1)
+            better = error < least
+            best, least = torch.where(better[:, None], at, best), torch.minimum(error, least)
+            a, d = 1 + a, 1 + d
+            newton = torch.stack([d * miss[:, 0] - b * miss[:, 1], a * miss[:, 1] - c * miss[:, 0]], 1)
+            newton = newton / (a * d - b * c).clamp(min=0.05)[:, None]
+            step = torch.where(better[:, None], newton, 0.5 * step)  # a step over a wall's kink can miss; it is halved until it gains
+            solved[rest] = best
+            open_ = (least > TOLERANCE**2).nonzero()[:, 0]
+            if len(open_) == 0:
+                break
+            rest, best, least, step = rest[open_], best[open_], least[open_], step[open_]
+            at = best + step
+        solved = solved.view(*points.shape)
+        return self._image(solved[..., 0], solved[..., 1])
 
     def tissue(self, points: Tensor, phase: Tensor) -> TissueSample:
         """What the material points (B, N, 2) of ED are; valve leaflets sweep over the blood, so it depends on `phase` (B,)."""
@@ -164,7 +181,7 @@ class Heart:
         return ((k - 1 + (want - lo) / (hi - lo).clamp(min=1e-6)) / (LEVELS - 1))[..., None]
 
     def _field(self, phase: Tensor) -> Tensor:
-        """(B, 6, rows, columns): displacement (xi, eta), its slopes along xi, then along eta."""
+        """(B, 2, rows, columns): displacement (xi, eta) at the nodes."""
         key = tuple(phase.tolist())
         if key in self._fields:
             self._fields.move_to_end(key)
@@ -173,10 +190,26 @@ class Heart:
             self._calibrate()
             self._weight = self.motion.sector_weight(self._xi, self._eta)
         moved = self.motion.displacement(self._rows, self._xi, self._contraction(phase), self._squeeze)
-        moved = torch.stack(moved, 1) * self._weight[:, None]
-        along_eta, along_xi = torch.gradient(moved, spacing=GRID, dim=(2, 3))
-        field = torch.cat([moved, along_xi, along_eta], 1)
-        self._fields[key] = field
+        self._fields[key] = torch.stack(moved, 1) * self._weight[:, None]
         if len(self._fields) > KEPT:
             self._fields.popitem(last=False)
-        return field
+        return self._fields[key]
+
+
+def _cell_coefficients(field: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of the bilinear patch that starts at each node: value, growth along xi, along eta, mixed; each (B, 2, rows, columns)."""
+    right = torch.cat([field[..., 1:], field[..., -1:]], 3) - field
+    down = torch.cat([field[:, :, 1:], field[:, :, -1:]], 2) - field
+    return field, right, down, torch.cat([right[:, :, 1:], right[:, :, -1:]], 2) - right
+
+
+def _bilinear(table: Tensor, patient: Tensor, at: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Displacement (N, 2) at local points (N, 2) and its exact slopes du/dxi, du/deta, dv/dxi, dv/deta, each (N,)."""
+    rows, columns = shape
+    x, y = ((at[:, 0] - XI_RANGE[0]) / GRID).clamp(0, columns - 1), ((at[:, 1] - ETA_RANGE[0]) / GRID).clamp(0, rows - 1)
+    j, i = x.floor(), y.floor()
+    u, v, ux, vx, uy, vy, uxy, vxy = table[(patient * rows + i.long()) * columns + j.long()].t().contiguous().unbind(0)
+    fx, fy = x - j, y - i
+    ux, vx = ux + fy * uxy, vx + fy * vxy
+    moved = torch.stack([u + fx * ux + fy * uy, v + fx * vx + fy * vy], 1)
+    return moved, ux / GRID, (uy + fx * uxy) / GRID, vx / GRID, (vy + fx * vxy) / GRID

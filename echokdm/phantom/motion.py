@@ -13,8 +13,8 @@ from torch import Tensor
 
 from echokdm.phantom.anatomy import LATERAL, SEPTAL, Anatomy, Rows, smoothstep
 
-FADE = 28.0  # mm from the heart's outer wall to where nothing moves
-EDGE = 26.0  # mm from the sector's edge, where nothing moves, to full motion
+FADE = 30.0  # mm from the heart's outer wall to where nothing moves
+EDGE = 1.7  # from the sector's edge, where nothing moves, to full motion: this many times the excursion at that level, plus 6 mm
 
 
 class Motion:
@@ -34,14 +34,21 @@ class Motion:
         weight = smoothstep(((x * x + y * y).sqrt() - 15) / 15)
         if self.edge_distance is not None:
             distance = self.edge_distance(torch.stack([x, y], -1).flatten(1, 2)).view_as(weight)
-            weight = weight * smoothstep(distance / EDGE)
+            excursion = self.anatomy["mapse"] * self.anatomy["rv_long"] * self.long_weight(eta).clamp(min=0)
+            weight = weight * smoothstep(distance / (6 + EDGE * excursion))
         return weight
 
     def heart_weight(self, rows: Rows, xi: Tensor) -> Tensor:
         """1 inside the heart's outer walls, fading to 0 `FADE` mm outside them."""
         x = xi - rows.centre
-        left = -x - rows.outer[SEPTAL] - rows.right - rows.free_wall
+        left = -x - rows.outer[SEPTAL] - self._right_reach(rows.eta)
         return 1 - smoothstep(torch.maximum(left, x - rows.outer[LATERAL]).clamp(min=0) / FADE)
+
+    def _right_reach(self, eta: Tensor) -> Tensor:
+        """How far the right heart reaches beyond the septum, smoothed: a fade that followed its blunt apex would shear."""
+        p = self.anatomy
+        start = p["rv_apex"] * p["length"]
+        return (torch.maximum(p["rv_width"], p["ra_width"]) + p["rv_wall"]) * smoothstep((eta - start + 20) / (p["tv"] - start))
 
     def _long_raw(self, eta: Tensor) -> Tensor:
         p = self.anatomy
@@ -93,8 +100,8 @@ class Motion:
 
         beyond = (r - e).clamp(min=0)
         right_heart = p["rv_squeeze"] * squeeze.clamp(min=0.05)
-        ventricle = 1 - smoothstep((eta - p["tv"] + 6) / 14)
-        pull = 0.55 * right_heart * ventricle - 0.5 * p["la_swell"] * (1 - ventricle)
+        ventricle = 1 - smoothstep((eta - p["tv"] + 25) / 45)
+        pull = 0.5 * right_heart * ventricle - 0.5 * p["la_swell"] * (1 - ventricle)
         drawn = contraction * (pull * torch.minimum(beyond, rows.right)
                                - 0.3 * right_heart * ventricle * torch.minimum((beyond - rows.right).clamp(min=0), rows.free_wall))
         d = torch.where(is_right, d, d + drawn)

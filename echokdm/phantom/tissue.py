@@ -48,6 +48,28 @@ class TissueSample:
     echo: Tensor
 
 
+@dataclass(frozen=True)
+class Hinge:
+    """A leaflet: where it hangs, its polar angle (annulus = 0, towards the apex positive) closed and open, all (B, 1, 1).
+
+    sense: 1 where it points right from its hinge, else -1. A closed leaflet bellies to the atrium, an open one bends inwards.
+    """
+
+    xi: Tensor
+    eta: Tensor
+    closed: Tensor
+    opened: Tensor
+    length: Tensor
+    belly: Tensor
+    sense: float
+
+    def angle(self, share: Tensor, opening: Tensor, patient: Tensor) -> Tensor:
+        """Polar angle at `share` of the length; share and opening broadcast with the patients' indices."""
+        closed, opened, belly = (t[patient, 0, 0] for t in (self.closed, self.opened, self.belly))
+        bend = belly * (1 - opening) - 0.35 * opening
+        return closed + (opened - closed) * opening - bend * (1 - share)
+
+
 def axis(bounds: tuple[float, float], spacing: float, device: torch.device) -> Tensor:
     """Evenly spaced coordinates over `bounds`, mm."""
     return torch.arange(round((bounds[1] - bounds[0]) / spacing) + 1, device=device) * spacing + bounds[0]
@@ -104,16 +126,18 @@ class TissueMap:
             if tag is not None:
                 label.masked_fill_(where, float(tag))
 
-        beside = smoothstep((eta + 10) / 15) * smoothstep((p["length"] + 25 - eta) / 20) > 0.5
-        put(beside & right & (heart_right > p["lung_right"]), Echo.LUNG)
-        put(beside & ~right & (heart_left > p["lung_left"]), Echo.LUNG)
-        sac = side((p.outer(eta, 1.6, SEPTAL), p.outer(eta, 1.6, LATERAL)))
-        thick = p["pericardium"]
-        put((right & (r < epicardium + thick)) | (~right & (rows.right < 1) & (r < sac) & (eta < 20)), Echo.PERICARDIUM)
+        for away, gap in ((heart_right, p["lung_right"]), (heart_left, p["lung_left"])):
+            away = away - gap
+            put((away > 0) & (away < 900) & (eta > 0.35 * away) & (eta < p["length"] + 10 + 0.5 * away), Echo.LUNG)
+        sac = side((p.outer(eta, 1.4, SEPTAL), p.outer(eta, 1.4, LATERAL)))
+        gaps = 0.5 + 0.5 * torch.sin(eta * 0.13 + p["trabecula_phase"]) * torch.sin(eta * 0.05 + 2 * p["trabecula_phase"])
+        thick = p["pericardium"] * (0.15 + 0.5 * gaps + 0.9 * smoothstep((eta / p["length"] - 0.3) / 0.6))
+        put(right & (eta > 5) & (r < epicardium + thick) & (eta < p["roof"]), Echo.PERICARDIUM)
+        put((r < sac) & (eta < 20) & (right | (rows.right < 1)), Echo.PERICARDIUM)
         put(~right & (heart_left >= 0) & (heart_left < thick) & (rows.right > 0), Echo.PERICARDIUM)
         put(free_wall, Echo.MYOCARDIUM)
         put(free_wall & ~above_tv, Echo.ATRIAL_WALL)
-        put(~in_left & (r < epicardium) & ~above, Echo.ATRIAL_WALL)
+        put(~in_left & (r < epicardium) & ~above & (eta < p["roof"] + 3), Echo.ATRIAL_WALL)
         put(myocardium, Echo.MYOCARDIUM, Label.MYOCARDIUM)
         put(myocardium & (r < lining), Echo.ENDOCARDIUM)
         put(in_right, Echo.BLOOD, Label.RV)
@@ -147,20 +171,19 @@ class TissueMap:
             shown = p[f"{name}_shown"] < chance
             echo.masked_fill_(lv & (x * sign > 0) & (near > 0) & (near < reach) & shown, float(Echo.PAPILLARY))
 
-    def _find_hinges(self) -> list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, float]]:
-        """For each of the four leaflets: hinge (xi, eta), direction angle when closed, when open, length, bend closed and open, sense."""
+    def _find_hinges(self) -> list[Hinge]:
+        """Mitral septal and lateral, tricuspid lateral and septal."""
         p = self.anatomy
         n, slope = p["annulus"], p["annulus_slope"]
-        degrees = math.pi / 180
         hinges = []
 
         def pair(left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor], meet: Tensor, tent: Tensor, spare: float,
                  opens: tuple[Tensor, Tensor], belly: Tensor) -> None:
             tip = (left[0] + (right[0] - left[0]) * meet, left[1] + (right[1] - left[1]) * meet - tent)
-            for (hx, hy), open_angle, sense in ((left, opens[0], 1.0), (right, opens[1], -1.0)):
-                dx, dy = (tip[0] - hx) * sense, hy - tip[1]
+            for (x, y), opened, sense in ((left, opens[0], 1.0), (right, opens[1], -1.0)):
+                dx, dy = (tip[0] - x) * sense, y - tip[1]
                 length = (dx * dx + dy * dy).sqrt() * spare
-                hinges.append((hx, hy, torch.atan2(dy, dx), open_angle * degrees, length, belly, sense))
+                hinges.append(Hinge(x, y, torch.atan2(dy, dx), opened * (math.pi / 180), length, belly, sense))
 
         pair((-n, p["length"] + slope * n), (n, p["length"] - slope * n), p["mv_meet"], p["mv_tent"], 1.04,
              (p["mv_open_a"], p["mv_open_p"]), p["mv_belly"])
@@ -171,34 +194,29 @@ class TissueMap:
              (p["tv_open"], 0.9 * p["tv_open"]), 0.6 * p["mv_belly"])
         return hinges
 
-    def _leaflet_angle(self, hinge, share: Tensor, opening: Tensor) -> Tensor:
-        """Polar angle from the annulus towards the apex at `share` of a leaflet's length; closed leaflets belly to the atrium."""
-        _, _, closed, opened, _, belly, _ = hinge
-        bend = belly * (1 - opening) - 0.35 * opening
-        return closed + (opened - closed) * opening - bend * (1 - share)
-
     def on_leaflet(self, xi: Tensor, eta: Tensor, opening: Tensor) -> Tensor:
         """Whether local points (B, N) lie on a leaflet at `opening` (B,) -> bool (B, N)."""
-        half = 0.5 * self.anatomy["leaflet"][..., 0]
         found = torch.zeros_like(xi, dtype=torch.bool)
         for hinge in self._hinges:
-            hx, hy, sense, length = hinge[0][..., 0], hinge[1][..., 0], hinge[6], hinge[4][..., 0]
-            dx, dy = (xi - hx) * sense, hy - eta
+            hx, hy, reach = hinge.xi[..., 0], hinge.eta[..., 0], hinge.length[..., 0] + 1
+            patient, index = (((xi - hx).abs() < reach) & ((eta - hy).abs() < reach)).nonzero().unbind(1)
+            dx, dy = (xi[patient, index] - hx[patient, 0]) * hinge.sense, hy[patient, 0] - eta[patient, index]
             rho = (dx * dx + dy * dy).sqrt()
-            share = rho / length
-            angle = self._leaflet_angle([h[..., 0] if isinstance(h, Tensor) else h for h in hinge], share, opening[:, None])
-            off = torch.atan2(dy, dx) - angle
-            found |= (share < 1) & ((off * rho).abs() < half * (1.2 - 0.4 * share)) & (off.abs() < 1.5)
-            found |= rho < 1.3 * half
+            share = rho / hinge.length[patient, 0, 0]
+            off = torch.atan2(dy, dx) - hinge.angle(share, opening[patient], patient)
+            half = 0.5 * self.anatomy["leaflet"][patient, 0, 0]
+            on = (share < 1) & ((off * rho).abs() < half * (1.2 - 0.4 * share)) & (off.abs() < 1.5)
+            found[patient, index] |= on | (rho < 1.3 * half)
         return found
 
     def leaflets(self, count: int, opening: Tensor) -> Tensor:
         """Centre lines of the four leaflets (B, 4, count, 2), hinge to tip, as (xi, eta)."""
-        share = torch.linspace(0, 1, count, device=opening.device).view(1, -1, 1)
+        share = torch.linspace(0, 1, count, device=opening.device).view(1, -1)
+        patient = torch.arange(len(opening), device=opening.device)[:, None]
         lines = []
         for hinge in self._hinges:
-            angle = self._leaflet_angle(hinge, share, opening.view(-1, 1, 1))
-            lines.append(torch.cat([hinge[0] + hinge[6] * share * hinge[4] * angle.cos(), hinge[1] - share * hinge[4] * angle.sin()], -1))
+            angle, rho = hinge.angle(share, opening[:, None], patient), share * hinge.length[..., 0]
+            lines.append(torch.stack([hinge.xi[..., 0] + hinge.sense * rho * angle.cos(), hinge.eta[..., 0] - rho * angle.sin()], -1))
         return torch.stack(lines, 1)
 
     def sample(self, xi: Tensor, eta: Tensor, opening: Tensor) -> TissueSample:
