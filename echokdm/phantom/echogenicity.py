@@ -19,7 +19,8 @@ RANGES_DB = {
 }
 # how strongly the kind mirrors: share of the patient's specular dB
 SPECULAR = {Echo.MYOCARDIUM: 0.4, Echo.ENDOCARDIUM: 1.0, Echo.PERICARDIUM: 1.0, Echo.ATRIAL_WALL: 0.8, Echo.LEAFLET: 0.3}
-TEXTURED = {Echo.BLOOD: 0.0, Echo.OUTSIDE: 1.6, Echo.LUNG: 1.6, Echo.PERICARDIUM: 1.5, Echo.ATRIAL_WALL: 1.5}  # share of the patient's heterogeneity, 1 for the rest
+# share of the patient's heterogeneity, 1 for the rest
+TEXTURED = {Echo.BLOOD: 0.0, Echo.OUTSIDE: 1.6, Echo.LUNG: 1.6, Echo.PERICARDIUM: 1.5, Echo.ATRIAL_WALL: 1.5}
 
 
 class Echogenicity:
@@ -40,7 +41,8 @@ class Echogenicity:
         # streaky across the beam, as fasciae and fibres are
         self._texture = (field(18, 9, 0.5, 3.5) + field(70, 24, 0.5, 3.5)).flatten(1)
         self._other_texture = (field(18, 9, 0.0, 2.5) + field(70, 24, 0.0, 3.5)).flatten(1)  # of the planes before and behind
-        self._mirror: Tensor | None = None
+        self._halo_db, self._far_db = d.uniform(0.0, 14.0)[:, None], d.uniform(0.0, 14.0)[:, None]
+        self._place: Tensor | None = None
 
     def _incidence(self, kind: Tensor) -> Tensor:
         """(B, N) in [-1, 1]: 1 where walls are met at right angles, -1 where they run along the beam, 0 far from any."""
@@ -57,14 +59,21 @@ class Echogenicity:
         across = (across / line_mm[:, :, None]).square()
         return ((along - across) / (along + across + 1e-4)).flatten(1)
 
+    def _around(self, kind: Tensor) -> Tensor:
+        """(B, N) dB of the tissue around the heart: fat and pleura beside it are bright, and what lies further off is not."""
+        outside = ((kind == Echo.OUTSIDE) | (kind == Echo.LUNG)).float().view(-1, *self._grid)
+        near = (2 * (1 - box(box(outside, 25, 11), 25, 11))).clamp(0, 1) * outside
+        return (near * self._halo_db[..., None] - (outside - near) * self._far_db[..., None]).flatten(1)
+
     def __call__(self, heart, reference: Tensor, phase: Tensor, through: Tensor) -> tuple[Tensor, Tensor]:
         """Scatterers' material points (B, N, 2) mm at `phase` (B,) -> dB (B, N) and a mask of blood (B, N).
 
         through: (B,) the scan plane's position in the tissue, about -1.5 to 1.5.
         """
         kind = heart.tissue(reference, phase).echo.long()
-        if self._mirror is None:
-            self._mirror = self._specular_db * self._incidence(heart.tissue(reference, torch.zeros_like(phase)).echo)
-        decibel = self._table.gather(1, kind) + self._mirror * self._shares[kind]
+        if self._place is None:
+            closed = heart.tissue(reference, torch.zeros_like(phase)).echo
+            self._mirror, self._place = self._specular_db * self._incidence(closed), self._around(closed)
+        decibel = self._table.gather(1, kind) + self._place + self._mirror * self._shares[kind]
         decibel = decibel + (self._texture + self._other_texture * through[:, None]) * self._textured[kind]
         return decibel, kind == Echo.BLOOD

@@ -57,7 +57,8 @@ class Display:
         self.range_db = (below + above)[:, None, None]
         self.level = (below / (below + above))[:, None, None]
         self.gamma = (tissue.log() / (below / (below + above)).log()).clamp(0.6, 3.5)[:, None, None]
-        self.compound = d.uniform(-0.3, 1.2).clamp(0, 1)[:, None, None]  # share of what compounding averages
+        self.compound = d.uniform(0.2, 1.3).clamp(0, 1)[:, None, None]  # share of what compounding of angles and pulses averages
+        self.compound_more = d.uniform(-0.8, 1.0).clamp(0, 1)[:, None, None]
         self.smooth = (d.uniform(-0.4, 1.0)).clamp(0, 1)[:, None, None]
         self.sharpen = (d.uniform(-1.0, 1.0)).clamp(0, 1)[:, None, None]
         self._maps: dict[int, tuple[Tensor, Tensor]] = {}
@@ -113,7 +114,9 @@ class Display:
         speckle = torch.cat([noise[:, :1], speckle], 1)
         total = signal + self.clutter + speckle * (self.noise_gain + (self.haze * blurred).sqrt())
         power = total.real.square() + total.imag.square()
-        power = power + self.compound * (binomial(power) - power)
+        once = binomial(power)
+        power = power + self.compound * (once - power)
+        power = power + self.compound_more * (binomial(once) - power)
         decibel = 10 * torch.log10(power + 1e-9) + self.tgc_db
         gray = self.level + decibel / self.range_db
         if bool((self.smooth > 0).any() | (self.sharpen > 0).any()):

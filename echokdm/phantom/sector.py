@@ -12,7 +12,7 @@ from torch import Tensor
 from echokdm.ops.warp import pixel_grid
 from echokdm.phantom.draws import PatientDraws
 
-ROWS, LINES = 208, 128  # the polar grid, range by beam
+ROWS, LINES = 256, 144  # the polar grid, range by beam
 MARGIN = 8  # rows and lines beyond each edge, where scatterers outside still echo into the sector
 
 

@@ -17,7 +17,7 @@ from echokdm.phantom.echogenicity import Echogenicity
 from echokdm.phantom.postprocess import Display
 from echokdm.phantom.sector import LINES, MARGIN, ROWS, SectorGeometry
 
-SCATTERER_ROWS, SCATTERER_LINES = 208, 124
+SCATTERER_ROWS, SCATTERER_LINES = 256, 168
 
 
 class Tissue(Protocol):
@@ -74,8 +74,8 @@ class Scanner:
         depth = (r - s.face_radius[:, None]).clamp(min=0)
         width = torch.sqrt((beam[:, None] * self.row_range / aperture[:, None]) ** 2
                            + (0.05 * aperture[:, None] * (1 - depth / focus[:, None])) ** 2 * (depth > 0))
-        self.lateral_sigma = (width / (self.row_range * self.line_rad[:, None])).clamp(0.6, 7.0)  # lines
-        self.axial_response = gaussian_response((self.axial_sigma / self.row_mm).clamp(min=0.45), ROWS)
+        self.lateral_sigma = (width / (self.row_range * self.line_rad[:, None])).clamp(0.8, 7.0)  # lines
+        self.axial_response = gaussian_response((self.axial_sigma / self.row_mm).clamp(min=0.6), ROWS)
         wide = gaussian_response((self.lateral_sigma * 4).clamp(max=20.0), LINES)
         self.lateral_response = gaussian_response(self.lateral_sigma, LINES) + sidelobe[:, None, None] * wide
         # scatterers on a jittered polar grid: the number in a resolution cell hardly depends on depth
