@@ -37,25 +37,16 @@ def cross(a: Array, b: Array) -> Array:
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
 
 
-def largest_component(mask: ArrayLike) -> Array:
-    """(H, W) mask or probability -> the same with every island but the largest above 0.5 set to 0.
-
-    Raises GeometryError when nothing is above 0.5.
-    """
-    field = np.asarray(mask, dtype=np.float64)
-    if field.ndim != 2:
-        raise GeometryError(f"A mask has the shape (height, width), not {field.shape}.")
+def _largest(field: Array) -> Array:
+    """A field (H, W) with every component above 0.5 but the largest set to 0."""
     inside = field > 0.5
     labels, count = ndimage.label(inside)
-    if count == 0:
-        raise GeometryError("No left ventricle was found: the mask is empty. Give key-points or a mask of the left ventricle.")
-    if count == 1:
+    if count < 2:
         return field
-    keep = np.bincount(labels.ravel())[1:].argmax() + 1
-    return np.where(inside & (labels != keep), 0.0, field)
+    return np.where(inside & (labels != np.bincount(labels.ravel())[1:].argmax() + 1), 0.0, field)
 
 
-def without_stubs(field: Array) -> Array:
+def _without_stubs(field: Array) -> Array:
     """A field (H, W) of one component without arms much thinner than the component: a morphological opening, corners kept, holes filled."""
     inside = field > 0.5
     radius = int(round(_STUB * float(np.sqrt(inside.sum()))))
@@ -75,7 +66,7 @@ def without_stubs(field: Array) -> Array:
         return field
     field = field.copy()
     field[box][stub] = 0.0
-    return largest_component(field)
+    return _largest(field)
 
 
 def contour(mask: ArrayLike, smooth: float = 0.0) -> Array:
@@ -84,29 +75,37 @@ def contour(mask: ArrayLike, smooth: float = 0.0) -> Array:
     smooth: sigma in pixels of a Gaussian over the mask, for hand-drawn or noisy binary masks; 0 leaves it as it is.
     Raises GeometryError on an empty mask.
     """
-    field = largest_component(mask)
-    outline = _trace(field, smooth)
-    around = outline - np.roll(outline, 1, axis=0)
-    if np.hypot(*around.T).sum() ** 2 > _IRREGULAR * abs(_area(outline)):
-        outline = _trace(without_stubs(field), smooth)
+    array = np.asarray(mask)
+    if array.ndim != 2:
+        raise GeometryError(f"A mask has the shape (height, width), not {array.shape}.")
+    inside = array > 0.5
+    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+    if not len(rows):
+        raise GeometryError("No left ventricle was found: the mask is empty. Give key-points or a mask of the left ventricle.")
+    margin = 1 + int(np.ceil(3 * smooth))
+    top, left = max(rows[0] - margin, 0), max(columns[0] - margin, 0)
+    crop = array[top:rows[-1] + 1 + margin, left:columns[-1] + 1 + margin]
+    field = np.zeros((crop.shape[0] + 2 * margin, crop.shape[1] + 2 * margin))  # the frame of zeros closes outlines at the border
+    field[margin:-margin, margin:-margin] = crop
+    field, corner = _largest(field), np.array([left - margin, top - margin], dtype=np.float64)
+    outline = _trace(field, smooth) + corner
+    around = np.roll(outline, 1, axis=0) - outline
+    if np.sqrt((around**2).sum(1)).sum() ** 2 > _IRREGULAR * abs(_area(outline)):
+        outline = _trace(_without_stubs(field), smooth) + corner
     return outline
 
 
 def _trace(field: Array, smooth: float) -> Array:
+    """The outline (M, 2) of largest area of a field (H, W) that is 0 at its border."""
     from skimage.measure import find_contours
 
-    inside = field > 0.5
-    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-    margin = 1 + int(np.ceil(3 * smooth))
-    top, left = max(rows[0] - margin, 0), max(columns[0] - margin, 0)
-    # A frame of zeros closes outlines that touch the border.
-    field = np.pad(field[top:rows[-1] + 1 + margin, left:columns[-1] + 1 + margin], margin)
     if smooth > 0:
-        blurred = ndimage.gaussian_filter(field, smooth, mode="constant")
+        blurred = ndimage.gaussian_filter(field, smooth, mode="constant", truncate=3.0)
         if blurred.max() > 0.5:  # a speck of a pixel or two would vanish
             field = blurred
-    outline = max(find_contours(field, 0.5), key=lambda c: abs(_area(c)))
-    return outline[:-1, ::-1] + (left - margin, top - margin)
+    outlines = find_contours(field, 0.5)
+    outline = outlines[0] if len(outlines) == 1 else max(outlines, key=lambda c: abs(_area(c)))
+    return outline[:-1, ::-1]
 
 
 def _area(polygon: Array) -> float:
@@ -117,19 +116,22 @@ def _area(polygon: Array) -> float:
 def _moments(polygon: Array) -> tuple[Array, Array, float]:
     """Centre of gravity (2,), principal direction (2,) and elongation (ratio of the principal radii) of a filled polygon."""
     origin = polygon.mean(0)
-    p = polygon - origin
-    q = np.roll(p, -1, axis=0)
-    c = cross(p, q)
+    x, y = (polygon - origin).T
+    x2, y2 = np.roll(x, -1), np.roll(y, -1)
+    c = x * y2 - x2 * y
     area = c.sum() / 2
     if abs(area) < 1e-9:
-        covariance, centre = p.T @ p, np.zeros(2)
+        cx = cy = 0.0
+        xx, xy, yy = x @ x, x @ y, y @ y
     else:
-        centre = ((p + q) * c[:, None]).sum(0) / (6 * area)
-        pair = (p[:, :, None] * p[:, None, :] + q[:, :, None] * q[:, None, :]
-                + 0.5 * (p[:, :, None] * q[:, None, :] + q[:, :, None] * p[:, None, :]))
-        covariance = (pair * c[:, None, None]).sum(0) / (12 * area) - np.outer(centre, centre)
-    values, vectors = np.linalg.eigh(covariance)
-    return origin + centre, vectors[:, 1], float(np.sqrt(max(values[1], 1e-12) / max(values[0], 1e-12)))
+        cx, cy = c @ (x + x2) / (6 * area), c @ (y + y2) / (6 * area)
+        xx = c @ (x * x + x * x2 + x2 * x2) / (12 * area) - cx * cx
+        yy = c @ (y * y + y * y2 + y2 * y2) / (12 * area) - cy * cy
+        xy = c @ (x * y2 + 2 * x * y + 2 * x2 * y2 + x2 * y) / (24 * area) - cx * cy
+    angle = 0.5 * np.arctan2(2 * xy, xx - yy)
+    spread, mean = np.hypot((xx - yy) / 2, xy), (xx + yy) / 2
+    elongation = float(np.sqrt((mean + spread) / max(mean - spread, 1e-6 * (mean + spread), 1e-12)))
+    return origin + (cx, cy), np.array([np.cos(angle), np.sin(angle)]), elongation
 
 
 def resample(polygon: Array, count: int) -> Array:
@@ -241,17 +243,19 @@ def axis_of_outline(polygon: Array, previous_axis: ArrayLike | None = None) -> t
     if principal @ direction < 0:
         principal = -principal
     bulge, cut = 1.0, direction
-    for _ in range(3):
+    for _ in range(4):
         a, b, bulge = _hinges(outline, cut)
         base = (a + b) / 2
         distance = np.hypot(*(outline.points - base).T)
         weight = np.maximum(distance - (1 - _CAP) * distance.max(), 0)
         apex = (weight[:, None] * outline.points).sum(0) / weight.sum()
-        direction = (base - apex) / max(float(np.hypot(*(base - apex))), 1e-12)
+        before, direction = direction, (base - apex) / max(float(np.hypot(*(base - apex))), 1e-12)
         cut = direction
         if bulge < _FLAT:  # a true cut: judge its ends by its own normal, which may lean against the axis
             normal = np.array([b[1] - a[1], a[0] - b[0]])
             cut = normal / np.hypot(*normal) * (1.0 if normal @ direction > 0 else -1.0)
+        if before @ direction > 1 - 1e-6:  # within a twelfth of a degree
+            break
     roundness = float(np.clip((bulge - _FLAT) / (_ROUND - _FLAT), 0, 1)) * float(np.clip((elongation - 1.1) / 0.15, 0, 1))
     if roundness > 0:
         mixed = (1 - roundness) * direction + roundness * principal

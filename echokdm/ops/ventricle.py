@@ -194,7 +194,7 @@ def check_keypoints(keypoints: ArrayLike, sector: ArrayLike | None = None) -> Ar
 
 def _outline_of_mask(mask: ArrayLike) -> Array:
     array = np.asarray(mask)
-    binary = array.dtype.kind in "biu" or bool(np.isin(array, (0, 1)).all())
+    binary = array.dtype.kind in "biu" or bool(((array == 0) | (array == 1)).all())
     return contour(array, _SMOOTH if binary else 0.0)
 
 
