@@ -24,19 +24,20 @@ class IntensityParameters:
     """What an intensity transform does, in this order; the defaults change nothing.
 
     resolution: frames are shrunk by this factor (lateral, axial) and enlarged again. blur: (lateral, axial) sigma, px.
-    sharpen: amount of unsharp masking. speckle: (log-amplitude, lateral and axial correlation sigma px). gain: rows of a coarse
-    grid of log gains, top to bottom. shadows: rows (direction in [-1, 1] across the sector, width likewise, start as a
-    share of the depth, log attenuation). haze: rows of a coarse grid of gray added by 1-(1-x)(1-h). gamma: exponent.
-    window: gray values displayed as 0 and 1. noise: standard deviation of white gray noise. seed: of speckle and noise.
+    sharpen: amount of unsharp masking. haze: rows of a coarse grid of gray added by 1-(1-x)(1-h). speckle: (log-amplitude,
+    lateral and axial correlation sigma px), on tissue and haze alike. gain: rows of a coarse grid of log gains, top to
+    bottom. shadows: rows (direction in [-1, 1] across the sector, width likewise, start as a share of the depth, log
+    attenuation). gamma: exponent. window: gray values displayed as 0 and 1. noise: standard deviation of white gray
+    noise. seed: of speckle and noise.
     """
 
     resolution: tuple[float, float] = (1.0, 1.0)
     blur: tuple[float, float] = (0.0, 0.0)
     sharpen: float = 0.0
+    haze: tuple[tuple[float, ...], ...] = ()
     speckle: tuple[float, float, float] = (0.0, 1.0, 1.0)
     gain: tuple[tuple[float, ...], ...] = ()
     shadows: tuple[tuple[float, float, float, float], ...] = ()
-    haze: tuple[tuple[float, ...], ...] = ()
     gamma: float = 1.0
     window: tuple[float, float] = (0.0, 1.0)
     noise: float = 0.0
@@ -103,6 +104,8 @@ class Intensity(Transform):
         x = _blur(x, *p.blur)
         if p.sharpen:
             x = (x + p.sharpen * (x - _blur(x, 1.2, 1.2))).clamp(0, 1)
+        if p.haze:
+            x = 1 - (1 - x) * (1 - _field(p.haze, height, width).clamp(0, 0.9))
         if p.speckle[0]:
             grain = _blur(torch.randn(x.shape, generator=rng), *p.speckle[1:])
             x = x * torch.exp(p.speckle[0] * grain / grain.std())
@@ -110,8 +113,6 @@ class Intensity(Transform):
         if p.shadows:
             log_gain = log_gain + _shadow(p.shadows, inside)
         x = (x * log_gain.exp()).clamp(0, 1)
-        if p.haze:
-            x = 1 - (1 - x) * (1 - _field(p.haze, height, width).clamp(0, 0.9))
         x = x**p.gamma
         x = (x - p.window[0]) / (p.window[1] - p.window[0])
         if p.noise:

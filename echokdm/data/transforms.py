@@ -131,7 +131,7 @@ class RandSpatial(Randomizable, Transform):
     strain: largest local stretch by the bend (below 1). flip: probability. size: image width, px, that shift and bend refer to.
     """
 
-    def __init__(self, rotation: float = 25.0, scale: tuple[float, float] = (0.75, 1.35), shift: float = 0.1, strain: float = 0.25,
+    def __init__(self, rotation: float = 25.0, scale: tuple[float, float] = (0.8, 1.35), shift: float = 0.1, strain: float = 0.25,
                  flip: float = 0.0, size: int = 112, schema: KeypointSchema | None = None) -> None:
         self.rotation, self.scale, self.shift, self.strain = rotation, scale, shift, strain
         self.flip, self.size, self.schema = flip, size, schema

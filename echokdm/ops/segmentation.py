@@ -5,7 +5,7 @@ ventricle's and the atrium's pixels, smoothed over time, and what lies beyond it
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -138,33 +138,40 @@ def ventricle_masks(probabilities: Tensor, sector: Tensor, sigma: float = 1.0) -
     return torch.from_numpy(out).to(probabilities.device)
 
 
-def check_ventricle(masks: Tensor, probabilities: Tensor, agreement: Tensor, frames: Tensor, sector: Tensor) -> None:
-    """Raise GeometryError unless the masks (T, H, W) look like one left ventricle throughout the clip.
+def ventricle_figures(masks: Tensor, probabilities: Tensor, agreement: Tensor, frames: Tensor, sector: Tensor) -> dict[str, float]:
+    """What tells a ventricle from anything else, each a median over frames.
 
-    Looks at size, shape, certainty, agreement between views, the wall around the cavity and its brightness.
+    area, smallest: median and least mask as a share of the sector and of the median. wall: share of a ring of 5 px around
+    the mask that is called myocardium. contrast: mean gray of that ring over the mask's. certainty: mean probability inside.
+    filled: area over that of the ellipse with the same moments. agreement: as `clip_probabilities` gives it.
     """
     area = masks.sum((1, 2)).float()
-    typical = float(area.median())
-    inside = float(sector.sum())
-    if typical < 0.015 * inside or typical > 0.5 * inside or float(area.min()) < 0.25 * typical:
-        raise GeometryError(f"No left ventricle of plausible size was found in every frame. {WAY_OUT}")
-    wall, certain, bright, filled = [], [], [], []
+    figures = {"area": float(area.median()) / max(float(sector.sum()), 1.0),
+               "smallest": float(area.min()) / max(float(area.median()), 1.0), "agreement": float(agreement.median())}
+    within = sector.cpu().numpy().astype(bool)
+    rows: list[tuple[float, float, float, float]] = []
     for t in range(len(masks)):
         mask = masks[t].cpu().numpy()
-        ring = ndimage.binary_dilation(mask, iterations=5) & ~mask & sector.cpu().numpy().astype(bool)
-        muscle = probabilities[t, MYOCARDIUM].cpu().numpy()
+        ring = ndimage.binary_dilation(mask, iterations=5) & ~mask & within
+        if mask.sum() < 10 or not ring.any():
+            rows.append((0.0, 0.0, 0.0, 0.0))
+            continue
         image = frames[t, 0].cpu().numpy()
-        wall.append(float((muscle[ring] > 0.3).mean()) if ring.any() else 0.0)
-        certain.append(float(probabilities[t, LV][masks[t]].mean()))
-        bright.append(float(image[ring].mean() / max(float(image[mask].mean()), 1e-3)) if ring.any() else 0.0)
-        rows, columns = np.nonzero(mask)
-        spread = np.linalg.eigvalsh(np.cov(np.stack([columns, rows])) + np.eye(2) * 1e-6)
-        filled.append(len(rows) / (4 * math.pi * math.sqrt(spread[0] * spread[1])))  # 1 for an ellipse
-    figures = {"wall": np.median(wall), "certain": np.median(certain), "bright": np.median(bright), "filled": np.median(filled),
-               "agreement": float(agreement.median())}
-    if figures["wall"] < 0.35 or figures["bright"] < 1.15:
+        spread = np.linalg.eigvalsh(np.cov(np.stack(np.nonzero(mask))) + np.eye(2) / 12)
+        rows.append((float((probabilities[t, MYOCARDIUM].cpu().numpy()[ring] > 0.3).mean()),
+                     float(image[ring].mean()) / max(float(image[mask].mean()), 1e-3),
+                     float(probabilities[t, LV][masks[t]].mean()),
+                     float(mask.sum()) / (4 * math.pi * math.sqrt(spread[0] * spread[1]))))
+    return figures | dict(zip(("wall", "contrast", "certainty", "filled"), np.median(rows, axis=0).tolist(), strict=True))
+
+
+def check_ventricle(figures: Mapping[str, float]) -> None:
+    """Raise GeometryError unless `ventricle_figures` are those of a left ventricle that is seen throughout the clip."""
+    if not 0.015 < figures["area"] < 0.5 or figures["smallest"] < 0.25:
+        raise GeometryError(f"No left ventricle of plausible size was found in every frame. {WAY_OUT}")
+    if figures["wall"] < 0.35 or figures["contrast"] < 1.15:
         raise GeometryError(f"What was found is not surrounded by a brighter wall as a left ventricle is. {WAY_OUT}")
-    if figures["certain"] < 0.7 or figures["agreement"] < 0.8 or figures["filled"] < 0.85:
+    if figures["certainty"] < 0.7 or figures["agreement"] < 0.8 or figures["filled"] < 0.85:
         raise GeometryError(f"No left ventricle was found with any certainty. {WAY_OUT}")
 
 
@@ -178,5 +185,5 @@ def segment_clip(network: Callable[[Tensor, Tensor], Tensor], frames: Tensor, se
     """
     probabilities, agreement = clip_probabilities(network, frames, sector, batch_size)
     masks = ventricle_masks(probabilities, sector)
-    check_ventricle(masks, probabilities, agreement, frames, sector)
+    check_ventricle(ventricle_figures(masks, probabilities, agreement, frames, sector))
     return masks, probabilities
