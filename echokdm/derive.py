@@ -59,8 +59,11 @@ class Derived:
 
     @cached_property
     def beats(self) -> list[tuple[int, int]]:
-        """(end-diastolic frame, end-systolic frame) of each beat; the largest and smallest volume where no beat is whole."""
-        return find_beats(self.volumes, self.clip.fps)
+        """(end-diastolic frame, end-systolic frame) of each beat; the extremes where no beat is whole or few frames are traced."""
+        if self.found.all() or not self.given:
+            return find_beats(self.volumes, self.clip.fps)
+        frames = np.flatnonzero(self.found)  # traced by hand in some frames: those count, not what lies between
+        return [(int(frames[self.volumes[frames].argmax()]), int(frames[self.volumes[frames].argmin()]))]
 
     @property
     def moves(self) -> bool:
@@ -94,7 +97,7 @@ def find_beats(volumes: np.ndarray, fps: float) -> list[tuple[int, int]]:
     """Beats as (ED, ES) frames; one pair of extremes where the clip is too short for a whole beat."""
     from echokdm.ops.cycle import find_ed_es
 
-    beats = [(int(ed), int(es)) for ed, es in find_ed_es(volumes, fps)] if len(volumes) > 2 else []
+    beats = [(int(ed), int(es)) for ed, es in find_ed_es(volumes, fps)] if len(volumes) > 1 else []
     return beats or [(int(np.argmax(volumes)), int(np.argmin(volumes)))]
 
 

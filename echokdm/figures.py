@@ -158,7 +158,7 @@ def _figure_bytes(figure: "Figure") -> bytes:
 def png(image: Image.Image) -> bytes:
     """A picture as PNG bytes."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG")
     return buffer.getvalue()
 
 

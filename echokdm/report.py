@@ -122,7 +122,7 @@ def run_record(result: Synthesis, command: str) -> dict[str, Any]:
         },
         "output": {"frames": len(result.clip), "fps": rounded(result.clip.fps), "size": list(result.clip.size),
                    "spacing_mm": None if result.clip.spacing_mm is None else [rounded(s, 6) for s in result.clip.spacing_mm],
-                   "beats": [{"ed_frame": ed, "es_frame": es} for ed, es in result.trajectory.beats]},
+                   "ed_frame": result.trajectory.ed, "es_frame": result.trajectory.es},
         "ef_percent": {name: rounded(value, 2) for name, value in result.ejection_fractions().items()},
     }
 
@@ -158,7 +158,7 @@ def _page(result: Synthesis, command: str) -> dict[str, Any]:
     return {
         "title": _title(result), "clips": _clips(result), "ef_rows": _ef_rows(result), "notes": _notes(result),
         "unit_words": "mL" if result.unit == "mL" else "cubic pixels (the clip has no pixel spacing)",
-        "volume_plot": _uri(figures.volume_plot(times, curves, result.unit, result.trajectory.beats)),
+        "volume_plot": _uri(figures.volume_plot(times, curves, result.unit, [(result.trajectory.ed, result.trajectory.es)])),
         "pictures": _pictures(result), "strip": _uri(figures.png(_strip(result, times))), "agreement": _agreement(result),
         "command": command, "facts": _facts(result), "timings": [(name, f"{s:.2f} s") for name, s in result.timings.items()],
         "version": version("echokdm"),
@@ -184,8 +184,8 @@ def _clips(result: Synthesis) -> list[dict[str, str]]:
 
 
 def _ef_rows(result: Synthesis) -> list[dict[str, str]]:
-    fractions, beats = result.ejection_fractions(), result.trajectory.beats
-    ed, es = beats[0]
+    fractions = result.ejection_fractions()
+    ed, es = result.trajectory.ed, result.trajectory.es
     source = result.source
     ends = {"asked": result.trajectory.asked, "drawn": result.drawn_volumes, "measured": result.measured_volumes}
     rows = []

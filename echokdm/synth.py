@@ -18,9 +18,7 @@ from echokdm.derive import (
     DEFAULT_BUNDLE,
     Derived,
     derive_keypoints,
-    find_beats,
     load_pipeline,
-    mean_ejection_fraction,
     quiet,
     segment_keypoints,
     simpson,
@@ -36,13 +34,15 @@ class Trajectory:
     """What is asked of the ventricle.
 
     keypoints: (N, 40, 2) in the model's pixels. fps: of the output. real: (N,) the source clip's frame that stands beside
-    each, or None where the motion is not the source's. beats: (ED, ES) frames. asked: (N,) volumes wished for.
+    each, or None where the motion is not the source's. ed, es: the frames between which the ejection fraction is meant, the
+    first end-diastole and the smallest volume. asked: (N,) volumes wished for.
     """
 
     keypoints: np.ndarray
     fps: float
     real: np.ndarray | None
-    beats: list[tuple[int, int]]
+    ed: int
+    es: int
     asked: np.ndarray
 
 
@@ -83,18 +83,23 @@ class Synthesis:
 
     def ejection_fractions(self) -> dict[str, float | None]:
         """Percent: of the source, asked for, drawn by the key-points, and measured again on the output."""
-        beats = self.trajectory.beats
+        pair = self.trajectory.ed, self.trajectory.es
         measured = self.measured_volumes
         return {
             "source": self.source.ejection_fraction if self.source.moves else None,
-            "asked": mean_ejection_fraction(self.trajectory.asked, beats),
-            "drawn": mean_ejection_fraction(self.drawn_volumes, beats),
-            "measured": None if measured is None else mean_ejection_fraction(measured, beats),
+            "asked": fall(self.trajectory.asked, *pair),
+            "drawn": fall(self.drawn_volumes, *pair),
+            "measured": None if measured is None else fall(measured, *pair),
         }
 
     def real_frames(self) -> Tensor | None:
         """(N, 1, 112, 112) the source clip's frames beside the synthetic ones, where they share their motion."""
         return None if self.trajectory.real is None else self.source.model.clip.frames[torch.as_tensor(self.trajectory.real)]
+
+
+def fall(volumes: np.ndarray, ed: int, es: int) -> float:
+    """Ejection fraction between two frames, percent."""
+    return float(100.0 * (volumes[ed] - volumes[es]) / volumes[ed])
 
 
 class Stopwatch:
@@ -125,18 +130,6 @@ def check_wish(ef: float | None, frames: int | None, fps: float | None, steps: i
         raise ConfigError(f"--seed {seed} is outside 0 to 2^63 - 1; choose one inside.")
 
 
-def resample(keypoints: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Key-points (T, N, 2) at fractional frames `at` (M,) -> (M, N, 2), by a cubic spline in time."""
-    if len(keypoints) < 3 or np.array_equal(at, np.arange(len(keypoints))):
-        low = np.clip(np.floor(at).astype(int), 0, len(keypoints) - 1)
-        high = np.minimum(low + 1, len(keypoints) - 1)
-        part = (at - low)[:, None, None]
-        return keypoints[low] * (1 - part) + keypoints[high] * part
-    from scipy.interpolate import CubicSpline
-
-    return CubicSpline(np.arange(len(keypoints)), keypoints, axis=0)(at)
-
-
 def frame_times(count: int, clip_fps: float, frames: int | None, fps: float | None) -> tuple[np.ndarray, float]:
     """Fractional source frames to draw, and the frame rate to play them at.
 
@@ -146,9 +139,11 @@ def frame_times(count: int, clip_fps: float, frames: int | None, fps: float | No
     if frames is not None:
         at = np.linspace(0, count - 1, frames)
         return at, fps if fps is not None else clip_fps * (frames - 1) / (count - 1)
-    if fps is not None and fps != clip_fps:
+    if fps is not None and fps != clip_fps and count > 1:
         number = int(math.floor((count - 1) * fps / clip_fps + 1e-6)) + 1
-        return np.minimum(np.arange(number) * clip_fps / fps, count - 1), fps
+        if number < 2:
+            raise ConfigError(f"--fps {fps:g} leaves fewer than two frames of this motion; ask for a higher rate.")
+        return np.arange(number) * clip_fps / fps, fps
     return np.arange(count, dtype=float), clip_fps
 
 
@@ -160,7 +155,7 @@ def plan(source: Derived, source_frame: int, *, ef: float | None = None, driving
     where the source is a single frame. Raises GeometryError (beyond what the source allows), ClipError (no motion).
     """
     from echokdm.ops.trajectory import drag as drag_points
-    from echokdm.ops.trajectory import transfer_motion, with_ejection_fraction
+    from echokdm.ops.trajectory import resample_trajectory, transfer_motion, with_ejection_fraction
 
     own = source.keypoints
     spacing = source.model.clip.spacing_mm
@@ -180,13 +175,13 @@ def plan(source: Derived, source_frame: int, *, ef: float | None = None, driving
 
     moves = source.moves or driving is not None
     volumes = simpson(points, spacing)
-    beats = find_beats(volumes, rate) if moves else [(0, 0)]
+    ed = (driving or source).ed if moves else 0
     asked = volumes
     if ef is not None:
         if not moves:
             raise ClipError("An ejection fraction needs a motion, and the ventricle is known in one frame; give one with --driving CLIP2.")
-        points = np.asarray(with_ejection_fraction(points, ef, beats[0][0]), float)
-        asked = wished_volumes(volumes, beats, ef)
+        points = np.asarray(with_ejection_fraction(points, ef, ed, fps=rate), float)
+        asked = wished_volumes(volumes, simpson(points, spacing), ed, ef)
     if drag:
         offsets = drag_offsets(source, source_frame, drag)
         growth = np.ones(len(points)) if moves else np.linspace(0, 1, len(points))
@@ -194,10 +189,11 @@ def plan(source: Derived, source_frame: int, *, ef: float | None = None, driving
                            for p, g in zip(points, growth, strict=True)])
         asked = simpson(points, spacing)
     at, out_fps = frame_times(len(points), rate, frames, fps)
-    nearest = np.rint(at).astype(int)
-    beats = [(int(np.abs(at - ed).argmin()), int(np.abs(at - es).argmin())) for ed, es in beats]
-    real = nearest if driving is None and source.moves else None
-    return Trajectory(resample(points, at), out_fps, real, beats, np.interp(at, np.arange(len(asked)), asked))
+    if not np.array_equal(at, np.arange(len(points))):
+        points = np.asarray(resample_trajectory(points, len(at), step=float(at[1] - at[0])), float)
+    real = np.rint(at).astype(int) if driving is None and source.moves else None
+    return Trajectory(points, out_fps, real, int(np.abs(at - ed).argmin()), int(simpson(points, spacing).argmin()),
+                      np.interp(at, np.arange(len(asked)), asked))
 
 
 def matching_frame(source: Derived, source_frame: int, driving: Derived) -> int:
@@ -211,10 +207,14 @@ def matching_frame(source: Derived, source_frame: int, driving: Derived) -> int:
     return int(np.abs(shares - np.clip(emptied, 0, 1)).argmin())
 
 
-def wished_volumes(volumes: np.ndarray, beats: list[tuple[int, int]], ef: float) -> np.ndarray:
-    """The volume curve (T,) with its swing scaled about the first end-diastole so that the mean EF is `ef` percent."""
-    edv = volumes[beats[0][0]]
-    return edv - (edv - volumes) * ef / max(mean_ejection_fraction(volumes, beats), 1e-9)
+def wished_volumes(volumes: np.ndarray, drawn: np.ndarray, ed: int, ef: float) -> np.ndarray:
+    """The volume curve (T,) with its fall since end-diastole scaled so that it reaches `ef` percent.
+
+    A curve without a fall worth scaling has its form from the `drawn` one.
+    """
+    edv = volumes[ed]
+    own = fall(volumes, ed, int(volumes.argmin()))
+    return edv - (edv - volumes) * ef / own if own > 1 else drawn
 
 
 def drag_offsets(source: Derived, frame: int, drag: Mapping[int, tuple[float, float]]) -> dict[int, tuple[float, float]]:
@@ -257,6 +257,8 @@ def synthesize(clip: Clip | str | Path, *, ef: float | None = None, driving: Cli
     default the end-diastolic one. frames, fps: see `frame_times`. steps, strength, without: see KDMPipeline.
     Raises ClipError, GeometryError, ConfigError or BundleError, each with one sentence.
     """
+    from echokdm.io import require_motion
+
     check_wish(ef, frames, fps, steps, seed)
     watch = Stopwatch()
     if not isinstance(clip, Clip):
@@ -267,8 +269,11 @@ def synthesize(clip: Clip | str | Path, *, ef: float | None = None, driving: Cli
         watch.lap("read the clip")
     if source_frame is not None and not 0 <= source_frame < len(clip):
         raise ConfigError(f"--source-frame {source_frame} is not in the clip, which has frames 0 to {len(clip) - 1}.")
-    if len(clip) < 2 and driving is None and not drag:
-        raise ClipError(STILL)
+    if driving is None:
+        if len(clip) > 1:
+            require_motion(clip)
+        elif not drag or ef is not None:
+            raise ClipError(STILL)
     if pipeline is None:
         pipeline = load_pipeline(bundle, device, progress)
         watch.lap("load the bundle")

@@ -1,0 +1,135 @@
+"""From a clip and a wish to frames, on a drawn heart: what was asked is what is drawn and measured again."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from echokdm.core.errors import ClipError, ConfigError, GeometryError
+from echokdm.core.types import Clip
+from echokdm.io.tracings import write_tracings
+from echokdm.synth import frame_times, synthesize, weights_hash
+
+
+def test_own_motion_is_made_again_from_end_diastole(drawn_clip: Clip, pipeline, heart) -> None:
+    result = synthesize(drawn_clip, pipeline=pipeline)
+    assert result.source_frame == result.source.ed
+    assert result.clip.frames.shape == (heart.frames, 1, 112, 112) and result.clip.fps == heart.fps
+    assert np.array_equal(result.trajectory.keypoints, result.source.keypoints)
+    real, es = result.real_frames(), result.source.es
+    swept = (real[result.source_frame] - real[es]).abs() > 0.25  # where the wall has been
+    error = (result.clip.frames[es] - real[es])[swept].square().mean()
+    still = (real[result.source_frame] - real[es])[swept].square().mean()
+    assert swept.sum() > 50 and error < 0.6 * still
+
+
+@pytest.mark.parametrize("ef", [25.0, 50.0])
+def test_ejection_fraction_is_what_was_asked_for(ef: float, drawn_clip: Clip, pipeline) -> None:
+    fractions = synthesize(drawn_clip, ef=ef, pipeline=pipeline).ejection_fractions()
+    assert fractions["asked"] == pytest.approx(ef, abs=1e-6)
+    assert fractions["drawn"] == pytest.approx(ef, abs=1.0)
+    assert fractions["measured"] == pytest.approx(ef, abs=8.0)
+    assert fractions["source"] == pytest.approx(38.6, abs=5)
+
+
+def test_end_diastole_stays_where_ef_changes(drawn_clip: Clip, pipeline) -> None:
+    result = synthesize(drawn_clip, ef=20.0, pipeline=pipeline)
+    ed = result.source.ed
+    assert np.abs(result.trajectory.keypoints[ed] - result.source.keypoints[ed]).max() < 0.3
+
+
+def test_driving_clip_gives_its_motion(drawn_clip: Clip, pipeline, heart, tmp_path: Path) -> None:
+    moved = Clip(torch.roll(drawn_clip.frames, 10, 0), 50.0)
+    result = synthesize(drawn_clip, driving=moved, pipeline=pipeline)
+    assert result.real_frames() is None and result.clip.fps == 50.0
+    assert abs(result.trajectory.es - (heart.frames // 2 + 10) % heart.frames) <= 1
+    assert result.ejection_fractions()["drawn"] == pytest.approx(result.source.ejection_fraction, abs=4)
+
+
+def test_drag_moves_the_point_in_the_clips_own_pixels(drawn_clip: Clip, pipeline) -> None:
+    result = synthesize(drawn_clip, drag={10: (-6.0, 0.0)}, pipeline=pipeline)
+    source = result.source
+    moved = np.asarray(source.model.to_source(result.trajectory.keypoints[3])) - source.keypoints_source[3]
+    assert moved[10] == pytest.approx([-6.0, 0.0], abs=0.3)
+    assert np.abs(moved[30]).max() < 1.0  # the opposite wall stays
+
+
+def test_still_clip_with_a_drag_grows_it(still_clip: Clip, pipeline, heart, tmp_path: Path) -> None:
+    result = synthesize(still_clip, drag={10: (-6.0, 0.0)}, frames=5, pipeline=pipeline)
+    x = result.trajectory.keypoints[:, 10, 0]
+    assert len(result.clip) == 5 and np.allclose(np.diff(x), x[1] - x[0], atol=1e-6) and x[4] < x[0] - 2
+    assert result.ejection_fractions()["source"] is None
+
+
+def test_one_traced_frame_moves_by_a_driving_clip(drawn_clip: Clip, pipeline, heart, tmp_path: Path) -> None:
+    write_tracings(tmp_path / "t.csv", {"clip": {4: heart.ellipse(4)}})
+    result = synthesize(drawn_clip, keypoints=tmp_path / "t.csv", driving=drawn_clip, pipeline=pipeline)
+    assert result.source_frame == 4 and len(result.clip) == heart.frames
+    with pytest.raises(ClipError, match="--driving"):
+        synthesize(drawn_clip, keypoints=tmp_path / "t.csv", pipeline=pipeline)
+
+
+def test_frames_and_rate() -> None:
+    at, fps = frame_times(31, 30.0, None, None)
+    assert len(at) == 31 and fps == 30
+    at, fps = frame_times(31, 30.0, 61, None)  # twice as many in the same second
+    assert at[1] == 0.5 and fps == 60
+    at, fps = frame_times(31, 30.0, None, 10.0)
+    assert at.tolist() == [0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30] and fps == 10
+    at, fps = frame_times(31, 30.0, 61, 30.0)  # slow motion
+    assert len(at) == 61 and at[-1] == 30 and fps == 30
+
+
+def test_more_frames_on_request(drawn_clip: Clip, pipeline) -> None:
+    result = synthesize(drawn_clip, frames=12, pipeline=pipeline)
+    assert len(result.clip) == len(result.real_frames()) == len(result.drawn_volumes) == 12
+    assert abs(result.trajectory.es - 6) <= 1
+
+
+def test_options_reach_the_model(drawn_clip: Clip, pipeline) -> None:
+    result = synthesize(drawn_clip, steps=3, seed=7, without="f2i", pipeline=pipeline)
+    assert pipeline.calls == [{"steps": 3, "strength": 0.5, "seed": 7, "without": "f2i"}]
+    assert result.options["seed"] == 7 and result.options["without"] == "f2i"
+
+
+def test_lost_ventricle_in_the_output_is_said_not_hidden(drawn_clip: Clip, pipeline) -> None:
+    find = pipeline.segment
+
+    def lose(frames, sector):
+        pipeline.segment = lambda *_: torch.zeros(len(frames), 112, 112, dtype=torch.bool)
+        return find(frames, sector)
+
+    pipeline.segment = lose
+    result = synthesize(drawn_clip, pipeline=pipeline)
+    assert result.measured is None and result.ejection_fractions()["measured"] is None
+
+
+def test_weights_hash_follows_the_weights(pipeline) -> None:
+    before = weights_hash(pipeline)
+    assert before == weights_hash(pipeline) and len(before) == 64
+    with torch.no_grad():
+        pipeline.components["segmenter"].bias[0] += 1e-3
+    assert weights_hash(pipeline) != before
+
+
+@pytest.mark.parametrize(("wish", "error", "words"), [
+    ({"ef": 4.9}, GeometryError, "outside 5 to 80"),
+    ({"ef": float("nan")}, GeometryError, "outside 5 to 80"),
+    ({"frames": 1}, ConfigError, "--frames"),
+    ({"fps": 0.0}, ConfigError, "--fps"),
+    ({"steps": 0}, ConfigError, "--steps"),
+    ({"seed": -1}, ConfigError, "--seed"),
+    ({"source_frame": 24}, ConfigError, "frames 0 to 23"),
+    ({"drag": {40: (1.0, 0.0)}}, GeometryError, "points 0 to 39"),
+    ({"drag": {3: (float("inf"), 0.0)}}, GeometryError, "finite"),
+])
+def test_impossible_wishes_are_refused(wish: dict, error: type, words: str, drawn_clip: Clip, pipeline) -> None:
+    with pytest.raises(error, match=words):
+        synthesize(drawn_clip, pipeline=pipeline, **wish)
+
+
+def test_still_clip_has_no_motion(still_clip: Clip, pipeline) -> None:
+    for wish in ({}, {"ef": 40.0}):
+        with pytest.raises(ClipError, match="--driving"):
+            synthesize(still_clip, pipeline=pipeline, **wish)
