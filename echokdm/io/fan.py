@@ -15,6 +15,9 @@ _NO_FAN = ("No ultrasound sector can be found in this clip: give an apical 4-cha
 
 # Contrast of a step (in the activity's logarithm) from which it counts as seen.
 _EVIDENT = 0.3
+_SATURATION = 0.55
+# Share of the far radius: a picture stretched by a fifth.
+_MAX_SINK = 0.2
 
 
 @dataclass(frozen=True)
@@ -104,16 +107,18 @@ def fit_fan(activity: np.ndarray) -> Fan:
     mirrored = _edge_line(rows.astype(float), -last - 0.5)
     right = (-mirrored[0], -mirrored[1])
     fan = _first_fan(body, left, right)
+    level = np.expm1(activity)
     for reach in (8.0, 5.0, 3.0, 3.0):
-        fan = _refined(activity, fan, reach)
-    if fan.near < 0.025 * fan.far:
+        fan = _refined(level, fan, reach)
+    if fan.near < 0.025 * fan.far or _hides_life(level, fan):
         fan = replace(fan, near=0.0, bend=0.0)
     return fan
 
 
 def _body(activity: np.ndarray) -> np.ndarray:
     """The largest connected lively region, holes filled."""
-    threshold = max(np.log1p(1.5 / 0.4), 0.35 * float(np.percentile(activity, 95)))
+    # In linear terms: well above the ringing that compression leaves beside bright moving walls.
+    threshold = np.log1p(max(1.5 / 0.4, 0.12 * float(np.percentile(np.expm1(activity), 90))))
     lively = ndimage.binary_opening(activity > threshold, np.ones((3, 3)))
     labels, count = ndimage.label(lively)
     if not count:
@@ -184,22 +189,29 @@ def _mode(values: np.ndarray) -> float:
     return float(values[density.argmax()])
 
 
-def _steps(activity: np.ndarray, x: np.ndarray, y: np.ndarray, nx: np.ndarray, ny: np.ndarray, reach: float
+def _steps(level: np.ndarray, x: np.ndarray, y: np.ndarray, nx: np.ndarray, ny: np.ndarray, reach: float
            ) -> tuple[np.ndarray, np.ndarray]:
-    """Best step from low (outwards) to high (inwards) along profiles at (x, y) with inward normals: (offset inwards, contrast)."""
-    offsets = np.arange(-reach, reach + 0.25, 0.5)
+    """Best step from low (outwards) to high (inwards) along profiles at (x, y) with inward normals: (offset inwards, contrast).
+
+    level: linear, so that compression's ringing beside the border counts for little. Each profile saturates at a share of what
+    is usual at its inner end, so that neither a bright wall further in nor the fade of the outermost scan lines is a step.
+    contrast is the logarithm of the two sides' ratio.
+    """
+    offsets = np.arange(-reach, reach + 0.125, 0.25)
     px, py = x[:, None] + nx[:, None] * offsets, y[:, None] + ny[:, None] * offsets
-    values = ndimage.map_coordinates(activity, [py, px], order=1, mode="constant", cval=0.0)
+    values = ndimage.map_coordinates(level, [py, px], order=1, mode="constant", cval=0.0)
+    inner = np.median(values[:, -(len(offsets) // 3) :], axis=1, keepdims=True)
+    values = np.minimum(values, _SATURATION * inner)
     count = np.arange(1, len(offsets))
     low = np.cumsum(values, 1)[:, :-1] / count
     high = (values.sum(1, keepdims=True) - np.cumsum(values, 1)[:, :-1]) / (len(offsets) - count)
     gain = np.where(high > low, count * (len(offsets) - count) * (high - low) ** 2, 0)
     best = gain.argmax(1)
     index = np.arange(len(x))
-    contrast = (high - low)[index, best]
+    contrast = (np.log1p(high) - np.log1p(low))[index, best]
     # A step at a profile's end is none of this border's, and the picture's own border is no step of the sector's.
-    hidden = (best <= 1) | (best >= len(count) - 2) | ~_all_inside(px, py, activity.shape)
-    return offsets[best] + 0.25, np.where(hidden, 0, contrast)
+    hidden = (best <= 2) | (best >= len(count) - 3) | ~_all_inside(px, py, level.shape)
+    return offsets[best] + 0.125, np.where(hidden, 0, contrast)
 
 
 def _all_inside(x: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -218,22 +230,30 @@ def _robust_fit(u: np.ndarray, v: np.ndarray, weights: np.ndarray, powers: tuple
     return coefficients
 
 
-def _refined(activity: np.ndarray, fan: Fan, reach: float) -> Fan:
-    """One round: each border moves to where the activity steps, within `reach` pixels."""
-    left = _refined_edge(activity, fan, fan.left, 1.0, reach)
-    right = _refined_edge(activity, fan, fan.right, -1.0, reach)
+def _hides_life(level: np.ndarray, fan: Fan) -> bool:
+    """Whether the near face cuts off what is about as alive as the rest: then it is some bright layer below the real one."""
+    y, x = np.mgrid[0 : level.shape[0], 0 : level.shape[1]]
+    inside = fan.contains(x, y)
+    tip = replace(fan, near=0.0, bend=0.0).contains(x, y) & ~inside
+    return bool(tip.any() and level[tip].mean() > 0.25 * np.median(level[inside]))
+
+
+def _refined(level: np.ndarray, fan: Fan, reach: float) -> Fan:
+    """One round: each border moves to where the level steps, within `reach` pixels."""
+    left = _refined_edge(level, fan, fan.left, 1.0, reach)
+    right = _refined_edge(level, fan, fan.right, -1.0, reach)
     fan = replace(fan, apex=_meet(left, right), left=float(np.arctan(left[1])), right=float(np.arctan(right[1])))
-    far, sink = _refined_far(activity, fan, reach)
-    near, bend = _refined_near(activity, fan, reach)
+    far, sink = _refined_far(level, fan, reach)
+    near, bend = _refined_near(level, fan, reach)
     return replace(fan, near=near, far=far, bend=bend, sink=sink)
 
 
-def _refined_edge(activity: np.ndarray, fan: Fan, angle: float, sign: float, reach: float) -> tuple[float, float]:
+def _refined_edge(level: np.ndarray, fan: Fan, angle: float, sign: float, reach: float) -> tuple[float, float]:
     """(offset, slope) of one straight edge, x = offset + slope y; sign +1 for the left, -1 for the right."""
     t = np.linspace(max(fan.near, 0) + 0.06 * fan.far, 0.97 * fan.far, 96)
     x, y = fan.apex[0] + t * np.sin(angle), fan.apex[1] + t * np.cos(angle)
     normal_x, normal_y = sign * np.cos(angle), -sign * np.sin(angle)
-    moved, weights = _steps(activity, x, y, np.full_like(x, normal_x), np.full_like(x, normal_y), reach)
+    moved, weights = _steps(level, x, y, np.full_like(x, normal_x), np.full_like(x, normal_y), reach)
     if (weights > _EVIDENT).sum() < 12:
         slope = float(np.tan(angle))
         return fan.apex[0] - slope * fan.apex[1], slope
@@ -243,28 +263,31 @@ def _refined_edge(activity: np.ndarray, fan: Fan, angle: float, sign: float, rea
     return float(x.mean() + normal_x * shift - slope * (y.mean() + normal_y * shift)), slope
 
 
-def _refined_far(activity: np.ndarray, fan: Fan, reach: float) -> tuple[float, float]:
+def _refined_far(level: np.ndarray, fan: Fan, reach: float) -> tuple[float, float]:
     """(far, sink): a circle with its centre on the axis, through the steps."""
     angles = np.linspace(fan.left, fan.right, 98)[1:-1]
     radius = fan.arc_radius(angles)
     x, y = fan.apex[0] + radius * np.sin(angles), fan.apex[1] + radius * np.cos(angles)
-    moved, weights = _steps(activity, x, y, -np.sin(angles), -np.cos(angles), reach)
+    moved, weights = _steps(level, x, y, -np.sin(angles), -np.cos(angles), reach)
     evident = weights > _EVIDENT
     if evident.sum() < 10:
         return fan.far, fan.sink
     radius = radius - moved
-    wide = np.ptp(angles[evident]) > 0.6 * (fan.right - fan.left)
-    if not wide:
-        shift = float(_robust_fit(angles, -moved, weights, (0,))[0])
-        return fan.far + shift, fan.sink
-    # To first order in sink: radius = R + sink cos(turn), R + sink = far.
+    if np.ptp(angles[evident]) < 0.6 * (fan.right - fan.left):
+        return fan.far + float(_robust_fit(angles, -moved, weights, (0,))[0]), fan.sink
+    # To first order in sink: radius = far + sink (cos(turn) - 1).
     turn = np.cos(angles - fan.axis) - 1
-    far, sink = _robust_fit(turn, radius, weights, (0, 1))
-    sink = float(np.clip(sink, -0.35 * far, 0.35 * far))
-    return float(far), sink
+    far, sink = (float(v) for v in _robust_fit(turn, radius, weights, (0, 1)))
+    round_far = float(_robust_fit(turn, radius, weights, (0,))[0])
+    fits_bent = (weights * (np.abs(radius - far - sink * turn) < 1)).sum()
+    fits_round = (weights * (np.abs(radius - round_far) < 1)).sum()
+    # An ECG trace across the arc bends it; a picture stretched on its way here does so far more clearly.
+    if abs(sink) > _MAX_SINK * far or fits_bent < 1.3 * fits_round:
+        return round_far, 0.0
+    return far, sink
 
 
-def _refined_near(activity: np.ndarray, fan: Fan, reach: float) -> tuple[float, float]:
+def _refined_near(level: np.ndarray, fan: Fan, reach: float) -> tuple[float, float]:
     """(near, bend) of the near face."""
     half = np.tan((fan.right - fan.left) / 2) * fan.near * 0.9
     if half < 3:
@@ -272,7 +295,7 @@ def _refined_near(activity: np.ndarray, fan: Fan, reach: float) -> tuple[float, 
     across = np.linspace(-half, half, 33)
     along = fan.near + fan.bend * across**2
     x, y = fan.point(along, across)
-    moved, weights = _steps(activity, x, y, np.full_like(x, np.sin(fan.axis)), np.full_like(x, np.cos(fan.axis)), reach)
+    moved, weights = _steps(level, x, y, np.full_like(x, np.sin(fan.axis)), np.full_like(x, np.cos(fan.axis)), reach)
     if (weights > _EVIDENT).sum() < 10:
         # No face to be seen: the fan begins at its apex, or above the picture.
         return 0.0, 0.0

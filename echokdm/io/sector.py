@@ -18,7 +18,6 @@ _DOPPLER = "This clip shows colour Doppler, and only gray B-mode can be used: gi
 # The fan is fitted on at most this many columns and frames; edges come out to about a tenth of a pixel of that picture.
 _FIT_WIDTH = 320
 _FIT_FRAMES = 32
-_LIVELY = float(np.log1p(0.8 / 0.4))
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +145,10 @@ def _check_fan(activity: np.ndarray, fan: Fan) -> None:
     opening = np.degrees(fan.right - fan.left)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     inside = fan.contains(x, y)
+    if not inside.any():
+        raise ClipError(_NO_SECTOR)
     lively = activity > np.log1p(1.5 / 0.4)
+    alive_as_inside = activity > np.log1p(max(1.5 / 0.4, 0.25 * float(np.expm1(np.median(activity[inside])))))
     # The neighbourhood alone: text and menus far away are no evidence against the fan.
     grown = Fan((fan.apex[0], fan.apex[1] - 8), fan.left - 0.02, fan.right + 0.02, 0.0, fan.far + 14, 0.0, fan.sink).contains(x, y)
     sharp = Fan((fan.apex[0], fan.apex[1] - 3), fan.left, fan.right, 0.0, fan.far + 6, 0.0, fan.sink).contains(x, y)
@@ -158,7 +160,7 @@ def _check_fan(activity: np.ndarray, fan: Fan) -> None:
         and fan.far >= 0.25 * min(height, width)
         and inside.mean() >= 0.05
         and lively[inside].mean() >= 0.35
-        and (not around.any() or lively[around].mean() <= 0.25)
+        and (not around.any() or alive_as_inside[around].mean() <= 0.25)
     )
     if not sound:
         raise ClipError(_NO_SECTOR)
@@ -169,7 +171,7 @@ def _cut_corners(activity: np.ndarray, fan: Fan, step: tuple[float, float], size
     height, width = activity.shape
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     inside = fan.contains(x, y)
-    lively = (activity > _LIVELY) & inside
+    lively = (activity > np.log1p(max(0.8 / 0.4, 0.2 * float(np.expm1(np.median(activity[inside])))))) & inside
     columns = lively.sum(0) / np.maximum(inside.sum(0), 1)
     rows = lively.sum(1) / np.maximum(inside.sum(1), 1)
     x0 = _cut(columns, inside.sum(0)) * step[0]
@@ -187,7 +189,7 @@ def _cut(share: np.ndarray, count: np.ndarray) -> int:
     if not len(alive) or alive[0] - filled[0] < 2:
         return 0
     start = int(alive[0])
-    is_dead = share[filled[0] : start - 1].max() < 0.05 if start - 1 > filled[0] else False
+    is_dead = share[filled[0] : start - 1].max() < 0.1
     stays_alive = share[start : start + 4].min() > 0.5
     return start if is_dead and stays_alive else 0
 
