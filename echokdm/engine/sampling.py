@@ -34,7 +34,10 @@ def sample(denoise: Denoiser, noise: Tensor, scheduler, *, calls: int, start: Te
     latents = latents * (scheduler.init_noise_sigma if start is None else 1.0)
     for i, t in enumerate(steps):
         output = denoise(scheduler.scale_model_input(latents, t), t).float()
-        latents = scheduler.step(output, t, latents, return_dict=False)[0]
+        stepped = scheduler.step(output, t, latents)
+        latents = stepped.prev_sample
+        if i == len(steps) - 1:  # DDIM's rounded spacing can leave a rest of noise at its last step
+            latents = getattr(stepped, "pred_original_sample", latents)
         if hook is not None:
             latents = hook(i, t, latents)
     return latents

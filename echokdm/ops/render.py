@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from echokdm.core.types import KeypointSchema
-from echokdm.ops.warp import pixel_grid
+from echokdm.ops.warp import pixel_grid, sample_points
 
 
 def nearest_edge(start: Tensor, end: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -75,3 +75,14 @@ def spread_motion(source: Tensor, target: Tensor, height: int, width: int, reach
     weight = torch.softmax(-squared / (2 * (reach / 3) ** 2), -1)
     fade = torch.exp(-squared.amin(-1, keepdim=True) / (2 * reach ** 2))
     return (weight @ (source - target) * fade).transpose(1, 2).reshape(-1, 2, height, width)
+
+
+def carry_keypoints(flow: Tensor, source: Tensor, target: Tensor, reach: float = 6.0, rounds: int = 3) -> Tensor:
+    """Correct a backward flow (B, 2, H, W) so that it carries each target key-point to its source, (B, N, 2) px each.
+
+    What the flow misses by is spread smoothly over about `reach` px, a few rounds over, since neighbours share it.
+    """
+    for _ in range(rounds):
+        missed = (source - target) - sample_points(flow, target)
+        flow = flow + spread_motion(target + missed, target, flow.shape[2], flow.shape[3], reach)
+    return flow

@@ -21,9 +21,8 @@ from echokdm.networks.codec import FLOW_RANGE, decode, encode
 from echokdm.networks.conditioned_unet import ConditionedUNet
 from echokdm.networks.pwc_lite import PWCLite
 from echokdm.networks.segmenter import Segmenter
-from echokdm.ops.render import spread_motion
+from echokdm.ops.render import carry_keypoints
 from echokdm.ops.segmentation import segment_clip
-from echokdm.ops.warp import sample_points
 
 Ablation = Literal["f2i", "k2f"]
 COMPONENTS = {"segmenter": Segmenter, "of_net": PWCLite, "image_codec": VQModel, "flow_codec": VQModel, "k2f": ConditionedUNet,
@@ -138,9 +137,7 @@ class KDMPipeline(DiffusionPipeline):
         latent = sample(lambda z, t: self.k2f(z, t, condition), noise, self._scheduler(scheduler), calls=steps)
         flow = decode(self.flow_codec, latent) * FLOW_RANGE * sector
         if exact:
-            size = flow.shape[2], flow.shape[3]
-            rest = (source_keypoints - target_keypoints) - sample_points(flow, target_keypoints)
-            flow = flow + spread_motion(target_keypoints + rest, target_keypoints, *size, reach=6.0) * sector
+            flow = carry_keypoints(flow, source_keypoints, target_keypoints) * sector
         return flow
 
     def _render(self, source: Tensor, warped: Tensor, targets: Tensor, flow: Tensor, sector: Tensor, steps: int, strength: float,

@@ -1,0 +1,65 @@
+"""KDM at inference, on an untrained tiny bundle: shapes, seeds, sizes of batches, ablations."""
+
+import pytest
+import torch
+
+from echokdm.core.errors import BundleError, GeometryError
+from echokdm.methods.kdm.pipeline import KDMPipeline
+
+
+@pytest.fixture(scope="module")
+def pipe(tiny_run):
+    return KDMPipeline.from_pretrained(tiny_run / "run" / "bundle")
+
+
+@pytest.fixture(scope="module")
+def heart():
+    from echokdm.phantom.a4c import A4CPhantom
+
+    phantom = A4CPhantom([5])
+    phases = torch.linspace(0, 0.9, 10)[None]
+    return phantom.frames(phases)[0, :1], phantom.keypoints(phases)[0], phantom.sector[0]
+
+
+def test_output_has_the_shape_of_the_trajectory_and_is_black_outside_the_sector(pipe, heart):
+    source, points, sector = heart
+    out = pipe(source, points[0], points, sector=sector, steps=2)
+    assert out.frames.shape == (10, 1, 112, 112) and out.flow.shape == (10, 2, 112, 112)
+    assert out.frames.min() >= 0 and out.frames.max() <= 1
+    assert (out.frames[:, :, ~sector] == 0).all() and (out.flow[:, :, ~sector] == 0).all()
+
+
+def test_a_frame_does_not_depend_on_its_neighbours_and_a_seed_repeats(pipe, heart):
+    source, points, sector = heart
+    whole = pipe(source, points[0], points, sector=sector, steps=2, seed=3)
+    part = pipe(source, points[0], points[4:6], sector=sector, steps=2, seed=3)
+    assert torch.equal(whole.frames[4:6], part.frames)
+    assert not torch.equal(whole.frames, pipe(source, points[0], points, sector=sector, steps=2, seed=4).frames)
+
+
+def test_ablations_and_gamma(pipe, heart):
+    source, points, sector = heart
+    warp_only = pipe(source, points[0], points[3:5], sector=sector, without="f2i")
+    assert torch.equal(warp_only.frames, (warp_only.warped).clamp(0, 1))
+    still = pipe(source, points[0], points[3:5], sector=sector, without="f2i", gamma=0.0)
+    assert torch.allclose(still.frames, (source * sector).expand(2, -1, -1, -1), atol=1e-5)
+    direct = pipe(source, points[0], points[3:5], sector=sector, steps=2, without="k2f")
+    assert direct.frames.shape == (2, 1, 112, 112) and (direct.flow == 0).all()
+
+
+def test_wrong_keypoints_and_unknown_bundles_are_named(pipe, heart):
+    source, points, sector = heart
+    with pytest.raises(GeometryError, match="40"):
+        pipe(source, points[0, :39], points[:, :39], sector=sector)
+    with pytest.raises(BundleError, match="no bundle"):
+        KDMPipeline.from_pretrained("no-such-bundle")
+
+
+def test_a_damaged_bundle_is_refused(tiny_run, tmp_path):
+    import shutil
+
+    shutil.copytree(tiny_run / "run" / "bundle", tmp_path / "b")
+    weights = tmp_path / "b" / "f2i" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:200])
+    with pytest.raises(BundleError, match="damaged"):
+        KDMPipeline.from_pretrained(tmp_path / "b")
