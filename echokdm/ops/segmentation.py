@@ -70,8 +70,8 @@ def mitral_lines(probabilities: Tensor, sigma: float = 1.5) -> Tensor | None:
     """The mitral plane of every frame as (nx, ny, d): points with nx x + ny y > d lie in the atrium. (T, 3) px.
 
     Of all lines within 40 degrees of square to the heart's axis, those that leave least ventricle beyond and least atrium
-    before them, averaged with weights that fall with that cost; a running median of five frames and a Gaussian of
-    `sigma` frames follow. None where no atrium is seen.
+    before them, averaged with weights that fall with that cost; then smoothed robustly by a Gaussian of `sigma` frames.
+    None where no atrium is seen.
     """
     ventricle, atrium = probabilities[:, LV], probabilities[:, LA]
     total = [b.sum((1, 2)) for b in (ventricle, atrium)]
@@ -96,9 +96,16 @@ def mitral_lines(probabilities: Tensor, sigma: float = 1.5) -> Tensor | None:
     cost = cost + 40 * turns.square()[None, :, None]
     weight = torch.softmax(-(cost - cost.amin((1, 2), keepdim=True)).flatten(1) / 4, 1).view_as(cost)
     line = torch.stack([(weight.sum(2) * turns).sum(1), (weight.sum(1) * offsets).sum(1)], 1)
-    if frames >= 5:
-        line = torch.from_numpy(ndimage.median_filter(line.cpu().numpy(), size=(5, 1), mode="mirror")).to(line)
-    line = smooth_in_time(line, sigma)
+    # Frames where the atrium is nearly shut, or the line divides badly, follow their neighbours; so do outliers.
+    seen = (total[1] / total[1].median()).clamp(max=1).square()
+    divided = 1 / (1 + (cost.amin((1, 2)) / (0.06 * total[0].median())).square())
+    trust = (seen * divided + 1e-3)[:, None]
+    smooth = smooth_in_time(line * trust, sigma) / smooth_in_time(trust, sigma)
+    for _ in range(3):
+        off = (line - smooth) / line.new_tensor([math.radians(8), 1.5])
+        kept = trust / (1 + off.square().sum(1, keepdim=True))
+        smooth = smooth_in_time(line * kept, sigma) / smooth_in_time(kept, sigma)
+    line = smooth
     angle = line[:, 0] + torch.atan2(axis[1], axis[0])
     normal = torch.stack([angle.cos(), angle.sin()], 1)
     return torch.cat([normal, (line[:, 1] + normal @ origin)[:, None]], 1)
