@@ -23,16 +23,16 @@ RANGES: dict[str, tuple[float, float]] = {
     "ef": (0.15, 0.75), "heart_rate": (45.0, 120.0), "systole_jitter": (0.93, 1.07), "mapse_jitter": (-2.0, 2.0),
     "filling_early": (0.5, 0.78), "filling_slow": (0.02, 0.08), "swing": (-1.5, 2.5),
     # left ventricle, mm
-    "length": (72.0, 100.0), "diameter": (38.0, 52.0), "dilation": (0.0, 1.0), "wall": (6.0, 13.0), "lateral_ratio": (0.85, 1.1),
+    "length": (68.0, 98.0), "diameter": (38.0, 52.0), "dilation": (0.0, 1.0), "wall": (6.6, 12.4), "lateral_ratio": (0.91, 1.05),
     "apex_ratio": (0.6, 0.95), "widest": (0.5, 0.72), "bluntness": (2.0, 3.2), "annulus_ratio": (0.62, 0.84), "bow": (-4.0, 3.0),
     "annulus_slope": (-0.06, 0.22),
     **{f"shape_{side}{k}": (-1.0, 1.0) for side in "sl" for k in (1, 2, 3)},
     **{f"region_{side}{k}": (-1.0, 1.0) for side in "sl" for k in (1, 2)},
     "long_power": (1.05, 1.45), "base_shortening": (0.35, 0.65), "lateral_long": (-1.5, 2.5), "rv_long": (1.0, 1.35),
     # atria and right heart, mm
-    "la_length": (38.0, 58.0), "la_width": (34.0, 50.0), "la_shift": (-4.0, 6.0), "atrial_wall": (2.0, 3.5), "la_swell": (0.03, 0.12),
+    "la_length": (34.0, 54.0), "la_width": (34.0, 50.0), "la_shift": (-4.0, 6.0), "atrial_wall": (2.0, 3.5), "la_swell": (0.03, 0.12),
     "rv_apex": (0.06, 0.32), "rv_width": (22.0, 38.0), "rv_wall": (3.0, 5.5), "rv_blunt": (0.8, 1.35), "rv_squeeze": (0.5, 1.1),
-    "tv_offset": (3.0, 8.0), "tv_slope": (0.0, 0.2), "tv_ratio": (0.78, 0.95), "ra_length": (38.0, 54.0), "ra_width": (30.0, 44.0),
+    "tv_offset": (3.0, 8.0), "tv_slope": (0.0, 0.2), "tv_ratio": (0.78, 0.95), "ra_length": (34.0, 50.0), "ra_width": (30.0, 44.0),
     # valves: where they meet, how deep they tent (mm), how far they open (degrees), how they bend (radians), thickness (mm)
     "mv_meet": (0.56, 0.68), "mv_tent": (0.5, 7.0), "mv_open_a": (62.0, 88.0), "mv_open_p": (70.0, 105.0), "mv_belly": (0.1, 0.55),
     "tv_meet": (0.42, 0.58), "tv_tent": (1.0, 6.0), "tv_open": (60.0, 90.0), "leaflet": (1.6, 2.8), "opening_mid": (0.2, 0.5),
@@ -43,7 +43,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "trabecula_phase": (0.0, 6.283), "band_at": (0.35, 0.6), "band_shown": (0.0, 1.0), "pericardium": (1.0, 2.2),
     "lung_right": (5.0, 22.0), "lung_left": (4.0, 25.0),
     # place: depth of the apex (mm), bearing of the mid-ventricle from the probe (degrees), tilt (three numbers make a bell)
-    "apex_depth": (21.0, 46.0), "bearing": (-6.0, 15.0), "tilt_a": (-1.0, 1.0), "tilt_b": (-1.0, 1.0), "tilt_c": (-1.0, 1.0),
+    "apex_depth": (18.0, 42.0), "bearing": (-6.0, 15.0), "tilt_a": (-1.0, 1.0), "tilt_b": (-1.0, 1.0), "tilt_c": (-1.0, 1.0),
 }
 
 

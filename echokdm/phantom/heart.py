@@ -13,7 +13,7 @@ from echokdm.phantom.tissue import ETA_RANGE, XI_RANGE, TissueMap, TissueSample,
 
 GRID = 2.0  # mm a node of the displacement field
 OUTLINE = 48  # points a wall of the LV outline
-LEVELS = 9  # contractions at which the volume is tabulated
+LEVELS = 9  # contractions at which the volume is tabulated, and radial amplitudes tried at a time
 KEPT = 4  # phases whose fields are kept
 STEPS = 12  # of Newton's method, at most; most points take 3 or 4
 TOLERANCE = 1e-3  # mm
@@ -151,26 +151,23 @@ class Heart:
         share = torch.cat([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], 1) * self.motion.sector_weight(xi, eta)
         rows = self.anatomy.rows(eta)
 
-        def volume(contraction: Tensor, squeeze: Tensor) -> Tensor:
-            moved = torch.cat(self.motion.displacement(rows, xi, contraction, squeeze), -1) * share
-            a, b, c, d = moved.chunk(4, 1)
-            return simpson(points + (a + b + c + d), OUTLINE).view(-1, 1, 1)
+        def volumes(contraction: Tensor, squeeze: Tensor) -> Tensor:
+            """(B, 1, K), (B, 1, K) -> (B, K)."""
+            moved = [sum((d * share).chunk(4, 1)) for d in self.motion.displacement(rows, xi, contraction, squeeze)]
+            at = points[:, None] + torch.stack(moved, -1).transpose(1, 2)
+            return simpson(at.flatten(0, 1), OUTLINE).view(len(points), -1)
 
-        one = torch.ones_like(self.anatomy["ef"])
-        full = volume(0 * one, 0 * one)
-        goal = full * (1 - self.anatomy["ef"])
-        low_s, high_s = SQUEEZE[0] * one, SQUEEZE[1] * one
-        low_v, high_v = volume(one, low_s) - goal, volume(one, high_s) - goal
-        for i in range(7):  # regula falsi, every third step a bisection
-            weight = 0.5 * one if i % 3 == 2 else (low_v / (low_v - high_v)).clamp(0.02, 0.98)
-            middle = low_s + weight * (high_s - low_s)
-            value = volume(one, middle) - goal
-            above = value > 0
-            low_s, low_v = torch.where(above, middle, low_s), torch.where(above, value, low_v)
-            high_s, high_v = torch.where(above, high_s, middle), torch.where(above, high_v, value)
-        self._squeeze = low_s + (low_v / (low_v - high_v)).clamp(0, 1) * (high_s - low_s)
-        levels = [volume(one * (k / (LEVELS - 1)), self._squeeze) for k in range(LEVELS)]
-        table = torch.cat(levels, 1)[..., 0].contiguous()
+        goal = simpson(points, OUTLINE)[:, None] * (1 - self.anatomy["ef"][..., 0])
+        levels = torch.linspace(0, 1, LEVELS, device=points.device).view(1, 1, -1)
+        low_s, high_s = (torch.full_like(goal, s)[..., None] for s in SQUEEZE)
+        for _ in range(2):
+            tried = low_s + (high_s - low_s) * levels
+            found = volumes(torch.ones_like(tried), tried)
+            k = (found > goal).sum(1, keepdim=True).clamp(1, LEVELS - 1)  # a stronger squeeze leaves less
+            low_s, high_s = tried[:, 0].gather(1, k - 1)[..., None], tried[:, 0].gather(1, k)[..., None]
+            low_v, high_v = found.gather(1, k - 1), found.gather(1, k)
+        self._squeeze = low_s + ((low_v - goal) / (low_v - high_v)).clamp(0, 1)[..., None] * (high_s - low_s)
+        table = volumes(levels.expand(len(points), -1, -1), self._squeeze.expand(-1, -1, LEVELS))
         self._volumes = (table - table[:, -1:]) / (table[:, :1] - table[:, -1:])  # 1 at ED .. 0 at ES
 
     def _contraction(self, phase: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from echokdm.phantom.anatomy import LATERAL, SEPTAL, Anatomy, Rows, smoothstep
 
 FADE = 30.0  # mm from the heart's outer wall to where nothing moves
-EDGE = 1.7  # from the sector's edge, where nothing moves, to full motion: this many times the excursion at that level, plus 6 mm
+EDGE = 1.9  # from the sector's edge, where nothing moves, to full motion: this many times the excursion at that level, plus 6 mm
 
 
 class Motion:
@@ -79,7 +79,7 @@ class Motion:
         return 1 - contraction * (squeeze * share - swell)
 
     def displacement(self, rows: Rows, xi: Tensor, contraction: Tensor, squeeze: Tensor) -> tuple[Tensor, Tensor]:
-        """(d_xi, d_eta) mm at (rows.eta, xi), broadcast; contraction and squeeze (B, 1, 1). Sector and probe not yet counted."""
+        """(d_xi, d_eta) mm at (rows.eta, xi), broadcast; contraction and squeeze (B, 1, 1 or C). Sector and probe not yet counted."""
         p, eta = self.anatomy, rows.eta
         weight = self.long_weight(eta)
         slope = self.long_weight(eta + 0.5) - self.long_weight(eta - 0.5)
