@@ -100,7 +100,8 @@ class FlowPairs(Dataset):
     """Pairs with flow from both stores: source, target, flow, sector, key-points (zeros where there is no heart), has_heart.
 
     procedural_share: the fraction of items drawn from the procedural store. flows: stands in for the exact heart flows.
-    Half the items are mirrored left-right; a mirrored heart keeps its key-point order (first ends on the image's left) by exchanging the chords' ends.
+    Half the items are mirrored left-right; a mirrored heart keeps its key-point order (first ends on the image's left)
+    by exchanging the chords' ends.
     """
 
     def __init__(self, phantoms: ArrayStore | None, procedural: ArrayStore | None, procedural_share: float, seed: int,
