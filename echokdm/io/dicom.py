@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # OT: converted clips; absent: stripped by an anonymiser.
 _MODALITIES = ("US", "OT", "")
 
+_PLUGINS = ("pylibjpeg", "pillow", "pyjpegls", "pydicom", "gdcm")
+
 
 def read_dicom(path: Path, max_frames: int | None) -> RawFrames:
     """Read a single- or multi-frame ultrasound image (PS3.3 A.6, A.7) of any transfer syntax that the installed decoders know.
@@ -85,7 +87,7 @@ def _decode(dataset: "Dataset", count: int) -> np.ndarray:
     has_lut = any(tag in dataset for tag in ("WindowCenter", "VOILUTSequence", "ModalityLUTSequence"))
     frames = []
     # iter_pixels decodes frame by frame, and gives RGB for every YBR.
-    for frame in iter_pixels(dataset, indices=range(count)):
+    for frame in iter_pixels(dataset, indices=range(count), decoding_plugin=_plugin(dataset)):
         if kind == "PALETTE COLOR":
             frame = apply_color_lut(frame, dataset)
             frames.append((frame >> 8).astype(np.uint8) if frame.dtype == np.uint16 else frame)
@@ -100,6 +102,19 @@ def _decode(dataset: "Dataset", count: int) -> np.ndarray:
     if kind == "MONOCHROME1":
         stack = np.uint8(255) - stack if stack.dtype == np.uint8 else 1 - stack
     return stack
+
+
+def _plugin(dataset: "Dataset") -> str:
+    """The decoder to use. GDCM comes last: on a damaged JPEG 2000 stream it ends the whole process."""
+    from pydicom.pixels import get_decoder
+
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_compressed or syntax.is_deflated:
+        return ""
+    available = get_decoder(syntax).available_plugins
+    if not available:
+        raise NotImplementedError
+    return min(available, key=lambda name: _PLUGINS.index(name) if name in _PLUGINS else len(_PLUGINS))
 
 
 def _to_unit_range(frames: np.ndarray, bits_stored: int, signed: bool) -> np.ndarray:

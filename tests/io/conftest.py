@@ -1,6 +1,7 @@
 """A simple fan that moves, with what scanners burn in around it: known geometry for the tests of reading."""
 
 import numpy as np
+import pytest
 import torch
 from scipy import ndimage
 
@@ -51,3 +52,21 @@ def fan_frames(height=240, width=320, apex=(160.0, 12.0), left=-40.0, right=40.0
 def to_clip(frames, **fields):
     """(T, H, W) -> Clip through 8 bits."""
     return Clip(torch.from_numpy(np.round(frames * 255).astype(np.float32) / 255).unsqueeze(1), 30.0, **fields)
+
+
+@pytest.fixture(scope="session")
+def fan():
+    """`fan_frames`: frames of a moving fan with text around it."""
+    return fan_frames
+
+
+@pytest.fixture(scope="session")
+def fan_truth():
+    """`fan_mask`: where the fan of the same geometry is."""
+    return fan_mask
+
+
+@pytest.fixture(scope="session")
+def as_clip():
+    """`to_clip`: frames to a Clip."""
+    return to_clip
