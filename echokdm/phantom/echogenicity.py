@@ -40,7 +40,7 @@ class Echogenicity:
 
         # streaky across the beam, as fasciae and fibres are
         self._texture = (field(18, 9, 0.5, 3.5) + field(70, 24, 0.5, 3.5)).flatten(1)
-        self._other_texture = (field(18, 9, 0.0, 2.5) + field(70, 24, 0.0, 3.5)).flatten(1)  # of the planes before and behind
+        self._other_texture = (field(18, 9, 0.0, 3.0) + field(70, 24, 0.0, 4.5)).flatten(1)  # of the planes before and behind
         self._halo_db, self._far_db = d.uniform(0.0, 14.0)[:, None], d.uniform(0.0, 14.0)[:, None]
         self._place: Tensor | None = None
 
@@ -68,7 +68,7 @@ class Echogenicity:
     def __call__(self, heart, reference: Tensor, phase: Tensor, through: Tensor) -> tuple[Tensor, Tensor]:
         """Scatterers' material points (B, N, 2) mm at `phase` (B,) -> dB (B, N) and a mask of blood (B, N).
 
-        through: (B,) the scan plane's position in the tissue, about -1.5 to 1.5.
+        through: (B,) the scan plane's position in the tissue, 0 on average over the beat.
         """
         kind = heart.tissue(reference, phase).echo.long()
         if self._place is None:

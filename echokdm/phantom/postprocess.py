@@ -41,26 +41,33 @@ class Display:
         u = (torch.arange(LINES, device=scanner.device) - MARGIN) / (LINES - 1 - 2 * MARGIN)
         self._gain_db = self._obstruction_db(d, x, u.clamp(0, 1))
         # breathing and twisting change what stands in the way: a second field comes and goes with the beat
-        self._gain_swing = F.interpolate(d.normal(1, 6, 6) * d.uniform(0.0, 3.5, 1, 1, 1), (ROWS, LINES), mode="bicubic",
-                                         align_corners=True)[:, 0]
+        self._gain_swing = F.interpolate(d.normal(1, 6, 6) * d.uniform(0.0, 4.5, 1, 1, 1), (ROWS, LINES), mode="bicubic",
+                                         align_corners=True)[:, 0] * scanner.restless[:, None, None]
         # electronic noise relative to tissue: flat up to some depth, then rising as the TGC makes up for attenuation
         knee = d.uniform(0.2, 0.8)[:, None]
-        self.noise_gain = 10 ** ((d.uniform(-58, -16)[:, None] + d.uniform(0, 22)[:, None] * (x - knee).clamp(min=0)) / 20)[..., None]
+        self.noise_gain = 10 ** ((d.uniform(-68, -18)[:, None] + d.uniform(0, 22)[:, None] * (x - knee).clamp(min=0)) / 20)[..., None]
         # time gain compensation is not perfect: a smooth curve remains, and most settings let the far field fall off
         sliders = F.interpolate(d.normal(1, 6) * d.uniform(0.5, 3.0, 1, 1), ROWS, mode="linear", align_corners=True)[:, 0]
-        self.tgc_db = (sliders + d.uniform(-18, 3)[:, None] * (x - 0.4))[..., None]
+        near = d.uniform(-7, 2)[:, None] * torch.exp(-((x / 0.33) ** 2))
+        self.tgc_db = (sliders + near + d.uniform(-18, 3)[:, None] * (x - 0.4))[..., None]
         self.haze = d.log_uniform(1e-4, 3e-2)[:, None, None]
         self.clutter = scanner.blur(torch.complex(d.normal(ROWS, LINES), d.normal(ROWS, LINES))) * 0.7071
         self.clutter = self.clutter * self._near_field(d)
-        # log compression: tissue of 0 dB lies `below` dB over black and `above` dB under white, and gets the gray `tissue`
-        below, above, tissue = d.uniform(22, 46), d.uniform(10, 28), d.uniform(0.13, 0.54)
-        self.range_db = (below + above)[:, None, None]
-        self.level = (below / (below + above))[:, None, None]
-        self.gamma = (tissue.log() / (below / (below + above)).log()).clamp(0.6, 3.5)[:, None, None]
-        self.compound = d.uniform(0.2, 1.3).clamp(0, 1)[:, None, None]  # share of what compounding of angles and pulses averages
+        # log compression and gray map u ** gamma: tissue of 0 dB gets the gray `tissue` and there gains `slope` a dB
+        tissue, gamma = d.uniform(0.10, 0.48), d.log_uniform(1.2, 3.8)
+        black = (gamma * tissue / d.log_uniform(0.0085, 0.028)).clamp(18, 58)  # dB from tissue down to black
+        self.level = (tissue ** (1 / gamma))[:, None, None]
+        self.range_db = black[:, None, None] / self.level
+        self.gamma = gamma[:, None, None]
+        # adaptive compression evens out the near field, where clutter and weak walls are all there is
+        reach = torch.exp(-((x / d.uniform(0.25, 0.48)[:, None]) ** 4))
+        self.near_contrast = (d.uniform(-0.3, 1.1).clamp(0, 0.8)[:, None] * reach)[..., None]
+        self.near_level = d.log_uniform(0.09, 0.3)[:, None, None] ** (1 / self.gamma)
+        self.compound = d.uniform(0.5, 1.5).clamp(0, 1)[:, None, None]  # share of what compounding of angles and pulses averages
         self.compound_more = d.uniform(-0.8, 1.0).clamp(0, 1)[:, None, None]
         self.smooth = (d.uniform(-0.4, 1.0)).clamp(0, 1)[:, None, None]
         self.sharpen = (d.uniform(-1.0, 1.0)).clamp(0, 1)[:, None, None]
+        self.grain = d.uniform(-0.004, 0.014).clamp(min=0)[:, None, None]
         self._maps: dict[int, tuple[Tensor, Tensor]] = {}
 
     def _obstruction_db(self, d: PatientDraws, x: Tensor, u: Tensor) -> Tensor:
@@ -89,6 +96,8 @@ class Display:
             du = (u[:, None, :] - d.uniform(0.1, 0.9)[:, None, None]) / d.uniform(0.05, 0.14)[:, None, None]
             dx = (x[:, :, None] - d.uniform(0.1, 0.9)[:, None, None]) / d.uniform(0.05, 0.16)[:, None, None]
             total = total - loss * torch.exp(-0.5 * (du * du + dx * dx))
+        # the beam is not yet formed near the probe: walls are weak there, and clutter fills them in
+        total = total - (d.uniform(-4, 14).clamp(min=0)[:, None] * torch.exp(-((x / d.uniform(0.12, 0.4)[:, None]) ** 2)))[:, :, None]
         # whoever scans turns the gain up until most of the picture shows
         return total - total.flatten(1).quantile(0.65, dim=1)[:, None, None]
 
@@ -119,10 +128,12 @@ class Display:
         power = power + self.compound_more * (binomial(once) - power)
         decibel = 10 * torch.log10(power + 1e-9) + self.tgc_db
         gray = self.level + decibel / self.range_db
+        gray = gray + self.near_contrast * (self.near_level - gray)
         if bool((self.smooth > 0).any() | (self.sharpen > 0).any()):
             smoothed = binomial(gray.clamp(-0.5, 1.5))
             gray = gray + (self.smooth - self.sharpen) * (smoothed - gray)
-        return gray.clamp(0, 1) ** self.gamma
+        # what digitising and coding the video leave, even in the black
+        return (gray.clamp(0, 1) ** self.gamma + self.grain * noise.real).clamp(0, 1)
 
     def image(self, gray: Tensor, size: int) -> Tensor:
         """Scan conversion (B, R, L) -> (B, 1, size, size): twice the size, averaged down; exactly 0 outside the sector."""

@@ -39,15 +39,14 @@ class SectorGeometry:
         widest = radius * torch.sin(half)
         self.cut = torch.where(d.chance(0.12) > 0, widest * d.uniform(0.72, 0.95), widest * 2)
         self.apex_y = -self.face_radius
-        # place in the image: most crops are tight, as a reader makes them; some leave margins or sit off centre
-        loose = d.chance(0.3)
-        fill = 1 - loose * d.uniform(0.0, 0.16)
+        # place in the image: mostly as `echokdm.io.frame` crops clips, at the top and centred from left to right; else anywhere
+        loose = d.chance(0.35)
         low, high = self._bounds()
         extent = (high - low).amax(1)
-        self.image_mm = extent / fill
-        slack = (1 - fill) * self.image_mm
-        shift = (d.uniform(-0.5, 0.5, 2)) * slack[:, None] * loose[:, None]
-        self.origin = (low + high) / 2 - self.image_mm[:, None] / 2 + shift  # the image's top-left corner, mm
+        self.image_mm = extent * (1.04 + loose * d.uniform(-0.04, 0.16))
+        anywhere = (low + high - self.image_mm[:, None]) / 2 + d.uniform(-0.5, 0.5, 2) * (self.image_mm[:, None] - (high - low))
+        usual = torch.stack([(low + high)[:, 0] / 2 - self.image_mm / 2, low[:, 1] - 0.02 * extent], 1)
+        self.origin = torch.where(loose[:, None] > 0, anywhere, usual)  # the image's top-left corner, mm
 
     def _bounds(self) -> tuple[Tensor, Tensor]:
         """Bounding box (B, 2), (B, 2) in mm."""

@@ -63,7 +63,7 @@ class Scanner:
         self.row_mm = s.depth / (ROWS - 1 - 2 * MARGIN)
         self.line_rad = (s.right - s.left) / (LINES - 1 - 2 * MARGIN)
         # transducer: effective wavelength (harmonic imaging decorrelates less than its carrier says), pulse, aperture
-        self.wavelength = d.uniform(0.8, 2.2)  # mm
+        self.wavelength = d.uniform(0.9, 2.6)  # mm
         self.axial_sigma = d.log_uniform(0.35, 0.9)  # mm, of the pulse's amplitude
         aperture = d.uniform(15, 26)
         focus = d.uniform(50, 120)
@@ -91,7 +91,8 @@ class Scanner:
         strength = torch.exp(g.normal(n[0] * n[1]) * spread - spread**2) * keep
         self.strength_a = g.normal(n[0] * n[1]) * strength
         self.strength_b = g.normal(n[0] * n[1]) * strength
-        self.out_of_plane = d.log_uniform(0.08, 0.7)
+        self.restless = 1 + d.chance(0.25) * d.uniform(0.5, 2.0)  # some hearts swing far through the scan plane
+        self.out_of_plane = d.log_uniform(0.08, 0.7) * self.restless
         self.blood_renewal = d.uniform(2.0, 8.0)
         self.drift_phase = d.uniform(0, 2 * torch.pi)
         self.noise_knots = d.uniform(18, 60).round()
@@ -136,7 +137,7 @@ class Scanner:
     def iq(self, heart: Tissue, phase: Tensor) -> Tensor:
         """Noise-free complex baseband echo (B, ROWS, LINES) of the heart at `phase` (B,)."""
         cyclic, through = torch.remainder(phase, 1.0), self.through_plane(phase)
-        decibel, blood = self.echogenicity(heart, self.points, cyclic, through)
+        decibel, blood = self.echogenicity(heart, self.points, cyclic, through * self.restless)
         # the plane's motion turns each scatterer's strength from a to b and back
         turn = (self.out_of_plane * through)[:, None] * torch.where(blood, self.blood_renewal[:, None], 1.0)
         strength = self.strength_a * torch.cos(turn) + self.strength_b * torch.sin(turn)
