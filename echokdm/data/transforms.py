@@ -1,11 +1,11 @@
 """Spatial augmentation in which masks, key-points and flows follow the image exactly.
 
 A random transform (MONAI `Randomizable`) only draws parameters; its deterministic twin applies them, so any sample can be
-replayed. Samples are dictionaries of tensors; leading dimensions (frames of a clip) are free.
+replayed, and MONAI's `Compose` chains them. Samples are dictionaries of tensors; leading dimensions (frames of a clip) are free.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -159,19 +159,3 @@ class RandSpatial(Randomizable, Transform):
         """A new, transformed sample."""
         self.randomize()
         return Spatial(self.parameters, self.schema)(data)
-
-
-class Augment(Randomizable, Transform):
-    """Random transforms in order, drawn from one seed: `Augment(seed, [RandSpatial(), RandIntensity()])(sample)`."""
-
-    def __init__(self, seed: int, transforms: Sequence[Randomizable | Callable[[Mapping[str, Tensor]], Sample]]) -> None:
-        self.transforms = transforms
-        for i, transform in enumerate(transforms):
-            if isinstance(transform, Randomizable):
-                transform.set_random_state(seed=(seed + 0x9E3779B9 * (i + 1)) % 2**32)
-
-    def __call__(self, data: Mapping[str, Tensor]) -> Sample:
-        """The sample after every transform."""
-        for transform in self.transforms:
-            data = transform(data)
-        return dict(data)

@@ -4,48 +4,65 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from echokdm.core.seeding import derive_seed
 from echokdm.data.intensity import RandIntensity
 from echokdm.data.store import ArrayStore
-from echokdm.data.transforms import Augment, RandSpatial
+from echokdm.data.transforms import RandSpatial
 from echokdm.engine.stage import Run, Stage, cosine_with_warmup
-from echokdm.networks.segmenter import LV, Segmenter
+from echokdm.networks.segmenter import LV, MYOCARDIUM, Segmenter
 
 
 class EmptyFrames(Dataset):
-    """Procedural images as frames without a heart: image, label (all background), sector, keyed by (step, i)."""
+    """Frames without a heart: procedural images, and in one of four noise alone; label all background, keyed by (step, i)."""
 
     def __init__(self, procedural: ArrayStore, seed: int) -> None:
         self.procedural, self.seed = procedural, seed
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
-        row = derive_seed(self.seed, *key) % self.procedural.count
-        image = torch.from_numpy(self.procedural["source"][row].astype(np.float32))[None] / 255
+        rng = np.random.default_rng(derive_seed(self.seed, *key))
+        row = int(rng.integers(self.procedural.count))
         sector = torch.from_numpy(self.procedural["sector"][row].astype(np.float32))[None]
+        if rng.random() < 0.25:
+            grain = gaussian_filter(rng.standard_normal(sector.shape[1:]), rng.uniform(0.3, 6.0))
+            noise = rng.uniform(0.0, 0.6) + rng.uniform(0.0, 0.3) * grain / grain.std()
+            image = torch.from_numpy(noise.clip(0, 1).astype(np.float32))[None] * sector
+        else:
+            image = torch.from_numpy(self.procedural["source"][row].astype(np.float32))[None] / 255
         return {"image": image, "label": torch.zeros(image.shape, dtype=torch.int64), "sector": sector}
 
 
 class AugmentedFrames(Dataset):
     """Item (step, i) of `frames`, changed at random; what is drawn depends on (seed, step, i) alone.
 
+    Half the hearts are mirrored, since some laboratories show the left ventricle on the left.
+
     frames: keyed by (step, i), with image (1, S, S) in [0, 1], label (1, S, S) int64, sector (1, S, S) float.
     empty: of the same form without a heart, taken with probability empty_share, so that the segmenter learns to find
     nothing where there is nothing.
     """
 
-    def __init__(self, frames: Dataset, seed: int, empty: Dataset | None = None, empty_share: float = 0.06) -> None:
+    def __init__(self, frames: Dataset, seed: int, empty: Dataset | None = None, empty_share: float = 0.12) -> None:
         self.frames, self.seed, self.empty, self.empty_share = frames, seed, empty, empty_share
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
         seed = derive_seed(self.seed, *key)
         heartless = self.empty is not None and (seed >> 32) % 10_000 < 10_000 * self.empty_share
         item = (self.empty if heartless else self.frames)[key]
-        out = Augment(seed, [RandSpatial(), RandIntensity()])({k: item[k] for k in ("image", "label", "sector")})
-        out["label"] = out["label"] * (out["sector"] > 0)
-        return out
+        moved = RandSpatial(flip=0.5).set_random_state(seed % 2**32)({k: item[k] for k in ("image", "label", "sector")})
+        moved["label"] = moved["label"] * (moved["sector"] > 0)
+        out = RandIntensity().set_random_state((seed + 1) % 2**32)(moved)
+        # A wall that has gone would teach to see hearts in the dark.
+        return out if heartless or _wall_contrast(out) > 0.03 else moved
+
+
+def _wall_contrast(item: dict[str, Tensor]) -> float:
+    """How much brighter the myocardium is than the ventricle, in gray; 1 where one of them is out of the picture."""
+    cavity, wall = (item["image"][item["label"] == label] for label in (LV, MYOCARDIUM))
+    return float(wall.mean() - cavity.mean()) if len(cavity) and len(wall) else 1.0
 
 
 class SegmenterStage(Stage):
