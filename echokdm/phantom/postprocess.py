@@ -54,7 +54,7 @@ class Display:
         self.clutter = scanner.blur(torch.complex(d.normal(ROWS, LINES), d.normal(ROWS, LINES))) * 0.7071
         self.clutter = self.clutter * self._near_field(d)
         # log compression and gray map u ** gamma: tissue of 0 dB gets the gray `tissue` and there gains `slope` a dB
-        tissue, gamma = d.uniform(0.10, 0.48), d.log_uniform(1.2, 3.8)
+        tissue, gamma = d.uniform(0.10, 0.52), d.log_uniform(1.2, 3.8)
         black = (gamma * tissue / d.log_uniform(0.0085, 0.028)).clamp(18, 58)  # dB from tissue down to black
         self.level = (tissue ** (1 / gamma))[:, None, None]
         self.range_db = black[:, None, None] / self.level
