@@ -147,7 +147,7 @@ def mirror(item: dict[str, Tensor]) -> dict[str, Tensor]:
     width = item["source"].shape[-1]
     for name in ("source_keypoints", "target_keypoints"):
         x, y = item[name].flip(0).unbind(-1)
-        out[name] = torch.stack([width - 1 - x, y], -1)
+        out[name] = torch.stack([width - 1 - x, y], -1) * item["has_heart"]  # none stays none
     return out
 
 
