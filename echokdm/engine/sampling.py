@@ -1,15 +1,22 @@
 """The only sampling loop: a denoiser, latents, a diffusers scheduler; warm starts and hooks are arguments."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+
+    Scheduler = DDIMScheduler | DPMSolverMultistepScheduler
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 Hook = Callable[[int, Tensor, Tensor], Tensor]
 
 
-def timesteps_from(scheduler, calls: int, strength: float) -> Tensor:
+def timesteps_from(scheduler: "Scheduler", calls: int, strength: float) -> Tensor:
     """Set the scheduler for `calls` network calls that start at noise level `strength` (k / T in KDM, section 3.4)."""
     total = max(calls, round(calls / max(strength, 1e-6)))
     scheduler.set_timesteps(total)
@@ -20,7 +27,7 @@ def timesteps_from(scheduler, calls: int, strength: float) -> Tensor:
 
 
 @torch.no_grad()
-def sample(denoise: Denoiser, noise: Tensor, scheduler, *, calls: int, start: Tensor | None = None, strength: float = 1.0,
+def sample(denoise: Denoiser, noise: Tensor, scheduler: "Scheduler", *, calls: int, start: Tensor | None = None, strength: float = 1.0,
            hook: Hook | None = None) -> Tensor:
     """Denoise to a clean latent.
 
@@ -43,7 +50,7 @@ def sample(denoise: Denoiser, noise: Tensor, scheduler, *, calls: int, start: Te
     return latents
 
 
-def build_scheduler(kind: str, prediction_type: str, train_steps: int = 1000):
+def build_scheduler(kind: str, prediction_type: str, train_steps: int = 1000) -> "Scheduler":
     """A diffusers scheduler on LDM's schedule, linear in sqrt(beta) from 0.0015 to 0.0195: "ddim" or "dpm++"."""
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
     from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
