@@ -84,41 +84,48 @@ class KDMPipeline(DiffusionPipeline):
         """Move a frame's key-points and get the frames they ask for.
 
         source: (1, 1, H, W) in [0, 1]. source_keypoints: (40, 2), target_keypoints: (T, 40, 2), (x, y) px.
-        sector: (H, W) bool; outside it the result is black. steps: network calls of F2I a frame. strength: k / T, the
-        noise level at which F2I starts from the warped source. flow_steps: network calls of K2F. seed: one noise, shared
-        by all frames. gamma: scales the flow (appendix B). without: "f2i" gives the warp alone, "k2f" the one-step net.
+        sector: (H, W) bool; outside it the result is black. Source, its key-points and sector may also be T in number,
+        (T, 1, H, W), (T, 40, 2) and (T, H, W): one for each frame, to move many hearts in one call. steps: network calls of
+        F2I a frame. strength: k / T, the noise level at which F2I starts from the warped source. flow_steps: network calls
+        of K2F. seed: one noise, shared by all frames. gamma: scales the flow (appendix B). without:
+        "f2i" gives the warp alone, "k2f" the one-step net.
         carry_detail: adds back what the codec loses of the warped source. quantize: latents pass the codebook on
         decoding. flow: (T, 2, H, W) px, instead of K2F's. progress: called with the share done.
         Raises GeometryError for key-points of a wrong shape.
         """
-        if source_keypoints.shape != (40, 2) or target_keypoints.shape[1:] != (40, 2):
+        total, chunk = len(target_keypoints), CHUNK
+        if target_keypoints.shape[1:] != (40, 2) or source_keypoints.shape not in ((40, 2), (total, 40, 2)):
             raise GeometryError(f"KDM needs key-points of shape (40, 2) and (T, 40, 2), not {tuple(source_keypoints.shape)} and "
                                 f"{tuple(target_keypoints.shape)}.")
         device = self.f2i.device
-        source, inside = source.to(device), sector.to(device).float()[None, None]
-        start, targets = source_keypoints.float().to(device), target_keypoints.float().to(device)
+        shared = None  # one source's latents serve all frames
+        if len(source) == 1 and without != "f2i":
+            shared = encode(self.image_codec, source.to(device) * 2 - 1).expand(chunk, -1, -1, -1)
+        size = source.shape[2:]
+        sources, sectors = source.expand(total, -1, -1, -1), sector.float().reshape(-1, 1, *size).expand(total, -1, -1, -1)
+        starts = source_keypoints.float().reshape(-1, 40, 2).expand(total, -1, -1)
         frames, flows, warps = [], [], []
-        total, chunk = len(targets), CHUNK
         for first in range(0, total, chunk):
-            part = targets[first:first + chunk]
-            count = len(part)
-            part = torch.cat([part, part[-1:].expand(chunk - count, -1, -1)])  # a full chunk: the same kernels whatever the length
-            images, begin, mask = source.expand(chunk, -1, -1, -1), start.expand(chunk, -1, -1), inside.expand(chunk, -1, -1, -1)
+            count = min(chunk, total - first)
+            rows = torch.arange(first, first + chunk).clamp(max=total - 1)  # a full chunk: the same kernels whatever the length
+            images, mask, begin, part = (v[rows].to(device) for v in (sources, sectors, starts, target_keypoints.float()))
             if flow is not None:
-                given = flow[first:first + chunk].to(device)
-                moved = torch.cat([given, given[-1:].expand(chunk - count, -1, -1, -1)])
+                moved = flow[rows].to(device)
             elif without == "k2f":
-                moved = torch.zeros(chunk, 2, *source.shape[2:], device=device)
+                moved = torch.zeros(chunk, 2, *size, device=device)
             else:
                 moved = self.predict_flow(images, begin, part, mask, steps=flow_steps, seed=seed, scheduler=scheduler)
             moved = moved * gamma
             warped = warp_source(images, moved, mask)
             if without == "f2i" or (strength == 0 and without is None):
                 made = warped
-            elif without == "k2f":
-                made = self._one_step(images, begin, part, mask, steps, seed, scheduler, quantize)
             else:
-                made = self._render(images, warped, part, moved, mask, steps, strength, seed, scheduler, carry_detail, quantize)
+                latents = encode(self.image_codec, images * 2 - 1) if shared is None else shared
+                if without == "k2f":
+                    made = self._one_step(images, latents, begin, part, mask, steps, seed, scheduler, quantize)
+                else:
+                    made = self._render(images, latents, warped, part, moved, mask, steps, strength, seed, scheduler, carry_detail,
+                                        quantize)
             frames.append((made * mask).clamp(0, 1)[:count].float().cpu())
             flows.append(moved[:count].cpu())
             warps.append(warped[:count].cpu())
@@ -140,11 +147,11 @@ class KDMPipeline(DiffusionPipeline):
             flow = carry_keypoints(flow, source_keypoints, target_keypoints) * sector
         return flow
 
-    def _render(self, source: Tensor, warped: Tensor, targets: Tensor, flow: Tensor, sector: Tensor, steps: int, strength: float,
-                seed: int, scheduler: str, carry_detail: bool, quantize: bool) -> Tensor:
+    def _render(self, source: Tensor, source_latents: Tensor, warped: Tensor, targets: Tensor, flow: Tensor, sector: Tensor, steps: int,
+                strength: float, seed: int, scheduler: str, carry_detail: bool, quantize: bool) -> Tensor:
         """F2I-net from the noised warp (section 3.4)."""
         begin = encode(self.image_codec, warped * 2 - 1)
-        latents = torch.cat([begin, encode(self.image_codec, source[:1] * 2 - 1).expand_as(begin)], 1)
+        latents = torch.cat([begin, source_latents], 1)
         condition = self.f2i.encode_condition(f2i_condition(source, warped, targets, flow, sector), latents)
         noise = self._noise(self.f2i, len(source), begin.shape[2:], seed)
         latent = sample(lambda z, t: self.f2i(z, t, condition), noise, self._scheduler(scheduler), calls=steps, start=begin,
@@ -154,12 +161,11 @@ class KDMPipeline(DiffusionPipeline):
             made = made + warped - (decode(self.image_codec, begin, quantize) + 1) / 2
         return made
 
-    def _one_step(self, source: Tensor, source_keypoints: Tensor, targets: Tensor, sector: Tensor, steps: int, seed: int,
-                  scheduler: str, quantize: bool) -> Tensor:
+    def _one_step(self, source: Tensor, latents: Tensor, source_keypoints: Tensor, targets: Tensor, sector: Tensor, steps: int,
+                  seed: int, scheduler: str, quantize: bool) -> Tensor:
         """K2I-net, key-points straight to the image, from pure noise."""
         if self.k2i is None:
             raise GeometryError("This bundle has no K2I-net, so it can't run without K2F; train its stage k2i.")
-        latents = encode(self.image_codec, source[:1] * 2 - 1).expand(len(source), -1, -1, -1)
         condition = self.k2i.encode_condition(k2f_condition(source, source_keypoints, targets, sector), latents)
         noise = self._noise(self.k2i, len(source), latents.shape[2:], seed)
         latent = sample(lambda z, t: self.k2i(z, t, condition), noise, self._scheduler(scheduler), calls=steps)
