@@ -20,31 +20,36 @@ from echokdm.data.pairs import HELD_OUT
 from echokdm.methods.kdm.segmentation import lv_dice
 from echokdm.networks.segmenter import Segmenter
 from echokdm.ops.segmentation import segment_clip
+from echokdm.ops.ventricle import keypoints_from_mask, simpson_volume
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "echo" / "a4c_echotracker.npz"
 
 
-def held_out_dice(network: Segmenter, patients: int, frames: int = 12, chunk: int = 10) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Dice of single frames, Dice of whole clips over a beat by `segment_clip`, and why clips were refused."""
+def held_out_figures(network: Segmenter, patients: int, fps: float = 30.0, chunk: int = 5) -> dict[str, np.ndarray | list[str]]:
+    """On a beat of each held-out phantom: Dice of single frames and by `segment_clip`, EF (true, measured), refusals."""
     from echokdm.phantom.a4c import A4CPhantom
 
-    single, clips, refused = [], [], []
+    single, clips, fractions, refused = [], [], [], []
     for first in range(0, patients, chunk):
         phantom = A4CPhantom(range(HELD_OUT + first, HELD_OUT + min(first + chunk, patients)))
-        phases = (torch.arange(frames) / frames).expand(len(phantom.seeds), frames)
-        images, labels = phantom.frames(phases), phantom.masks(phases)
-        for b in range(len(phantom.seeds)):
+        counts = (60 / phantom.heart_rate * fps).round().long() + 1
+        phases = torch.arange(int(counts.max()))[None] / (counts[:, None] - 1)
+        images, labels, truth = phantom.frames(phases), phantom.masks(phases), phantom.volumes(phases).numpy()
+        for b, count in enumerate(counts.tolist()):
             sector = phantom.sector[b]
             with torch.no_grad():
-                logits = network(images[b], sector.expand(frames, 1, -1, -1))
-            single.append(lv_dice(logits.argmax(1), labels[b]).numpy())
+                logits = network(images[b, :count], sector.expand(count, 1, -1, -1))
+            single.append(lv_dice(logits.argmax(1), labels[b, :count]).numpy())
             try:
-                masks, _ = segment_clip(network, images[b], sector)
+                masks, _ = segment_clip(network, images[b, :count], sector)
             except GeometryError as error:
                 refused.append(f"{phantom.seeds[b]}: {error}")
-            else:
-                clips.append(lv_dice(masks.long(), labels[b]).numpy())
-    return np.stack(single), np.stack(clips) if clips else np.zeros((0, frames)), refused
+                continue
+            clips.append(lv_dice(masks.long(), labels[b, :count]).numpy())
+            volume = np.array([float(simpson_volume(keypoints_from_mask(m))) for m in masks.numpy() if m.any()])
+            fractions.append([100 * (v.max() - v.min()) / v.max() for v in (truth[b, :count], volume)])
+    return {"single": np.concatenate(single), "clips": np.concatenate(clips) if clips else np.zeros(0),
+            "fractions": np.array(fractions).reshape(-1, 2), "refused": refused}
 
 
 def overlay(frames: Tensor, masks: Tensor, path: Path, shown: int = 20, zoom: int = 3) -> None:
@@ -95,10 +100,14 @@ def main() -> None:
     arguments = parser.parse_args()
     network = Segmenter.from_pretrained(arguments.weights).eval()
     if arguments.patients:
-        single, clips, refused = held_out_dice(network, arguments.patients)
-        print(f"held-out phantoms: Dice {single.mean():.4f} a frame (5th percentile {np.percentile(single, 5):.3f}), "
-              f"{clips.mean() if len(clips) else 0:.4f} by segment_clip; {len(refused)} of {len(single)} clips refused")
-        for line in refused:
+        figures = held_out_figures(network, arguments.patients)
+        for name, text in (("single", "a frame by itself"), ("clips", "by segment_clip")):
+            scores = figures[name]
+            print(f"Dice on held-out phantoms, {text}: mean {scores.mean():.4f}, 5th percentile {np.percentile(scores, 5):.3f}")
+        error = figures["fractions"][:, 1] - figures["fractions"][:, 0]
+        print(f"EF by segment_clip: MAE {np.abs(error).mean():.2f} points, bias {error.mean():+.2f}")
+        print(f"{len(figures['refused'])} of {arguments.patients} clips refused")
+        for line in figures["refused"]:
             print(" ", line)
     if arguments.clip:
         files = arguments.clip
