@@ -52,9 +52,6 @@ def read_dicom(path: Path, max_frames: int | None) -> RawFrames:
             patient = f"{dataset.get('PatientID', '')}\n{dataset.get('IssuerOfPatientID', '')}".strip()
         except ClipError:
             raise
-        except NotImplementedError:
-            raise ClipError("This DICOM file's compression has no decoder here: install pylibjpeg with its plugins, or "
-                            "python-gdcm, or export the clip uncompressed.") from None
         except Exception:
             raise ClipError(DAMAGED) from None
     if len(frames) != count or frames.shape[1:3] != (rows, columns):
@@ -113,7 +110,8 @@ def _plugin(dataset: "Dataset") -> str:
         return ""
     available = get_decoder(syntax).available_plugins
     if not available:
-        raise NotImplementedError
+        raise ClipError("This DICOM file's compression has no decoder here: install pylibjpeg with its plugins, or "
+                        "python-gdcm, or export the clip uncompressed.")
     return min(available, key=lambda name: _PLUGINS.index(name) if name in _PLUGINS else len(_PLUGINS))
 
 
