@@ -12,6 +12,8 @@ from echokdm.core.errors import GeometryError
 from echokdm.core.types import Clip
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from echokdm.io.frame import ModelClip
     from echokdm.io.sector import Sector
 
@@ -72,13 +74,17 @@ class Derived:
 
     @property
     def ed(self) -> int:
-        """First end-diastolic frame; the frame with the ventricle where it is known in one alone."""
-        return self.beats[0][0] if self.moves else int(self.found.argmax())
+        """End-diastolic frame of the beat that ejects most; the frame with the ventricle where it is known in one alone."""
+        return self._strongest[0] if self.moves else int(self.found.argmax())
 
     @property
     def es(self) -> int:
-        """First end-systolic frame."""
-        return self.beats[0][1]
+        """End-systolic frame of the same beat."""
+        return self._strongest[1]
+
+    @property
+    def _strongest(self) -> tuple[int, int]:
+        return max(self.beats, key=lambda beat: self.volumes[beat[0]] - self.volumes[beat[1]])
 
     @property
     def ejection_fraction(self) -> float:
@@ -94,10 +100,11 @@ def simpson(keypoints: np.ndarray, spacing_mm: tuple[float, float] | None) -> np
 
 
 def find_beats(volumes: np.ndarray, fps: float) -> list[tuple[int, int]]:
-    """Beats as (ED, ES) frames; one pair of extremes where the clip is too short for a whole beat."""
+    """Beats as (ED, ES) frames, without one that the clip's end cuts short; the two extremes where none is whole."""
     from echokdm.ops.cycle import find_ed_es
 
     beats = [(int(ed), int(es)) for ed, es in find_ed_es(volumes, fps)] if len(volumes) > 1 else []
+    beats = [beat for beat in beats if beat[1] < len(volumes) - 1]
     return beats or [(int(np.argmax(volumes)), int(np.argmin(volumes)))]
 
 
@@ -106,7 +113,7 @@ def mean_ejection_fraction(volumes: np.ndarray, beats: list[tuple[int, int]]) ->
     return float(np.mean([100.0 * (volumes[ed] - volumes[es]) / volumes[ed] for ed, es in beats]))
 
 
-def segment_keypoints(pipeline: Any, frames: Any, sector: Any, fps: float) -> tuple[np.ndarray, np.ndarray]:
+def segment_keypoints(pipeline: Any, frames: "Tensor", sector: "Tensor", fps: float) -> tuple[np.ndarray, np.ndarray]:
     """Key-points (T, 40, 2) by the bundle's segmenter, smoothed in time, and the frames (T,) in which a ventricle was found.
 
     frames: (T, 1, 112, 112) in [0, 1]. sector: (112, 112) bool. Frames without one are interpolated from
@@ -155,6 +162,8 @@ def derive_keypoints(clip: "Clip | str | Path", *, bundle: str | Path = DEFAULT_
     that it lacks are interpolated. pipeline: a loaded KDMPipeline, else `bundle` is loaded where it is needed.
     Raises ClipError (not a usable clip), GeometryError (no ventricle or no sector found, bad key-points), BundleError.
     """
+    import torch
+
     from echokdm.io.frame import to_model_frame
     from echokdm.io.sector import find_sector
 
@@ -172,7 +181,7 @@ def derive_keypoints(clip: "Clip | str | Path", *, bundle: str | Path = DEFAULT_
     if pipeline is None:
         pipeline = load_pipeline(bundle, device, progress)
     progress("Finding the left ventricle")
-    points, found = segment_keypoints(pipeline, model.clip.frames, model.sector_mask, clip.fps)
+    points, found = segment_keypoints(pipeline, model.clip.frames, torch.as_tensor(model.sector_mask), clip.fps)
     return Derived(clip, sector, model, points, found, False)
 
 

@@ -194,9 +194,10 @@ def _ef_rows(result: Synthesis) -> list[dict[str, str]]:
         if fractions[key] is None:
             rows.append({"name": name, "ef": "none", "edv": "", "esv": ""})
             continue
-        volumes, first, last = (source.volumes, source.ed, source.es) if key == "source" else (ends[key], ed, es)
-        rows.append({"name": name, "ef": f"{fractions[key]:.1f} %", "edv": f"{volumes[first]:.1f} {result.unit}",
-                     "esv": f"{volumes[last]:.1f} {result.unit}"})
+        volumes, first, last = (source.volumes, source.ed, int(source.volumes.argmin())) if key == "source" else (ends[key], ed, es)
+        unit, digits = ("mL", 1) if result.unit == "mL" else ("px\u00b3", 0)
+        rows.append({"name": name, "ef": f"{fractions[key]:.1f} %", "edv": f"{volumes[first]:.{digits}f} {unit}",
+                     "esv": f"{volumes[last]:.{digits}f} {unit}"})
     return rows
 
 

@@ -34,8 +34,8 @@ class Trajectory:
     """What is asked of the ventricle.
 
     keypoints: (N, 40, 2) in the model's pixels. fps: of the output. real: (N,) the source clip's frame that stands beside
-    each, or None where the motion is not the source's. ed, es: the frames between which the ejection fraction is meant, the
-    first end-diastole and the smallest volume. asked: (N,) volumes wished for.
+    each, or None where the motion is not the source's. ed, es: the frames between which the ejection fraction is meant:
+    end-diastole of the strongest beat, and the smallest volume. asked: (N,) volumes wished for.
     """
 
     keypoints: np.ndarray
@@ -86,7 +86,7 @@ class Synthesis:
         pair = self.trajectory.ed, self.trajectory.es
         measured = self.measured_volumes
         return {
-            "source": self.source.ejection_fraction if self.source.moves else None,
+            "source": fall(self.source.volumes, self.source.ed, int(self.source.volumes.argmin())) if self.source.moves else None,
             "asked": fall(self.trajectory.asked, *pair),
             "drawn": fall(self.drawn_volumes, *pair),
             "measured": None if measured is None else fall(measured, *pair),
@@ -251,7 +251,7 @@ def synthesize(clip: Clip | str | Path, *, ef: float | None = None, driving: Cli
                device: str = "cpu", pipeline: Any = None, progress: Callable[[str], None] = quiet) -> Synthesis:
     """Make a synthetic clip of the same heart from one frame of an apical 4-chamber clip.
 
-    Without a wish the clip's own motion is made again from its end-diastolic frame (Zhou et al., KDM, the echo task).
+    Without a wish the clip's own motion is made again from its end-diastolic frame (Oh et al., KDM, the echo task).
     ef: percent, 5 to 80. driving: a clip whose ventricular motion is carried over. keypoints: a file of outlines in the
     clip's own pixels instead of the segmenter's. drag: point index -> (dx, dy) in the clip's own pixels. source_frame:
     default the end-diastolic one. frames, fps: see `frame_times`. steps, strength, without: see KDMPipeline.
@@ -284,15 +284,15 @@ def synthesize(clip: Clip | str | Path, *, ef: float | None = None, driving: Cli
     watch.lap("find the ventricle")
 
     progress(f"Synthesising {len(trajectory.keypoints)} frames")
-    model = source.model
+    model, sector = source.model, torch.as_tensor(source.model.sector_mask)
     output = pipeline(model.clip.frames[start:start + 1], torch.as_tensor(source.keypoints[start], dtype=torch.float32),
-                      torch.as_tensor(trajectory.keypoints, dtype=torch.float32), sector=model.sector_mask, steps=steps,
+                      torch.as_tensor(trajectory.keypoints, dtype=torch.float32), sector=sector, steps=steps,
                       strength=strength, seed=seed, without=without)
     watch.lap("synthesise")
     made = Clip(output.frames.cpu(), trajectory.fps, model.clip.spacing_mm, view=clip.view, meta={"synthetic": True})
     progress("Measuring the output")
     try:
-        measured, _ = segment_keypoints(pipeline, made.frames, model.sector_mask, made.fps)
+        measured, _ = segment_keypoints(pipeline, made.frames, sector, made.fps)
     except GeometryError:
         measured = None  # the report says so
     watch.lap("measure the output")
