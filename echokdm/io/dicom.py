@@ -108,7 +108,10 @@ def _plugin(dataset: "Dataset") -> str:
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_compressed or syntax.is_deflated:
         return ""
-    available = get_decoder(syntax).available_plugins
+    try:
+        available = get_decoder(syntax).available_plugins
+    except NotImplementedError:  # pydicom knows no decoder of this syntax at all
+        available = ()
     if not available:
         raise ClipError("This DICOM file's compression has no decoder here: install pylibjpeg with its plugins, or "
                         "python-gdcm, or export the clip uncompressed.")
