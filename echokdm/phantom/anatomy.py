@@ -23,7 +23,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "ef": (0.15, 0.75), "heart_rate": (45.0, 120.0), "systole_jitter": (0.93, 1.07), "mapse_jitter": (-2.0, 2.0),
     "filling_early": (0.5, 0.78), "filling_slow": (0.02, 0.08), "swing": (-1.5, 2.5),
     # left ventricle, mm
-    "length": (68.0, 98.0), "diameter": (38.0, 52.0), "dilation": (0.0, 1.0), "wall": (6.6, 12.4), "lateral_ratio": (0.91, 1.05),
+    "length": (68.0, 98.0), "diameter": (33.0, 50.0), "dilation": (0.0, 1.0), "wall": (6.6, 12.4), "lateral_ratio": (0.91, 1.05),
     "apex_ratio": (0.6, 0.95), "widest": (0.5, 0.72), "bluntness": (2.0, 3.2), "annulus_ratio": (0.62, 0.84), "bow": (-4.0, 3.0),
     "annulus_slope": (-0.06, 0.22),
     **{f"shape_{side}{k}": (-1.0, 1.0) for side in "sl" for k in (1, 2, 3)},
@@ -176,9 +176,9 @@ class Anatomy:
         return self["tv"] - self["tv_slope"] * (septum - xi).clamp(0, 60)
 
     def endocardium(self, count: int) -> Tensor:
-        """LV endocardial outline (B, 2 * count + 7, 2) as (xi, eta): septal hinge to apex, apex to lateral hinge, the plane.
+        """LV endocardial outline (B, 2 * count + 8, 2) as (xi, eta): septal hinge, apex, lateral hinge, the mitral plane.
 
-        Points are denser near the apex, where the wall turns.
+        Points are denser near the apex, where the wall turns; point 2 * count + 4 is the plane's middle.
         """
         t = torch.linspace(0, 1, count + 1, device=self.cos.device).view(1, -1, 1)
         slope = self["annulus_slope"] * self["annulus"]
@@ -187,6 +187,6 @@ class Anatomy:
             eta = t * t * (1.6 - 0.6 * t) * (self["length"] - sign * slope)
             walls.append(torch.cat([self.centre(eta) + sign * self.half_width(eta, 0.0, side), eta], -1))
         septal, lateral = walls
-        f = torch.linspace(0, 1, 8, device=t.device)[1:-1].view(1, -1, 1)
+        f = torch.linspace(0, 1, 9, device=t.device)[1:-1].view(1, -1, 1)
         plane = lateral[:, -1:] + (septal[:, -1:] - lateral[:, -1:]) * f
         return torch.cat([septal.flip(1), lateral[:, 1:], plane], 1)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from echokdm.phantom.anatomy import SEPTAL, Anatomy
 from echokdm.phantom.beat import Beat
-from echokdm.phantom.motion import Motion, simpson
+from echokdm.phantom.motion import Motion, long_axis, simpson
 from echokdm.phantom.tissue import ETA_RANGE, XI_RANGE, TissueMap, TissueSample, axis, lookup
 
 GRID = 2.0  # mm a node of the displacement field
@@ -105,6 +105,10 @@ class Heart:
     def contours(self, phase: Tensor) -> Tensor:
         """LV endocardial polygon (B, M, 2) mm at `phase` (B,): septal hinge, apex, lateral hinge, back along the mitral plane."""
         return self.forward(self._image(self._outline[..., 0], self._outline[..., 1]), phase)
+
+    def long_axis(self, phase: Tensor) -> tuple[Tensor, Tensor]:
+        """Apex (B, 2) and base (B, 2) mm of `contours(phase)`: the base amid the mitral plane, the apex farthest from it."""
+        return long_axis(self.contours(phase), OUTLINE)
 
     def volumes(self, phase: Tensor) -> Tensor:
         """Single-plane Simpson volume (B,) of the LV at `phase` (B,), mL."""

@@ -109,17 +109,25 @@ class Motion:
         return (d + contraction * p["swing"] * weight) * fade, -travel * weight * fade
 
 
+def long_axis(points: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Apex (B, 2) and base (B, 2) of an outline as `Anatomy.endocardium(count)` orders it.
+
+    The base is the middle of the mitral plane, the apex the outline's farthest point from it.
+    """
+    base = points[:, 2 * count + 4]
+    walls = points[:, : 2 * count + 1]
+    tip = (walls - base[:, None]).square().sum(-1).argmax(1)
+    return walls[torch.arange(len(walls), device=walls.device), tip], base
+
+
 def simpson(points: Tensor, count: int, disks: int = 20) -> Tensor:
     """Single-plane Simpson volume (B,) of an outline as `Anatomy.endocardium(count)` orders it: sum of pi/4 d^2 L/20, mm^3.
 
-    The axis joins the middle of the mitral plane to the outline's farthest point; the mitral plane closes the shorter wall.
+    About `long_axis`; straight lines from its base to the hinges close the walls.
     """
-    septal_hinge, lateral_hinge = points[:, 0], points[:, 2 * count]
-    base = 0.5 * (septal_hinge + lateral_hinge)
+    apex, base = long_axis(points, count)
     walls = points[:, : 2 * count + 1]
-    distance = (walls - base[:, None]).square().sum(-1)
-    tip = distance.argmax(1)
-    apex = walls[torch.arange(len(walls), device=walls.device), tip]
+    tip = (walls - base[:, None]).square().sum(-1).argmax(1)
     axis = base - apex
     length = axis.square().sum(-1, keepdim=True).sqrt()
     axis = axis / length
