@@ -94,13 +94,15 @@ def repeatable(name: str, **options: Any) -> str:
     words = ["echokdm", name]
     for key, value in options.items():
         flag = "--" + key.replace("_", "-")
+        if value is None or value is False:
+            continue
         if key == "clip":
             words.append(str(value))
         elif value is True:
             words.append(flag)
         elif isinstance(value, list):
             words += [word for item in value for word in (flag, str(item))]
-        elif value is not None and value is not False:
+        else:
             words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
     return " ".join(words)
 

@@ -242,7 +242,7 @@ def _strip(result: Synthesis, times: np.ndarray) -> Image.Image:
     rows = [] if real is None else [("real", real)]
     rows += [("synthetic", result.clip.frames), ("synthetic and outline", result.clip.frames)]
     outlines = [None] * (len(rows) - 1) + [result.trajectory.keypoints]
-    return figures.strip(rows, list(times), outlines=outlines)
+    return figures.strip(rows, list(times), scale=2.0, outlines=outlines)
 
 
 def _agreement(result: Synthesis) -> list[dict[str, str]]:

@@ -83,6 +83,7 @@ def test_drag_is_parsed() -> None:
 def test_command_is_kept_without_paths() -> None:
     words = repeatable("synth", clip="CLIP", ef=35.0, drag=["1:2,3", "4:5,6"], driving=None, demo=False, seed=0)
     assert words == "echokdm synth CLIP --ef 35 --drag 1:2,3 --drag 4:5,6 --seed 0"
+    assert repeatable("synth", clip=None, demo=True, frames=12) == "echokdm synth --demo --frames 12"
 
 
 def test_stem_has_no_endings() -> None:
