@@ -1,1 +1,1 @@
-"""Floor 4: measures, each result saying how it was measured."""
+"""Floor 4: scores, each inside a mask and with its interval, and the record of how it was measured."""

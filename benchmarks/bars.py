@@ -1,0 +1,67 @@
+"""What the benchmarks share: their options, verdicts, and the machine's description."""
+
+import argparse
+import os
+import platform
+from pathlib import Path
+
+SHARED_CLIP = Path(__file__).resolve().parents[2] / "shared" / "data" / "echo" / "a4c_echotracker.npz"
+
+
+def parser(doc: str | None, patients: int, meaning: str = "held-out phantoms to score") -> argparse.ArgumentParser:
+    """Options of every benchmark: --bundle, --patients and --threads."""
+    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--bundle", default="a4c-phantom", help="trained weights: a shipped name or a folder")
+    made.add_argument("--patients", type=int, default=patients, help=f"{meaning}; default {patients}")
+    made.add_argument("--threads", type=int, default=0, help="threads for torch; default: its own choice")
+    return made
+
+
+def begin(arguments: argparse.Namespace) -> str:
+    """Set the threads; returns one line on hardware and weights, to be printed with the figures."""
+    import torch
+
+    from echokdm.methods.kdm.bundle import bundle_hash, find_bundle
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    return (f"{machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; "
+            f"bundle {Path(arguments.bundle).name} (sha256 {bundle_hash(find_bundle(arguments.bundle))})")
+
+
+def machine() -> str:
+    """The processor and how many cores of it are there, and how busy they are."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        name = names[0] if names else name
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    return f"{name}, {os.cpu_count()} cores{load}"
+
+
+class Bars:
+    """Verdicts, one line each; `close` is the exit code."""
+
+    def __init__(self) -> None:
+        self.failed = 0
+        self.passed = 0
+
+    def check(self, what: str, passed: bool, figure: str, bar: str) -> None:
+        """Print PASS or FAIL with the figure and the bar."""
+        print(f"{'PASS' if passed else 'FAIL'}  {what}: {figure} (bar: {bar})", flush=True)
+        self.passed += bool(passed)
+        self.failed += not passed
+
+    def at_most(self, what: str, value: float, bar: float, digits: int = 4) -> None:
+        """PASS where value <= bar; nan fails."""
+        self.check(what, value <= bar, f"{value:.{digits}f}", f"<= {bar:g}")
+
+    def at_least(self, what: str, value: float, bar: float, digits: int = 4) -> None:
+        """PASS where value >= bar; nan fails."""
+        self.check(what, value >= bar, f"{value:.{digits}f}", f">= {bar:g}")
+
+    def close(self) -> int:
+        """Print the sum; 0 where every bar was met, else 1."""
+        print(f"{self.passed} passed, {self.failed} failed")
+        return int(self.failed > 0)

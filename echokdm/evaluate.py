@@ -1,0 +1,178 @@
+"""Score a bundle as the paper's tables do: on held-out phantoms, or on a folder of clips."""
+
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from echokdm.core.errors import ClipError, ConfigError, EchoKDMError, OutputError
+from echokdm.derive import DEFAULT_BUNDLE, Derived, derive_keypoints, load_pipeline, segment_keypoints
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from echokdm.losses.perceptual import Perceptual
+    from echokdm.metrics.tables import Table
+
+CHUNK = 4  # patients at a time; two pairs each fill the pipeline's batch
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+SWEPT = 40  # patients of the ablation over k
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """tables: the paper's in form. record: how all of it was measured. scores: name -> long table, a row a pair or frame."""
+
+    tables: "list[Table]"
+    record: dict[str, Any]
+    scores: "dict[str, pd.DataFrame]"
+
+
+def perceptual_distances(device: str = "cpu") -> "dict[str, Perceptual]":
+    """LPIPS by each backbone whose weights are on this machine. Raises BundleError where there is none."""
+    from echokdm.losses.perceptual import BACKBONES, Perceptual, find_backbone, has_backbone
+
+    found = [net for net in BACKBONES if has_backbone(net)]
+    if not found:
+        find_backbone("squeeze")  # says what to put where
+    return {net: Perceptual(net).to(device) for net in found}
+
+
+def measured_how(bundle: str | Path, distances: "Mapping[str, Perceptual]", **facts: Any) -> dict[str, Any]:
+    """The record that goes with every table: size, weights, backbones, mask, machine."""
+    import torch
+
+    from echokdm import __version__
+    from echokdm.methods.kdm.bundle import bundle_hash, find_bundle
+
+    return {"bundle": f"{Path(bundle).name} (sha256 {bundle_hash(find_bundle(bundle))})", "size": "112 x 112 px, gray values in [0, 1]",
+            **{f"LPIPS_{net}": distance.provenance for net, distance in distances.items()},
+            "SSIM": "Gaussian window of 11 px, sigma 1.5, its map averaged inside the mask", **facts,
+            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, echokdm {__version__}"}
+
+
+def evaluate(bundle: str | Path = DEFAULT_BUNDLE, data: str | Path = "phantom", patients: int = 200, out: str | Path | None = None, *,
+             device: str = "cpu", steps: int = 8, strength: float = 0.5, seed: int = 0, overwrite: bool = False,
+             pipeline: Any = None, show: bool = True) -> Evaluation:
+    """Print the tables and, with `out`, write them there as `tables.md`, `.csv`, `.json`, and the scores behind them.
+
+    data: "phantom" for `patients` simulated hearts that no training saw, ED to ES and random pairs; else a clip or a folder of
+    clips, whose own motion is made again from one frame. pipeline: a loaded KDMPipeline of `bundle`. steps, strength, seed: see
+    KDMPipeline. Raises BundleError, ClipError (no clip to use), ConfigError, OutputError.
+    """
+    from rich.console import Console
+
+    from echokdm.metrics.paper import QUOTED, clip_tables, phantom_tables
+    from echokdm.metrics.tables import print_tables, write_tables
+
+    if str(data) == "phantom" and patients < 1:
+        raise ConfigError(f"An evaluation needs at least one patient, not {patients}.")
+    if out is not None and Path(out).exists() and not overwrite:  # said before the work, not after it
+        raise OutputError(f"The output folder '{Path(out).name}' exists already; choose another, or pass overwrite.")
+    began = time.perf_counter()
+    pipeline = pipeline or load_pipeline(bundle, device)
+    distances = perceptual_distances(device)
+    options = {"steps": steps, "strength": strength, "seed": seed}
+    if str(data) == "phantom":
+        scores, facts = _score_phantoms(pipeline, distances, patients, options)
+        tables = phantom_tables(scores["images"], scores["flows"])
+    else:
+        scores, facts = _score_folder(pipeline, distances, Path(data), options)
+        tables = clip_tables(scores["frames"], list(dict.fromkeys(scores["frames"]["clip"])))
+    tables += QUOTED
+    facts |= {"KDM": f"{steps} calls of F2I-net, k = {strength:g} T, seed {seed}", "seconds": round(time.perf_counter() - began)}
+    record = measured_how(bundle, distances, **facts)
+    if show:
+        print_tables(tables, record, Console())
+    if out is not None:
+        write_tables(Path(out), tables, record, scores, overwrite)
+    return Evaluation(tables, record, scores)
+
+
+def _score_phantoms(pipeline: Any, distances: "Mapping[str, Perceptual]", patients: int,
+                    options: dict[str, Any]) -> "tuple[dict[str, pd.DataFrame], dict[str, Any]]":
+    import pandas as pd
+    from rich.progress import track
+
+    from echokdm.metrics.held_out import FIRST_SEED, held_out_pairs, score_pairs
+
+    images, flows = [], []
+    for first in track(range(0, patients, CHUNK), description="held-out phantoms", transient=True):
+        pairs = held_out_pairs([FIRST_SEED + i for i in range(first, min(first + CHUNK, patients))])
+        picture, flow = score_pairs(pipeline, pairs, distances, strengths=STRENGTHS if first < SWEPT else (), **options)
+        images.append(picture)
+        flows.append(flow)
+    facts = {"data": f"{patients} held-out phantoms, seeds {FIRST_SEED} to {FIRST_SEED + patients - 1}, one pair of each kind a patient",
+             "mask": "inside the sector and only where the true warp's source lies inside it too; black outside in both pictures",
+             "k ablation": f"the first {min(-(-SWEPT // CHUNK) * CHUNK, patients)} patients"}
+    return {"images": pd.concat(images, ignore_index=True), "flows": pd.concat(flows, ignore_index=True)}, facts
+
+
+def clip_files(path: Path) -> list[Path]:
+    """The clips that a path holds, in name order: itself where it is a file or a folder of frames, else the clips in it.
+
+    Raises ClipError where there is nothing.
+    """
+    from echokdm.io.sniff import sniff
+
+    if not path.exists():
+        raise ClipError(f"There is no folder of clips '{path.name}'; name one that exists, or pass --data phantom.")
+    if path.is_file():
+        return [path]
+
+    def kind(file: Path) -> str | None:
+        try:
+            return sniff(file)
+        except ClipError:
+            return None
+
+    kinds = {file: kind(file) for file in sorted(path.iterdir()) if not file.name.startswith(".")}
+    clips = [file for file, what in kinds.items() if what not in (None, "image")]
+    return clips or ([path] if "image" in kinds.values() else [])
+
+
+def score_clip(pipeline: Any, source: Derived, distances: "Mapping[str, Perceptual]", **options: Any) -> "tuple[pd.DataFrame, Any]":
+    """`metrics.resynthesis.score_resynthesis` of a clip whose ventricle is known; its MD is of the bundle's segmenter."""
+    import torch
+
+    from echokdm.metrics.resynthesis import score_resynthesis
+
+    sector = torch.as_tensor(source.model.sector_mask)
+
+    def detect(frames: Any) -> np.ndarray:
+        try:
+            return segment_keypoints(pipeline, frames, sector, source.clip.fps)[0]
+        except EchoKDMError:  # a picture that is no heart any more: its distance is not known
+            return np.full(source.keypoints.shape, np.nan)
+
+    return score_resynthesis(pipeline, source.model.clip.frames, source.keypoints, sector, source.beats, detect, distances, **options)
+
+
+def _score_folder(pipeline: Any, distances: "Mapping[str, Perceptual]", path: Path,
+                  options: dict[str, Any]) -> "tuple[dict[str, pd.DataFrame], dict[str, Any]]":
+    import pandas as pd
+    from rich.progress import track
+
+    tables, refused = [], []
+    for number, file in enumerate(track(clip_files(path), description="clips", transient=True), 1):
+        try:
+            source = derive_keypoints(file, pipeline=pipeline)
+            if len(source.clip) < 2:
+                raise ClipError("A single frame has no motion to make again.")
+        except EchoKDMError as error:
+            refused.append(f"clip {number}: {error}")
+            continue
+        table, _ = score_clip(pipeline, source, distances, **options)
+        # By number, not by name: a file's name may be a patient's.
+        tables.append(table.assign(clip=f"clip {number}", ef=source.ejection_fraction))
+    if not tables:
+        raise ClipError(refused[0].split(": ", 1)[1] if refused else
+                        f"'{path.name}' holds no clip that can be read; name a folder of apical 4-chamber clips.")
+    facts = {"data": f"{len(tables)} clips, in name order; {len(refused)} refused", **({"refused": "; ".join(refused)} if refused else {}),
+             "mask": "inside the sector and only where what KDM's flow fetches lies inside it too; black outside in both pictures",
+             "MD": "key-points found in the output against those found in the clip, both by the bundle's segmenter, smoothed in time"}
+    return {"frames": pd.concat(tables, ignore_index=True)}, facts
