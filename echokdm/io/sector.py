@@ -9,10 +9,9 @@ from torch import Tensor
 
 from echokdm.core.errors import ClipError
 from echokdm.core.types import Clip
-from echokdm.io.fan import Fan, activity_map, fit_fan
+from echokdm.io.fan import Fan
+from echokdm.io.fan_fit import NO_SECTOR, find_fan
 
-_NO_SECTOR = ("No ultrasound sector can be found in this clip, so nothing can be cleared of what is burned in around it: "
-              "give an apical 4-chamber clip of a phased-array probe with its whole fan in the picture and the apex up.")
 _DOPPLER = "This clip shows colour Doppler, and only gray B-mode can be used: give the clip of the same view without colour."
 
 # The fan is fitted on at most this many columns and frames; edges come out to about a tenth of a pixel of that picture.
@@ -94,25 +93,16 @@ def find_sector(clip: Clip, region: tuple[int, int, int, int] | None = None) -> 
     if min(height, width) < 48:
         raise ClipError(f"This clip is too small for a sector to be found: {height} x {width} pixels, and 48 x 48 are needed.")
     small, step = _fit_picture(clip)
-    activity = activity_map(small)
-    used = activity
-    if region:
-        inside = _region_mask(region, step, activity.shape)
-        # A region that leaves out much of what is alive is wrong: the pixels decide.
-        if (activity * inside).sum() > 0.9 * activity.sum():
-            used = activity * inside
-        else:
-            region = None
-    fan = fit_fan(used)
-    _check_fan(used, fan)
-    limits = _cut_corners(used, fan, step, (height, width))
-    if region:
+    picture = None if region is None else _region_mask(region, step, small.shape[1:])
+    fan, level = find_fan(small, picture)
+    limits = _cut_corners(level, fan, step, (height, width))
+    if region and _agrees(picture, fan):
         limits = (max(limits[0], region[0]), max(limits[1], region[1]), min(limits[2], region[2]), min(limits[3], region[3]))
     sector = Sector(np.zeros((height, width), bool), fan, step, limits)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     sector.mask[:] = sector.contains(x, y)
     if sector.mask.sum() < 400:
-        raise ClipError(_NO_SECTOR)
+        raise ClipError(NO_SECTOR)
     _check_gray(clip, sector.mask)
     return sector
 
@@ -139,39 +129,19 @@ def _region_mask(region: tuple[int, int, int, int], step: tuple[float, float], s
     return mask
 
 
-def _check_fan(activity: np.ndarray, fan: Fan) -> None:
-    """Fail closed: the shape of a cardiac phased array's sector, filled with life, and the life inside it."""
-    height, width = activity.shape
-    opening = np.degrees(fan.right - fan.left)
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+def _agrees(region: np.ndarray, fan: Fan) -> bool:
+    """Whether the region cuts off no more than corners of the fan."""
+    y, x = np.mgrid[0 : region.shape[0], 0 : region.shape[1]].astype(np.float32)
     inside = fan.contains(x, y)
-    if not inside.any():
-        raise ClipError(_NO_SECTOR)
-    lively = activity > np.log1p(1.5 / 0.4)
-    alive_as_inside = activity > np.log1p(max(1.5 / 0.4, 0.25 * float(np.expm1(np.median(activity[inside])))))
-    # The neighbourhood alone: text and menus far away are no evidence against the fan.
-    grown = Fan((fan.apex[0], fan.apex[1] - 8), fan.left - 0.02, fan.right + 0.02, 0.0, fan.far + 14, 0.0, fan.sink).contains(x, y)
-    sharp = Fan((fan.apex[0], fan.apex[1] - 3), fan.left, fan.right, 0.0, fan.far + 6, 0.0, fan.sink).contains(x, y)
-    around = grown & ~sharp
-    sound = (
-        35 <= opening <= 120
-        and abs(np.degrees(fan.axis)) <= 25
-        and 0 <= fan.near < 0.6 * fan.far
-        and fan.far >= 0.25 * min(height, width)
-        and inside.mean() >= 0.05
-        and lively[inside].mean() >= 0.35
-        and (not around.any() or alive_as_inside[around].mean() <= 0.25)
-    )
-    if not sound:
-        raise ClipError(_NO_SECTOR)
+    return bool((inside & region).sum() > 0.85 * inside.sum())
 
 
-def _cut_corners(activity: np.ndarray, fan: Fan, step: tuple[float, float], size: tuple[int, int]) -> tuple[float, float, float, float]:
+def _cut_corners(level: np.ndarray, fan: Fan, step: tuple[float, float], size: tuple[int, int]) -> tuple[float, float, float, float]:
     """(x0, y0, x1, y1) in the clip's pixels, where life inside the fan ends along a straight upright line, or below a level one."""
-    height, width = activity.shape
+    height, width = level.shape
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     inside = fan.contains(x, y)
-    lively = (activity > np.log1p(max(0.8 / 0.4, 0.2 * float(np.expm1(np.median(activity[inside])))))) & inside
+    lively = (level > max(2.0, 0.2 * float(np.median(level[inside])))) & inside
     columns = lively.sum(0) / np.maximum(inside.sum(0), 1)
     rows = lively.sum(1) / np.maximum(inside.sum(1), 1)
     x0 = _cut(columns, inside.sum(0)) * step[0]
