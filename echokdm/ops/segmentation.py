@@ -112,7 +112,7 @@ def mitral_lines(probabilities: Tensor, sigma: float = 1.5) -> Tensor | None:
     return torch.cat([normal, (line[:, 1] + normal @ origin)[:, None]], 1)
 
 
-def ventricle_masks(probabilities: Tensor, sector: Tensor, sigma: float = 1.0) -> Tensor:
+def ventricle_masks(probabilities: Tensor, sector: Tensor, sigma: float = 0.7) -> Tensor:
     """Ventricle masks (T, H, W) bool of smoothed probabilities (T, classes, H, W): one piece each, no holes, no atrium.
 
     sigma: of the smoothing in time, frames. A frame where far less is found than in the others gets an empty mask.
