@@ -206,6 +206,20 @@ def given_keypoints(path: str | Path, clip: Clip, sector: "Sector") -> tuple[np.
     return fill_frames(keypoints, known), known
 
 
+def turn_rows(rows: np.ndarray, clip: Clip) -> np.ndarray:
+    """Tracing rows (R, 4) between a clip as read and its file, which `read_clip` may have turned upside down; its own inverse."""
+    if clip.meta.get("flipped") != "vertical":
+        return rows
+    turned = rows.copy()
+    turned[:, 1::2] = clip.size[0] - 1 - turned[:, 1::2]
+    return turned
+
+
+def turn_masks(masks: np.ndarray, clip: Clip) -> np.ndarray:
+    """`turn_rows` for masks (T, H, W)."""
+    return masks[:, ::-1] if clip.meta.get("flipped") == "vertical" else masks
+
+
 def _is_nifti(path: Path) -> bool:
     """By content: gzip, or NIfTI's own magic at byte 344."""
     try:
@@ -220,7 +234,7 @@ def _from_masks(path: Path, clip: Clip) -> dict[int, np.ndarray]:
     from echokdm.io.tracings import read_masks
     from echokdm.ops.ventricle import keypoints_from_mask
 
-    masks = read_masks(path, size=clip.size)
+    masks = turn_masks(read_masks(path, size=clip.size), clip)
     if len(masks) != len(clip):
         raise GeometryError(f"'{path.name}' holds {len(masks)} frames, and the clip has {len(clip)}; leave frames empty, not out.")
     return {t: np.asarray(keypoints_from_mask(mask), float) for t, mask in enumerate(masks) if mask.any()}
@@ -242,7 +256,7 @@ def _from_tracings(path: Path, clip: Clip) -> dict[int, np.ndarray]:
                                 f"{CHORDS} chords.")
         if self_crossing(np.concatenate([rows[1:, :2], rows[:0:-1, 2:]])):
             raise GeometryError(f"'{path.name}': the outline of frame {frame} crosses itself; order its chords from the apex to the base.")
-        given[frame] = np.asarray(keypoints_from_tracing(rows), float)
+        given[frame] = np.asarray(keypoints_from_tracing(turn_rows(rows, clip)), float)
     return given
 
 

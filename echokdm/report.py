@@ -13,7 +13,7 @@ from PIL import Image
 
 from echokdm import figures
 from echokdm.core.errors import OutputError
-from echokdm.derive import Derived
+from echokdm.derive import Derived, turn_masks, turn_rows
 from echokdm.io.atomic import atomic_folder
 from echokdm.synth import Synthesis
 
@@ -58,8 +58,8 @@ def write_keypoints(derived: Derived, out: str | Path, *, overwrite: bool = Fals
     clip, points = derived.clip, derived.keypoints_source
     times = np.arange(len(points)) / clip.fps
     with atomic_folder(out, overwrite=overwrite) as folder:
-        write_tracings(folder / "keypoints.csv", {"clip": {t: tracing_from_keypoints(p) for t, p in enumerate(points)}})
-        masks = np.stack([keypoints_to_mask(p, *clip.size) for p in points])
+        write_tracings(folder / "keypoints.csv", {"clip": {t: turn_rows(tracing_from_keypoints(p), clip) for t, p in enumerate(points)}})
+        masks = turn_masks(np.stack([keypoints_to_mask(p, *clip.size) for p in points]), clip)
         write_nifti(folder / "masks.nii.gz", masks, spacing_mm=clip.spacing_mm, fps=clip.fps)
         unit = derived.unit.replace("^", "")
         rows = [f"frame,time_s,volume_{unit},found", *(f"{t},{s:.4f},{v:.4f},{int(f)}" for t, (s, v, f) in
@@ -129,7 +129,7 @@ def run_record(result: Synthesis, command: str) -> dict[str, Any]:
 
 def overlay_sheet(derived: Derived) -> Image.Image:
     """The 40 points over end-diastole and end-systole in the source clip's own pixels, what lies outside the sector blacked out."""
-    frames = sorted({derived.ed, derived.es}) if derived.moves else [derived.ed]
+    frames = [derived.ed, derived.es] if derived.moves else [derived.ed]
     inside = torch.as_tensor(np.asarray(derived.sector.mask), dtype=torch.bool)
     scale = max(1.0, min(3.0, 720 / derived.clip.size[1]))
     tiles = [figures.overlay(derived.clip.frames[t] * inside, derived.keypoints_source[t], scale) for t in frames]

@@ -25,7 +25,7 @@ from echokdm.derive import (
 )
 
 EF_RANGE = (5.0, 80.0)  # percent
-STILL = "The ventricle is known in a single frame, which has no motion of its own; give a motion with --driving CLIP2, or --drag."
+STILL = "There is a single frame of this ventricle, and so no motion of its own; give a motion with --driving CLIP2, or --drag."
 STILL_FRAMES = 16  # frames over which a drag grows where the source has one frame alone
 
 

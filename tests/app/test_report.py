@@ -155,6 +155,21 @@ def test_keypoints_output_reads_back_as_input(drawn_clip: Clip, pipeline, tmp_pa
     assert masks.ejection_fraction == pytest.approx(derived.ejection_fraction, abs=3)
 
 
+def test_outlines_of_a_file_read_upside_down_are_in_the_files_rows(drawn_clip: Clip, pipeline, tmp_path: Path) -> None:
+    from echokdm.io.tracings import read_masks, read_tracings
+
+    turned = drawn_clip.with_frames(drawn_clip.frames, meta={"flipped": "vertical"})
+    derived = derive_keypoints(turned, pipeline=pipeline)
+    write_keypoints(derived, tmp_path / "k")
+    rows = read_tracings(tmp_path / "k" / "keypoints.csv")["clip"][0]
+    assert rows[0, 1] > rows[0, 3]  # the apex is below in the file
+    middle = np.argwhere(read_masks(tmp_path / "k" / "masks.nii.gz")[0]).mean(0)
+    assert middle[0] == pytest.approx(drawn_clip.size[0] - 1 - derived.keypoints_source[0, :, 1].mean(), abs=2)
+    for file in ("keypoints.csv", "masks.nii.gz"):
+        again = derive_keypoints(turned, keypoints=tmp_path / "k" / file)
+        assert np.abs(again.keypoints.mean(1) - derived.keypoints.mean(1)).max() < 0.6
+
+
 def test_overlay_shows_nothing_from_outside_the_sector(drawn_clip: Clip, pipeline, tmp_path: Path) -> None:
     frames = drawn_clip.frames.clone()
     frames[:, :, -14:-4, 4:40] = 1.0  # burned-in text
