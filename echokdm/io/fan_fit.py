@@ -43,17 +43,20 @@ def find_fan(frames: np.ndarray, region: np.ndarray | None = None) -> tuple[Fan,
     best, best_level, best_seen = None, maps[0], 0.0
     for level in maps:
         level = _within(level, region)
+        try:
+            everything = _body(level, min(_SHARES))
+        except ClipError:
+            continue
         for share in _SHARES:
             try:
-                body = _body(level, share)
-                fan = _fit(level, body)
+                fan = _fit(level, _body(level, share))
             except ClipError:
                 continue
             if fan.near < 0.025 * fan.far or any(_hides_life(other, fan) for other in maps):
                 fan = replace(fan, near=0.0, bend=0.0)
             seen = _seen(level, fan)
             # What is bright may be text; it must do clearly better than what moves.
-            if seen > best_seen * (1 if level is maps[0] or best is None else 1.1) and _is_sound(level, body, fan):
+            if seen > best_seen * (1 if level is maps[0] or best is None else 1.1) and _is_sound(level, everything, fan):
                 best, best_level, best_seen = fan, level, seen
     if best is None or best_seen < _LEAST_SEEN:
         raise ClipError(NO_SECTOR)
@@ -131,7 +134,7 @@ def _is_sound(level: np.ndarray, body: np.ndarray, fan: Fan) -> bool:
         and fan.far >= 0.25 * min(height, width)
         and (level > _ALIVE)[inside].mean() >= 0.35
         and (not ring.any() or alive[ring].mean() <= 0.25)
-        and (body & ~inner & ~inside).sum() <= 0.05 * body.sum()
+        and (body & ~outer).sum() <= 0.03 * body.sum()
     )
 
 

@@ -132,6 +132,17 @@ def test_an_upside_down_fan_and_a_tiny_clip_are_refused(fan, as_clip):
         find_sector(as_clip(fan(40, 40, (20.0, 2.0), -40, 40, 2, 35, text=False)))
 
 
+def test_a_fan_that_leaves_tissue_outside_is_never_accepted(fan, fan_truth, as_clip):
+    """One half black but for its tip: the truth or a refusal, not the other half alone."""
+    frames = fan(**WIDE, text=False)
+    frames[:, fan_truth(**{**WIDE, "left": 5.0, "near": 80.0})] = 0
+    try:
+        mask = find_sector(as_clip(frames)).mask
+    except ClipError:
+        return
+    assert (mask & (frames.max(0) > 0.1)).sum() > 0.97 * (frames.max(0) > 0.1).sum()
+
+
 def coloured(gray, colour, rows=slice(90, 120), columns=slice(140, 190)):
     frames = torch.from_numpy(np.repeat(gray[:, None], 3, 1).astype(np.float32))
     frames[:, :, rows, columns] *= torch.tensor(colour).view(1, 3, 1, 1) / 0.4
