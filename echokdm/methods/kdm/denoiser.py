@@ -12,8 +12,9 @@ from torch.utils.data import Dataset
 
 from echokdm.engine.sampling import build_scheduler
 from echokdm.engine.stage import Run, Stage, cosine_with_warmup
+from echokdm.losses.perceptual import Perceptual
 from echokdm.methods.kdm.conditions import F2I_CHANNELS, K2F_CHANNELS, f2i_condition, k2f_condition, warp_source
-from echokdm.networks.codec import FLOW_RANGE, encode
+from echokdm.networks.codec import FLOW_RANGE, decode, encode
 from echokdm.networks.conditioned_unet import ConditionedUNet
 
 
@@ -35,6 +36,9 @@ class DenoiserConfig(BaseModel):
     early_share: float = 0.0  # share of draws confined to noise levels below early_limit, where a warm start begins
     early_limit: float = 0.6  # of T
     procedural_share: float = 0.0  # of the pairs
+    perceptual: Literal["squeeze", "alex", "vgg"] = "squeeze"
+    perceptual_weight: float = 0.0  # of LPIPS between the decoded x0 prediction and the target; not in the paper
+    perceptual_crop: int = 32  # latent pixels a side of the window that is decoded for it
 
 
 class DenoiserStage(Stage):
@@ -58,6 +62,9 @@ class DenoiserStage(Stage):
             block_out_channels=config.block_out_channels, layers_per_block=config.layers_per_block, attention_from=config.attention_from)
         self.modules = {self.name: self.network}
         self.frozen = dict(codecs)
+        self.perceptual = Perceptual(config.perceptual) if config.perceptual_weight > 0 else None
+        if self.perceptual is not None:
+            self.frozen["perceptual"] = self.perceptual
         self.optimizers = {"adamw": torch.optim.AdamW(self.network.parameters(), config.lr, weight_decay=1e-4)}
         self.ema_of, self.ema_decay = (self.name,), config.ema_decay
         self.scheduler = build_scheduler("ddim", config.prediction)
@@ -88,11 +95,35 @@ class DenoiserStage(Stage):
             network = self.modules[self.name]
             output = network(noisy, t, self.network.encode_condition(pixels, latents))
         loss = (F.l1_loss if config.loss == "l1" else F.mse_loss)(output.float(), target)
+        logged = {"loss": loss.detach()}
+        if self.perceptual is not None:
+            with run.autocast():
+                distance = self.perceptual_distance(noisy, output.float(), t, batch["target"])
+            logged["perceptual"] = distance.detach()
+            loss = loss + config.perceptual_weight * distance
         optimizer.zero_grad()
         run.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         optimizer.step()
-        return {"loss": loss.detach()}
+        return logged
+
+    def perceptual_distance(self, noisy: Tensor, output: Tensor, t: Tensor, target: Tensor) -> Tensor:
+        """LPIPS, averaged over the batch, of a random window of the decoded x0 prediction to the target image (B, 1, H, W)."""
+        codec, side = self.codecs[self.codec_name], self.config.perceptual_crop
+        clean = predicted_clean(self.scheduler.alphas_cumprod.to(noisy)[t], noisy, output, self.config.prediction)
+        factor = target.shape[2] // noisy.shape[2]
+        y, x = (int(torch.randint(n - side + 1, ())) for n in noisy.shape[2:])
+        decoded = decode(codec, clean[:, :, y:y + side, x:x + side], quantize=False)
+        window = target[:, :, y * factor:(y + side) * factor, x * factor:(x + side) * factor]
+        return self.perceptual((decoded.clamp(-1, 1) + 1) / 2, window).float().mean()
+
+
+def predicted_clean(alpha: Tensor, noisy: Tensor, output: Tensor, prediction: str) -> Tensor:
+    """x0 from a network's output at cumulative alpha (B,), for each prediction type (Salimans and Ho 2022, appendix D)."""
+    signal, noise = alpha.sqrt().view(-1, 1, 1, 1), (1 - alpha).sqrt().view(-1, 1, 1, 1)
+    if prediction == "sample":
+        return output
+    return signal * noisy - noise * output if prediction == "v_prediction" else (noisy - noise * output) / signal
 
 
 def psi_strides(compression: int) -> tuple[int, int, int]:
