@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from echokdm.ops.warp import sample
-from echokdm.phantom.anatomy import LATERAL, SEPTAL, Anatomy, smoothstep
+from echokdm.phantom.anatomy import LATERAL, SEPTAL, Anatomy, Rows, smoothstep
 
 SPACING = 0.7  # mm a cell of the raster
 XI_RANGE, ETA_RANGE = (-132.0, 92.0), (-46.0, 194.0)  # mm, the part of the LV frame that holds the heart and its fade
@@ -147,7 +147,7 @@ class TissueMap:
         self._cavity_texture(echo, rows, xi, eta, x, r, cavity, septum, lv, in_right & above_tv)
         return label * 16 + echo
 
-    def _cavity_texture(self, echo: Tensor, rows, xi: Tensor, eta: Tensor, x: Tensor, r: Tensor, cavity: Tensor, septum: Tensor,
+    def _cavity_texture(self, echo: Tensor, rows: Rows, xi: Tensor, eta: Tensor, x: Tensor, r: Tensor, cavity: Tensor, septum: Tensor,
                         lv: Tensor, rv: Tensor) -> None:
         """Papillary muscles, trabeculae and the moderator band, drawn into the blood."""
         p = self.anatomy

@@ -168,7 +168,7 @@ def test_base_descends_and_apex_stays(hearts: Heart) -> None:
     assert torch.corrcoef(torch.stack([base, hearts.ejection_fraction]))[0, 1] > 0.6
 
 
-def test_labels_lie_where_they_should(hearts: Heart) -> None:
+def test_labels_lie_where_they_should() -> None:
     y, x = torch.meshgrid(torch.arange(2, 200, 1.0), torch.arange(-100, 100, 1.0), indexing="ij")
     points = torch.stack([x, y], -1).view(1, -1, 2).expand(20, -1, -1)
     heart = Heart(range(20))
