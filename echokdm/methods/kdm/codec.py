@@ -37,6 +37,7 @@ class CodecConfig(BaseModel):
     discriminator_weight: float = 0.75  # times the adaptive weight; 0 for none
     discriminator_from: float = 0.7  # share of the steps
     procedural_share: float = 0.5  # of the pairs
+    freeze_encoder: bool = False  # go on with the decoder alone: what was trained on the latents stays valid
 
 
 class CodecStage(Stage):
@@ -51,9 +52,13 @@ class CodecStage(Stage):
         self.config, self.dataset, self.field, self.batch_size = config, dataset, field, config.batch
         self.codec = codec if codec is not None else build_codec(
             1 if field == "image" else 2, config.block_out_channels, config.latent_channels, config.codes, config.layers_per_block)
+        if config.freeze_encoder:
+            for part in (self.codec.encoder, self.codec.quant_conv, self.codec.quantize):
+                part.requires_grad_(False)
         self.modules = {self.name: self.codec}
         self.frozen = {}
-        self.optimizers = {"codec": torch.optim.AdamW(self.codec.parameters(), config.lr, betas=(0.5, 0.95), weight_decay=1e-4)}
+        trained = [p for p in self.codec.parameters() if p.requires_grad]
+        self.optimizers = {"codec": torch.optim.AdamW(trained, config.lr, betas=(0.5, 0.95), weight_decay=1e-4)}
         self.perceptual = Perceptual(config.perceptual) if field == "image" and config.perceptual else None
         if self.perceptual is not None:
             self.frozen["perceptual"] = self.perceptual
@@ -81,7 +86,7 @@ class CodecStage(Stage):
         with run.autocast():
             latents = codec.encode(values).latents
         quantize_step = int(config.quantize_from * run.total_steps)
-        if run.step == quantize_step:
+        if run.step == quantize_step and not config.freeze_encoder:
             with torch.no_grad():
                 fit_codebook(codec, latents)
         if run.step < quantize_step:
@@ -125,7 +130,9 @@ class CodecStage(Stage):
         return logged
 
     def finish(self) -> None:
-        """Store the factor that brings the latents to unit spread, on a fixed draw of 64 items."""
+        """Store the factor that brings the latents to unit spread, on a fixed draw of 64 items; a frozen encoder keeps its own."""
+        if self.config.freeze_encoder:
+            return
         items = [self.dataset[(0, i)] for i in range(64)]
         batch = {k: torch.stack([item[k] for item in items]) for k in items[0]}
         device = next(self.codec.parameters()).device
