@@ -71,7 +71,8 @@ def test_shipped_configurations_are_valid():
 
 
 @pytest.mark.parametrize(("override", "words"), [
-    ("f2i.stepz=3", "did you mean 'steps'"), ("flow_codek.steps=1", "did you mean 'flow_codec'"), ("k2f.steps=many", "k2f.steps"), ("k2f", "a.b=value"),
+    ("f2i.stepz=3", "did you mean 'steps'"), ("flow_codek.steps=1", "did you mean 'flow_codec'"),
+    ("k2f.steps=many", "k2f.steps"), ("k2f", "a.b=value"),
 ])
 def test_a_wrong_key_is_named_with_its_nearest(tiny_run, override, words):
     with pytest.raises(ConfigError, match=words):
