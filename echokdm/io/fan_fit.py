@@ -40,13 +40,10 @@ def find_fan(frames: np.ndarray, region: np.ndarray | None = None) -> tuple[Fan,
     """
     moving, bright = _moving(frames), _bright(frames)
     maps = [moving, bright] if (moving > _ALIVE).mean() > 0.02 else [bright]
+    bodies = _bodies([_within(level, region) for level in maps])
     best, best_level, best_seen = None, maps[0], 0.0
     for level in maps:
         level = _within(level, region)
-        try:
-            everything = _body(level, min(_SHARES))
-        except ClipError:
-            continue
         for share in _SHARES:
             try:
                 fan = _fit(level, _body(level, share))
@@ -56,7 +53,7 @@ def find_fan(frames: np.ndarray, region: np.ndarray | None = None) -> tuple[Fan,
                 fan = replace(fan, near=0.0, bend=0.0)
             seen = _seen(level, fan)
             # What is bright may be text; it must do clearly better than what moves.
-            if seen > best_seen * (1 if level is maps[0] or best is None else 1.1) and _is_sound(level, everything, fan):
+            if seen > best_seen * (1 if level is maps[0] or best is None else 1.1) and _is_sound(level, bodies, fan):
                 best, best_level, best_seen = fan, level, seen
     if best is None or best_seen < _LEAST_SEEN:
         raise ClipError(NO_SECTOR)
@@ -109,13 +106,29 @@ def _body(level: np.ndarray, share: float) -> np.ndarray:
     return body
 
 
+def _bodies(maps: list[np.ndarray]) -> list[np.ndarray]:
+    """The bodies, at the least threshold, of the maps that have one."""
+    found = []
+    for level in maps:
+        try:
+            found.append(_body(level, min(_SHARES)))
+        except ClipError:
+            continue
+    return found
+
+
+def _leaves_out(body: np.ndarray, inside: np.ndarray, outer: np.ndarray) -> bool:
+    """Whether a part of the body lies outside the fan; a body that lies elsewhere altogether is a menu or a picture beside it."""
+    return (body & inside).sum() > 0.5 * body.sum() and (body & ~outer).sum() > 0.03 * body.sum()
+
+
 def _seen(level: np.ndarray, fan: Fan) -> float:
     """Share of both edges and the far arc along which the activity steps within a pixel and a half of the border."""
     borders = [_edge_steps(level, fan, fan.left, 1.0, 4.0), _edge_steps(level, fan, fan.right, -1.0, 4.0), _arc_steps(level, fan, 4.0)]
     return float(np.mean([((weights > _EVIDENT) & (np.abs(moved) < 1.5)).mean() for moved, weights in borders]))
 
 
-def _is_sound(level: np.ndarray, body: np.ndarray, fan: Fan) -> bool:
+def _is_sound(level: np.ndarray, bodies: list[np.ndarray], fan: Fan) -> bool:
     """Fail closed: a cardiac phased array's shape, filled with life, with darkness around it and no life beside it."""
     height, width = level.shape
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -134,7 +147,7 @@ def _is_sound(level: np.ndarray, body: np.ndarray, fan: Fan) -> bool:
         and fan.far >= 0.25 * min(height, width)
         and (level > _ALIVE)[inside].mean() >= 0.35
         and (not ring.any() or alive[ring].mean() <= 0.25)
-        and (body & ~outer).sum() <= 0.03 * body.sum()
+        and not any(_leaves_out(body, inside, outer) for body in bodies)
     )
 
 

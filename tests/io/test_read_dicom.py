@@ -172,8 +172,9 @@ def test_a_colour_flow_region_is_refused_as_doppler(save, fan):
 
 
 def test_no_patient_data_in_clip_errors_warnings_or_logs(save, ramp, caplog):
-    ds = dataset(ramp, StudyDate="not-a-date-of-Doe", FrameTime=33.0)
-    path = save(ds)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = save(dataset(ramp, StudyDate="not-a-date-of-Doe", FrameTime=33.0))
     caplog.clear()
     with caplog.at_level(logging.DEBUG), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
