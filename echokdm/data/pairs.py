@@ -8,11 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from echokdm.core.seeding import derive_seed
 from echokdm.data.store import ArrayStore
+from echokdm.ops.fill import warp_inside
+from echokdm.ops.flow import compose
+from echokdm.ops.warp import pixel_grid, sample_points
 
 FRAMES = 6  # cached a phantom patient: ED, ES, then drawn phases
 PAIRS = 8  # cached flows a patient: every frame from ED, then drawn pairs
@@ -100,13 +104,14 @@ class FlowPairs(Dataset):
     """Pairs with flow from both stores: source, target, flow, sector, key-points (zeros where there is no heart), has_heart.
 
     procedural_share: the fraction of items drawn from the procedural store. flows: stands in for the exact heart flows.
-    Half the items are mirrored left-right; a mirrored heart keeps its key-point order (first ends on the image's left)
-    by exchanging the chords' ends.
+    drift_share: the fraction of hearts that also swing as a whole. Half the items are mirrored left-right; a mirrored heart
+    keeps its key-point order (first ends on the image's left) by exchanging the chords' ends.
     """
 
     def __init__(self, phantoms: ArrayStore | None, procedural: ArrayStore | None, procedural_share: float, seed: int,
-                 gray_jitter: float = 0.3, flows: ArrayStore | None = None) -> None:
+                 gray_jitter: float = 0.3, flows: ArrayStore | None = None, drift_share: float = 0.0) -> None:
         self.phantoms, self.procedural, self.seed, self.gray_jitter = phantoms, procedural, seed, gray_jitter
+        self.drift_share = drift_share
         self.flows = phantoms if flows is None else flows
         self.share = 1.0 if phantoms is None else 0.0 if procedural is None else procedural_share
 
@@ -114,6 +119,8 @@ class FlowPairs(Dataset):
         rng = np.random.default_rng(derive_seed(self.seed, *key))
         heart = rng.random() >= self.share
         item = self._heart(rng) if heart else self._leaves(rng)
+        if heart and rng.random() < self.drift_share:
+            item = swing(item, float(rng.normal(0, 3.0)), float(rng.normal(0, 2.0)), float(rng.normal(0, 0.06)))
         if rng.random() < 0.5:
             item = mirror(item)
         gamma, gain = np.exp(rng.normal(0, self.gray_jitter, 2) * (1.0, 0.5))
@@ -149,6 +156,22 @@ def mirror(item: dict[str, Tensor]) -> dict[str, Tensor]:
         x, y = item[name].flip(0).unbind(-1)
         out[name] = torch.stack([width - 1 - x, y], -1) * item["has_heart"]  # none stays none
     return out
+
+
+def swing(item: dict[str, Tensor], dx: float, dy: float, turn: float, margin: float = 12.0) -> dict[str, Tensor]:
+    """Let the target's heart shift by (dx, dy) px and turn by `turn` radians, as breathing and a moving probe do.
+
+    The motion fades over `margin` px to the sector's edge. Target image, target key-points and flow follow.
+    """
+    size = item["source"].shape[-2:]
+    edge = torch.from_numpy(distance_transform_edt(item["sector"][0].numpy()).astype(np.float32))
+    offset = pixel_grid(*size)[0] - item["target_keypoints"].mean(0).view(2, 1, 1)
+    back = torch.stack([turn * offset[1] - dx, -turn * offset[0] - dy]) * (edge / margin).clamp(0, 1)
+    points = item["target_keypoints"]
+    for _ in range(8):  # where the old point lies now: q + back(q) = p
+        points = item["target_keypoints"] - sample_points(back[None], points[None])[0]
+    return {**item, "target": warp_inside(item["target"][None], back[None], item["sector"][None])[0], "target_keypoints": points,
+            "flow": compose(back[None], item["flow"][None])[0]}
 
 
 class PhantomFrames(Dataset):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from echokdm.data.pairs import FRAMES, PAIRS, FlowPairs, mirror, phantom_store, procedural_store
+from echokdm.data.pairs import FRAMES, PAIRS, FlowPairs, mirror, phantom_store, procedural_store, swing
 from echokdm.data.store import ArrayStore
 from echokdm.ops.fill import warp_inside
 from echokdm.ops.warp import sample_points
@@ -63,6 +63,18 @@ def test_a_mirrored_item_is_still_consistent(stores):
         assert (target + sample_points(flow, target) - source).norm(dim=-1).median() < 1.0
         assert (source[0, :20, 0] < source[0, 20:, 0].flip(0)).float().mean() > 0.8, "first ends lie on the image's left"
     assert torch.equal(mirror(mirror(item))["flow"], item["flow"])
+
+
+def test_a_swung_item_moves_the_heart_as_stated(stores):
+    item = FlowPairs(stores[0], None, 0.0, seed=0, gray_jitter=0.0)[(0, 0)]
+    moved = swing(item, 3.0, -1.0, 0.0)
+    inner = (item["target_keypoints"] - item["target_keypoints"].mean(0)).norm(dim=-1) < 12
+    shift = moved["target_keypoints"] - item["target_keypoints"]
+    assert torch.allclose(shift[inner].median(0).values, torch.tensor([3.0, -1.0]), atol=0.7)
+    target, source = moved["target_keypoints"][None], item["source_keypoints"][None]
+    before = (item["target_keypoints"][None] + sample_points(item["flow"][None], item["target_keypoints"][None]) - source).norm(dim=-1)
+    after = (target + sample_points(moved["flow"][None], target) - source).norm(dim=-1)
+    assert (after - before).abs().median() < 0.3
 
 
 def test_the_layout_is_as_stated(stores):

@@ -52,7 +52,9 @@ class _Data:
 
     def pairs(self, stage: str, share: float, flows=None) -> FlowPairs:
         seed = derive_seed(self.config.seed, STAGES.index(stage))
-        return FlowPairs(self.phantoms() if share < 1 else None, self.procedural() if share > 0 else None, share, seed, flows=flows)
+        drift = self.config.data.drift_share if stage in ("flow_codec", "k2f") else 0.0
+        return FlowPairs(self.phantoms() if share < 1 else None, self.procedural() if share > 0 else None, share, seed, flows=flows,
+                         drift_share=drift)
 
 
 def train_config(path: str | Path, stage: str | None = None, from_bundle: str | None = None, out: str | Path | None = None,
