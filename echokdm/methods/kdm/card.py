@@ -16,7 +16,7 @@ network, codecs of images and flows, key-points-to-flow and flow-to-image latent
 Load it with `echokdm.KDMPipeline.from_pretrained("{name}")`.
 
 **Data.** {patients} simulated hearts (six frames each) and {procedural} procedural image pairs, drawn from seeds. No patient's
-pixels were used, and no weights of others.{flow_target}
+pixels were used. The only weights of others were those of LPIPS, a loss in training, none of which is in here.{flow_target}
 
 **Training.** Seed {seed}, precision {precision}.
 
@@ -24,7 +24,7 @@ pixels were used, and no weights of others.{flow_target}
 |---|---|---|---|---|
 {rows}
 
-Minutes are of the last run alone where a stage went on from earlier weights. The figures are losses on the training data,
+Steps and minutes are of the last run alone where a stage went on from earlier weights. The figures are losses on the training data,
 and held-out phantoms where they say Dice or end-point error.
 
 **Limits.** Research only; not for diagnosis. Trained without a patient: speckle, artefacts and anatomy outside the simulator's
