@@ -36,7 +36,7 @@ def beat_thirds(frames: int, beats: Sequence[tuple[int, int]]) -> np.ndarray:
 
 @torch.no_grad()
 def score_resynthesis(pipeline: Any, frames: Tensor, keypoints: np.ndarray, sector: Tensor, beats: Sequence[tuple[int, int]],
-                      detect: Callable[[Tensor], np.ndarray], distances: Mapping[str, Distance], *, steps: int = 8,
+                      detect: Callable[[Tensor], np.ndarray], distances: Mapping[str, Distance], *, steps: int = 6,
                       strength: float = 0.5, seed: int = 0, ablations: bool = True) -> tuple[pd.DataFrame, Tensor]:
     """Every method on every frame but the source -> a long table, and KDM's frames (T, 1, H, W).
 

@@ -77,8 +77,8 @@ class KDMPipeline(DiffusionPipeline):
         return segment_clip(self.segmenter, frames, sector)[0]
 
     @torch.no_grad()
-    def __call__(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, *, sector: Tensor, steps: int = 8,
-                 strength: float = 0.5, flow_steps: int = 4, seed: int = 0, gamma: float = 1.0, without: Ablation | None = None,
+    def __call__(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, *, sector: Tensor, steps: int = 6,
+                 strength: float = 0.5, flow_steps: int = 2, seed: int = 0, gamma: float = 1.0, without: Ablation | None = None,
                  scheduler: Literal["ddim", "dpm++"] = "ddim", carry_detail: bool = True, quantize: bool = True,
                  flow: Tensor | None = None, progress: Callable[[float], None] | None = None) -> KDMOutput:
         """Move a frame's key-points and get the frames they ask for.
@@ -133,7 +133,7 @@ class KDMPipeline(DiffusionPipeline):
                 progress(min(first + chunk, total) / total)
         return KDMOutput(torch.cat(frames), torch.cat(flows), torch.cat(warps))
 
-    def predict_flow(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, sector: Tensor, *, steps: int = 4,
+    def predict_flow(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, sector: Tensor, *, steps: int = 2,
                      seed: int = 0, scheduler: str = "ddim", exact: bool = True) -> Tensor:
         """K2F-net: flow (B, 2, H, W) in px for B sources and key-point pairs; zero outside the sector (B, 1, H, W).
 
