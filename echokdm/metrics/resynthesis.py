@@ -15,16 +15,21 @@ from echokdm.metrics.temporal import fetched_inside
 from echokdm.ops.ventricle import simpson_volume
 
 THIRDS = ("first", "middle", "last")
-SYSTOLE = 0.37  # of a beat at rest; tells the beat's length where only one end-diastole is seen
+SYSTOLE = 0.37  # share of a beat at rest; tells the beat's length where only one end-diastole is seen
 
 
 def beat_thirds(frames: int, beats: Sequence[tuple[int, int]]) -> np.ndarray:
     """Which third of its beat, 0, 1 or 2, each of `frames` frames is in (T,); a beat runs from one end-diastole to the next.
 
-    beats: (end-diastolic, end-systolic) frames. With one beat seen, its length is that of its systole over 0.37.
+    beats: (end-diastolic, end-systolic) frames. With one end-diastole seen, the beat's length is told by its systole, or by
+    the diastole before it where the end-systole comes first.
     """
     starts = sorted({ed for ed, _ in beats})
-    period = float(np.diff(starts).mean()) if len(starts) > 1 else max(abs(beats[0][1] - beats[0][0]) / SYSTOLE, 1.0)
+    if len(starts) > 1:
+        period = float(np.diff(starts).mean())
+    else:
+        ed, es = beats[0]
+        period = max((es - ed) / SYSTOLE if es > ed else (ed - es) / (1 - SYSTOLE), 1.0)
     t = np.arange(frames)
     before = np.searchsorted(starts, t, side="right") - 1
     phase = (t - np.array(starts)[np.maximum(before, 0)]) / period

@@ -66,3 +66,5 @@ def test_thirds_of_beats():
     assert two[2:11].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2] and two[0] == 2 and two[11] == 0
     one = beat_thirds(30, [(0, 11)])
     assert one[0] == 0 and one[11] == 1 and one[29] == 2
+    backwards = beat_thirds(30, [(21, 5)])  # the clip starts in systole: its end-diastole comes after the end-systole
+    assert backwards[21] == backwards[0] == 0 and backwards[5] == 1 and backwards[20] == 2
