@@ -39,7 +39,7 @@ def read_dicom(path: Path, max_frames: int | None) -> RawFrames:
             raise ClipError(DAMAGED) from None
         if modality not in _MODALITIES:
             raise ClipError("This DICOM file is not ultrasound: give an apical 4-chamber clip of modality US.")
-        if rows and columns and "PixelData" not in dataset:
+        if len(dataset) == 0 or rows and columns and "PixelData" not in dataset:
             raise ClipError(DAMAGED)
         if not rows or not columns:
             raise ClipError("This DICOM file holds no image: give the ultrasound clip itself, not its report or directory.")

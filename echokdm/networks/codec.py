@@ -1,29 +1,64 @@
 """VQ-GAN codecs of images and flows: diffusers' `VQModel` in our sizes, and latents of unit spread."""
 
 import torch
+from diffusers.configuration_utils import register_to_config
 from diffusers.models.autoencoders.vq_model import VQModel
-from torch import Tensor
+from torch import Tensor, nn
 
-FLOW_RANGE = 16.0  # px that map to 1 at the flow codec's edge, at the model's own size
+FLOW_UNIT = 4.0  # px that are 1 to the flow codec, at the model's own size
 
 
 def build_codec(channels: int, block_out_channels: tuple[int, ...], latent_channels: int, codes: int, layers_per_block: int = 1) -> VQModel:
     """A VQModel of compression 2 ** (len(block_out_channels) - 1), without attention."""
+    return VQModel(in_channels=channels, out_channels=channels, **_form(block_out_channels, latent_channels, codes, layers_per_block))
+
+
+def _form(block_out_channels: tuple[int, ...], latent_channels: int, codes: int, layers_per_block: int) -> dict:
     levels = len(block_out_channels)
-    return VQModel(in_channels=channels, out_channels=channels, down_block_types=("DownEncoderBlock2D",) * levels,
-                   up_block_types=("UpDecoderBlock2D",) * levels, block_out_channels=tuple(block_out_channels),
-                   layers_per_block=layers_per_block, latent_channels=latent_channels, num_vq_embeddings=codes,
-                   norm_num_groups=8, mid_block_add_attention=False, scaling_factor=1.0)
+    return {"down_block_types": ("DownEncoderBlock2D",) * levels, "up_block_types": ("UpDecoderBlock2D",) * levels,
+            "block_out_channels": tuple(block_out_channels), "layers_per_block": layers_per_block, "latent_channels": latent_channels,
+            "num_vq_embeddings": codes, "norm_num_groups": 8, "mid_block_add_attention": False}
+
+
+class FlowCodec(VQModel):
+    """A VQModel of flows (B, 2, H, W) without group normalisation, which would divide out how far things move.
+
+    Sizes as in `build_codec`; norm_type and lookup_from_codebook are what `VQModel.decode` looks up in its config.
+    """
+
+    @register_to_config
+    def __init__(self, block_out_channels: tuple[int, ...] = (24, 32, 48), latent_channels: int = 4, codes: int = 1024,
+                 layers_per_block: int = 1, scaling_factor: float = 1.0, norm_type: str = "group",
+                 lookup_from_codebook: bool = False) -> None:
+        form = _form(block_out_channels, latent_channels, codes, layers_per_block)
+        VQModel.__init__.__wrapped__(self, in_channels=2, out_channels=2, **form, scaling_factor=scaling_factor,
+                                     norm_type=norm_type, lookup_from_codebook=lookup_from_codebook)
+        for parent in list(self.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, nn.GroupNorm):
+                    setattr(parent, name, nn.Identity())
+
+
+def encode_flow(codec: FlowCodec, flow: Tensor) -> Tensor:
+    """Flow (B, 2, H, W) px -> latents (B, L, h, w) of unit spread."""
+    return encode(codec, flow / FLOW_UNIT)
+
+
+def decode_flow(codec: FlowCodec, latents: Tensor, quantize: bool = True) -> Tensor:
+    """Latents of unit spread -> flow (B, 2, H, W) px."""
+    return decode(codec, latents, quantize) * FLOW_UNIT
 
 
 def encode(codec: VQModel, values: Tensor) -> Tensor:
     """Values in [-1, 1] (B, C, H, W) -> latents before quantisation (B, L, h, w), scaled to unit spread."""
+    values = values.contiguous(memory_format=torch.channels_last)  # the faster layout on a CPU
     return codec.encode(values).latents * codec.config.scaling_factor
 
 
 def decode(codec: VQModel, latents: Tensor, quantize: bool = True) -> Tensor:
     """Latents of unit spread -> values (B, C, H, W); quantised on the way as LDM does, unless told otherwise."""
-    return codec.decode(latents / codec.config.scaling_factor, force_not_quantize=not quantize).sample
+    latents = (latents / codec.config.scaling_factor).contiguous(memory_format=torch.channels_last)
+    return codec.decode(latents, force_not_quantize=not quantize).sample
 
 
 def fit_scale(codec: VQModel, values: Tensor) -> float:

@@ -19,13 +19,13 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from echokdm.engine.sampling import build_scheduler
     from echokdm.methods.kdm.conditions import F2I_CHANNELS, K2F_CHANNELS
     from echokdm.methods.kdm.pipeline import KDMPipeline
-    from echokdm.networks.codec import build_codec
+    from echokdm.networks.codec import FlowCodec, build_codec
     from echokdm.networks.conditioned_unet import ConditionedUNet
     from echokdm.networks.segmenter import Segmenter
 
     torch.manual_seed(0)
     parts = {
-        "image_codec": build_codec(1, (8, 8), 3, 16), "flow_codec": build_codec(2, (8, 8, 8), 4, 16),
+        "image_codec": build_codec(1, (8, 8), 3, 16), "flow_codec": FlowCodec((8, 8, 8), 4, 16),
         "k2f": ConditionedUNet(4, K2F_CHANNELS, 0, 8, (2, 2, 1), (8, 16)),
         "f2i": ConditionedUNet(3, F2I_CHANNELS, 6, 8, (2, 1, 1), (8, 16)),
         "segmenter": Segmenter(features=(4, 4, 8, 8, 8, 4)), "scheduler": build_scheduler("ddim", "v_prediction"),

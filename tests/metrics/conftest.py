@@ -9,7 +9,7 @@ def build_tiny_pipeline():
 
     from echokdm.methods.kdm.conditions import F2I_CHANNELS, K2F_CHANNELS
     from echokdm.methods.kdm.pipeline import KDMPipeline
-    from echokdm.networks.codec import build_codec
+    from echokdm.networks.codec import FlowCodec, build_codec
     from echokdm.networks.conditioned_unet import ConditionedUNet
     from echokdm.networks.pwc_lite import PWCLite
     from echokdm.networks.segmenter import Segmenter
@@ -17,7 +17,7 @@ def build_tiny_pipeline():
     torch.manual_seed(0)
     unet = {"block_out_channels": (8, 16), "condition_channels": 8}
     return KDMPipeline(
-        image_codec=build_codec(1, (8, 8), 3, 16), flow_codec=build_codec(2, (8, 8, 8), 4, 16),
+        image_codec=build_codec(1, (8, 8), 3, 16), flow_codec=FlowCodec((8, 8, 8), 4, 16),
         k2f=ConditionedUNet(latent_channels=4, pixel_channels=K2F_CHANNELS, strides=(2, 2, 1), **unet),
         f2i=ConditionedUNet(latent_channels=3, pixel_channels=F2I_CHANNELS, latent_condition_channels=6, strides=(2, 1, 1), **unet),
         k2i=ConditionedUNet(latent_channels=3, pixel_channels=K2F_CHANNELS, latent_condition_channels=3, strides=(2, 1, 1), **unet),

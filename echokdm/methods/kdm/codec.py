@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from echokdm.engine.stage import Run, Stage, cosine_with_warmup
 from echokdm.losses.adversarial import adaptive_weight, discriminator_hinge, generator_hinge
 from echokdm.losses.perceptual import Perceptual
-from echokdm.networks.codec import FLOW_RANGE, build_codec, fit_codebook, fit_scale
+from echokdm.networks.codec import FLOW_UNIT, FlowCodec, build_codec, fit_codebook, fit_scale
 from echokdm.networks.discriminator import PatchDiscriminator
 
 
@@ -33,7 +33,7 @@ class CodecConfig(BaseModel):
     latent_noise: float = 0.05  # before that, so that the latents keep a scale
     perceptual: Literal["squeeze", "alex", "vgg"] | None = "squeeze"
     perceptual_weight: float = 1.0
-    squared_weight: float = 0.0
+    squared_weight: float = 0.0  # a flow is mostly zero, which L1 alone is content with
     discriminator_weight: float = 0.75  # times the adaptive weight; 0 for none
     discriminator_from: float = 0.7  # share of the steps
     procedural_share: float = 0.5  # of the pairs
@@ -50,8 +50,10 @@ class CodecStage(Stage):
     def __init__(self, config: CodecConfig, dataset: Dataset, field: Literal["image", "flow"], *, codec: VQModel | None = None) -> None:
         self.name = f"{field}_codec"
         self.config, self.dataset, self.field, self.batch_size = config, dataset, field, config.batch
-        self.codec = codec if codec is not None else build_codec(
-            1 if field == "image" else 2, config.block_out_channels, config.latent_channels, config.codes, config.layers_per_block)
+        if codec is None:
+            form = (config.block_out_channels, config.latent_channels, config.codes, config.layers_per_block)
+            codec = build_codec(1, *form) if field == "image" else FlowCodec(*form)
+        self.codec = codec
         if config.freeze_encoder:
             for part in (self.codec.encoder, self.codec.quant_conv, self.codec.quantize):
                 part.requires_grad_(False)
@@ -71,10 +73,10 @@ class CodecStage(Stage):
         self.ema_decay = 0.999
 
     def values(self, batch: dict[str, Tensor]) -> Tensor:
-        """What is encoded, (2B or B, C, H, W) in [-1, 1]."""
+        """What is encoded, (2B or B, C, H, W): images in [-1, 1], flows in FLOW_UNIT px."""
         if self.field == "image":
             return torch.cat([batch["source"], batch["target"]]) * 2 - 1
-        return batch["flow"] / FLOW_RANGE
+        return batch["flow"] / FLOW_UNIT
 
     def step(self, batch: dict[str, Tensor], run: Run) -> dict[str, Tensor]:
         codec, config = self.codec, self.config
@@ -119,6 +121,7 @@ class CodecStage(Stage):
             logged["adversarial"] = adversarial.detach()
         self.optimizers["codec"].zero_grad()
         run.backward(loss)
+        torch.nn.utils.clip_grad_norm_(self.codec.parameters(), 1.0)
         self.optimizers["codec"].step()
         if against:
             with run.autocast():

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from echokdm.core.types import A4C_BLOODPOOL_40, KeypointSchema
-from echokdm.networks.codec import FLOW_RANGE
 from echokdm.ops.fill import warp_inside
 from echokdm.ops.render import render_keypoints, spread_motion
 from echokdm.ops.warp import pixel_grid, sample
 
+FLOW_RANGE = 16.0  # px that are 1 in a condition, at the model's own size
 K2F_CHANNELS = 12  # I_src, x_K,src and x_K,tgt drawn (4 each), their motion spread out (2), the sector
 F2I_CHANNELS = 10  # I_src, its warp, x_K,tgt drawn (4), F (2), the sector, where the warp's source is inside
 

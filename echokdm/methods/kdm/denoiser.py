@@ -14,7 +14,7 @@ from echokdm.engine.sampling import build_scheduler
 from echokdm.engine.stage import Run, Stage, cosine_with_warmup
 from echokdm.losses.perceptual import Perceptual
 from echokdm.methods.kdm.conditions import F2I_CHANNELS, K2F_CHANNELS, f2i_condition, k2f_condition, warp_source
-from echokdm.networks.codec import FLOW_RANGE, decode, encode
+from echokdm.networks.codec import decode, encode, encode_flow
 from echokdm.networks.conditioned_unet import ConditionedUNet
 
 
@@ -39,6 +39,7 @@ class DenoiserConfig(BaseModel):
     perceptual: Literal["squeeze", "alex", "vgg"] = "squeeze"
     perceptual_weight: float = 0.0  # of LPIPS between the decoded x0 prediction and the target; not in the paper
     perceptual_crop: int = 32  # latent pixels a side of the window that is decoded for it
+    flow_jitter: float = 0.0  # px, the most by which F2I's flows are off (standard deviation), as K2F's will be
 
 
 class DenoiserStage(Stage):
@@ -74,15 +75,15 @@ class DenoiserStage(Stage):
         """The latent that is diffused."""
 
     @abstractmethod
-    def condition(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """Spatial conditions at image size, and latent ones."""
+    def condition(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Spatial conditions at image size, latent ones, and the warped source where it is one of them."""
 
     def step(self, batch: dict[str, Tensor], run: Run) -> dict[str, Tensor]:
         config, optimizer = self.config, self.optimizers["adamw"]
         cosine_with_warmup(optimizer, config.lr, run)
         with torch.no_grad(), run.autocast():
             latent = self.clean_latent(batch).float()
-            pixels, latents = self.condition(batch)
+            pixels, latents, warped = self.condition(batch)
         total = self.scheduler.config.num_train_timesteps
         early = torch.rand(len(latent), device=latent.device) < config.early_share
         share = torch.rand(len(latent), device=latent.device) * torch.where(early, config.early_limit, 1.0)
@@ -98,7 +99,8 @@ class DenoiserStage(Stage):
         logged = {"loss": loss.detach()}
         if self.perceptual is not None:
             with run.autocast():
-                distance = self.perceptual_distance(noisy, output.float(), t, batch["target"])
+                clean = predicted_clean(self.scheduler.alphas_cumprod.to(noisy)[t], noisy, output.float(), config.prediction)
+                distance = self.perceptual_distance(clean, batch["target"], latents, warped)
             logged["perceptual"] = distance.detach()
             loss = loss + config.perceptual_weight * distance
         optimizer.zero_grad()
@@ -107,15 +109,24 @@ class DenoiserStage(Stage):
         optimizer.step()
         return logged
 
-    def perceptual_distance(self, noisy: Tensor, output: Tensor, t: Tensor, target: Tensor) -> Tensor:
-        """LPIPS, averaged over the batch, of a random window of the decoded x0 prediction to the target image (B, 1, H, W)."""
+    def perceptual_distance(self, clean: Tensor, target: Tensor, latents: Tensor | None, warped: Tensor | None) -> Tensor:
+        """LPIPS, averaged over the batch, of a random window of the decoded x0 prediction to the target image (B, 1, H, W).
+
+        With a warped source, whose latents come first in `latents`, what the codec loses of it is added back, as at inference.
+        """
         codec, side = self.codecs[self.codec_name], self.config.perceptual_crop
-        clean = predicted_clean(self.scheduler.alphas_cumprod.to(noisy)[t], noisy, output, self.config.prediction)
-        factor = target.shape[2] // noisy.shape[2]
-        y, x = (int(torch.randint(n - side + 1, ())) for n in noisy.shape[2:])
-        decoded = decode(codec, clean[:, :, y:y + side, x:x + side], quantize=False)
-        window = target[:, :, y * factor:(y + side) * factor, x * factor:(x + side) * factor]
-        return self.perceptual((decoded.clamp(-1, 1) + 1) / 2, window).float().mean()
+        factor = target.shape[2] // clean.shape[2]
+        y, x = (int(torch.randint(n - side + 1, ())) for n in clean.shape[2:])
+
+        def window(values: Tensor, scale: int = 1) -> Tensor:
+            return values[:, :, y * scale:(y + side) * scale, x * scale:(x + side) * scale]
+
+        made = (decode(codec, window(clean), quantize=False) + 1) / 2
+        if warped is not None and latents is not None:
+            with torch.no_grad():
+                start = decode(codec, window(latents[:, :clean.shape[1]]), quantize=False)
+            made = made + window(warped, factor) - (start + 1) / 2
+        return self.perceptual(made.clamp(0, 1), window(target, factor)).float().mean()
 
 
 def predicted_clean(alpha: Tensor, noisy: Tensor, output: Tensor, prediction: str) -> Tensor:
@@ -137,10 +148,10 @@ class K2FStage(DenoiserStage):
     component, pixel_channels, latent_conditions, codec_name = "k2f", K2F_CHANNELS, 0, "flow_codec"
 
     def clean_latent(self, batch: dict[str, Tensor]) -> Tensor:
-        return encode(self.codecs["flow_codec"], batch["flow"] / FLOW_RANGE)
+        return encode_flow(self.codecs["flow_codec"], batch["flow"])
 
-    def condition(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-        return k2f_condition(batch["source"], batch["source_keypoints"], batch["target_keypoints"], batch["sector"]), None
+    def condition(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        return k2f_condition(batch["source"], batch["source_keypoints"], batch["target_keypoints"], batch["sector"]), None, None
 
 
 class F2IStage(DenoiserStage):
@@ -151,11 +162,16 @@ class F2IStage(DenoiserStage):
     def clean_latent(self, batch: dict[str, Tensor]) -> Tensor:
         return encode(self.codecs["image_codec"], batch["target"] * 2 - 1)
 
-    def condition(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+    def condition(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None, Tensor | None]:
         codec, source = self.codecs["image_codec"], batch["source"]
-        warped = warp_source(source, batch["flow"], batch["sector"])
-        pixels = f2i_condition(source, warped, batch["target_keypoints"], batch["flow"], batch["sector"])
-        return pixels, torch.cat([encode(codec, warped * 2 - 1), encode(codec, source * 2 - 1)], 1)
+        flow = batch["flow"]
+        if self.config.flow_jitter > 0:
+            coarse = torch.randn(len(flow), 2, 8, 8, device=flow.device) * torch.rand(len(flow), 1, 1, 1, device=flow.device)
+            error = F.interpolate(coarse, flow.shape[2:], mode="bicubic", align_corners=True)
+            flow = flow + self.config.flow_jitter * error * batch["has_heart"].view(-1, 1, 1, 1)
+        warped = warp_source(source, flow, batch["sector"])
+        pixels = f2i_condition(source, warped, batch["target_keypoints"], flow, batch["sector"])
+        return pixels, torch.cat([encode(codec, warped * 2 - 1), encode(codec, source * 2 - 1)], 1), warped
 
 
 class K2IStage(DenoiserStage):
@@ -166,6 +182,6 @@ class K2IStage(DenoiserStage):
     def clean_latent(self, batch: dict[str, Tensor]) -> Tensor:
         return encode(self.codecs["image_codec"], batch["target"] * 2 - 1)
 
-    def condition(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+    def condition(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None, Tensor | None]:
         pixels = k2f_condition(batch["source"], batch["source_keypoints"], batch["target_keypoints"], batch["sector"])
-        return pixels, encode(self.codecs["image_codec"], batch["source"] * 2 - 1)
+        return pixels, encode(self.codecs["image_codec"], batch["source"] * 2 - 1), None

@@ -13,11 +13,12 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from echokdm.core.errors import BundleError, GeometryError
+from echokdm.core.precision import fast_arithmetic
 from echokdm.core.seeding import seeded_randn
 from echokdm.engine.sampling import build_scheduler, sample
 from echokdm.methods.kdm.bundle import find_bundle
 from echokdm.methods.kdm.conditions import f2i_condition, k2f_condition, warp_source
-from echokdm.networks.codec import FLOW_RANGE, decode, encode
+from echokdm.networks.codec import FlowCodec, decode, decode_flow, encode
 from echokdm.networks.conditioned_unet import ConditionedUNet
 from echokdm.networks.pwc_lite import PWCLite
 from echokdm.networks.segmenter import Segmenter
@@ -25,7 +26,7 @@ from echokdm.ops.render import carry_keypoints
 from echokdm.ops.segmentation import segment_clip
 
 Ablation = Literal["f2i", "k2f"]
-COMPONENTS = {"segmenter": Segmenter, "of_net": PWCLite, "image_codec": VQModel, "flow_codec": VQModel, "k2f": ConditionedUNet,
+COMPONENTS = {"segmenter": Segmenter, "of_net": PWCLite, "image_codec": VQModel, "flow_codec": FlowCodec, "k2f": ConditionedUNet,
               "f2i": ConditionedUNet, "k2i": ConditionedUNet}
 CHUNK = 8  # frames a network call; fixed, so that no batch size can change a byte
 
@@ -51,7 +52,7 @@ class KDMPipeline(DiffusionPipeline):
 
     _optional_components = ["k2i", "of_net"]
 
-    def __init__(self, image_codec: VQModel, flow_codec: VQModel, k2f: ConditionedUNet, f2i: ConditionedUNet, segmenter: Segmenter,
+    def __init__(self, image_codec: VQModel, flow_codec: FlowCodec, k2f: ConditionedUNet, f2i: ConditionedUNet, segmenter: Segmenter,
                  scheduler, k2i: ConditionedUNet | None = None, of_net: PWCLite | None = None) -> None:
         super().__init__()
         self.register_modules(image_codec=image_codec, flow_codec=flow_codec, k2f=k2f, f2i=f2i, segmenter=segmenter,
@@ -74,7 +75,11 @@ class KDMPipeline(DiffusionPipeline):
     @torch.no_grad()
     def segment(self, frames: Tensor, sector: Tensor) -> Tensor:
         """LV masks (T, H, W) bool of frames (T, 1, H, W) in [0, 1]; GeometryError where no ventricle is found."""
-        return segment_clip(self.segmenter, frames, sector)[0]
+        def network(*seen: Tensor) -> Tensor:
+            with fast_arithmetic(self.device):
+                return self.segmenter(*seen)
+
+        return segment_clip(network, frames, sector)[0]
 
     @torch.no_grad()
     def __call__(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, *, sector: Tensor, steps: int = 6,
@@ -100,7 +105,7 @@ class KDMPipeline(DiffusionPipeline):
         device = self.f2i.device
         shared = None  # one source's latents serve all frames
         if len(source) == 1 and without != "f2i":
-            shared = encode(self.image_codec, source.to(device) * 2 - 1).expand(chunk, -1, -1, -1)
+            shared = self._encode(source.to(device)).expand(chunk, -1, -1, -1)
         size = source.shape[2:]
         sources, sectors = source.expand(total, -1, -1, -1), sector.float().reshape(-1, 1, *size).expand(total, -1, -1, -1)
         starts = source_keypoints.float().reshape(-1, 40, 2).expand(total, -1, -1)
@@ -120,7 +125,7 @@ class KDMPipeline(DiffusionPipeline):
             if without == "f2i" or (strength == 0 and without is None):
                 made = warped
             else:
-                latents = encode(self.image_codec, images * 2 - 1) if shared is None else shared
+                latents = self._encode(images) if shared is None else shared
                 if without == "k2f":
                     made = self._one_step(images, latents, begin, part, mask, steps, seed, scheduler, quantize)
                 else:
@@ -139,10 +144,10 @@ class KDMPipeline(DiffusionPipeline):
 
         exact: the flow is made to carry each target key-point onto its source, the rest spread smoothly.
         """
-        condition = self.k2f.encode_condition(k2f_condition(source, source_keypoints, target_keypoints, sector))
-        noise = self._noise(self.k2f, len(source), condition.shape[2:], seed)
-        latent = sample(lambda z, t: self.k2f(z, t, condition), noise, self._scheduler(scheduler), calls=steps)
-        flow = decode(self.flow_codec, latent) * FLOW_RANGE * sector
+        seen = k2f_condition(source, source_keypoints, target_keypoints, sector)
+        latent = self._denoise(self.k2f, seen, None, steps, seed, scheduler)
+        with fast_arithmetic(self.device):
+            flow = decode_flow(self.flow_codec, latent).float() * sector
         if exact:
             flow = carry_keypoints(flow, source_keypoints, target_keypoints) * sector
         return flow
@@ -150,31 +155,36 @@ class KDMPipeline(DiffusionPipeline):
     def _render(self, source: Tensor, source_latents: Tensor, warped: Tensor, targets: Tensor, flow: Tensor, sector: Tensor, steps: int,
                 strength: float, seed: int, scheduler: str, carry_detail: bool, quantize: bool) -> Tensor:
         """F2I-net from the noised warp (section 3.4)."""
-        begin = encode(self.image_codec, warped * 2 - 1)
-        latents = torch.cat([begin, source_latents], 1)
-        condition = self.f2i.encode_condition(f2i_condition(source, warped, targets, flow, sector), latents)
-        noise = self._noise(self.f2i, len(source), begin.shape[2:], seed)
-        latent = sample(lambda z, t: self.f2i(z, t, condition), noise, self._scheduler(scheduler), calls=steps, start=begin,
-                        strength=strength)
-        made = (decode(self.image_codec, latent, quantize) + 1) / 2
-        if carry_detail:
-            made = made + warped - (decode(self.image_codec, begin, quantize) + 1) / 2
-        return made
+        begin = self._encode(warped)
+        seen = f2i_condition(source, warped, targets, flow, sector)
+        latent = self._denoise(self.f2i, seen, torch.cat([begin, source_latents], 1), steps, seed, scheduler, begin, strength)
+        made = self._decode(latent, quantize)
+        return made + warped - self._decode(begin, quantize) if carry_detail else made
 
     def _one_step(self, source: Tensor, latents: Tensor, source_keypoints: Tensor, targets: Tensor, sector: Tensor, steps: int,
                   seed: int, scheduler: str, quantize: bool) -> Tensor:
         """K2I-net, key-points straight to the image, from pure noise."""
         if self.k2i is None:
             raise GeometryError("This bundle has no K2I-net, so it can't run without K2F; train its stage k2i.")
-        condition = self.k2i.encode_condition(k2f_condition(source, source_keypoints, targets, sector), latents)
-        noise = self._noise(self.k2i, len(source), latents.shape[2:], seed)
-        latent = sample(lambda z, t: self.k2i(z, t, condition), noise, self._scheduler(scheduler), calls=steps)
-        return (decode(self.image_codec, latent, quantize) + 1) / 2
+        seen = k2f_condition(source, source_keypoints, targets, sector)
+        return self._decode(self._denoise(self.k2i, seen, latents, steps, seed, scheduler), quantize)
 
-    def _noise(self, network: ConditionedUNet, count: int, size: torch.Size, seed: int) -> Tensor:
-        """One noise, shared by all frames, so that texture stands still where nothing moves."""
-        shape = (network.config.latent_channels, *size)
-        return seeded_randn(shape, seed, [0]).to(network.device).expand(count, -1, -1, -1)
+    def _encode(self, images: Tensor) -> Tensor:
+        with fast_arithmetic(self.device):
+            return encode(self.image_codec, images * 2 - 1).float()
+
+    def _decode(self, latents: Tensor, quantize: bool) -> Tensor:
+        with fast_arithmetic(self.device):
+            return (decode(self.image_codec, latents, quantize).float() + 1) / 2
+
+    def _denoise(self, network: ConditionedUNet, pixels: Tensor, latents: Tensor | None, steps: int, seed: int, scheduler: str,
+                 start: Tensor | None = None, strength: float = 1.0) -> Tensor:
+        """A clean latent (B, L, h, w) under conditions, from one noise shared by all, so that texture stands where nothing moves."""
+        with fast_arithmetic(self.device):
+            condition = network.encode_condition(pixels, latents)
+            noise = seeded_randn((network.config.latent_channels, *condition.shape[2:]), seed, [0]).to(pixels.device)
+            return sample(lambda z, t: network(z, t, condition), noise.expand(len(pixels), -1, -1, -1), self._scheduler(scheduler),
+                          calls=steps, start=start, strength=strength)
 
     def _scheduler(self, kind: str):
         return build_scheduler(kind, self.scheduler.config.prediction_type, self.scheduler.config.num_train_timesteps)
