@@ -30,7 +30,7 @@ RANGES: dict[str, tuple[float, float]] = {
     **{f"region_{side}{k}": (-1.0, 1.0) for side in "sl" for k in (1, 2)},
     "long_power": (1.05, 1.45), "base_shortening": (0.35, 0.65), "lateral_long": (-1.5, 2.5), "rv_long": (1.0, 1.35),
     # atria and right heart, mm
-    "la_length": (34.0, 54.0), "la_width": (34.0, 50.0), "la_shift": (-4.0, 6.0), "atrial_wall": (2.0, 3.5), "la_swell": (0.03, 0.12),
+    "la_length": (30.0, 54.0), "la_width": (28.0, 47.0), "la_shift": (-4.0, 6.0), "atrial_wall": (2.0, 3.5), "la_swell": (0.05, 0.32),
     "rv_apex": (0.06, 0.32), "rv_width": (22.0, 38.0), "rv_wall": (3.0, 5.5), "rv_blunt": (0.8, 1.35), "rv_squeeze": (0.5, 1.1),
     "tv_offset": (3.0, 8.0), "tv_slope": (0.0, 0.2), "tv_ratio": (0.78, 0.95), "ra_length": (34.0, 50.0), "ra_width": (30.0, 44.0),
     # valves: where they meet, how deep they tent (mm), how far they open (degrees), how they bend (radians), thickness (mm)

@@ -34,7 +34,8 @@ class Motion:
         weight = smoothstep(((x * x + y * y).sqrt() - 15) / 15)
         if self.edge_distance is not None:
             distance = self.edge_distance(torch.stack([x, y], -1).flatten(1, 2)).view_as(weight)
-            excursion = self.anatomy["mapse"] * self.anatomy["rv_long"] * self.long_weight(eta).clamp(min=0)
+            p = self.anatomy
+            excursion = p["mapse"] * p["rv_long"] * self.long_weight(eta).clamp(min=0) + 0.5 * p["la_width"] * self._swell(eta)
             weight = weight * smoothstep(distance / (6 + EDGE * excursion))
         return weight
 
@@ -75,8 +76,11 @@ class Motion:
         region = sum(0.1 * p[f"region_{key}{k}"] * torch.cos(k * math.pi * s) for k in (1, 2))
         share = (1 - (1 - p["base_shortening"]) * smoothstep((s - 0.55) / 0.45)) * (1 + region)
         share = share * (1 - smoothstep((eta - p["length"]) / 10))
-        swell = p["la_swell"] * smoothstep((eta - p["length"]) / 18)
-        return 1 - contraction * (squeeze * share - swell)
+        return 1 - contraction * (squeeze * share - self._swell(eta))
+
+    def _swell(self, eta: Tensor) -> Tensor:
+        """How much wider the left atrium is at ES, as a share of its width at ED."""
+        return self.anatomy["la_swell"] * smoothstep((eta - self.anatomy["length"]) / 18)
 
     def displacement(self, rows: Rows, xi: Tensor, contraction: Tensor, squeeze: Tensor) -> tuple[Tensor, Tensor]:
         """(d_xi, d_eta) mm at (rows.eta, xi), broadcast; contraction and squeeze (B, 1, 1 or C). Sector and probe not yet counted."""
@@ -101,7 +105,7 @@ class Motion:
         beyond = (r - e).clamp(min=0)
         right_heart = p["rv_squeeze"] * squeeze.clamp(min=0.05)
         ventricle = 1 - smoothstep((eta - p["tv"] + 25) / 45)
-        pull = 0.5 * right_heart * ventricle - 0.5 * p["la_swell"] * (1 - ventricle)
+        pull = 0.5 * right_heart * ventricle - 0.25 * p["la_swell"] * (1 - ventricle)
         drawn = contraction * (pull * torch.minimum(beyond, rows.right)
                                - 0.3 * right_heart * ventricle * torch.minimum((beyond - rows.right).clamp(min=0), rows.free_wall))
         d = torch.where(is_right, d, d + drawn)

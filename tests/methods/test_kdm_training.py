@@ -70,6 +70,23 @@ def test_shipped_configurations_are_valid():
         load_config(file, KDMConfig)
 
 
+def test_the_224_configuration_trains_every_stage_and_samples(tmp_path):
+    """One step each at full size and compression, in narrow networks and without VGG's weights."""
+    from pathlib import Path
+
+    narrow = {"of_net": "pyramid=[4,4,8,8,8,8]", "image_codec": "block_out_channels=[8,8,8]", "flow_codec": "block_out_channels=[8,8,8]",
+              **{name: "block_out_channels=[32,32,32]" for name in ("k2f", "f2i", "k2i")}}
+    overrides = [f"{name}.{value}" for name in STAGES for value in ("steps=1", "batch=1")]
+    overrides += [f"{name}.{value}" for name, value in narrow.items()]
+    overrides += ["precision='no'", "of_net.estimator=[8,8,8,8,8]", "of_net.context=[8,8,8,8,8,8]", "segmenter.batch=2", "image_codec.perceptual=null",
+                  "data.patients=1", "data.procedural=1", "data.held_out=1", "data.workers=0", f"data.cache={tmp_path / 'cache'}"]
+    bundle = train_config(Path(__file__).parents[2] / "configs" / "kdm-a4c-224.yaml", out=tmp_path / "run", overrides=overrides)
+    pipe = KDMPipeline.from_pretrained(bundle)
+    points = torch.rand(2, 40, 2) * 100 + 60
+    made = pipe(torch.rand(1, 1, 224, 224), points[0], points, sector=torch.ones(224, 224, dtype=torch.bool), steps=1, flow_steps=1)
+    assert made.frames.shape == (2, 1, 224, 224) and made.frames.isfinite().all()
+
+
 @pytest.mark.parametrize(("override", "words"), [
     ("f2i.stepz=3", "did you mean 'steps'"), ("flow_codek.steps=1", "did you mean 'flow_codec'"),
     ("k2f.steps=many", "k2f.steps"), ("k2f", "a.b=value"),
