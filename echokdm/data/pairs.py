@@ -174,19 +174,13 @@ def swing(item: dict[str, Tensor], dx: float, dy: float, turn: float, margin: fl
             "flow": compose(back[None], item["flow"][None])[0]}
 
 
-class PhantomFrames(Dataset):
-    """Single labelled phantom frames: image (1, S, S), label (S, S) int64, sector (1, S, S); no augmentation.
+class PhantomClips(Dataset):
+    """Labelled phantom patients, ED and ES first: image, label int64 (FRAMES, S, S), sector (1, S, S); no augmentation."""
 
-    end_systole_share: of items that are end-systoles, beyond those drawn among all frames; small cavities are rare without.
-    """
-
-    def __init__(self, phantoms: ArrayStore, seed: int, end_systole_share: float = 0.0) -> None:
-        self.phantoms, self.seed, self.end_systole_share = phantoms, seed, end_systole_share
+    def __init__(self, phantoms: ArrayStore, seed: int) -> None:
+        self.phantoms, self.seed = phantoms, seed
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
-        rng = np.random.default_rng(derive_seed(self.seed, *key))
-        p, f = int(rng.integers(self.phantoms.count)), int(rng.integers(FRAMES))
-        if rng.random() < self.end_systole_share:
-            f = 1
-        return {"image": _image(self.phantoms["image"][p, f]), "label": torch.from_numpy(self.phantoms["label"][p, f].astype(np.int64)),
+        p = int(np.random.default_rng(derive_seed(self.seed, *key)).integers(self.phantoms.count))
+        return {"image": _image(self.phantoms["image"][p])[0], "label": torch.from_numpy(self.phantoms["label"][p].astype(np.int64)),
                 "sector": torch.from_numpy(self.phantoms["sector"][p].astype(np.float32))[None]}

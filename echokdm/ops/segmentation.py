@@ -22,38 +22,46 @@ LEAST_FOUND = 0.8  # share of the frames in which a ventricle must be found
 WAY_OUT = "Check that the clip shows an apical four-chamber view, or pass the outline with --keypoints."
 
 
+Network = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def temporal_context(frames: Tensor) -> Tensor:
+    """Mean and standard deviation in time of a clip (T, 1, H, W) -> (2, H, W)."""
+    return torch.cat([frames.mean(0), frames.std(0, unbiased=False)])
+
+
 @torch.no_grad()
-def clip_probabilities(network: Callable[[Tensor, Tensor], Tensor], frames: Tensor, sector: Tensor,
-                       batch_size: int = 16) -> tuple[Tensor, Tensor]:
+def clip_probabilities(network: Network, frames: Tensor, sector: Tensor, batch_size: int = 16,
+                       one_clip: bool = True) -> tuple[Tensor, Tensor]:
     """Class probabilities averaged over turned, scaled and brightened views of every frame.
 
-    frames (T, 1, H, W) in [0, 1]; sector (H, W) bool. network(image, sector) -> logits (B, classes, H, W).
+    frames (T, 1, H, W) in [0, 1]; sector (H, W) bool. network(image, sector, context) -> logits (B, classes, H, W), context
+    as `temporal_context` gives it. one_clip: whether the frames belong together; if not, each is its own context.
     Returns probabilities (T, classes, H, W) and how far the views agree on the ventricle, (T,): the mean over views of
     the Dice coefficient with the average.
     """
     height, width = frames.shape[-2:]
     centre = frames.new_tensor([(width - 1) / 2, (height - 1) / 2]).view(1, 2, 1, 1)
     offset = pixel_grid(height, width, frames.device) - centre
-    grids = []
-    for degrees, scale, _ in VIEWS:
+    views = []
+    for degrees, scale, gamma in VIEWS:
         cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
         turn = frames.new_tensor([[cos, -sin], [sin, cos]])
-        grids.append((torch.einsum("ij,bjhw->bihw", turn.T / scale, offset) + centre,
-                      torch.einsum("ij,bjhw->bihw", turn * scale, offset) + centre))
-    means, agreements = [], []
-    for part in frames.split(batch_size):
-        inside = sector.to(part.dtype).expand(len(part), 1, height, width)
-        views = []
-        for (there, back), (_, _, gamma) in zip(grids, VIEWS, strict=True):
-            image = sample(part * inside, there.expand(len(part), -1, -1, -1), "zeros").clamp(0, 1) ** gamma
-            mask = sample(inside, there.expand(len(part), -1, -1, -1), "zeros", "nearest")
-            views.append(sample(network(image * mask, mask).float().softmax(1), back.expand(len(part), -1, -1, -1)))
-        mean = torch.stack(views).mean(0)
-        dice = [2 * (v[:, LV] * mean[:, LV]).sum((1, 2)) / (v[:, LV].square() + mean[:, LV].square()).sum((1, 2)).clamp(min=1e-6)
-                for v in views]
-        means.append(mean)
-        agreements.append(torch.stack(dice).mean(0))
-    return torch.cat(means), torch.cat(agreements)
+        there, back = (torch.einsum("ij,bjhw->bihw", m, offset) + centre for m in (turn.T / scale, turn * scale))
+        inside = sector.to(frames.dtype).expand(1, 1, height, width)
+        mask = sample(inside, there, "zeros", "nearest")
+        seen = (sample(frames.movedim(1, 0) * inside, there, "zeros").clamp(0, 1) ** gamma * mask).movedim(0, 1)
+        context = temporal_context(seen)[None]
+        parts = []
+        for image in seen.split(batch_size):
+            around = context.expand(len(image), -1, -1, -1) if one_clip else torch.cat([image, torch.zeros_like(image)], 1)
+            logits = network(image, mask.expand(len(image), -1, -1, -1), around)
+            parts.append(sample(logits.float().softmax(1), back.expand(len(image), -1, -1, -1)))
+        views.append(torch.cat(parts))
+    mean = torch.stack(views).mean(0)
+    dice = [2 * (v[:, LV] * mean[:, LV]).sum((1, 2)) / (v[:, LV].square() + mean[:, LV].square()).sum((1, 2)).clamp(min=1e-6)
+            for v in views]
+    return mean, torch.stack(dice).mean(0)
 
 
 def smooth_in_time(values: Tensor, sigma: float) -> Tensor:
@@ -185,12 +193,11 @@ def check_ventricle(figures: Mapping[str, float]) -> None:
         raise GeometryError(f"No left ventricle was found with any certainty. {WAY_OUT}")
 
 
-def segment_clip(network: Callable[[Tensor, Tensor], Tensor], frames: Tensor, sector: Tensor,
-                 batch_size: int = 16) -> tuple[Tensor, Tensor]:
+def segment_clip(network: Network, frames: Tensor, sector: Tensor, batch_size: int = 16) -> tuple[Tensor, Tensor]:
     """The left ventricle in every frame of a clip, consistent in time.
 
-    network(image (B, 1, H, W), sector (B, 1, H, W)) -> logits (B, classes, H, W), classes in the order background, LV,
-    myocardium, LA, ... frames (T, 1, H, W) in [0, 1]; sector (H, W) bool. Returns masks (T, H, W) bool and the class
+    network(image (B, 1, H, W), sector (B, 1, H, W), context (B, 2, H, W)) -> logits (B, classes, H, W), classes in the
+    order background, LV, myocardium, LA, ... frames (T, 1, H, W) in [0, 1]; sector (H, W) bool. Returns masks (T, H, W) bool and the class
     probabilities (T, classes, H, W) before smoothing. A mask may be empty in up to a fifth of the frames; raises
     GeometryError where no plausible ventricle is found.
     """

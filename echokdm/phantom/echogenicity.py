@@ -9,7 +9,7 @@ from torch import Tensor
 from echokdm.phantom.draws import PatientDraws
 from echokdm.phantom.postprocess import box
 from echokdm.phantom.sector import LINES, MARGIN, ROWS, SectorGeometry
-from echokdm.phantom.tissue import Echo
+from echokdm.phantom.tissue import Echo, Label
 
 # lowest and highest dB of a patient's draw, against mid-myocardium
 RANGES_DB = {
@@ -42,6 +42,8 @@ class Echogenicity:
         self._texture = (field(18, 9, 0.5, 3.5) + field(70, 24, 0.5, 3.5)).flatten(1)
         self._other_texture = (field(18, 9, 0.0, 3.0) + field(70, 24, 0.0, 4.5)).flatten(1)  # of the planes before and behind
         self._halo_db, self._far_db = d.uniform(0.0, 14.0)[:, None], d.uniform(0.0, 14.0)[:, None]
+        # An emptied atrium is so flat in some that the scan plane shows its walls, not its blood.
+        self._veil = d.chance(0.35)[:, None] * d.uniform(0.3, 1.0)[:, None]
         self._place: Tensor | None = None
 
     def _incidence(self, kind: Tensor) -> Tensor:
@@ -70,10 +72,13 @@ class Echogenicity:
 
         through: (B,) the scan plane's position in the tissue, 0 on average over the beat.
         """
-        kind = heart.tissue(reference, phase).echo.long()
+        tissue = heart.tissue(reference, phase)
+        kind = tissue.echo.long()
         if self._place is None:
             closed = heart.tissue(reference, torch.zeros_like(phase)).echo
             self._mirror, self._place = self._specular_db * self._incidence(closed), self._around(closed)
         decibel = self._table.gather(1, kind) + self._place + self._mirror * self._shares[kind]
         decibel = decibel + (self._texture + self._other_texture * through[:, None]) * self._textured[kind]
-        return decibel, kind == Echo.BLOOD
+        blood = kind == Echo.BLOOD
+        veiled = self._veil * tissue.atrium_empty[:, None] * (blood & (tissue.label == Label.LA))
+        return decibel + veiled * (self._table[:, Echo.OUTSIDE, None] - decibel), blood

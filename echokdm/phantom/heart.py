@@ -95,7 +95,8 @@ class Heart:
 
     def tissue(self, points: Tensor, phase: Tensor) -> TissueSample:
         """What the material points (B, N, 2) of ED are; valve leaflets sweep over the blood, so it depends on `phase` (B,)."""
-        return self._tissue.sample(*self._local(points), self.beat.opening(phase))
+        # The atrial kick empties the atrium when the ventricle is nearly full.
+        return self._tissue.sample(*self._local(points), self.beat.opening(phase), self.beat.fullness(phase) ** 4)
 
     def leaflets(self, phase: Tensor, count: int = 16) -> Tensor:
         """Centre lines (B, 4, count, 2) mm of the leaflets at `phase` (B,), hinge to tip: mitral septal, lateral, then tricuspid."""

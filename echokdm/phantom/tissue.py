@@ -42,10 +42,11 @@ class Label(IntEnum):
 
 @dataclass(frozen=True)
 class TissueSample:
-    """label (B, N) uint8 of `Label`, echo (B, N) uint8 of `Echo`."""
+    """label (B, N) uint8 of `Label`, echo (B, N) uint8 of `Echo`, atrium_empty (B,): 0 where the left atrium is full, at ES, to 1."""
 
     label: Tensor
     echo: Tensor
+    atrium_empty: Tensor
 
 
 @dataclass(frozen=True)
@@ -219,9 +220,9 @@ class TissueMap:
             lines.append(torch.stack([hinge.xi[..., 0] + hinge.sense * rho * angle.cos(), hinge.eta[..., 0] - rho * angle.sin()], -1))
         return torch.stack(lines, 1)
 
-    def sample(self, xi: Tensor, eta: Tensor, opening: Tensor) -> TissueSample:
-        """Local ED points (B, N) and valve opening (B,) -> what lies there. Leaflets change the class, never the label."""
+    def sample(self, xi: Tensor, eta: Tensor, opening: Tensor, atrium_empty: Tensor) -> TissueSample:
+        """Local ED points (B, N), valve opening (B,) -> what lies there. Leaflets change the class, never the label."""
         code = lookup(self._map, xi, eta, SPACING, "nearest")[:, 0].to(torch.uint8)
         label, echo = code // 16, code % 16
         leaflet = self.on_leaflet(xi, eta, opening) & (echo != Echo.MYOCARDIUM)
-        return TissueSample(label, torch.where(leaflet, int(Echo.LEAFLET), echo).to(torch.uint8))
+        return TissueSample(label, torch.where(leaflet, int(Echo.LEAFLET), echo).to(torch.uint8), atrium_empty)

@@ -7,7 +7,7 @@ from torch.utils.data import Dataset
 
 from echokdm.core.seeding import derive_seed, generator
 from echokdm.engine.loop import train_stage
-from echokdm.methods.kdm.segmentation import AugmentedFrames, SegmenterStage, lv_dice
+from echokdm.methods.kdm.segmentation import AugmentedClips, SegmenterStage, lv_dice
 from echokdm.networks.segmenter import Segmenter
 from echokdm.ops.warp import pixel_grid
 
@@ -24,25 +24,26 @@ class Drawn(Dataset):
         r = (((X - cx) / a).square() + ((Y - cy) / b).square()).sqrt()
         label = torch.where(r < 1, 1, torch.where(r < 1.5, 2, 0))
         image = torch.tensor([0.3, 0.05, 0.8])[label] + 0.05 * torch.randn(SIZE, SIZE, generator=g)
-        return {"image": image.clamp(0, 1)[None], "label": label[None], "sector": torch.ones(1, SIZE, SIZE)}
+        return {"image": image.clamp(0, 1)[None].expand(3, -1, -1), "label": label[None].expand(3, -1, -1), "sector": torch.ones(1, SIZE, SIZE)}
 
 
 def test_items_depend_on_their_key_alone() -> None:
-    data = AugmentedFrames(Drawn(), seed=4, empty=None)
+    data = AugmentedClips(Drawn(), seed=4, empty=None)
     first = data[(3, 1)]
     data[(9, 9)]
     again = data[(3, 1)]
     assert all(torch.equal(first[k], again[k]) for k in first)
     assert not torch.equal(first["image"], data[(3, 2)]["image"])
-    assert first["label"].dtype == torch.int64 and first["label"].shape == (1, SIZE, SIZE)
+    assert first["label"].dtype == torch.int64 and first["label"].shape == (2, SIZE, SIZE)
+    assert first["context"].shape == (2, 2, SIZE, SIZE)
 
 
 def test_heartless_share() -> None:
     class Empty(Dataset):
         def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor]:
-            return {**Drawn()[key], "label": torch.zeros(1, SIZE, SIZE, dtype=torch.int64)}
+            return {**Drawn()[key], "label": torch.zeros(3, SIZE, SIZE, dtype=torch.int64)}
 
-    data = AugmentedFrames(Drawn(), seed=4, empty=Empty(), empty_share=0.3)
+    data = AugmentedClips(Drawn(), seed=4, empty=Empty(), empty_share=0.3)
     heartless = sum(int(not (data[(0, i)]["label"] == 1).any()) for i in range(200))
     assert 35 < heartless < 90
 

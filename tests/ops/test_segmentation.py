@@ -105,7 +105,7 @@ def drawn_image(labels: torch.Tensor) -> torch.Tensor:
     return torch.tensor([0.0, 0.15, 0.9, 0.4])[labels][:, None]
 
 
-def oracle(image: torch.Tensor, sector: torch.Tensor) -> torch.Tensor:
+def oracle(image: torch.Tensor, sector: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
     """A stand-in for a network that knows the drawn gray levels."""
     levels = torch.tensor([0.0, 0.15, 0.9, 0.4]).view(1, 4, 1, 1)
     return -200 * (image - levels).square()

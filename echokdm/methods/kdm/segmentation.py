@@ -1,4 +1,4 @@
-"""Training of the left-ventricle segmenter on augmented phantom frames."""
+"""Training of the left-ventricle segmenter on augmented phantom clips."""
 
 from typing import ClassVar
 
@@ -14,10 +14,13 @@ from echokdm.data.store import ArrayStore
 from echokdm.data.transforms import RandSpatial
 from echokdm.engine.stage import Run, Stage, cosine_with_warmup
 from echokdm.networks.segmenter import LV, MYOCARDIUM, Segmenter
+from echokdm.ops.segmentation import temporal_context
+
+SHOWN = 2  # frames of a clip that are learned from in one step
 
 
-class EmptyFrames(Dataset):
-    """Frames without a heart: procedural images, and in one of four noise alone; label all background, keyed by (step, i)."""
+class EmptyClips(Dataset):
+    """Two frames without a heart: procedural images, and in one of four noise alone; label all background, keyed by (step, i)."""
 
     def __init__(self, procedural: ArrayStore, seed: int) -> None:
         self.procedural, self.seed = procedural, seed
@@ -27,39 +30,51 @@ class EmptyFrames(Dataset):
         row = int(rng.integers(self.procedural.count))
         sector = torch.from_numpy(self.procedural["sector"][row].astype(np.float32))[None]
         if rng.random() < 0.25:
-            grain = gaussian_filter(rng.standard_normal(sector.shape[1:]), rng.uniform(0.3, 6.0))
+            width = rng.uniform(0.3, 6.0)
+            grain = gaussian_filter(rng.standard_normal((2, *sector.shape[1:])), (0, width, width))
             noise = rng.uniform(0.0, 0.6) + rng.uniform(0.0, 0.3) * grain / grain.std()
-            image = torch.from_numpy(noise.clip(0, 1).astype(np.float32))[None] * sector
+            image = torch.from_numpy(noise.clip(0, 1).astype(np.float32)) * sector
         else:
-            image = torch.from_numpy(self.procedural["source"][row].astype(np.float32))[None] / 255
+            image = torch.from_numpy(np.stack([self.procedural[k][row] for k in ("source", "target")]).astype(np.float32)) / 255
         return {"image": image, "label": torch.zeros(image.shape, dtype=torch.int64), "sector": sector}
 
 
-class AugmentedFrames(Dataset):
-    """Item (step, i) of `frames`, changed at random; what is drawn depends on (seed, step, i) alone.
+class AugmentedClips(Dataset):
+    """Item (step, i) of `clips`, changed at random; what is drawn depends on (seed, step, i) alone.
 
-    Half the hearts are mirrored, since some laboratories show the left ventricle on the left.
+    Gives SHOWN frames of it, image and label (SHOWN, S, S), their context (SHOWN, 2, S, S) as `temporal_context` makes it of
+    all frames, and sector (1, S, S). In one of four, each frame is its own context, as a single frame is. Half the items
+    show the first frames, which are ED and ES: what is small at times is learned as small. Half the hearts are mirrored,
+    since some laboratories show the left ventricle on the left.
 
-    frames: keyed by (step, i), with image (1, S, S) in [0, 1], label (1, S, S) int64, sector (1, S, S) float.
+    clips: keyed by (step, i), with image (F, S, S) in [0, 1], label (F, S, S) int64, sector (1, S, S) float.
     empty: of the same form without a heart, taken with probability empty_share, so that the segmenter learns to find
     nothing where there is nothing. plain_share: of items that are moved alone, their gray levels left as they are.
     """
 
-    def __init__(self, frames: Dataset, seed: int, empty: Dataset | None = None, empty_share: float = 0.12,
+    def __init__(self, clips: Dataset, seed: int, empty: Dataset | None = None, empty_share: float = 0.12,
                  plain_share: float = 0.4) -> None:
-        self.frames, self.seed, self.empty, self.empty_share, self.plain_share = frames, seed, empty, empty_share, plain_share
+        self.clips, self.seed, self.empty, self.empty_share, self.plain_share = clips, seed, empty, empty_share, plain_share
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
         seed = derive_seed(self.seed, *key)
-        heartless = self.empty is not None and (seed >> 32) % 10_000 < 10_000 * self.empty_share
-        item = (self.empty if heartless else self.frames)[key]
-        moved = RandSpatial(flip=0.5).set_random_state(seed % 2**32)({k: item[k] for k in ("image", "label", "sector")})
-        moved["label"] = moved["label"] * (moved["sector"] > 0)
-        if (seed >> 16) % 10_000 < 10_000 * self.plain_share:
-            return moved
-        out = RandIntensity().set_random_state((seed + 1) % 2**32)(moved)
-        # A wall that has gone would teach to see hearts in the dark.
-        return out if heartless or _wall_contrast(out) > 0.03 else moved
+        rng = np.random.default_rng(seed)
+        heartless, plain = self.empty is not None and rng.random() < self.empty_share, rng.random() < self.plain_share
+        item = (self.empty if heartless else self.clips)[key]
+        out = RandSpatial(flip=0.5).set_random_state(seed % 2**32)({k: item[k] for k in ("image", "label", "sector")})
+        out["label"] = out["label"] * (out["sector"] > 0)
+        if not plain:
+            changed = RandIntensity().set_random_state((seed + 1) % 2**32)(out)
+            # A wall that has gone would teach to see hearts in the dark.
+            out = changed if heartless or _wall_contrast(changed) > 0.03 else out
+        order = rng.permutation(len(out["image"])) if rng.random() < 0.5 else np.arange(len(out["image"]))
+        shown = torch.from_numpy(order)[torch.arange(SHOWN) % len(order)]
+        image = out["image"][shown]
+        if rng.random() < 0.25:
+            context = torch.stack([image, torch.zeros_like(image)], 1)
+        else:
+            context = temporal_context(out["image"][:, None]).expand(SHOWN, -1, -1, -1)
+        return {"image": image, "label": out["label"][shown], "context": context, "sector": out["sector"]}
 
 
 def _wall_contrast(item: dict[str, Tensor]) -> float:
@@ -69,18 +84,18 @@ def _wall_contrast(item: dict[str, Tensor]) -> float:
 
 
 class SegmenterStage(Stage):
-    """Dice plus cross-entropy (MONAI's DiceCELoss), no class weighted, on phantom frames under strong augmentation.
+    """Dice plus cross-entropy (MONAI's DiceCELoss), no class weighted, on phantom clips under strong augmentation.
 
-    frames: as `AugmentedFrames` takes them. empty: heartless frames, or None. held_out: frames of other patients, of
-    which `validate` scores `validated` by the ventricle's Dice, unaugmented. network: trained weights to go on from.
+    clips: as `AugmentedClips` takes them; a batch is `batch_size` frames. empty: heartless clips, or None. held_out: clips of
+    other patients, of which `validate` scores `validated` by the ventricle's Dice, unaugmented. network: trained weights to go on from.
     """
 
     name: ClassVar[str] = "segmenter"
     ema_of = ("segmenter",)
     ema_decay = 0.999
 
-    def __init__(self, frames: Dataset, seed: int = 0, *, empty: Dataset | None = None, held_out: Dataset | None = None,
-                 validated: int = 200, batch_size: int = 16, learning_rate: float = 2e-3, network: Segmenter | None = None) -> None:
+    def __init__(self, clips: Dataset, seed: int = 0, *, empty: Dataset | None = None, held_out: Dataset | None = None,
+                 validated: int = 100, batch_size: int = 16, learning_rate: float = 2e-3, network: Segmenter | None = None) -> None:
         from monai.losses import DiceCELoss
 
         self.network = network if network is not None else Segmenter()
@@ -88,9 +103,9 @@ class SegmenterStage(Stage):
         self.frozen = {}
         self.learning_rate = learning_rate
         self.optimizers = {"segmenter": torch.optim.AdamW(self.network.parameters(), lr=learning_rate, weight_decay=1e-3)}
-        self.dataset = AugmentedFrames(frames, seed, empty)
+        self.dataset = AugmentedClips(clips, seed, empty)
         self.held_out, self.validated = held_out, validated
-        self.batch_size = batch_size
+        self.batch_size = batch_size // SHOWN
         self.loss = DiceCELoss(to_onehot_y=True, softmax=True, batch=True)
 
     def step(self, batch: dict[str, Tensor], run: Run) -> dict[str, Tensor]:
@@ -99,12 +114,13 @@ class SegmenterStage(Stage):
         cosine_with_warmup(optimizer, self.learning_rate, run)
         self.loss.to(run.device)
         with run.autocast():
-            logits = self.modules["segmenter"](batch["image"], batch["sector"])
-        loss = self.loss(logits.float(), batch["label"])
+            logits = self.modules["segmenter"](*frames_of(batch))
+        label = batch["label"].flatten(0, 1)
+        loss = self.loss(logits.float(), label[:, None])
         optimizer.zero_grad()
         run.backward(loss)
         optimizer.step()
-        return {"loss": loss.detach(), "dice": lv_dice(logits.detach().argmax(1), batch["label"][:, 0]).mean()}
+        return {"loss": loss.detach(), "dice": lv_dice(logits.detach().argmax(1), label).mean()}
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -116,10 +132,17 @@ class SegmenterStage(Stage):
         scores = []
         for i in range(self.validated):
             item = {k: v.to(device)[None] for k, v in self.held_out[(0, i)].items()}
-            logits = network(item["image"], item["sector"])
-            scores.append(lv_dice(logits.argmax(1), (item["label"] * (item["sector"] > 0))[:, 0]))
+            item["context"] = temporal_context(item["image"][0, :, None]).expand(1, item["image"].shape[1], -1, -1, -1)
+            logits = network(*frames_of(item))
+            scores.append(lv_dice(logits.argmax(1), (item["label"] * (item["sector"] > 0))[0]))
         network.train()
         return {"segmenter/dice": float(torch.cat(scores).mean())}
+
+
+def frames_of(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """What the segmenter takes: image (B F, 1, S, S), sector (B F, 1, S, S), context (B F, 2, S, S) of B clips of F frames."""
+    image = batch["image"].flatten(0, 1)[:, None]
+    return image, batch["sector"].repeat_interleave(batch["image"].shape[1], 0), batch["context"].flatten(0, 1)
 
 
 def lv_dice(predicted: Tensor, target: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import nn
 from echokdm.core.config import load_config
 from echokdm.core.errors import BundleError, ConfigError
 from echokdm.core.seeding import derive_seed
-from echokdm.data.pairs import HELD_OUT, FlowPairs, PhantomFrames, estimated_flows, phantom_store, procedural_store
+from echokdm.data.pairs import HELD_OUT, FlowPairs, PhantomClips, estimated_flows, phantom_store, procedural_store
 from echokdm.engine.loop import train_stage
 from echokdm.engine.sampling import build_scheduler
 from echokdm.engine.stage import Stage
@@ -26,7 +26,7 @@ from echokdm.methods.kdm.config import STAGES, KDMConfig
 from echokdm.methods.kdm.denoiser import F2IStage, K2FStage, K2IStage
 from echokdm.methods.kdm.of_net import OFNetStage
 from echokdm.methods.kdm.pipeline import COMPONENTS, KDMPipeline
-from echokdm.methods.kdm.segmentation import EmptyFrames, SegmenterStage
+from echokdm.methods.kdm.segmentation import EmptyClips, SegmenterStage
 
 
 class _Data:
@@ -106,9 +106,9 @@ def build_stage(name: str, config: KDMConfig, data: _Data, bundle: Path, start: 
     settings = getattr(config, name)
     before = load_component(bundle, name) if start and (bundle / name).is_dir() else None
     if name == "segmenter":
-        empty = EmptyFrames(data.procedural(), config.seed)
-        return SegmenterStage(PhantomFrames(data.phantoms(), config.seed, 0.35), config.seed, empty=empty, batch_size=settings.batch,
-                              held_out=PhantomFrames(data.held_out(), 1), learning_rate=settings.lr, network=before)
+        empty = EmptyClips(data.procedural(), config.seed)
+        return SegmenterStage(PhantomClips(data.phantoms(), config.seed), config.seed, empty=empty, batch_size=settings.batch,
+                              held_out=PhantomClips(data.held_out(), 1), learning_rate=settings.lr, network=before)
     if name == "of_net":
         held_out = FlowPairs(data.held_out(), None, 0.0, 1, gray_jitter=0.0)
         return OFNetStage(settings, data.pairs(name, 0.0), held_out=held_out, network=before)
