@@ -25,6 +25,7 @@ def extend_beyond(image: Tensor, sector: Tensor, reach: int = 14) -> Tensor:
 def warp_inside(image: Tensor, flow: Tensor, sector: Tensor) -> Tensor:
     """Warp within a sector that stands still: what comes from outside is filled, what falls outside is black.
 
-    image (B, C, H, W), flow (B, 2, H, W) backward px, sector (B, 1, H, W) -> (B, C, H, W).
+    Bicubic, since bilinear weights blur speckle where the flow is a fraction of a pixel. image (B, C, H, W) in [0, 1],
+    flow (B, 2, H, W) backward px, sector (B, 1, H, W) -> (B, C, H, W) in [0, 1].
     """
-    return warp(extend_beyond(image, sector), flow) * sector.to(image.dtype)
+    return warp(extend_beyond(image, sector), flow, mode="bicubic").clamp(0, 1) * sector.to(image.dtype)

@@ -75,6 +75,7 @@ class Motion:
         s, key = (eta / p["length"]).clamp(0, 1), "sl"[side]
         region = sum(0.1 * p[f"region_{key}{k}"] * torch.cos(k * math.pi * s) for k in (1, 2))
         share = (1 - (1 - p["base_shortening"]) * smoothstep((s - 0.55) / 0.45)) * (1 + region)
+        share = share * (1 + (p["asymmetry"] if side == LATERAL else -p["asymmetry"]))
         share = share * (1 - smoothstep((eta - p["length"]) / 10))
         return 1 - contraction * (squeeze * share - self._swell(eta))
 
