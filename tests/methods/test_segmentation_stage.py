@@ -24,7 +24,8 @@ class Drawn(Dataset):
         r = (((X - cx) / a).square() + ((Y - cy) / b).square()).sqrt()
         label = torch.where(r < 1, 1, torch.where(r < 1.5, 2, 0))
         image = torch.tensor([0.3, 0.05, 0.8])[label] + 0.05 * torch.randn(SIZE, SIZE, generator=g)
-        return {"image": image.clamp(0, 1)[None].expand(3, -1, -1), "label": label[None].expand(3, -1, -1), "sector": torch.ones(1, SIZE, SIZE)}
+        three = (3, -1, -1)
+        return {"image": image.clamp(0, 1)[None].expand(three), "label": label[None].expand(three), "sector": torch.ones(1, SIZE, SIZE)}
 
 
 def test_items_depend_on_their_key_alone() -> None:

@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from echokdm.core.errors import GeometryError
-from echokdm.ops.segmentation import mitral_lines, segment_clip, smooth_in_time, ventricle_masks
+from echokdm.ops.segmentation import (
+    clip_probabilities,
+    mitral_lines,
+    segment_clip,
+    smooth_in_time,
+    temporal_context,
+    ventricle_masks,
+)
 from echokdm.ops.warp import pixel_grid
 
 SIZE, FRAMES = 112, 20
@@ -132,3 +139,23 @@ def test_a_dark_disc_without_a_wall_is_refused() -> None:
     labels[:, radius(56, 56, 18, 26) < 1] = 1
     with pytest.raises(GeometryError, match="wall"):
         segment_clip(oracle, drawn_image(labels), SECTOR)
+
+
+def test_context_is_the_mean_and_spread_in_time() -> None:
+    frames = torch.tensor([0.2, 0.6]).view(2, 1, 1, 1).expand(2, 1, 3, 4)
+    context = temporal_context(frames)
+    assert context.shape == (2, 3, 4) and torch.allclose(context[0], torch.tensor(0.4)) and torch.allclose(context[1], torch.tensor(0.2))
+
+
+@pytest.mark.parametrize("one_clip", [True, False])
+def test_each_view_gets_its_own_context(one_clip: bool) -> None:
+    frames, seen = torch.rand(3, 1, 16, 16), []
+
+    def network(image: torch.Tensor, sector: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        seen.append((image, context))
+        return torch.zeros(len(image), 6, 16, 16)
+
+    clip_probabilities(network, frames, torch.ones(16, 16, dtype=torch.bool), one_clip=one_clip)
+    for image, context in seen:
+        expected = temporal_context(image).expand(3, -1, -1, -1) if one_clip else torch.cat([image, torch.zeros_like(image)], 1)
+        assert torch.allclose(context, expected, atol=1e-6)

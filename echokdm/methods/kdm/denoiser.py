@@ -38,7 +38,8 @@ class DenoiserConfig(BaseModel):
     procedural_share: float = 0.0  # of the pairs
     perceptual: Literal["squeeze", "alex", "vgg"] = "squeeze"
     perceptual_weight: float = 0.0  # of LPIPS between the decoded x0 prediction and the target; not in the paper
-    perceptual_crop: int = 32  # latent pixels a side of the window that is decoded for it
+    squared_weight: float = 0.0  # of the squared error of the same picture, taken where LPIPS is
+    perceptual_crop: int = 32  # latent pixels a side of the window that is decoded for both
     flow_jitter: float = 0.0  # px, the most by which F2I's flows are off (standard deviation), as K2F's will be
 
 
@@ -100,17 +101,17 @@ class DenoiserStage(Stage):
         if self.perceptual is not None:
             with run.autocast():
                 clean = predicted_clean(self.scheduler.alphas_cumprod.to(noisy)[t], noisy, output.float(), config.prediction)
-                distance = self.perceptual_distance(clean, batch["target"], latents, warped)
-            logged["perceptual"] = distance.detach()
-            loss = loss + config.perceptual_weight * distance
+                distance, squared = self.picture_losses(clean, batch["target"], latents, warped)
+            logged |= {"perceptual": distance.detach(), "squared": squared.detach()}
+            loss = loss + config.perceptual_weight * distance + config.squared_weight * squared
         optimizer.zero_grad()
         run.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         optimizer.step()
         return logged
 
-    def perceptual_distance(self, clean: Tensor, target: Tensor, latents: Tensor | None, warped: Tensor | None) -> Tensor:
-        """LPIPS, averaged over the batch, of a random window of the decoded x0 prediction to the target image (B, 1, H, W).
+    def picture_losses(self, clean: Tensor, target: Tensor, latents: Tensor | None, warped: Tensor | None) -> tuple[Tensor, Tensor]:
+        """LPIPS and squared error, means over the batch, of a random window of the decoded x0 prediction to target (B, 1, H, W).
 
         With a warped source, whose latents come first in `latents`, what the codec loses of it is added back, as at inference.
         """
@@ -126,7 +127,8 @@ class DenoiserStage(Stage):
             with torch.no_grad():
                 start = decode(codec, window(latents[:, :clean.shape[1]]), quantize=False)
             made = made + window(warped, factor) - (start + 1) / 2
-        return self.perceptual(made.clamp(0, 1), window(target, factor)).float().mean()
+        made, real = made.clamp(0, 1), window(target, factor)
+        return self.perceptual(made, real).float().mean(), F.mse_loss(made.float(), real)
 
 
 def predicted_clean(alpha: Tensor, noisy: Tensor, output: Tensor, prediction: str) -> Tensor:
