@@ -246,8 +246,8 @@ def weights_hash(pipeline: Any) -> str:
 
 def synthesize(clip: Clip | str | Path, *, ef: float | None = None, driving: Clip | str | Path | None = None,
                keypoints: str | Path | None = None, drag: Mapping[int, tuple[float, float]] | None = None,
-               source_frame: int | None = None, frames: int | None = None, fps: float | None = None, steps: int = 6,
-               strength: float = 0.5, without: str | None = None, seed: int = 0, bundle: str | Path = DEFAULT_BUNDLE,
+               source_frame: int | None = None, frames: int | None = None, fps: float | None = None, steps: int = 4,
+               strength: float = 1.0, without: str | None = None, seed: int = 0, bundle: str | Path = DEFAULT_BUNDLE,
                device: str = "cpu", pipeline: Any = None, progress: Callable[[str], None] = quiet) -> Synthesis:
     """Make a synthetic clip of the same heart from one frame of an apical 4-chamber clip.
 

@@ -77,7 +77,7 @@ def tps_warp(source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor,
 
 
 @torch.no_grad()
-def score_pairs(pipeline: Any, pairs: HeldOutPairs, distances: Mapping[str, Distance], *, steps: int = 6, strength: float = 0.5,
+def score_pairs(pipeline: Any, pairs: HeldOutPairs, distances: Mapping[str, Distance], *, steps: int = 4, strength: float = 1.0,
                 flow_steps: int = 2, seed: int = 0, strengths: Sequence[float] = ()) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every method on every pair -> (images, flows), long tables.
 

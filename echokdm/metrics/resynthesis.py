@@ -41,8 +41,8 @@ def beat_thirds(frames: int, beats: Sequence[tuple[int, int]]) -> np.ndarray:
 
 @torch.no_grad()
 def score_resynthesis(pipeline: Any, frames: Tensor, keypoints: np.ndarray, sector: Tensor, beats: Sequence[tuple[int, int]],
-                      detect: Callable[[Tensor], np.ndarray], distances: Mapping[str, Distance], *, steps: int = 6,
-                      strength: float = 0.5, seed: int = 0, ablations: bool = True) -> tuple[pd.DataFrame, Tensor]:
+                      detect: Callable[[Tensor], np.ndarray], distances: Mapping[str, Distance], *, steps: int = 4,
+                      strength: float = 1.0, seed: int = 0, ablations: bool = True) -> tuple[pd.DataFrame, Tensor]:
     """Every method on every frame but the source -> a long table, and KDM's frames (T, 1, H, W).
 
     frames (T, 1, H, W) in [0, 1], keypoints (T, 40, 2) px, sector (H, W) bool. detect: frames -> key-points (T, 40, 2).

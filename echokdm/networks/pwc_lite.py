@@ -10,6 +10,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from echokdm.core.precision import fast_arithmetic
 from echokdm.networks.correlation import local_correlation
 from echokdm.ops.warp import warp
 
@@ -144,4 +145,5 @@ class PWCLite(ModelMixin, ConfigMixin):
     @torch.no_grad()
     def flow(self, target: Tensor, source: Tensor) -> Tensor:
         """The finest flow alone, (B, 2, H, W) px, float32, without gradients."""
-        return self(target, source)[0]
+        with fast_arithmetic(target.device):
+            return self(target, source)[0].float()

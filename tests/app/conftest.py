@@ -72,7 +72,7 @@ class DrawnPipeline:
             raise GeometryError("No left ventricle was found with any certainty. Pass its outline with --keypoints.")
         return torch.from_numpy(np.array(masks))
 
-    def __call__(self, source, source_keypoints, target_keypoints, sector, steps=8, strength=0.5, seed=0, gamma=1.0, without=None,
+    def __call__(self, source, source_keypoints, target_keypoints, sector, steps=8, strength=1.0, seed=0, gamma=1.0, without=None,
                  batch_size=16):
         self.calls.append({"steps": steps, "strength": strength, "seed": seed, "without": without})
         start = source_keypoints[None].expand(len(target_keypoints), -1, -1).float()

@@ -89,7 +89,7 @@ def test_more_frames_on_request(drawn_clip: Clip, pipeline) -> None:
 
 def test_options_reach_the_model(drawn_clip: Clip, pipeline) -> None:
     result = synthesize(drawn_clip, steps=3, seed=7, without="f2i", pipeline=pipeline)
-    assert pipeline.calls == [{"steps": 3, "strength": 0.5, "seed": 7, "without": "f2i"}]
+    assert pipeline.calls == [{"steps": 3, "strength": 1.0, "seed": 7, "without": "f2i"}]
     assert result.options["seed"] == 7 and result.options["without"] == "f2i"
 
 

@@ -82,17 +82,17 @@ class KDMPipeline(DiffusionPipeline):
         return segment_clip(network, frames, sector)[0]
 
     @torch.no_grad()
-    def __call__(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, *, sector: Tensor, steps: int = 6,
-                 strength: float = 0.5, flow_steps: int = 2, seed: int = 0, gamma: float = 1.0, without: Ablation | None = None,
-                 scheduler: Literal["ddim", "dpm++"] = "ddim", carry_detail: bool = True, quantize: bool = True,
+    def __call__(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, *, sector: Tensor, steps: int = 4,
+                 strength: float = 1.0, flow_steps: int = 2, seed: int = 0, gamma: float = 1.0, without: Ablation | None = None,
+                 scheduler: Literal["ddim", "dpm++"] = "ddim", carry_detail: bool = True, quantize: bool = False,
                  flow: Tensor | None = None, progress: Callable[[float], None] | None = None) -> KDMOutput:
         """Move a frame's key-points and get the frames they ask for.
 
         source: (1, 1, H, W) in [0, 1]. source_keypoints: (40, 2), target_keypoints: (T, 40, 2), (x, y) px.
         sector: (H, W) bool; outside it the result is black. Source, its key-points and sector may also be T in number,
         (T, 1, H, W), (T, 40, 2) and (T, H, W): one for each frame, to move many hearts in one call. steps: network calls of
-        F2I a frame. strength: k / T, the noise level at which F2I starts from the warped source. flow_steps: network calls
-        of K2F. seed: one noise, shared by all frames. gamma: scales the flow (appendix B). without:
+        F2I a frame. strength: k / T, the noise level at which F2I starts from the warped source; F2I sees that source at any
+        k. flow_steps: network calls of K2F. seed: one noise, shared by all frames. gamma: scales the flow (appendix B). without:
         "f2i" gives the warp alone, "k2f" the one-step net.
         carry_detail: adds back what the codec loses of the warped source. quantize: latents pass the codebook on
         decoding. flow: (T, 2, H, W) px, instead of K2F's. progress: called with the share done.
@@ -147,7 +147,7 @@ class KDMPipeline(DiffusionPipeline):
         seen = k2f_condition(source, source_keypoints, target_keypoints, sector)
         latent = self._denoise(self.k2f, seen, None, steps, seed, scheduler)
         with fast_arithmetic(self.device):
-            flow = decode_flow(self.flow_codec, latent).float() * sector
+            flow = decode_flow(self.flow_codec, latent, quantize=False).float() * sector
         if exact:
             flow = carry_keypoints(flow, source_keypoints, target_keypoints) * sector
         return flow
