@@ -113,16 +113,17 @@ def mean_ejection_fraction(volumes: np.ndarray, beats: list[tuple[int, int]]) ->
     return float(np.mean([100.0 * (volumes[ed] - volumes[es]) / volumes[ed] for ed, es in beats]))
 
 
-def segment_keypoints(pipeline: Any, frames: "Tensor", sector: "Tensor", fps: float) -> tuple[np.ndarray, np.ndarray]:
+def segment_keypoints(pipeline: Any, frames: "Tensor", sector: "Tensor", fps: float,
+                      in_context: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Key-points (T, 40, 2) by the bundle's segmenter, smoothed in time, and the frames (T,) in which a ventricle was found.
 
-    frames: (T, 1, 112, 112) in [0, 1]. sector: (112, 112) bool. Frames without one are interpolated from
+    frames: (T, 1, 112, 112) in [0, 1]. sector: (112, 112) bool. in_context: see `segment_clip`. Frames without one are interpolated from
     their neighbours. Raises GeometryError where it was found in fewer than `LEAST_FOUND` of the frames, or nothing that was
     found looks like a left ventricle.
     """
     from echokdm.ops.ventricle import axis_from_keypoints, keypoints_from_mask
 
-    masks = np.asarray(pipeline.segment(frames, sector))
+    masks = np.asarray(pipeline.segment(frames, sector, in_context))
     keypoints = np.full((len(masks), 40, 2), np.nan)
     axis = None
     for t, mask in enumerate(masks):

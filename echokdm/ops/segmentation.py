@@ -193,15 +193,16 @@ def check_ventricle(figures: Mapping[str, float]) -> None:
         raise GeometryError(f"No left ventricle was found with any certainty. {WAY_OUT}")
 
 
-def segment_clip(network: Network, frames: Tensor, sector: Tensor, batch_size: int = 16) -> tuple[Tensor, Tensor]:
+def segment_clip(network: Network, frames: Tensor, sector: Tensor, batch_size: int = 16, in_context: bool = True) -> tuple[Tensor, Tensor]:
     """The left ventricle in every frame of a clip, consistent in time.
 
     network(image (B, 1, H, W), sector (B, 1, H, W), context (B, 2, H, W)) -> logits (B, classes, H, W), classes in the
-    order background, LV, myocardium, LA, ... frames (T, 1, H, W) in [0, 1]; sector (H, W) bool. Returns masks (T, H, W) bool and the class
-    probabilities (T, classes, H, W) before smoothing. A mask may be empty in up to a fifth of the frames; raises
-    GeometryError where no plausible ventricle is found.
+    order background, LV, myocardium, LA, ... in_context: show it the clip's mean and spread, which makes outlines steadier and
+    motion a little smaller; or each frame nearly by itself, to measure. frames (T, 1, H, W) in [0, 1]; sector (H, W) bool. Returns
+    masks (T, H, W) bool and the class probabilities (T, classes, H, W) before smoothing. A mask may be empty in up to a fifth
+    of the frames; raises GeometryError where no plausible ventricle is found.
     """
-    probabilities, agreement = clip_probabilities(network, frames, sector, batch_size)
-    masks = ventricle_masks(probabilities, sector)
+    probabilities, agreement = clip_probabilities(network, frames, sector, batch_size, in_context)
+    masks = ventricle_masks(probabilities, sector, 0.7 if in_context else 0.3)
     check_ventricle(ventricle_figures(masks, probabilities, agreement, frames, sector))
     return masks, probabilities

@@ -96,7 +96,7 @@ def test_options_reach_the_model(drawn_clip: Clip, pipeline) -> None:
 def test_lost_ventricle_in_the_output_is_said_not_hidden(drawn_clip: Clip, pipeline) -> None:
     find = pipeline.segment
 
-    def lose(frames, sector):
+    def lose(frames, sector, in_context):
         pipeline.segment = lambda *_: torch.zeros(len(frames), 112, 112, dtype=torch.bool)
         return find(frames, sector)
 

@@ -73,13 +73,16 @@ class KDMPipeline(DiffusionPipeline):
             raise BundleError(f"The bundle '{folder.name}' is damaged ({type(error).__name__}); install or train it again.") from error
 
     @torch.no_grad()
-    def segment(self, frames: Tensor, sector: Tensor) -> Tensor:
-        """LV masks (T, H, W) bool of frames (T, 1, H, W) in [0, 1]; GeometryError where no ventricle is found."""
+    def segment(self, frames: Tensor, sector: Tensor, in_context: bool = True) -> Tensor:
+        """LV masks (T, H, W) bool of frames (T, 1, H, W) in [0, 1]; GeometryError where no ventricle is found.
+
+        in_context: see `segment_clip`.
+        """
         def network(*seen: Tensor) -> Tensor:
             with fast_arithmetic(self.device):
                 return self.segmenter(*seen)
 
-        return segment_clip(network, frames, sector)[0]
+        return segment_clip(network, frames, sector, in_context=in_context)[0]
 
     @torch.no_grad()
     def __call__(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, *, sector: Tensor, steps: int = 4,

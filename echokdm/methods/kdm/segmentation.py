@@ -43,7 +43,7 @@ class AugmentedClips(Dataset):
     """Item (step, i) of `clips`, changed at random; what is drawn depends on (seed, step, i) alone.
 
     Gives SHOWN frames of it, image and label (SHOWN, S, S), their context (SHOWN, 2, S, S) as `temporal_context` makes it of
-    all frames, and sector (1, S, S). In one of four, each frame is its own context, as a single frame is. Seven items
+    all frames, and sector (1, S, S). In half the items each frame is its own context, as a single frame is. Seven items
     of ten show the first frames, which are ED and ES: what is small at times is learned as small. Half the hearts are
     mirrored, since some laboratories show the left ventricle on the left.
 
@@ -70,7 +70,7 @@ class AugmentedClips(Dataset):
         order = rng.permutation(len(out["image"])) if rng.random() < 0.3 else np.arange(len(out["image"]))
         shown = torch.from_numpy(order)[torch.arange(SHOWN) % len(order)]
         image = out["image"][shown]
-        if rng.random() < 0.25:
+        if rng.random() < 0.5:
             context = torch.stack([image, torch.zeros_like(image)], 1)
         else:
             context = temporal_context(out["image"][:, None]).expand(SHOWN, -1, -1, -1)
