@@ -117,9 +117,9 @@ def segment_keypoints(pipeline: Any, frames: "Tensor", sector: "Tensor", fps: fl
                       in_context: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Key-points (T, 40, 2) by the bundle's segmenter, smoothed in time, and the frames (T,) in which a ventricle was found.
 
-    frames: (T, 1, 112, 112) in [0, 1]. sector: (112, 112) bool. in_context: see `segment_clip`. Frames without one are interpolated from
-    their neighbours. Raises GeometryError where it was found in fewer than `LEAST_FOUND` of the frames, or nothing that was
-    found looks like a left ventricle.
+    frames: (T, 1, 112, 112) in [0, 1]. sector: (112, 112) bool. in_context: see `ops.segmentation.segment_clip`. Frames
+    without a ventricle are interpolated from their neighbours. Raises GeometryError where it was found in fewer than
+    `LEAST_FOUND` of the frames, or nothing that was found looks like a left ventricle.
     """
     from echokdm.ops.ventricle import axis_from_keypoints, keypoints_from_mask
 

@@ -175,12 +175,20 @@ def swing(item: dict[str, Tensor], dx: float, dy: float, turn: float, margin: fl
 
 
 class PhantomClips(Dataset):
-    """Labelled phantom patients, ED and ES first: image, label int64 (FRAMES, S, S), sector (1, S, S); no augmentation."""
+    """Labelled phantom patients, ED and ES first: image, label int64 (FRAMES, S, S), sector (1, S, S); no augmentation.
 
-    def __init__(self, phantoms: ArrayStore, seed: int) -> None:
-        self.phantoms, self.seed = phantoms, seed
+    warped_share: of the items in which every frame is ED's picture moved by the exact flow, as the frames of synthetic clips are.
+    """
+
+    def __init__(self, phantoms: ArrayStore, seed: int, warped_share: float = 0.0) -> None:
+        self.phantoms, self.seed, self.warped_share = phantoms, seed, warped_share
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
-        p = int(np.random.default_rng(derive_seed(self.seed, *key)).integers(self.phantoms.count))
-        return {"image": _image(self.phantoms["image"][p])[0], "label": torch.from_numpy(self.phantoms["label"][p].astype(np.int64)),
-                "sector": torch.from_numpy(self.phantoms["sector"][p].astype(np.float32))[None]}
+        rng, store = np.random.default_rng(derive_seed(self.seed, *key)), self.phantoms
+        p = int(rng.integers(store.count))
+        image, sector = _image(store["image"][p])[0], torch.from_numpy(store["sector"][p].astype(np.float32))[None]
+        if rng.random() < self.warped_share:
+            flow = torch.from_numpy(store["flow"][p, :FRAMES - 1].astype(np.float32))  # the pairs from ED come first
+            ed, inside = (v.expand(len(flow), 1, -1, -1) for v in (image[:1], sector))
+            image = torch.cat([image[:1], warp_inside(ed, flow, inside)[:, 0]])
+        return {"image": image, "label": torch.from_numpy(store["label"][p].astype(np.int64)), "sector": sector}

@@ -45,7 +45,7 @@ def encode_flow(codec: FlowCodec, flow: Tensor) -> Tensor:
 
 
 def decode_flow(codec: FlowCodec, latents: Tensor, quantize: bool = True) -> Tensor:
-    """Latents of unit spread -> flow (B, 2, H, W) px."""
+    """Latents of unit spread -> flow (B, 2, H, W) px; quantised on the way as LDM does, unless told otherwise."""
     return decode(codec, latents, quantize) * FLOW_UNIT
 
 

@@ -1,6 +1,7 @@
 """Key-points drawn as images, the spatial form x^_K in which the networks read them (KDM, section 3.2)."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from echokdm.core.types import KeypointSchema
@@ -77,12 +78,18 @@ def spread_motion(source: Tensor, target: Tensor, height: int, width: int, reach
     return (weight @ (source - target) * fade).transpose(1, 2).reshape(-1, 2, height, width)
 
 
-def carry_keypoints(flow: Tensor, source: Tensor, target: Tensor, reach: float = 6.0, rounds: int = 3) -> Tensor:
+def carry_keypoints(flow: Tensor, source: Tensor, target: Tensor, outline: bool = False, reach: float = 6.0, rounds: int = 3) -> Tensor:
     """Correct a backward flow (B, 2, H, W) so that it carries each target key-point to its source, (B, N, 2) px each.
 
     What the flow misses by is spread smoothly over about `reach` px, a few rounds over, since neighbours share it.
+    outline: the points lie on a closed outline, in order, and mark places on it, not tissue; so they may slide along it, and
+    only what is missed across it is put right.
     """
+    along = target.roll(-1, 1) - target.roll(1, 1)
+    across = F.normalize(torch.stack([-along[..., 1], along[..., 0]], -1), dim=-1)
     for _ in range(rounds):
         missed = (source - target) - sample_points(flow, target)
+        if outline:
+            missed = (missed * across).sum(-1, keepdim=True) * across
         flow = flow + spread_motion(target + missed, target, flow.shape[2], flow.shape[3], reach)
     return flow

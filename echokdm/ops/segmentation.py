@@ -18,6 +18,8 @@ from echokdm.ops.warp import pixel_grid, sample
 
 LV, MYOCARDIUM, LA = 1, 2, 3
 VIEWS = ((0.0, 1.0, 1.0), (-8.0, 0.88, 0.8), (8.0, 1.12, 1.25))  # degrees, scale, gamma of each view that is averaged
+# Smoothing in time, frames: of probabilities and of the mitral plane, in a clip's context, and where each frame counts for itself.
+SMOOTHED, UNSMOOTHED = (0.7, 1.5), (0.3, 0.7)
 LEAST_FOUND = 0.8  # share of the frames in which a ventricle must be found
 WAY_OUT = "Check that the clip shows an apical four-chamber view, or pass the outline with --keypoints."
 
@@ -75,7 +77,7 @@ def smooth_in_time(values: Tensor, sigma: float) -> Tensor:
     return out[:, 0].T.reshape(values.shape)
 
 
-def mitral_lines(probabilities: Tensor, sigma: float = 1.5) -> Tensor | None:
+def mitral_lines(probabilities: Tensor, sigma: float = SMOOTHED[1]) -> Tensor | None:
     """The mitral plane of every frame as (nx, ny, d): points with nx x + ny y > d lie in the atrium. (T, 3) px.
 
     Of all lines within 40 degrees of square to the heart's axis, those that leave least ventricle beyond and least atrium
@@ -120,14 +122,15 @@ def mitral_lines(probabilities: Tensor, sigma: float = 1.5) -> Tensor | None:
     return torch.cat([normal, (line[:, 1] + normal @ origin)[:, None]], 1)
 
 
-def ventricle_masks(probabilities: Tensor, sector: Tensor, sigma: float = 0.7) -> Tensor:
+def ventricle_masks(probabilities: Tensor, sector: Tensor, sigmas: tuple[float, float] = SMOOTHED) -> Tensor:
     """Ventricle masks (T, H, W) bool of smoothed probabilities (T, classes, H, W): one piece each, no holes, no atrium.
 
-    sigma: of the smoothing in time, frames. A frame where far less is found than in the others gets an empty mask.
+    sigmas: of the smoothing in time, frames, of the probabilities and of the mitral plane. A frame where far less is found than
+    in the others gets an empty mask.
     """
-    smooth = smooth_in_time(probabilities, sigma)
+    smooth = smooth_in_time(probabilities, sigmas[0])
     height, width = smooth.shape[-2:]
-    lines = mitral_lines(probabilities)
+    lines = mitral_lines(probabilities, sigmas[1])
     ventricle = smooth[:, LV]
     if lines is not None:
         grid = pixel_grid(height, width, smooth.device)
@@ -203,6 +206,6 @@ def segment_clip(network: Network, frames: Tensor, sector: Tensor, batch_size: i
     of the frames; raises GeometryError where no plausible ventricle is found.
     """
     probabilities, agreement = clip_probabilities(network, frames, sector, batch_size, in_context)
-    masks = ventricle_masks(probabilities, sector, 0.7 if in_context else 0.3)
+    masks = ventricle_masks(probabilities, sector, SMOOTHED if in_context else UNSMOOTHED)
     check_ventricle(ventricle_figures(masks, probabilities, agreement, frames, sector))
     return masks, probabilities

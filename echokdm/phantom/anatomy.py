@@ -44,7 +44,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "lung_right": (5.0, 22.0), "lung_left": (4.0, 25.0),
     # place: depth of the apex (mm), bearing of the mid-ventricle from the probe (degrees), tilt (three numbers make a bell)
     "apex_depth": (18.0, 42.0), "bearing": (-6.0, 15.0), "tilt_a": (-1.0, 1.0), "tilt_b": (-1.0, 1.0), "tilt_c": (-1.0, 1.0),
-    "asymmetry": (-0.3, 0.3),  # by which the lateral wall's share of the squeeze exceeds the septum's
+    "asymmetry": (-0.26, 0.26),  # by which the lateral wall's share of the squeeze exceeds the septum's
+    "lateral_fade": (25.0, 60.0),  # mm over which what lies beyond the lateral wall follows it less and less
+    "atrial_tail": (-14.0, 14.0),  # mm beyond the left atrium's roof that the base's travel reaches
 }
 
 

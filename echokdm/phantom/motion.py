@@ -13,7 +13,7 @@ from torch import Tensor
 
 from echokdm.phantom.anatomy import LATERAL, SEPTAL, Anatomy, Rows, smoothstep
 
-FADE = 30.0  # mm from the heart's outer wall to where nothing moves
+FADE = 30.0  # mm from the right heart's outer wall to where nothing moves
 EDGE = 1.9  # from the sector's edge, where nothing moves, to full motion: this many times the excursion at that level, plus 6 mm
 
 
@@ -40,10 +40,10 @@ class Motion:
         return weight
 
     def heart_weight(self, rows: Rows, xi: Tensor) -> Tensor:
-        """1 inside the heart's outer walls, fading to 0 `FADE` mm outside them."""
+        """1 inside the heart's outer walls, fading to 0 outside them: over `FADE` mm on the right heart's side."""
         x = xi - rows.centre
         left = -x - rows.outer[SEPTAL] - self._right_reach(rows.eta)
-        return 1 - smoothstep(torch.maximum(left, x - rows.outer[LATERAL]).clamp(min=0) / FADE)
+        return 1 - smoothstep(torch.maximum(left / FADE, (x - rows.outer[LATERAL]) / self.anatomy["lateral_fade"]).clamp(min=0))
 
     def _right_reach(self, eta: Tensor) -> Tensor:
         """How far the right heart reaches beyond the septum, smoothed: a fade that followed its blunt apex would shear."""
@@ -54,13 +54,13 @@ class Motion:
     def _long_raw(self, eta: Tensor) -> Tensor:
         p = self.anatomy
         up = (eta / p["length"]).clamp(min=0) ** p["long_power"]
-        down = smoothstep((p["roof"] + 14 - eta) / (p["la_length"] + 24))
+        down = smoothstep((p["roof"] + p["atrial_tail"] - eta) / (p["la_length"] + p["atrial_tail"] + 10))
         blend = 0.5 * (up + down - ((up - down) ** 2 + 0.02 * smoothstep(up)).sqrt())
         reach = p["apex_wall"] + 12
         return blend.clamp(min=0) - 0.1 * smoothstep((eta + reach) / reach) * (1 - smoothstep(eta / 22))
 
     def long_weight(self, eta: Tensor) -> Tensor:
-        """Share of the annular excursion at `eta`: about -0.1 at the apex (its wall thickens), 1 at the annulus, 0 past the roof."""
+        """Share of the annular excursion at `eta`: about -0.1 at the apex (its wall thickens), 1 at the annulus, 0 about the roof."""
         return self._long_raw(eta) / self._base
 
     def excursion(self, xi: Tensor) -> Tensor:

@@ -234,3 +234,10 @@ def test_interrupt_leaves_nothing(here: Path, tmp_path: Path, drawn_clip: Clip, 
 def test_doctor_speaks() -> None:
     result = RUNNER.invoke(app, ["doctor"])
     assert "torch" in result.stdout
+
+
+def test_unknown_yaml_key_names_the_nearest(here: Path, tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text("method: kdm\nname: mine\nk2f:\n  stepps: 5\n")
+    refused(RUNNER.invoke(app, ["train", str(config)]), "steps")
+    assert list(here.iterdir()) == []

@@ -54,3 +54,17 @@ def test_a_corrected_flow_carries_every_keypoint_to_its_source():
     for flow in (torch.zeros(1, 2, 64, 64), smooth):
         reached = target + sample_points(carry_keypoints(flow, source, target), target)
         assert (reached - source).square().sum(-1).sqrt().max() < 0.25
+
+
+def test_a_corrected_flow_carries_an_outline_and_leaves_sliding_alone():
+    """On a circle that turns and shrinks, the shrinking is put right and no turning is added."""
+    angle = torch.arange(40) / 40 * 2 * math.pi
+
+    def circle(radius: float, turn: float) -> torch.Tensor:
+        return torch.stack([32 + radius * (angle + turn).cos(), 32 + radius * (angle + turn).sin()], -1)[None]
+
+    source, target = circle(20, 0.1), circle(17, 0.0)
+    reached = target + sample_points(carry_keypoints(torch.zeros(1, 2, 64, 64), source, target, outline=True), target)
+    assert ((reached - 32).norm(dim=-1) - 20).abs().max() < 0.25
+    turned = [torch.atan2(points[..., 1] - 32, points[..., 0] - 32) for points in (reached, target)]
+    assert (turned[0] - turned[1]).abs().max() < 0.02

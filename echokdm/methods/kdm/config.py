@@ -18,7 +18,7 @@ class DataConfig(BaseModel):
     procedural: int = 5000  # pairs without anatomy
     held_out: int = 40  # further patients, for validation
     cache: str = "runs/cache"
-    drift_share: float = 0.1  # of the hearts, for the flows' stages, that swing as a whole too, as a breath moves them
+    drift_share: float = 0.03  # of the hearts, for the flows' stages, that swing as a whole too, as a breath moves them
     workers: int = 0  # loader processes
 
 
@@ -30,6 +30,7 @@ class SegmenterConfig(BaseModel):
     steps: int = 2500
     batch: int = 16
     lr: float = 2e-3
+    warped_share: float = 0.35  # of the clips in which ED's picture is moved, as synthetic clips are
 
 
 class KDMConfig(BaseModel):

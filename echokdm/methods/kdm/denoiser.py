@@ -38,9 +38,9 @@ class DenoiserConfig(BaseModel):
     procedural_share: float = 0.0  # of the pairs
     perceptual: Literal["squeeze", "alex", "vgg"] = "squeeze"
     perceptual_weight: float = 0.0  # of LPIPS between the decoded x0 prediction and the target; not in the paper
-    squared_weight: float = 0.0  # of the squared error of the same picture, taken where LPIPS is
+    squared_weight: float = 0.0  # of the squared error of the same picture; nothing where perceptual_weight is 0
     perceptual_crop: int = 32  # latent pixels a side of the window that is decoded for both
-    flow_jitter: float = 0.0  # px, the most by which F2I's flows are off (standard deviation), as K2F's will be
+    flow_jitter: float = 0.0  # px; F2I's flows get a smooth error of a standard deviation drawn from 0 to this, as K2F's will have one
 
 
 class DenoiserStage(Stage):

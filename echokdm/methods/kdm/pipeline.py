@@ -145,14 +145,14 @@ class KDMPipeline(DiffusionPipeline):
                      seed: int = 0, scheduler: str = "ddim", exact: bool = True) -> Tensor:
         """K2F-net: flow (B, 2, H, W) in px for B sources and key-point pairs; zero outside the sector (B, 1, H, W).
 
-        exact: the flow is made to carry each target key-point onto its source, the rest spread smoothly.
+        exact: the flow is made to carry the target outline onto the source's, the rest spread smoothly.
         """
         seen = k2f_condition(source, source_keypoints, target_keypoints, sector)
         latent = self._denoise(self.k2f, seen, None, steps, seed, scheduler)
         with fast_arithmetic(self.device):
             flow = decode_flow(self.flow_codec, latent, quantize=False).float() * sector
         if exact:
-            flow = carry_keypoints(flow, source_keypoints, target_keypoints) * sector
+            flow = carry_keypoints(flow, source_keypoints, target_keypoints, outline=True) * sector
         return flow
 
     def _render(self, source: Tensor, source_latents: Tensor, warped: Tensor, targets: Tensor, flow: Tensor, sector: Tensor, steps: int,
@@ -185,9 +185,14 @@ class KDMPipeline(DiffusionPipeline):
         """A clean latent (B, L, h, w) under conditions, from one noise shared by all, so that texture stands where nothing moves."""
         with fast_arithmetic(self.device):
             condition = network.encode_condition(pixels, latents)
-            noise = seeded_randn((network.config.latent_channels, *condition.shape[2:]), seed, [0]).to(pixels.device)
-            return sample(lambda z, t: network(z, t, condition), noise.expand(len(pixels), -1, -1, -1), self._scheduler(scheduler),
-                          calls=steps, start=start, strength=strength)
+
+        def denoise(noisy: Tensor, t: Tensor) -> Tensor:
+            with fast_arithmetic(self.device):
+                return network(noisy, t, condition)
+
+        noise = seeded_randn((network.config.latent_channels, *condition.shape[2:]), seed, [0]).to(pixels.device)
+        return sample(denoise, noise.expand(len(pixels), -1, -1, -1), self._scheduler(scheduler), calls=steps, start=start,
+                      strength=strength)
 
     def _scheduler(self, kind: str):
         return build_scheduler(kind, self.scheduler.config.prediction_type, self.scheduler.config.num_train_timesteps)

@@ -43,8 +43,8 @@ class AugmentedClips(Dataset):
     """Item (step, i) of `clips`, changed at random; what is drawn depends on (seed, step, i) alone.
 
     Gives SHOWN frames of it, image and label (SHOWN, S, S), their context (SHOWN, 2, S, S) as `temporal_context` makes it of
-    all frames, and sector (1, S, S). In half the items each frame is its own context, as a single frame is. Seven items
-    of ten show the first frames, which are ED and ES: what is small at times is learned as small. Half the hearts are
+    all frames, and sector (1, S, S). In half the items each frame is its own context, as a single frame is. Half of the items
+    show the first frames, which are ED and ES: what is small at times is learned as small. Half the hearts are
     mirrored, since some laboratories show the left ventricle on the left.
 
     clips: keyed by (step, i), with image (F, S, S) in [0, 1], label (F, S, S) int64, sector (1, S, S) float.
@@ -67,7 +67,7 @@ class AugmentedClips(Dataset):
             changed = RandIntensity().set_random_state((seed + 1) % 2**32)(out)
             # A wall that has gone would teach to see hearts in the dark.
             out = changed if heartless or _wall_contrast(changed) > 0.03 else out
-        order = rng.permutation(len(out["image"])) if rng.random() < 0.3 else np.arange(len(out["image"]))
+        order = rng.permutation(len(out["image"])) if rng.random() < 0.5 else np.arange(len(out["image"]))
         shown = torch.from_numpy(order)[torch.arange(SHOWN) % len(order)]
         image = out["image"][shown]
         if rng.random() < 0.5:

@@ -107,8 +107,9 @@ def build_stage(name: str, config: KDMConfig, data: _Data, bundle: Path, start: 
     before = load_component(bundle, name) if start and (bundle / name).is_dir() else None
     if name == "segmenter":
         empty = EmptyClips(data.procedural(), config.seed)
-        return SegmenterStage(PhantomClips(data.phantoms(), config.seed), config.seed, empty=empty, batch_size=settings.batch,
-                              held_out=PhantomClips(data.held_out(), 1), learning_rate=settings.lr, network=before)
+        return SegmenterStage(PhantomClips(data.phantoms(), config.seed, settings.warped_share), config.seed, empty=empty,
+                              batch_size=settings.batch, held_out=PhantomClips(data.held_out(), 1), learning_rate=settings.lr,
+                              network=before)
     if name == "of_net":
         held_out = FlowPairs(data.held_out(), None, 0.0, 1, gray_jitter=0.0)
         return OFNetStage(settings, data.pairs(name, 0.0), held_out=held_out, network=before)
