@@ -71,7 +71,9 @@ def smooth_keypoints(keypoints: ArrayLike, fps: float) -> Array:
     window = min(max(window, 5), len(points) - (len(points) + 1) % 2)
     if window < 5:
         return points.copy()
-    middle = ndimage.median_filter(points, size=(5, 1, 1), mode="nearest")
-    spread = ndimage.median_filter(np.abs(points - middle), size=(5, 1, 1), mode="nearest")
+    # A window of 0.1 s, 3 or 5 frames: a longer one would take a fast heart's end-systole for an outlier.
+    lone = 5 if fps >= 40 else 3
+    middle = ndimage.median_filter(points, size=(lone, 1, 1), mode="nearest")
+    spread = ndimage.median_filter(np.abs(points - middle), size=(lone, 1, 1), mode="nearest")
     points = np.where(np.abs(points - middle) > 4.5 * spread + 0.5, middle, points)  # Hampel: 3 robust deviations, and half a pixel
     return signal.savgol_filter(points, window, 3, axis=0, mode="interp")

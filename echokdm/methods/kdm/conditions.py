@@ -19,6 +19,16 @@ def draw(points: Tensor, size: tuple[int, int], schema: KeypointSchema = A4C_BLO
     return render_keypoints(points, schema, *size) * present.view(-1, 1, 1, 1)
 
 
+def with_base(points: Tensor, parts: int = 6) -> Tensor:
+    """Key-points (B, 40, 2) with parts - 1 more between the basal ends, evenly along the mitral plane: (B, 39 + parts, 2).
+
+    So that the outline is closed by points that tell how the plane moves, as its ends alone don't.
+    """
+    share = torch.arange(1, parts, device=points.device).view(1, -1, 1) / parts
+    base = points[:, 19:20] * (1 - share) + points[:, 20:21] * share
+    return torch.cat([points[:, :20], base, points[:, 20:]], 1)
+
+
 def k2f_condition(source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, sector: Tensor) -> Tensor:
     """I_src (B, 1, H, W) in [0, 1], key-points (B, 40, 2) px, sector (B, 1, H, W) -> (B, 12, H, W)."""
     size = source.shape[2], source.shape[3]

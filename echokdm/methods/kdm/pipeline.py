@@ -17,7 +17,7 @@ from echokdm.core.precision import fast_arithmetic
 from echokdm.core.seeding import seeded_randn
 from echokdm.engine.sampling import build_scheduler, sample
 from echokdm.methods.kdm.bundle import find_bundle
-from echokdm.methods.kdm.conditions import f2i_condition, k2f_condition, warp_source
+from echokdm.methods.kdm.conditions import f2i_condition, k2f_condition, warp_source, with_base
 from echokdm.networks.codec import FlowCodec, decode, decode_flow, encode
 from echokdm.networks.conditioned_unet import ConditionedUNet
 from echokdm.networks.pwc_lite import PWCLite
@@ -152,7 +152,7 @@ class KDMPipeline(DiffusionPipeline):
         with fast_arithmetic(self.device):
             flow = decode_flow(self.flow_codec, latent, quantize=False).float() * sector
         if exact:
-            flow = carry_keypoints(flow, source_keypoints, target_keypoints, outline=True) * sector
+            flow = carry_keypoints(flow, with_base(source_keypoints), with_base(target_keypoints), outline=True) * sector
         return flow
 
     def _render(self, source: Tensor, source_latents: Tensor, warped: Tensor, targets: Tensor, flow: Tensor, sector: Tensor, steps: int,
