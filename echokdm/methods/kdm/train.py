@@ -129,6 +129,7 @@ def save_component(module: nn.Module, folder: Path) -> None:
     """Write one component as config.json and half-precision safetensors, by a temporary name and a move."""
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
+    module.register_to_config(_name_or_path=folder.name)  # where it was loaded from is nobody's business
     module.cpu().half().save_pretrained(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(temporary, folder)
