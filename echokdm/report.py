@@ -219,7 +219,7 @@ def _pictures(result: Synthesis) -> list[dict[str, str]]:
     frame, points = source.model.clip.frames[start], source.keypoints[start]
     moved = np.linalg.norm(result.trajectory.keypoints - points, axis=2).mean(1)
     far = int(moved.argmax())
-    reach = max(float(np.ceil(np.quantile(result.flow[far].square().sum(0).sqrt().numpy(), 0.995) * 2) / 2), 0.5)
+    reach = max(float(np.ceil(result.flow[far].square().sum(0).sqrt().max() * 2) / 2), 0.5)  # beyond it colours would turn dark
     wish = result.trajectory.keypoints[far]
     moment = f"{far / result.clip.fps:.2f} s"
     items = [

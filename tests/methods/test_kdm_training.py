@@ -59,6 +59,7 @@ def test_from_a_bundle_takes_over_what_is_not_trained_and_starts_from_its_weight
     for name in ("k2f", "f2i"):
         a, b = getattr(before, name).state_dict(), getattr(after, name).state_dict()
         assert all(torch.equal(a[k], b[k]) for k in a)
+    assert str(tiny_run) not in (bundle / "k2f" / "config.json").read_text()  # a bundle tells no one's paths
 
 
 def test_shipped_configurations_are_valid():
