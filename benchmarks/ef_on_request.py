@@ -46,7 +46,7 @@ def main() -> int:
     from echokdm.phantom.a4c import A4CPhantom
 
     pipeline = load_pipeline(arguments.bundle)
-    rows, refused, adapted = [], [], 0
+    rows, seeds, refused, adapted = [], [], [], 0
     for i in track(range(arguments.patients), description="synthesising", transient=True):
         wish = LOW + (HIGH - LOW) * (i * GOLDEN % 1)
         phantom = A4CPhantom([FIRST_SEED + i])
@@ -57,6 +57,7 @@ def main() -> int:
             refused.append(f"{FIRST_SEED + i}: {error}")
             continue
         adapted += asked != wish
+        seeds.append(FIRST_SEED + i)
         ef = result.ejection_fractions()
         rows.append((asked, *(np.nan if ef[k] is None else ef[k] for k in ("drawn", "measured", "source")),
                      float(phantom.ejection_fraction[0])))
@@ -66,6 +67,8 @@ def main() -> int:
           f"{len(refused)} refused; ventricle found in {int(found.sum())} outputs")
     for line in refused:
         print("     ", line)
+    if not found.all():
+        print("      not found in the output of seeds", *(seeds[i] for i in np.flatnonzero(~found)))
     own = mean_interval(ejection_fraction_error(source, truth))
     print(f"      the segmenter on the sources: MAE {own.value:.2f} [{own.low:.2f}, {own.high:.2f}] points against the phantom's own EF")
     print(f"      drawn by the key-points: MAE {ejection_fraction_error(drawn, asked).mean():.2f} points")
