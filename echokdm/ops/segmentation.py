@@ -186,11 +186,14 @@ def ventricle_figures(masks: Tensor, probabilities: Tensor, agreement: Tensor, f
     return figures | dict(zip(("wall", "contrast", "certainty", "filled"), np.median(rows, axis=0).tolist(), strict=True))
 
 
-def check_ventricle(figures: Mapping[str, float]) -> None:
-    """Raise GeometryError unless `ventricle_figures` are those of a left ventricle that is seen throughout the clip."""
+def check_ventricle(figures: Mapping[str, float], walled: bool = True) -> None:
+    """Raise GeometryError unless `ventricle_figures` are those of a left ventricle that is seen throughout the clip.
+
+    walled: whether its walls must stand out, too.
+    """
     if not 0.015 < figures["area"] < 0.5 or figures["found"] < LEAST_FOUND:
         raise GeometryError(f"No left ventricle of plausible size was found throughout the clip. {WAY_OUT}")
-    if figures["wall"] < 0.35 or figures["contrast"] < 1.15:
+    if walled and (figures["wall"] < 0.35 or figures["contrast"] < 1.15):
         raise GeometryError(f"What was found is not surrounded by a brighter wall as a left ventricle is. {WAY_OUT}")
     if figures["certainty"] < 0.7 or figures["agreement"] < 0.8 or figures["filled"] < 0.85:
         raise GeometryError(f"No left ventricle was found with any certainty. {WAY_OUT}")
@@ -200,12 +203,13 @@ def segment_clip(network: Network, frames: Tensor, sector: Tensor, batch_size: i
     """The left ventricle in every frame of a clip, consistent in time.
 
     network(image (B, 1, H, W), sector (B, 1, H, W), context (B, 2, H, W)) -> logits (B, classes, H, W), classes in the
-    order background, LV, myocardium, LA, ... in_context: show it the clip's mean and spread, which makes outlines steadier and
-    motion a little smaller; or each frame nearly by itself, to measure. frames (T, 1, H, W) in [0, 1]; sector (H, W) bool. Returns
-    masks (T, H, W) bool and the class probabilities (T, classes, H, W) before smoothing. A mask may be empty in up to a fifth
-    of the frames; raises GeometryError where no plausible ventricle is found.
+    order background, LV, myocardium, LA, ... frames (T, 1, H, W) in [0, 1]; sector (H, W) bool. in_context: show it the
+    clip's mean and spread, which makes outlines steadier and motion a little smaller; or each frame nearly by itself, to
+    measure what was made from a clip, whose walls are not judged again. Returns masks (T, H, W) bool and the class
+    probabilities (T, classes, H, W) before smoothing. A mask may be empty in up to a fifth of the frames; raises
+    GeometryError where no plausible ventricle is found.
     """
     probabilities, agreement = clip_probabilities(network, frames, sector, batch_size, in_context)
     masks = ventricle_masks(probabilities, sector, SMOOTHED if in_context else UNSMOOTHED)
-    check_ventricle(ventricle_figures(masks, probabilities, agreement, frames, sector))
+    check_ventricle(ventricle_figures(masks, probabilities, agreement, frames, sector), walled=in_context)
     return masks, probabilities
