@@ -82,8 +82,8 @@ def carry_keypoints(flow: Tensor, source: Tensor, target: Tensor, outline: bool 
     """Correct a backward flow (B, 2, H, W) so that it carries each target key-point to its source, (B, N, 2) px each.
 
     What the flow misses by is spread smoothly over about `reach` px, a few rounds over, since neighbours share it. Returns
-    (B, 2, H, W) px. outline: the points lie on a closed outline, in order, and mark places on it, not tissue; so they may slide along it, and
-    only what is missed across it is put right.
+    (B, 2, H, W) px. outline: the points lie on a closed outline, in order, and mark places on it, not tissue; so they may
+    slide along it, and only what is missed across it is put right.
     """
     along = target.roll(-1, 1) - target.roll(1, 1)
     across = F.normalize(torch.stack([-along[..., 1], along[..., 0]], -1), dim=-1)
