@@ -1,5 +1,8 @@
 """Errors a user can cause and mend. The command line prints their one sentence and exits with code 2."""
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class EchoKDMError(Exception):
     """Base of every error whose message is one clear sentence: what, why, and the way out."""
@@ -23,3 +26,14 @@ class BundleError(EchoKDMError):
 
 class OutputError(EchoKDMError):
     """An output can't be written: the folder exists, the disk is full."""
+
+
+class DataError(EchoKDMError):
+    """A folder of data is not what its adapter expects; the message counts every problem.
+
+    problems: for each kind of problem, what it concerns. usable: the index of the sequences without one, where there is one.
+    """
+
+    def __init__(self, message: str, problems: Mapping[str, list[str]] | None = None, usable: Any = None) -> None:
+        super().__init__(message)
+        self.problems, self.usable = dict(problems or {}), usable

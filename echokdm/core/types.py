@@ -1,4 +1,4 @@
-"""The two things everything passes around: clips and key-point schemas."""
+"""What everything passes around: clips, key-point schemas, and sequences of a data set."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -7,7 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from echokdm.core.errors import ClipError
+from echokdm.core.errors import ClipError, GeometryError
+
+
+def luma(images: Tensor) -> Tensor:
+    """(B, 1 or 3, H, W) -> (B, 1, H, W): the brightness of red, green and blue (ITU-R BT.601); gray stays gray."""
+    if images.shape[1] == 1:
+        return images
+    return (images * images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -45,10 +52,7 @@ class Clip:
     @property
     def gray(self) -> Tensor:
         """(T, 1, H, W) luma; the frames themselves where they are gray already."""
-        if self.frames.shape[1] == 1:
-            return self.frames
-        weights = self.frames.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-        return (self.frames * weights).sum(1, keepdim=True)
+        return luma(self.frames)
 
     def with_frames(self, frames: Tensor, **changes: Any) -> "Clip":
         """The same clip with other frames, and other fields where named."""
@@ -59,7 +63,8 @@ class Clip:
 class KeypointSchema:
     """What N key-points mean: names, the lines that join them, their colours, left-right pairs.
 
-    edges: index pairs. colours: one RGB in [0, 1] an edge. closed: the points, in order, bound one region.
+    edges: index pairs. colours: one RGB in [0, 1] an edge. closed: the points, in order, bound one region. plane: of a closed
+    schema, the edge that joins its ends across a plane, so that only points between them tell how the plane moves.
     """
 
     name: str
@@ -68,9 +73,51 @@ class KeypointSchema:
     colours: tuple[tuple[float, float, float], ...]
     pairs: tuple[tuple[int, int], ...] = ()
     closed: bool = False
+    plane: int | None = None
 
     def __len__(self) -> int:
         return len(self.names)
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """What an adapter reads of a data set: frames, and what is known of them.
+
+    frames: (T, C, H, W) float32 in [0, 1], C = 1 or 3. keypoints: (T, N, 2) float32, (x, y) in pixels, N as in `schema`, or
+    None where the data set has none. visible: (T, N) bool, False where a key-point is not known; its place is then (0, 0).
+    labels: the data set's own facts, such as "EF" in percent, "fps", "spacing_mm" (row, column); "condition" is a picture
+    (T, C', H, W) float32 in [0, 1] that belongs to the frames, such as edges or classes. Never patient data or paths.
+
+    Raises ClipError for frames and GeometryError for key-points that are not so.
+    """
+
+    frames: Tensor
+    keypoints: Tensor | None = None
+    visible: Tensor | None = None
+    schema: KeypointSchema | None = None
+    labels: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        f, k, v = self.frames, self.keypoints, self.visible
+        if f.ndim != 4 or f.shape[1] not in (1, 3) or f.dtype != torch.float32 or not f.numel():
+            raise ClipError(f"A sequence needs float32 frames of shape (T, C, H, W) with C 1 or 3, not {tuple(f.shape)} {f.dtype}.")
+        if (k is None) != (v is None) or (k is None) != (self.schema is None):
+            raise GeometryError("A sequence has key-points, their visibility and a schema, or none of them.")
+        if k is not None:
+            shape = (len(f), len(self.schema))
+            if k.shape != (*shape, 2) or v.shape != shape or k.dtype != torch.float32 or v.dtype != torch.bool:
+                raise GeometryError(f"{self.schema.name} on {len(f)} frames needs float32 key-points {(*shape, 2)} and bool {shape}, "
+                                    f"not {tuple(k.shape)} {k.dtype} and {tuple(v.shape)} {v.dtype}.")
+            if not torch.isfinite(k).all():
+                raise GeometryError("A sequence has key-points that are not finite.")
+
+    def __len__(self) -> int:
+        return self.frames.shape[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.frames.shape[2], self.frames.shape[3]
 
 
 def _bloodpool_40() -> KeypointSchema:
@@ -83,7 +130,7 @@ def _bloodpool_40() -> KeypointSchema:
         return (1.0 if i < 20 else 0.0, depth, 1.0 - depth)
 
     return KeypointSchema("a4c-bloodpool-40", names, edges, tuple(colour(i) for i in range(40)),
-                          tuple((i, 39 - i) for i in range(20)), closed=True)
+                          tuple((i, 39 - i) for i in range(20)), closed=True, plane=19)
 
 
 A4C_BLOODPOOL_40 = _bloodpool_40()

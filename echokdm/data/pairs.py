@@ -12,7 +12,9 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from echokdm.core.errors import ConfigError
 from echokdm.core.seeding import derive_seed
+from echokdm.core.types import A4C_BLOODPOOL_40, KeypointSchema, luma
 from echokdm.data.store import ArrayStore
 from echokdm.ops.fill import warp_inside
 from echokdm.ops.flow import compose
@@ -73,7 +75,7 @@ def estimated_flows(folder: Path, phantoms: ArrayStore, of_net: nn.Module) -> Ar
         images = torch.from_numpy(phantoms["image"][rows.start:rows.stop].astype(np.float32)) / 255
         pairs = torch.from_numpy(phantoms["pair"][rows.start:rows.stop])
         each = torch.arange(len(images))[:, None]
-        target, source = images[each, pairs[..., 0]].flatten(0, 1)[:, None], images[each, pairs[..., 1]].flatten(0, 1)[:, None]
+        target, source = (luma(images[each, pairs[..., k]].reshape(len(images) * PAIRS, -1, size, size)) for k in (0, 1))
         return {"flow": of_net.flow(target, source).reshape(-1, PAIRS, 2, size, size).numpy().astype(np.float16)}
 
     layout = {"flow": ((PAIRS, 2, size, size), "float16")}
@@ -97,21 +99,28 @@ def _to_bytes(images: Tensor) -> np.ndarray:
 
 
 def _image(row: np.ndarray) -> Tensor:
-    return torch.from_numpy(row.astype(np.float32))[None] / 255
+    """uint8 (S, S) or (C, S, S) -> (1 or C, S, S) in [0, 1]."""
+    return torch.from_numpy(row.astype(np.float32)).reshape(-1, *row.shape[-2:]) / 255
 
 
 class FlowPairs(Dataset):
-    """Pairs with flow from both stores: source, target, flow, sector, key-points (zeros where there is no heart), has_heart.
+    """Pairs with flow from both stores: source, target, flow, sector, key-points (nan where there is no heart), has_keypoints.
 
-    procedural_share: the fraction of items drawn from the procedural store. flows: stands in for the exact heart flows.
+    procedural_share: the fraction of items drawn from the procedural store. flows: stands in for the exact flows. schema: of
+    the phantoms' key-points; ConfigError where the store has another number of them.
     drift_share: the fraction of hearts that also swing as a whole. Half the items are mirrored left-right; a mirrored heart
-    keeps its key-point order (first ends on the image's left) by exchanging the chords' ends.
+    keeps its key-point order (first ends on the image's left) by exchanging the schema's left-right pairs.
     """
 
     def __init__(self, phantoms: ArrayStore | None, procedural: ArrayStore | None, procedural_share: float, seed: int,
-                 gray_jitter: float = 0.3, flows: ArrayStore | None = None, drift_share: float = 0.0) -> None:
+                 gray_jitter: float = 0.3, flows: ArrayStore | None = None, drift_share: float = 0.0,
+                 schema: KeypointSchema = A4C_BLOODPOOL_40) -> None:
+        if phantoms is not None and phantoms["keypoints"].shape[2] != len(schema):
+            raise ConfigError(f"The phantoms have {phantoms['keypoints'].shape[2]} key-points, {schema.name} has {len(schema)}.")
+        self.schema = schema
         self.phantoms, self.procedural, self.seed, self.gray_jitter = phantoms, procedural, seed, gray_jitter
         self.drift_share = drift_share
+        self.channels = 3 if phantoms is not None and phantoms["image"].ndim == 5 else 1
         self.flows = phantoms if flows is None else flows
         self.share = 1.0 if phantoms is None else 0.0 if procedural is None else procedural_share
 
@@ -122,7 +131,7 @@ class FlowPairs(Dataset):
         if heart and rng.random() < self.drift_share:
             item = swing(item, float(rng.normal(0, 3.0)), float(rng.normal(0, 2.0)), float(rng.normal(0, 0.06)))
         if rng.random() < 0.5:
-            item = mirror(item)
+            item = mirror(item, self.schema)
         gamma, gain = np.exp(rng.normal(0, self.gray_jitter, 2) * (1.0, 0.5))
         for name in ("source", "target"):
             item[name] = (item[name] * float(gain)).clamp(0, 1) ** float(gamma)
@@ -135,26 +144,34 @@ class FlowPairs(Dataset):
         return {"source": _image(store["image"][p, source]), "target": _image(store["image"][p, target]),
                 "flow": torch.from_numpy(self.flows["flow"][p, k].astype(np.float32)),
                 "sector": torch.from_numpy(store["sector"][p].astype(np.float32))[None],
-                "source_keypoints": points[source], "target_keypoints": points[target], "has_heart": torch.ones(())}
+                "source_keypoints": points[source], "target_keypoints": points[target], "has_keypoints": torch.ones(())}
 
     def _leaves(self, rng: np.random.Generator) -> dict[str, Tensor]:
         store, p = self.procedural, int(rng.integers(self.procedural.count))
-        return {"source": _image(store["source"][p]), "target": _image(store["target"][p]),
+        source, target = (_image(store[k][p]).expand(self.channels, -1, -1) for k in ("source", "target"))
+        return {"source": source, "target": target,
                 "flow": torch.from_numpy(store["flow"][p].astype(np.float32)),
                 "sector": torch.from_numpy(store["sector"][p].astype(np.float32))[None],
-                "source_keypoints": torch.zeros(40, 2), "target_keypoints": torch.zeros(40, 2), "has_heart": torch.zeros(())}
+                "source_keypoints": _no_points(self.schema), "target_keypoints": _no_points(self.schema),
+                "has_keypoints": torch.zeros(())}
 
 
-def mirror(item: dict[str, Tensor]) -> dict[str, Tensor]:
+def _no_points(schema: KeypointSchema) -> Tensor:
+    return torch.full((len(schema), 2), torch.nan)
+
+
+def mirror(item: dict[str, Tensor], schema: KeypointSchema) -> dict[str, Tensor]:
     """Left-right mirror of an item of `FlowPairs`: images, flow (dx changes sign) and key-points alike."""
     out = dict(item)
     for name in ("source", "target", "sector"):
         out[name] = item[name].flip(-1)
     out["flow"] = item["flow"].flip(-1) * torch.tensor([-1.0, 1.0]).view(2, 1, 1)
-    width = item["source"].shape[-1]
+    width, swapped = item["source"].shape[-1], torch.arange(len(schema))
+    for left, right in schema.pairs:
+        swapped[left], swapped[right] = right, left
     for name in ("source_keypoints", "target_keypoints"):
-        x, y = item[name].flip(0).unbind(-1)
-        out[name] = torch.stack([width - 1 - x, y], -1) * item["has_heart"]  # none stays none
+        x, y = item[name][swapped].unbind(-1)
+        out[name] = torch.stack([width - 1 - x, y], -1)
     return out
 
 

@@ -7,11 +7,14 @@ from torch import Tensor
 from echokdm.core.types import KeypointSchema
 from echokdm.ops.warp import pixel_grid, sample_points
 
+FAR = -1e4  # px; where points that were not seen are put, out of reach of any pixel
+
 
 def nearest_edge(start: Tensor, end: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Distance in px of every pixel to its nearest segment start-end, each (B, E, 2), and that segment's index.
 
-    Returns (B, H, W) float and (B, H, W) int64. Loops over the edges so that the working set stays in cache.
+    Returns (B, H, W) float, inf where no segment is finite, and (B, H, W) int64. Loops over the edges so that the working set
+    stays in cache.
     """
     x, y = pixel_grid(height, width, start.device)[0]
     best = torch.full((len(start), height, width), float("inf"), device=start.device)
@@ -24,8 +27,8 @@ def nearest_edge(start: Tensor, end: Tensor, height: int, width: int) -> tuple[T
         dx, dy = x - sx, y - sy
         along = ((dx * ex + dy * ey) / squared_length[:, e, None, None]).clamp(0, 1)
         squared = (dx - along * ex).square() + (dy - along * ey).square()
-        which = torch.where(squared < best, e, which)
-        best = torch.minimum(best, squared)
+        nearer = squared < best  # never, of a segment that has an end that was not seen
+        which, best = torch.where(nearer, e, which), torch.where(nearer, squared, best)
     return best.sqrt(), which
 
 
@@ -56,7 +59,7 @@ def _soft_fill(distance: Tensor, inside: Tensor) -> Tensor:
 def render_keypoints(points: Tensor, schema: KeypointSchema, height: int, width: int, line_width: float = 1.5) -> Tensor:
     """Coloured lines along the schema's edges, and for a closed schema the filled region as a fourth channel.
 
-    points (B, N, 2) in (x, y) pixels -> (B, 3 or 4, H, W) in [0, 1].
+    points (B, N, 2) in (x, y) pixels, nan where not seen -> (B, 3 or 4, H, W) in [0, 1].
     """
     index = torch.tensor(schema.edges, device=points.device)
     distance, edge = nearest_edge(points[:, index[:, 0]], points[:, index[:, 1]], height, width)
@@ -69,8 +72,10 @@ def spread_motion(source: Tensor, target: Tensor, height: int, width: int, reach
     """A dense guess at the backward flow from the key-points alone, fading with distance from them.
 
     Normalised Gaussian weights around the target key-points carry (source - target); beyond about `reach` px the
-    guess tends to zero. source, target (B, N, 2) -> (B, 2, H, W) in pixels.
+    guess tends to zero, as it does everywhere where none is seen in both. source, target (B, N, 2) -> (B, 2, H, W) in pixels.
     """
+    unseen = (source + target).isnan().any(-1, keepdim=True)
+    source, target = (torch.where(unseen, FAR, p) for p in (source, target))
     grid = pixel_grid(height, width, target.device)[0].permute(1, 2, 0).reshape(1, -1, 2)
     squared = torch.cdist(grid.expand(len(target), -1, -1), target).square()
     weight = torch.softmax(-squared / (2 * (reach / 3) ** 2), -1)
@@ -88,7 +93,7 @@ def carry_keypoints(flow: Tensor, source: Tensor, target: Tensor, outline: bool 
     along = target.roll(-1, 1) - target.roll(1, 1)
     across = F.normalize(torch.stack([-along[..., 1], along[..., 0]], -1), dim=-1)
     for _ in range(rounds):
-        missed = (source - target) - sample_points(flow, target)
+        missed = (source - target) - sample_points(flow, target)  # nan where not seen, as `spread_motion` expects
         if outline:
             missed = (missed * across).sum(-1, keepdim=True) * across
         flow = flow + spread_motion(target + missed, target, flow.shape[2], flow.shape[3], reach)

@@ -16,8 +16,9 @@ from echokdm.ops.ventricle import tracing_from_keypoints
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of real components with random weights."""
+    from echokdm.core.types import A4C_BLOODPOOL_40
     from echokdm.engine.sampling import build_scheduler
-    from echokdm.methods.kdm.conditions import F2I_CHANNELS, K2F_CHANNELS
+    from echokdm.methods.kdm.conditions import f2i_channels, k2f_channels
     from echokdm.methods.kdm.pipeline import KDMPipeline
     from echokdm.networks.codec import FlowCodec, build_codec
     from echokdm.networks.conditioned_unet import ConditionedUNet
@@ -26,8 +27,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     parts = {
         "image_codec": build_codec(1, (8, 8), 3, 16), "flow_codec": FlowCodec((8, 8, 8), 4, 16),
-        "k2f": ConditionedUNet(4, K2F_CHANNELS, 0, 8, (2, 2, 1), (8, 16)),
-        "f2i": ConditionedUNet(3, F2I_CHANNELS, 6, 8, (2, 1, 1), (8, 16)),
+        "k2f": ConditionedUNet(4, k2f_channels(A4C_BLOODPOOL_40), 0, 8, (2, 2, 1), (8, 16)),
+        "f2i": ConditionedUNet(3, f2i_channels(A4C_BLOODPOOL_40), 6, 8, (2, 1, 1), (8, 16)),
         "segmenter": Segmenter(features=(4, 4, 8, 8, 8, 4)), "scheduler": build_scheduler("ddim", "v_prediction"),
     }
     folder = tmp_path_factory.mktemp("bundle") / "random"

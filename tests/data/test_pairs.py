@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from echokdm.core.types import A4C_BLOODPOOL_40
 from echokdm.data.pairs import FRAMES, PAIRS, FlowPairs, mirror, phantom_store, procedural_store, swing
 from echokdm.data.store import ArrayStore
 from echokdm.ops.fill import warp_inside
@@ -50,19 +51,19 @@ def test_an_item_depends_on_its_key_alone_and_has_a_heart_or_none(stores):
     a, b = pairs[(3, 1)], FlowPairs(*stores, 0.5, seed=4)[(3, 1)]
     assert all(torch.equal(a[k], b[k]) for k in a)
     items = [pairs[(0, i)] for i in range(40)]
-    hearts = [bool(i["has_heart"]) for i in items]
+    hearts = [bool(i["has_keypoints"]) for i in items]
     assert 8 < sum(hearts) < 32
-    assert all((i["source_keypoints"].abs().sum() > 0) == bool(i["has_heart"]) for i in items)
+    assert all((i["source_keypoints"].abs().sum() > 0) == bool(i["has_keypoints"]) for i in items)
 
 
 def test_a_mirrored_item_is_still_consistent(stores):
     pairs = FlowPairs(stores[0], None, 0.0, seed=0, gray_jitter=0.0)
     item = next(item for item in (pairs[(0, k)] for k in range(9)) if item["flow"].abs().max() > 1)
-    for one in (item, mirror(item)):
+    for one in (item, mirror(item, A4C_BLOODPOOL_40)):
         target, source, flow = one["target_keypoints"][None], one["source_keypoints"][None], one["flow"][None]
         assert (target + sample_points(flow, target) - source).norm(dim=-1).median() < 1.0
         assert (source[0, :20, 0] < source[0, 20:, 0].flip(0)).float().mean() > 0.8, "first ends lie on the image's left"
-    assert torch.equal(mirror(mirror(item))["flow"], item["flow"])
+    assert torch.equal(mirror(mirror(item, A4C_BLOODPOOL_40), A4C_BLOODPOOL_40)["flow"], item["flow"])
 
 
 def test_a_swung_item_moves_the_heart_as_stated(stores):

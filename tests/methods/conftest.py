@@ -21,6 +21,12 @@ k2i: {steps: 2, batch: 2, block_out_channels: [8, 16], prediction: v_prediction}
 
 
 @pytest.fixture(scope="session")
+def tiny_yaml():
+    """The configuration, with CACHE in the place of the cache's folder."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory):
     """Folder with `tiny.yaml` and, under `run/`, all its stages trained."""
     from echokdm.methods.kdm.train import train_config

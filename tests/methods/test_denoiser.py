@@ -3,8 +3,12 @@
 import pytest
 import torch
 
+from echokdm.core.types import A4C_BLOODPOOL_40
 from echokdm.engine.sampling import build_scheduler
-from echokdm.methods.kdm.denoiser import predicted_clean, psi_strides
+from echokdm.methods.kdm.conditions import outline
+from echokdm.methods.kdm.denoiser import DenoiserConfig, F2IStage, predicted_clean, psi_strides
+from echokdm.networks.codec import build_codec, encode
+from echokdm.ops.render import fill_polygon
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
@@ -24,3 +28,37 @@ def test_psi_brings_conditions_to_the_latents_size(compression):
 
     encoder = ConditionEncoder(5, 16, psi_strides(compression))
     assert encoder(torch.zeros(1, 5, 112, 112)).shape == (1, 16, 112 // compression, 112 // compression)
+
+
+def test_the_mitral_plane_is_closed_by_points_along_it():
+    points = torch.rand(2, 40, 2) * 50
+    closed = outline(points, A4C_BLOODPOOL_40)
+    assert closed.shape == (2, 45, 2) and torch.equal(closed[:, :20], points[:, :20]) and torch.equal(closed[:, 25:], points[:, 20:])
+    assert torch.allclose(closed[:, 22], (points[:, 19] + points[:, 20]) / 2)
+
+
+class _Bright(torch.nn.Module):
+    """Calls ventricle what is bright."""
+
+    def forward(self, image, sector):
+        logits = torch.zeros(len(image), 6, *image.shape[2:])
+        logits[:, 1] = (image[:, 0] - 0.5) * 40
+        return logits + torch.tensor([0.0, 0, -99, -99, -99, -99]).view(1, 6, 1, 1)
+
+
+def test_the_label_loss_asks_for_a_ventricle_where_its_keypoints_are():
+    torch.manual_seed(0)
+    codec = build_codec(1, (8, 8), 3, 16)
+    stage = F2IStage(DenoiserConfig(block_out_channels=(8, 16), label_weight=1.0), None, {"image_codec": codec}, segmenter=_Bright())
+    angle = torch.arange(40) / 40 * 6.2832
+    points = torch.stack([28 + 12 * angle.cos(), 28 + 16 * angle.sin()], -1).expand(2, -1, -1)
+    asked = fill_polygon(points, 56, 56)
+    batch = {"has_keypoints": torch.ones(2), "target_keypoints": points, "sector": torch.ones(2, 1, 56, 56)}
+
+    def loss(picture):  # where nothing is changed in latents, the picture is the warped source itself
+        latents = encode(codec, picture * 2 - 1).detach()
+        return float(stage.label_loss(latents, batch, latents, picture).detach())
+
+    assert loss(asked) < 0.05 < loss(asked.roll(4, 3)) < loss(asked.roll(8, 3))
+    batch["has_keypoints"] = torch.zeros(2)
+    assert loss(asked.roll(8, 3)) == 0

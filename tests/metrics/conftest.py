@@ -7,7 +7,8 @@ import torch
 def build_tiny_pipeline():
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
-    from echokdm.methods.kdm.conditions import F2I_CHANNELS, K2F_CHANNELS
+    from echokdm.core.types import A4C_BLOODPOOL_40
+    from echokdm.methods.kdm.conditions import f2i_channels, k2f_channels
     from echokdm.methods.kdm.pipeline import KDMPipeline
     from echokdm.networks.codec import FlowCodec, build_codec
     from echokdm.networks.conditioned_unet import ConditionedUNet
@@ -15,12 +16,13 @@ def build_tiny_pipeline():
     from echokdm.networks.segmenter import Segmenter
 
     torch.manual_seed(0)
+    seen, rendered = k2f_channels(A4C_BLOODPOOL_40), f2i_channels(A4C_BLOODPOOL_40)
     unet = {"block_out_channels": (8, 16), "condition_channels": 8}
     return KDMPipeline(
         image_codec=build_codec(1, (8, 8), 3, 16), flow_codec=FlowCodec((8, 8, 8), 4, 16),
-        k2f=ConditionedUNet(latent_channels=4, pixel_channels=K2F_CHANNELS, strides=(2, 2, 1), **unet),
-        f2i=ConditionedUNet(latent_channels=3, pixel_channels=F2I_CHANNELS, latent_condition_channels=6, strides=(2, 1, 1), **unet),
-        k2i=ConditionedUNet(latent_channels=3, pixel_channels=K2F_CHANNELS, latent_condition_channels=3, strides=(2, 1, 1), **unet),
+        k2f=ConditionedUNet(latent_channels=4, pixel_channels=seen, strides=(2, 2, 1), **unet),
+        f2i=ConditionedUNet(latent_channels=3, pixel_channels=rendered, latent_condition_channels=6, strides=(2, 1, 1), **unet),
+        k2i=ConditionedUNet(latent_channels=3, pixel_channels=seen, latent_condition_channels=3, strides=(2, 1, 1), **unet),
         segmenter=Segmenter(features=(4, 4, 8, 8, 8, 4)), scheduler=DDIMScheduler(prediction_type="v_prediction"),
         of_net=PWCLite(pyramid=(4, 4, 8, 8, 8, 8), estimator=(8, 8, 8, 8, 8), context=(8, 8, 8, 8, 8, 8)))
 

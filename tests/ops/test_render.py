@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from echokdm.core.types import A4C_BLOODPOOL_40
+from echokdm.core.types import A4C_BLOODPOOL_40, KeypointSchema
 from echokdm.ops.render import carry_keypoints, fill_polygon, inside_polygon, nearest_edge, render_keypoints, spread_motion
 from echokdm.ops.warp import sample_points
 
@@ -38,6 +38,19 @@ def test_lines_carry_their_colours_and_the_fill_is_the_fourth_channel():
     x, y = ((points[0, 5] + points[0, 6]) / 2).round().long().tolist()
     assert torch.allclose(drawn[0, :3, y, x], torch.tensor(A4C_BLOODPOOL_40.colours[5]), atol=1e-5)
     assert drawn[0, 3, 32, 30] == 1 and drawn[0, :3, 32, 30].sum() == 0
+
+
+def test_points_that_were_not_seen_draw_no_line_and_move_nothing():
+    limbs = KeypointSchema("limbs", ("a", "b", "c"), ((0, 1), (1, 2)), ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)))
+    points = torch.tensor([[[8.0, 8.0], [8.0, 40.0], [torch.nan, torch.nan]]])
+    drawn = render_keypoints(points, limbs, 64, 64)
+    assert drawn[0, 0, 24, 8] == 1 and drawn[0, 1].abs().max() == 0 and drawn.isfinite().all()
+    moved = points + torch.tensor([2.0, 0.0])
+    seen = spread_motion(moved, points, 64, 64)
+    assert torch.equal(seen, spread_motion(moved[:, :2], points[:, :2], 64, 64))
+    nothing = torch.full((1, 3, 2), torch.nan)
+    assert torch.equal(spread_motion(moved, nothing, 64, 64), torch.zeros(1, 2, 64, 64))
+    assert torch.equal(carry_keypoints(seen, nothing, nothing), seen)
 
 
 def test_spread_motion_is_right_at_the_points_and_fades():

@@ -47,12 +47,13 @@ class CodecStage(Stage):
     decoder serves both. field: "image" or "flow". codec: trained weights to go on from.
     """
 
-    def __init__(self, config: CodecConfig, dataset: Dataset, field: Literal["image", "flow"], *, codec: VQModel | None = None) -> None:
+    def __init__(self, config: CodecConfig, dataset: Dataset, field: Literal["image", "flow"], *, image_channels: int = 1,
+                 codec: VQModel | None = None) -> None:
         self.name = f"{field}_codec"
         self.config, self.dataset, self.field, self.batch_size = config, dataset, field, config.batch
         if codec is None:
             form = (config.block_out_channels, config.latent_channels, config.codes, config.layers_per_block)
-            codec = build_codec(1, *form) if field == "image" else FlowCodec(*form)
+            codec = build_codec(image_channels, *form) if field == "image" else FlowCodec(*form)
         self.codec = codec
         if config.freeze_encoder:
             for part in (self.codec.encoder, self.codec.quant_conv, self.codec.quantize):
@@ -66,7 +67,7 @@ class CodecStage(Stage):
             self.frozen["perceptual"] = self.perceptual
         self.adversarial = config.discriminator_weight > 0 and config.discriminator_from < 1
         if self.adversarial:
-            discriminator = PatchDiscriminator(1 if field == "image" else 2)
+            discriminator = PatchDiscriminator(image_channels if field == "image" else 2)
             self.modules["discriminator"] = discriminator
             self.optimizers["discriminator"] = torch.optim.AdamW(discriminator.parameters(), config.lr, betas=(0.5, 0.95))
         self.ema_of = (self.name,)

@@ -14,7 +14,8 @@ class DataConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    patients: int = 2000  # heart phantoms, six frames each
+    phantom: Literal["heart", "face", "body"] = "heart"  # what is simulated; the segmenter's stage is the heart's alone
+    patients: int = 2000  # phantoms, six frames each
     procedural: int = 5000  # pairs without anatomy
     held_out: int = 40  # further patients, for validation
     cache: str = "runs/cache"

@@ -10,12 +10,15 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from echokdm.core.types import A4C_BLOODPOOL_40, KeypointSchema
 from echokdm.engine.sampling import build_scheduler
 from echokdm.engine.stage import Run, Stage, cosine_with_warmup
 from echokdm.losses.perceptual import Perceptual
-from echokdm.methods.kdm.conditions import F2I_CHANNELS, K2F_CHANNELS, f2i_condition, k2f_condition, warp_source
+from echokdm.methods.kdm.conditions import f2i_channels, f2i_condition, k2f_channels, k2f_condition, warp_source
 from echokdm.networks.codec import decode, encode, encode_flow
 from echokdm.networks.conditioned_unet import ConditionedUNet
+from echokdm.networks.segmenter import LV, Segmenter
+from echokdm.ops.render import fill_polygon
 
 
 class DenoiserConfig(BaseModel):
@@ -40,25 +43,31 @@ class DenoiserConfig(BaseModel):
     perceptual_weight: float = 0.0  # of LPIPS between the decoded x0 prediction and the target; not in the paper
     squared_weight: float = 0.0  # of the squared error of the same picture; nothing where perceptual_weight is 0
     perceptual_crop: int = 32  # latent pixels a side of the window that is decoded for both
+    label_weight: float = 0.0  # F2I: of how far the frozen segmenter, shown the decoded x0 prediction, is from the asked outline
+    label_items: int = 2  # hearts of a batch that are decoded whole for it
     flow_jitter: float = 0.0  # px; F2I's flows get a smooth error of a standard deviation drawn from 0 to this, as K2F's will have one
 
 
 class DenoiserStage(Stage):
-    """Predict the noise of a latent under image conditions; subclasses say which latent and which conditions."""
+    """Predict the noise of a latent under image conditions; subclasses say which latent and which conditions.
+
+    schema: of the data set's key-points. image_channels: of its images. network: trained weights to go on from. segmenter: that
+    judges the pictures where `config.label_weight` is not 0.
+    """
 
     component: ClassVar[str]
-    pixel_channels: ClassVar[int]
     latent_conditions: ClassVar[int]
     codec_name: ClassVar[str]
 
     def __init__(self, config: DenoiserConfig, dataset: Dataset, codecs: dict[str, VQModel], *,
-                 network: ConditionedUNet | None = None) -> None:
+                 schema: KeypointSchema = A4C_BLOODPOOL_40, image_channels: int = 1, network: ConditionedUNet | None = None,
+                 segmenter: Segmenter | None = None) -> None:
         self.name = self.component
-        self.config, self.dataset, self.batch_size, self.codecs = config, dataset, config.batch, codecs
+        self.config, self.dataset, self.batch_size, self.codecs, self.schema = config, dataset, config.batch, codecs, schema
         codec = codecs[self.codec_name]
         levels = len(codec.config.block_out_channels)
         self.network = network if network is not None else ConditionedUNet(
-            latent_channels=codec.config.latent_channels, pixel_channels=self.pixel_channels,
+            latent_channels=codec.config.latent_channels, pixel_channels=self.pixel_channels(schema, image_channels),
             latent_condition_channels=self.latent_conditions * codec.config.latent_channels,
             condition_channels=config.condition_channels, strides=psi_strides(2 ** (levels - 1)),
             block_out_channels=config.block_out_channels, layers_per_block=config.layers_per_block, attention_from=config.attention_from)
@@ -67,9 +76,17 @@ class DenoiserStage(Stage):
         self.perceptual = Perceptual(config.perceptual) if config.perceptual_weight > 0 else None
         if self.perceptual is not None:
             self.frozen["perceptual"] = self.perceptual
+        self.segmenter = segmenter if config.label_weight > 0 else None
+        if self.segmenter is not None:
+            self.frozen["segmenter"] = self.segmenter
         self.optimizers = {"adamw": torch.optim.AdamW(self.network.parameters(), config.lr, weight_decay=1e-4)}
         self.ema_of, self.ema_decay = (self.name,), config.ema_decay
         self.scheduler = build_scheduler("ddim", config.prediction)
+
+    @staticmethod
+    @abstractmethod
+    def pixel_channels(schema: KeypointSchema, image_channels: int) -> int:
+        """Channels of the conditions at image size."""
 
     @abstractmethod
     def clean_latent(self, batch: dict[str, Tensor]) -> Tensor:
@@ -98,12 +115,19 @@ class DenoiserStage(Stage):
             output = network(noisy, t, self.network.encode_condition(pixels, latents))
         loss = (F.l1_loss if config.loss == "l1" else F.mse_loss)(output.float(), target)
         logged = {"loss": loss.detach()}
-        if self.perceptual is not None:
+        if self.perceptual is not None or self.segmenter is not None:
             with run.autocast():
                 clean = predicted_clean(self.scheduler.alphas_cumprod.to(noisy)[t], noisy, output.float(), config.prediction)
+        if self.perceptual is not None:
+            with run.autocast():
                 distance, squared = self.picture_losses(clean, batch["target"], latents, warped)
             logged |= {"perceptual": distance.detach(), "squared": squared.detach()}
             loss = loss + config.perceptual_weight * distance + config.squared_weight * squared
+        if self.segmenter is not None and latents is not None and warped is not None:
+            with run.autocast():
+                label = self.label_loss(clean, batch, latents, warped)
+            logged["label"] = label.detach()
+            loss = loss + config.label_weight * label
         optimizer.zero_grad()
         run.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -113,22 +137,46 @@ class DenoiserStage(Stage):
     def picture_losses(self, clean: Tensor, target: Tensor, latents: Tensor | None, warped: Tensor | None) -> tuple[Tensor, Tensor]:
         """LPIPS and squared error, means over the batch, of a random window of the decoded x0 prediction to target (B, 1, H, W).
 
-        With a warped source, whose latents come first in `latents`, what the codec loses of it is added back, as at inference.
+        With a warped source, its latents come first in `latents`.
         """
-        codec, side = self.codecs[self.codec_name], self.config.perceptual_crop
+        side = self.config.perceptual_crop
         factor = target.shape[2] // clean.shape[2]
         y, x = (int(torch.randint(n - side + 1, ())) for n in clean.shape[2:])
 
         def window(values: Tensor, scale: int = 1) -> Tensor:
             return values[:, :, y * scale:(y + side) * scale, x * scale:(x + side) * scale]
 
-        made = (decode(codec, window(clean), quantize=False) + 1) / 2
+        if warped is not None and latents is not None:
+            made = self.picture(window(clean), window(latents), window(warped, factor))
+        else:
+            made = self.picture(window(clean))
+        real = window(target, factor)
+        return self.perceptual(made, real).float().mean(), F.mse_loss(made.float(), real)
+
+    def picture(self, clean: Tensor, latents: Tensor | None = None, warped: Tensor | None = None) -> Tensor:
+        """Decoded latents (B, 1, H, W) in [0, 1], with what the codec loses of the warped source added back, as at inference."""
+        codec = self.codecs[self.codec_name]
+        made = (decode(codec, clean, quantize=False) + 1) / 2
         if warped is not None and latents is not None:
             with torch.no_grad():
-                start = decode(codec, window(latents[:, :clean.shape[1]]), quantize=False)
-            made = made + window(warped, factor) - (start + 1) / 2
-        made, real = made.clamp(0, 1), window(target, factor)
-        return self.perceptual(made, real).float().mean(), F.mse_loss(made.float(), real)
+                start = decode(codec, latents[:, :clean.shape[1]], quantize=False)
+            made = made + warped - (start + 1) / 2
+        return made.clamp(0, 1)
+
+    def label_loss(self, clean: Tensor, batch: dict[str, Tensor], latents: Tensor, warped: Tensor) -> Tensor:
+        """Cross-entropy of the frozen segmenter's ventricle in the first hearts' pictures with the outlines asked for; a mean over pixels.
+
+        So that a picture shows its ventricle where its key-points say it is.
+        """
+        rows = batch["has_keypoints"].nonzero()[:self.config.label_items, 0]
+        if len(rows) == 0:
+            return clean.new_zeros(())
+        sector, points = batch["sector"][rows], batch["target_keypoints"][rows]
+        made = self.picture(clean[rows], latents[rows], warped[rows]) * sector
+        probability = self.segmenter(made, sector).float().softmax(1)[:, LV:LV + 1].clamp(1e-4, 1 - 1e-4)
+        asked = fill_polygon(points, *made.shape[2:]) * sector
+        entropy = asked * probability.log() + (1 - asked) * (1 - probability).log()
+        return -(entropy * sector).sum() / sector.sum()
 
 
 def predicted_clean(alpha: Tensor, noisy: Tensor, output: Tensor, prediction: str) -> Tensor:
@@ -147,19 +195,22 @@ def psi_strides(compression: int) -> tuple[int, int, int]:
 class K2FStage(DenoiserStage):
     """K2F-net: flow latents from I_src, x_K,src, x_K,tgt (Eq. 2)."""
 
-    component, pixel_channels, latent_conditions, codec_name = "k2f", K2F_CHANNELS, 0, "flow_codec"
+    component, latent_conditions, codec_name = "k2f", 0, "flow_codec"
+    pixel_channels = staticmethod(k2f_channels)
 
     def clean_latent(self, batch: dict[str, Tensor]) -> Tensor:
         return encode_flow(self.codecs["flow_codec"], batch["flow"])
 
     def condition(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        return k2f_condition(batch["source"], batch["source_keypoints"], batch["target_keypoints"], batch["sector"]), None, None
+        points = batch["source_keypoints"], batch["target_keypoints"]
+        return k2f_condition(batch["source"], *points, batch["sector"], self.schema), None, None
 
 
 class F2IStage(DenoiserStage):
     """F2I-net: image latents from I_src, x_K and F (Eq. 3), and from the latents of I_src and of its warp."""
 
-    component, pixel_channels, latent_conditions, codec_name = "f2i", F2I_CHANNELS, 2, "image_codec"
+    component, latent_conditions, codec_name = "f2i", 2, "image_codec"
+    pixel_channels = staticmethod(f2i_channels)
 
     def clean_latent(self, batch: dict[str, Tensor]) -> Tensor:
         return encode(self.codecs["image_codec"], batch["target"] * 2 - 1)
@@ -170,20 +221,21 @@ class F2IStage(DenoiserStage):
         if self.config.flow_jitter > 0:
             coarse = torch.randn(len(flow), 2, 8, 8, device=flow.device) * torch.rand(len(flow), 1, 1, 1, device=flow.device)
             error = F.interpolate(coarse, flow.shape[2:], mode="bicubic", align_corners=True)
-            flow = flow + self.config.flow_jitter * error * batch["has_heart"].view(-1, 1, 1, 1)
+            flow = flow + self.config.flow_jitter * error * batch["has_keypoints"].view(-1, 1, 1, 1)
         warped = warp_source(source, flow, batch["sector"])
-        pixels = f2i_condition(source, warped, batch["target_keypoints"], flow, batch["sector"])
+        pixels = f2i_condition(source, warped, batch["target_keypoints"], flow, batch["sector"], self.schema)
         return pixels, torch.cat([encode(codec, warped * 2 - 1), encode(codec, source * 2 - 1)], 1), warped
 
 
 class K2IStage(DenoiserStage):
     """The ablation without K2F-net: image latents straight from I_src, x_K,src, x_K,tgt."""
 
-    component, pixel_channels, latent_conditions, codec_name = "k2i", K2F_CHANNELS, 1, "image_codec"
+    component, latent_conditions, codec_name = "k2i", 1, "image_codec"
+    pixel_channels = staticmethod(k2f_channels)
 
     def clean_latent(self, batch: dict[str, Tensor]) -> Tensor:
         return encode(self.codecs["image_codec"], batch["target"] * 2 - 1)
 
     def condition(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        pixels = k2f_condition(batch["source"], batch["source_keypoints"], batch["target_keypoints"], batch["sector"])
+        pixels = k2f_condition(batch["source"], batch["source_keypoints"], batch["target_keypoints"], batch["sector"], self.schema)
         return pixels, encode(self.codecs["image_codec"], batch["source"] * 2 - 1), None

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from echokdm.core.types import luma
 from echokdm.engine.stage import Run, Stage, cosine_with_warmup
 from echokdm.losses.occlusion import forward_backward_occlusion, splat_occlusion
 from echokdm.losses.photometric import census_distance, l1_distance, masked_mean, ssim_distance
@@ -45,7 +46,7 @@ class OFNetConfig(BaseModel):
 
 
 class OFNetStage(Stage):
-    """ARFlow on pairs {"source", "target", "sector"}, each (B, 1, H, W): images in [0, 1]; losses count inside the sector.
+    """ARFlow on pairs {"source", "target", "sector"}, images in [0, 1] by their luma; losses count inside the sector (B, 1, H, W).
 
     held_out: items with "flow" as well, (2, H, W) px, of which `validate` scores `validated`. network: weights to go on from.
     """
@@ -71,7 +72,7 @@ class OFNetStage(Stage):
         config, network, optimizer = self.config, self.modules["of_net"], self.optimizers["of_net"]
         cosine_with_warmup(optimizer, config.lr, run)
         progress = run.step / max(run.total_steps, 1)
-        target, source, sector = batch["target"], batch["source"], batch["sector"].float()
+        target, source, sector = luma(batch["target"]), luma(batch["source"]), batch["sector"].float()
         with run.autocast():
             flows = network(target, source, both_ways=True)
         first, second = torch.cat([target, source]), torch.cat([source, target])
@@ -132,7 +133,7 @@ class OFNetStage(Stage):
             item = {k: self.held_out[(0, i)][k].to(device)[None] for k in ("target", "source", "flow", "sector")}
             inside = item["sector"].float()
             inside = inside * (warp(inside, item["flow"], padding="zeros") > 0.5)
-            errors.append(end_point_error(network.flow(item["target"], item["source"]), item["flow"], inside))
+            errors.append(end_point_error(network.flow(luma(item["target"]), luma(item["source"])), item["flow"], inside))
             zero.append(end_point_error(torch.zeros_like(item["flow"]), item["flow"], inside))
         return {"of_net/end_point_error": float(torch.stack(errors).mean()), "of_net/zero_flow_error": float(torch.stack(zero).mean())}
 

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from echokdm.core.errors import BundleError, GeometryError
 from echokdm.core.precision import fast_arithmetic
+from echokdm.core.schemas import schema as schema_named
 from echokdm.core.seeding import seeded_randn
+from echokdm.core.types import A4C_BLOODPOOL_40
 from echokdm.engine.sampling import build_scheduler, sample
 from echokdm.methods.kdm.bundle import find_bundle
-from echokdm.methods.kdm.conditions import f2i_condition, k2f_condition, warp_source, with_base
+from echokdm.methods.kdm.conditions import f2i_condition, k2f_condition, outline, warp_source
 from echokdm.networks.codec import FlowCodec, decode, decode_flow, encode
 from echokdm.networks.conditioned_unet import ConditionedUNet
 from echokdm.networks.pwc_lite import PWCLite
@@ -44,17 +46,20 @@ class KDMPipeline(DiffusionPipeline):
     """Key-point guided Deformable image Manipulation of one source frame.
 
     Components: the image and flow codecs, K2F-net, F2I-net, the one-step ablation K2I-net, the LV segmenter, OF-net,
-    and a DDIM scheduler that holds the noise schedule.
+    and a DDIM scheduler that holds the noise schedule. schema: the name of its key-points'.
 
     >>> pipe = KDMPipeline.from_pretrained("a4c-phantom")                                        # doctest: +SKIP
     >>> out = pipe(frame, keypoints, trajectory, sector=sector, seed=0)                          # doctest: +SKIP
     """
 
-    _optional_components = ["k2i", "of_net"]
+    _optional_components = ["segmenter", "k2i", "of_net"]
 
-    def __init__(self, image_codec: VQModel, flow_codec: FlowCodec, k2f: ConditionedUNet, f2i: ConditionedUNet, segmenter: Segmenter,
-                 scheduler, k2i: ConditionedUNet | None = None, of_net: PWCLite | None = None) -> None:
+    def __init__(self, image_codec: VQModel, flow_codec: FlowCodec, k2f: ConditionedUNet, f2i: ConditionedUNet, scheduler,
+                 segmenter: Segmenter | None = None, k2i: ConditionedUNet | None = None, of_net: PWCLite | None = None,
+                 schema: str = A4C_BLOODPOOL_40.name) -> None:
         super().__init__()
+        self.register_to_config(schema=schema)
+        self.schema = schema_named(schema)
         self.register_modules(image_codec=image_codec, flow_codec=flow_codec, k2f=k2f, f2i=f2i, segmenter=segmenter,
                               scheduler=scheduler, k2i=k2i, of_net=of_net)
         for module in self.components.values():
@@ -68,7 +73,8 @@ class KDMPipeline(DiffusionPipeline):
         try:
             parts = {name: kind.from_pretrained(folder / name, torch_dtype=torch_dtype, local_files_only=True, low_cpu_mem_usage=False)
                      for name, kind in COMPONENTS.items() if (folder / name).is_dir()}
-            return cls(**parts, scheduler=DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True))
+            scheduler = DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+            return cls(**parts, scheduler=scheduler, schema=cls.load_config(folder).get("schema", A4C_BLOODPOOL_40.name))
         except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
             raise BundleError(f"The bundle '{folder.name}' is damaged ({type(error).__name__}); install or train it again.") from error
 
@@ -76,8 +82,11 @@ class KDMPipeline(DiffusionPipeline):
     def segment(self, frames: Tensor, sector: Tensor, in_context: bool = True) -> Tensor:
         """LV masks (T, H, W) bool of frames (T, 1, H, W) in [0, 1]; GeometryError where no ventricle is found.
 
-        in_context: see `segment_clip`.
+        in_context: see `segment_clip`. Raises BundleError where the bundle has no segmenter.
         """
+        if self.segmenter is None:
+            raise BundleError("This bundle has no segmenter, so it can't find key-points itself; pass them with --keypoints.")
+
         def network(*seen: Tensor) -> Tensor:
             with fast_arithmetic(self.device):
                 return self.segmenter(*seen)
@@ -102,16 +111,17 @@ class KDMPipeline(DiffusionPipeline):
         Raises GeometryError for key-points of a wrong shape.
         """
         total, chunk = len(target_keypoints), CHUNK
-        if target_keypoints.shape[1:] != (40, 2) or source_keypoints.shape not in ((40, 2), (total, 40, 2)):
-            raise GeometryError(f"KDM needs key-points of shape (40, 2) and (T, 40, 2), not {tuple(source_keypoints.shape)} and "
-                                f"{tuple(target_keypoints.shape)}.")
+        each = (len(self.schema), 2)
+        if target_keypoints.shape[1:] != each or source_keypoints.shape not in (each, (total, *each)):
+            raise GeometryError(f"This bundle needs the {each[0]} key-points of {self.schema.name}, (N, 2) for the source and (T, N, 2) "
+                                f"for the target, not {tuple(source_keypoints.shape)} and {tuple(target_keypoints.shape)}.")
         device = self.f2i.device
         shared = None  # one source's latents serve all frames
         if len(source) == 1 and without != "f2i":
             shared = self._encode(source.to(device)).expand(chunk, -1, -1, -1)
         size = source.shape[2:]
         sources, sectors = source.expand(total, -1, -1, -1), sector.float().reshape(-1, 1, *size).expand(total, -1, -1, -1)
-        starts = source_keypoints.float().reshape(-1, 40, 2).expand(total, -1, -1)
+        starts = source_keypoints.float().reshape(-1, *each).expand(total, -1, -1)
         frames, flows, warps = [], [], []
         for first in range(0, total, chunk):
             count = min(chunk, total - first)
@@ -147,19 +157,20 @@ class KDMPipeline(DiffusionPipeline):
 
         exact: the flow is made to carry the target outline onto the source's, the rest spread smoothly.
         """
-        seen = k2f_condition(source, source_keypoints, target_keypoints, sector)
+        seen = k2f_condition(source, source_keypoints, target_keypoints, sector, self.schema)
         latent = self._denoise(self.k2f, seen, None, steps, seed, scheduler)
         with fast_arithmetic(self.device):
             flow = decode_flow(self.flow_codec, latent, quantize=False).float() * sector
         if exact:
-            flow = carry_keypoints(flow, with_base(source_keypoints), with_base(target_keypoints), outline=True) * sector
+            points = outline(source_keypoints, self.schema), outline(target_keypoints, self.schema)
+            flow = carry_keypoints(flow, *points, outline=self.schema.closed) * sector
         return flow
 
     def _render(self, source: Tensor, source_latents: Tensor, warped: Tensor, targets: Tensor, flow: Tensor, sector: Tensor, steps: int,
                 strength: float, seed: int, scheduler: str, carry_detail: bool, quantize: bool) -> Tensor:
         """F2I-net from the noised warp (section 3.4)."""
         begin = self._encode(warped)
-        seen = f2i_condition(source, warped, targets, flow, sector)
+        seen = f2i_condition(source, warped, targets, flow, sector, self.schema)
         latent = self._denoise(self.f2i, seen, torch.cat([begin, source_latents], 1), steps, seed, scheduler, begin, strength)
         made = self._decode(latent, quantize)
         return made + warped - self._decode(begin, quantize) if carry_detail else made
@@ -169,7 +180,7 @@ class KDMPipeline(DiffusionPipeline):
         """K2I-net, key-points straight to the image, from pure noise."""
         if self.k2i is None:
             raise GeometryError("This bundle has no K2I-net, so it can't run without K2F; train its stage k2i.")
-        seen = k2f_condition(source, source_keypoints, targets, sector)
+        seen = k2f_condition(source, source_keypoints, targets, sector, self.schema)
         return self._decode(self._denoise(self.k2i, seen, latents, steps, seed, scheduler), quantize)
 
     def _encode(self, images: Tensor) -> Tensor:

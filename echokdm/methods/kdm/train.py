@@ -15,7 +15,9 @@ from torch import nn
 from echokdm.core.config import load_config
 from echokdm.core.errors import BundleError, ConfigError
 from echokdm.core.seeding import derive_seed
+from echokdm.core.types import A4C_BLOODPOOL_40
 from echokdm.data.pairs import HELD_OUT, FlowPairs, PhantomClips, estimated_flows, phantom_store, procedural_store
+from echokdm.data.posed import posed_store, schema_of
 from echokdm.engine.loop import train_stage
 from echokdm.engine.sampling import build_scheduler
 from echokdm.engine.stage import Stage
@@ -34,17 +36,23 @@ class _Data:
 
     def __init__(self, config: KDMConfig) -> None:
         self.config, self.folder = config, Path(config.data.cache)
+        self.heart = config.data.phantom == "heart"
+        self.schema, self.image_channels = (A4C_BLOODPOOL_40, 1) if self.heart else (schema_of(config.data.phantom), 3)
 
     def _folder(self, name: str, count: int) -> Path:
         return self.folder / f"{name}-{self.config.size}-{count}"
 
     def phantoms(self):
-        data = self.config.data
-        return phantom_store(self._folder("phantoms", data.patients), data.patients, self.config.size)
+        return self._store("phantoms", self.config.data.patients, 0)
 
     def held_out(self):
-        data = self.config.data
-        return phantom_store(self._folder("held-out", data.held_out), data.held_out, self.config.size, HELD_OUT)
+        return self._store("held-out", self.config.data.held_out, HELD_OUT)
+
+    def _store(self, name: str, count: int, first_seed: int):
+        kind, folder = self.config.data.phantom, self._folder(name, count)
+        if self.heart:
+            return phantom_store(folder, count, self.config.size, first_seed)
+        return posed_store(folder, kind, count, self.config.size, first_seed)
 
     def procedural(self):
         data = self.config.data
@@ -52,9 +60,9 @@ class _Data:
 
     def pairs(self, stage: str, share: float, flows=None) -> FlowPairs:
         seed = derive_seed(self.config.seed, STAGES.index(stage))
-        drift = self.config.data.drift_share if stage in ("flow_codec", "k2f") else 0.0
+        drift = self.config.data.drift_share if self.heart and stage in ("flow_codec", "k2f") else 0.0
         return FlowPairs(self.phantoms() if share < 1 else None, self.procedural() if share > 0 else None, share, seed, flows=flows,
-                         drift_share=drift)
+                         drift_share=drift, schema=self.schema)
 
 
 def train_config(path: str | Path, stage: str | None = None, from_bundle: str | None = None, out: str | Path | None = None,
@@ -86,7 +94,7 @@ def train_config(path: str | Path, stage: str | None = None, from_bundle: str | 
     for name in STAGES if stage is None else (stage,):
         settings = getattr(config, name)
         record = folder / name / "done.json"
-        if record.exists() or settings.steps == 0:
+        if record.exists() or settings.steps == 0 or (name == "segmenter" and not data.heart):
             continue
         torch.manual_seed(derive_seed(config.seed, STAGES.index(name), 7))  # initial weights
         began = time.monotonic()
@@ -111,18 +119,21 @@ def build_stage(name: str, config: KDMConfig, data: _Data, bundle: Path, start: 
                               batch_size=settings.batch, held_out=PhantomClips(data.held_out(), 1), learning_rate=settings.lr,
                               network=before)
     if name == "of_net":
-        held_out = FlowPairs(data.held_out(), None, 0.0, 1, gray_jitter=0.0)
+        held_out = FlowPairs(data.held_out(), None, 0.0, 1, gray_jitter=0.0, schema=data.schema)
         return OFNetStage(settings, data.pairs(name, 0.0), held_out=held_out, network=before)
     if name in ("image_codec", "flow_codec"):
-        return CodecStage(settings, data.pairs(name, settings.procedural_share), name.removesuffix("_codec"), codec=before)
+        return CodecStage(settings, data.pairs(name, settings.procedural_share), name.removesuffix("_codec"),
+                          image_channels=data.image_channels, codec=before)
     needed = {"k2f": ("flow_codec",), "f2i": ("image_codec",), "k2i": ("image_codec",)}[name]
     codecs = {n: load_component(bundle, n) for n in needed}
     flows = None
     if name == "k2f" and config.flow_target == "of_net":
         store = data.phantoms()
         flows = estimated_flows(store.folder / "of_net", store, load_component(bundle, "of_net"))
+    judge = load_component(bundle, "segmenter") if settings.label_weight > 0 else None
     kind = {"k2f": K2FStage, "f2i": F2IStage, "k2i": K2IStage}[name]
-    return kind(settings, data.pairs(name, settings.procedural_share, flows), codecs, network=before)
+    return kind(settings, data.pairs(name, settings.procedural_share, flows), codecs, schema=data.schema,
+                image_channels=data.image_channels, network=before, segmenter=judge)
 
 
 def save_component(module: nn.Module, folder: Path) -> None:
@@ -148,7 +159,7 @@ def assemble(bundle: Path, config: KDMConfig, folder: Path) -> None:
     have = {n: load_component(bundle, n) for n in STAGES if (bundle / n).is_dir()}
     if not all(n in have for n in STAGES if n not in KDMPipeline._optional_components):
         return
-    pipeline = KDMPipeline(**have, scheduler=build_scheduler("ddim", config.f2i.prediction))
+    pipeline = KDMPipeline(**have, scheduler=build_scheduler("ddim", config.f2i.prediction), schema=_Data(config).schema.name)
     pipeline.scheduler.save_pretrained(bundle / "scheduler")
     pipeline.save_config(bundle)
     write_card(bundle, config, folder)

@@ -1,0 +1,37 @@
+"""The same KDM on faces and bodies: three channels, their own key-points, some of them hidden."""
+
+import pytest
+import torch
+
+from echokdm.core.errors import BundleError, GeometryError
+from echokdm.methods.kdm.pipeline import KDMPipeline
+from echokdm.methods.kdm.train import train_config
+
+
+@pytest.fixture(scope="module", params=["face", "body"])
+def trained(request, tiny_yaml, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    text = tiny_yaml.replace("size: 112", "size: 64").replace("data: {", f"data: {{phantom: {request.param}, ")
+    (folder / "tiny.yaml").write_text(text.replace("CACHE", str(folder / "cache")))
+    return request.param, KDMPipeline.from_pretrained(train_config(folder / "tiny.yaml", out=folder / "run"))
+
+
+def test_a_bundle_knows_its_keypoints_and_makes_colour_pictures(trained):
+    kind, pipe = trained
+    count = {"face": 68, "body": 18}[kind]
+    assert pipe.segmenter is None and len(pipe.schema) == count
+    source, points = torch.rand(1, 3, 64, 64), torch.rand(3, count, 2) * 40 + 10
+    points[1, 5:] = torch.nan  # seen in one frame alone
+    out = pipe(source, points[0], points, sector=torch.ones(64, 64, dtype=torch.bool), steps=2)
+    assert out.frames.shape == (3, 3, 64, 64) and out.frames.isfinite().all() and out.flow.isfinite().all()
+    again = pipe(source, points[0], points[1:2], sector=torch.ones(64, 64, dtype=torch.bool), steps=2)
+    assert torch.equal(again.frames[0], out.frames[1])
+
+
+def test_keypoints_of_another_kind_are_refused_and_there_is_no_ventricle_to_find(trained):
+    _, pipe = trained
+    sector = torch.ones(64, 64, dtype=torch.bool)
+    with pytest.raises(GeometryError, match=pipe.schema.name):
+        pipe(torch.rand(1, 3, 64, 64), torch.rand(40, 2), torch.rand(2, 40, 2), sector=sector)
+    with pytest.raises(BundleError, match="no segmenter"):
+        pipe.segment(torch.rand(2, 1, 64, 64), sector)
