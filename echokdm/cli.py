@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from echokdm.core.errors import ConfigError, EchoKDMError, OutputError
+from echokdm.data_cli import adapters, data_app
 
 BAD_INPUT = 2
 
@@ -237,3 +238,7 @@ def doctor() -> None:
     from echokdm.doctor import main
 
     raise typer.Exit(main())
+
+
+app.command()(adapters)
+app.add_typer(data_app, name="data")

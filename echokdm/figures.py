@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from echokdm.core.types import A4C_BLOODPOOL_40, KeypointSchema
+from echokdm.core.types import Sequence as DataSequence
 from echokdm.ops.flow import flow_to_color
 
 if TYPE_CHECKING:
@@ -124,6 +125,47 @@ def outlined(frame: Tensor, outline: np.ndarray, scale: float, colour: str = "#f
     points = _place(outline, fine)
     ImageDraw.Draw(image).line([*points, points[0]], fill=colour, width=OVERSAMPLE, joint="curve")
     return image.resize((round(image.width / OVERSAMPLE), round(image.height / OVERSAMPLE)), Image.Resampling.BOX)
+
+
+def contact_sheet(items: Sequence[tuple[str, DataSequence]], side: int = 192, columns: int = 4) -> Image.Image:
+    """One frame of each (name, sequence of a data set), fitted into a square of `side` px: the one where most key-points are visible.
+
+    Limbs whose both ends are visible are drawn in the schema's colours, visible points as dots.
+    """
+    rows, head = -(-len(items) // columns), 18
+    canvas = Image.new("RGB", (min(columns, len(items)) * (side + 4), rows * (side + head + 4)), PAPER)
+    for i, (name, item) in enumerate(items):
+        tile = _tile(item, side)
+        x, y = (i % columns) * (side + 4), (i // columns) * (side + head + 4)
+        canvas.paste(tile, (x + (side - tile.width) // 2, y + head))
+        ImageDraw.Draw(canvas).text((x + side / 2, y + head / 2), name if len(name) <= 28 else f"...{name[-25:]}", fill=INK, font=_font(11),
+                                    anchor="mm")
+    return canvas
+
+
+def _tile(item: DataSequence, side: int) -> Image.Image:
+    """The frame of most visible key-points within `side` px, cropped where they are but a small part of it."""
+    frame = len(item) // 2 if item.visible is None else int(item.visible.sum(1).argmax())
+    height, width = item.size
+    left, top, right, bottom = 0, 0, width, height
+    seen = np.zeros(0, bool) if item.visible is None else item.visible[frame].numpy()
+    if seen.any():
+        points = item.keypoints[frame].numpy()
+        low, high = points[seen].min(0), points[seen].max(0)
+        (x, y), reach = (low + high) / 2, float((high - low).max())
+        if 0 < 3 * reach < max(item.size):
+            left, top = max(int(x - reach), 0), max(int(y - reach), 0)
+            right, bottom = min(int(x + reach) + 1, width), min(int(y + reach) + 1, height)
+    scale = side / max(right - left, bottom - top)
+    tile = to_image(item.frames[frame, :, top:bottom, left:right], scale)
+    if seen.any():
+        draw, placed = ImageDraw.Draw(tile), _place(points - (left, top), scale)
+        for (a, b), colour in zip(item.schema.edges, item.schema.colours, strict=True):
+            if seen[a] and seen[b]:
+                draw.line([placed[a], placed[b]], fill=_rgb(colour), width=2)
+        for x, y in (point for point, shown in zip(placed, seen, strict=True) if shown):
+            draw.ellipse((x - 1, y - 1, x + 1, y + 1), fill="white")
+    return tile
 
 
 def volume_plot(times: np.ndarray, curves: Sequence[tuple[str, np.ndarray, str, str]], unit: str,

@@ -16,7 +16,7 @@ FLOORS = {
     "methods": 4, "metrics": 4,
     "derive": 5, "figures": 5,
     "synth": 6,
-    "report": 7, "evaluate": 7, "cohort": 7, "pipeline": 7, "doctor": 7,
+    "report": 7, "evaluate": 7, "cohort": 7, "pipeline": 7, "doctor": 7, "data_cli": 7,
     "cli": 8, "__init__": 8, "__main__": 9,
 }
 

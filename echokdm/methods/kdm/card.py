@@ -7,16 +7,16 @@ from echokdm.methods.kdm.config import STAGES, KDMConfig
 
 _TEXT = """---
 library_name: diffusers
-tags: [echocardiography, synthetic]
+tags: [{tag}, synthetic]
 ---
 # {name}
 
-Key-point guided image manipulation (KDM) for apical-four-chamber echocardiography at {size} x {size} px: LV segmenter, optical-flow
-network, codecs of images and flows, key-points-to-flow and flow-to-image latent diffusion, and the one-step ablation.
+Key-point guided image manipulation (KDM) for {subject} at {size} x {size} px: {segmenter}optical-flow network, codecs of images and
+flows, key-points-to-flow and flow-to-image latent diffusion, and the one-step ablation.
 Load it with `echokdm.KDMPipeline.from_pretrained("{name}")`.
 
-**Data.** {patients} simulated hearts (six frames each) and {procedural} procedural image pairs, drawn from seeds. No patient's
-pixels were used. The only weights of others were those of LPIPS, a loss in training, none of which is in here.{flow_target}
+**Data.** {patients} simulated {simulated} (six frames each) and {procedural} procedural image pairs, drawn from seeds. {real}
+The only weights of others were those of LPIPS, a loss in training, none of which is in here.{flow_target}
 
 **Training.** Seed {seed}, precision {precision}.
 
@@ -27,9 +27,24 @@ pixels were used. The only weights of others were those of LPIPS, a loss in trai
 Steps and minutes are of the last run alone where a stage went on from earlier weights. The figures are losses on the training data,
 and held-out phantoms where they say Dice or end-point error.
 
-**Limits.** Research only; not for diagnosis. Trained without a patient: speckle, artefacts and anatomy outside the simulator's
-range are rendered less faithfully. One view (A4C), gray-scale, one ventricle.
+**Limits.** {limits}
 """
+_HEART = {
+    "tag": "echocardiography", "subject": "apical-four-chamber echocardiography", "segmenter": "LV segmenter, ", "simulated": "hearts",
+    "real": "No patient's pixels were used.",
+    "limits": "Research only; not for diagnosis. Trained without a patient: speckle, artefacts and anatomy outside the simulator's "
+              "range\nare rendered less faithfully. One view (A4C), gray-scale, one ventricle.",
+}
+_OTHERS = {"face": ("faces", "faces with 68 landmarks"), "body": ("people", "people with 18 joints")}
+
+
+def _words(phantom: str) -> dict[str, str]:
+    """What the card says of the kind of data."""
+    if phantom == "heart":
+        return _HEART
+    simulated, subject = _OTHERS[phantom]
+    return {"tag": phantom, "subject": subject, "segmenter": "", "simulated": simulated, "real": "No real picture was used.",
+            "limits": f"Research only. Trained on simulated {simulated} alone: real ones are outside what it has seen."}
 
 
 def write_card(bundle: Path, config: KDMConfig, folder: Path) -> None:
@@ -46,4 +61,4 @@ def write_card(bundle: Path, config: KDMConfig, folder: Path) -> None:
     truth = " K2F-net learned the simulator's exact flow." if config.flow_target == "truth" else " K2F-net learned OF-net's flow."
     (bundle / "README.md").write_text(_TEXT.format(
         name=config.name, size=config.size, patients=config.data.patients, procedural=config.data.procedural, seed=config.seed,
-        precision=config.precision, flow_target=truth, rows="\n".join(rows)))
+        precision=config.precision, flow_target=truth, rows="\n".join(rows), **_words(config.data.phantom)))

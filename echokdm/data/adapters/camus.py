@@ -1,0 +1,125 @@
+"""CAMUS (Leclerc et al., IEEE TMI 2019): 500 patients in NIfTI, with the outlines of ventricle, myocardium and atrium."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from echokdm.core.errors import GeometryError
+from echokdm.data.adapters.build import labels_of, read_frames, read_stack, sequence
+from echokdm.data.adapters.folder import listing, open_root
+from echokdm.data.adapters.problems import Problems, empty_index
+
+if TYPE_CHECKING:
+    from echokdm.core.types import Clip, Sequence
+    from echokdm.data.adapters import Row
+
+SPLITS = {"train": "subgroup_training.txt", "val": "subgroup_validation.txt", "test": "subgroup_testing.txt"}
+
+
+def _info(path: Path, problems: Problems) -> dict[str, float | str]:
+    """`key: value` lines -> labels. ED and ES are counted from 1 in the file, from 0 here."""
+    try:
+        pairs = dict(line.split(":", 1) for line in path.read_text(encoding="utf-8").splitlines() if ":" in line)
+        info = {key.strip(): value.strip() for key, value in pairs.items()}
+        return {"ed": int(info["ED"]) - 1, "es": int(info["ES"]) - 1, "EF": float(info.get("EF", "nan")),
+                "quality": info.get("ImageQuality", "")}
+    except FileNotFoundError:
+        problems.add("missing", f"{path.parent.name}/{path.name}")
+    except (OSError, ValueError, KeyError):
+        problems.add("unreadable, or without ED and ES", f"{path.parent.name}/{path.name}")
+    return {"ed": 0, "es": 0, "EF": float("nan"), "quality": ""}
+
+
+@dataclass(frozen=True)
+class Camus:
+    """`patientXXXX/patientXXXX_4CH_{ED,ES,half_sequence}[_gt].nii.gz` and `Info_4CH.cfg`; splits in `database_split/subgroup_*.txt`.
+
+    The folders lie in the root or in `database_nifti/`. A patient without the half sequence is its ED and ES frames.
+    """
+
+    name: str = "camus"
+    schema: str = "a4c-bloodpool-40"
+    what: str = "CAMUS: patientXXXX/patientXXXX_4CH_*.nii.gz, Info_4CH.cfg"
+    one_size: bool = False
+    view: str = "4CH"
+
+    def index(self, root: str | os.PathLike[str]) -> pd.DataFrame:
+        """One row a patient; labels ed and es (frames of the half sequence, from 0), EF in percent, quality. Raises DataError."""
+        root, problems = open_root(root, self.name), Problems(self.name)
+        base = root / "database_nifti" if (root / "database_nifti").is_dir() else root
+        splits = _splits(root, problems)
+        rows = []
+        for patient, is_folder in listing(base).items():
+            if not is_folder or not patient.startswith("patient"):
+                continue
+            stem, files = f"{patient}_{self.view}", listing(base / patient)
+            has_sequence = f"{stem}_half_sequence.nii.gz" in files
+            parts = ["half_sequence"] if has_sequence else ["ED", "ES"]
+            wanted = [f"{stem}_{part}{end}.nii.gz" for part in parts for end in ("", "_gt")]
+            lacking = [f"{patient}/{file}" for file in wanted if file not in files]
+            problems.add("missing", lacking)
+            if splits and patient not in splits:
+                problems.add("in no split", patient)
+            info = _info(base / patient / f"Info_{self.view}.cfg", problems)
+            if not lacking:
+                rows.append({"sequence": stem, "subject": patient, "split": splits.get(patient, "all"),
+                             "path": str(base / patient / wanted[0]), **info, "_parts": wanted})
+        problems.add("missing", [f"folder of {p}" for p in splits if not (base / p).is_dir()])
+        return problems.finish(pd.DataFrame(rows) if rows else empty_index())
+
+    def read(self, row: "Row") -> "Sequence":
+        """The half sequence from end-diastole on, apex up, with label 1 as 40 key-points a frame. Raises ClipError or GeometryError."""
+        folder = Path(row["path"]).parent
+        pictures, outlines = row["_parts"][::2], row["_parts"][1::2]
+        clip = read_stack([str(folder / file) for file in pictures]) if len(pictures) > 1 else read_frames(row["path"])
+        masks = _masks([folder / file for file in outlines], clip)
+        if len(masks) != len(clip):
+            raise GeometryError(f"The outlines tell of {len(masks)} frames, the clip has {len(clip)}.")
+        labels = labels_of(row)
+        if len(pictures) > 1:
+            labels |= {"ed": 0, "es": 1}
+        elif row["ed"] > row["es"]:  # stored from end-systole on
+            clip, masks = clip.with_frames(clip.frames.flip(0)), masks[::-1]
+            labels |= {"ed": 0, "es": len(clip) - 1}
+        return sequence(clip, labels, *_points(masks), self.schema)
+
+
+def _splits(root: Path, problems: Problems) -> dict[str, str]:
+    """Patient -> split, of the lists that are there; one in two lists is a problem."""
+    splits: dict[str, str] = {}
+    for split, file in SPLITS.items():
+        path = root / "database_split" / file
+        try:
+            patients = path.read_text(encoding="utf-8").split()
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError):
+            problems.add("unreadable", file)
+            continue
+        problems.add("in two splits", [patient for patient in patients if patient in splits])
+        splits |= {patient: splits.get(patient, split) for patient in patients}
+    return splits
+
+
+def _masks(paths: list[Path], clip: "Clip") -> np.ndarray:
+    """The ventricle (T, H, W) bool of one file or of several in turn, turned as the reader turned the clip."""
+    from echokdm.io.tracings import read_masks
+
+    masks = np.concatenate([read_masks(path, clip.size) for path in paths])
+    return masks[:, ::-1] if clip.meta.get("flipped") else masks
+
+
+def _points(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(T, 40, 2) key-points, (T, 40) visible: False in a frame whose mask is empty."""
+    from echokdm.ops.ventricle import keypoints_from_mask
+
+    visible = masks.any((1, 2))
+    points = [keypoints_from_mask(mask) if seen else np.zeros((40, 2)) for mask, seen in zip(masks, visible, strict=True)]
+    return np.stack(points), np.repeat(visible[:, None], 40, 1)
+
+
+CAMUS = Camus()

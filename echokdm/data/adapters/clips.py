@@ -1,0 +1,109 @@
+"""A plain folder of clips: DICOM, videos, NIfTI, folders of frames; with tracings of the left ventricle where there are any."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from echokdm.core.errors import EchoKDMError
+from echokdm.data.adapters.build import at_frames, labels_of, read_frames, sequence
+from echokdm.data.adapters.folder import IMAGES, foreign_kind, listing, open_root, split_of
+from echokdm.data.adapters.problems import Problems, empty_index
+
+if TYPE_CHECKING:
+    from echokdm.core.types import Sequence
+    from echokdm.data.adapters import Row
+
+BESIDE = (".csv", ".txt", ".md", ".json", ".html", ".pdf", ".xml", ".yaml")
+"""Endings of what may lie beside clips without being one."""
+
+TRACINGS = ("VolumeTracings.csv", "tracings.csv")
+
+
+def _clips(folder: Path) -> Iterator[Path]:
+    """Files that are to be clips, and folders that hold nothing but pictures, in order of their names."""
+    entries = listing(folder)
+    for name, is_folder in entries.items():
+        path = folder / name
+        if not is_folder:
+            if not name.lower().endswith(BESIDE):
+                yield path
+        elif _is_frames(path):
+            yield path
+        elif not path.is_symlink():  # a linked folder may loop
+            yield from _clips(path)
+
+
+def _is_frames(folder: Path) -> bool:
+    entries = listing(folder)
+    return bool(entries) and all(not is_folder and name.lower().endswith(IMAGES) for name, is_folder in entries.items())
+
+
+@dataclass(frozen=True)
+class PlainClips:
+    """Clips at any depth; optional `VolumeTracings.csv` or `tracings.csv` in EchoNet-Dynamic's form.
+
+    Folders called train, val or test are splits; another folder right below is one patient. Names of files and folders may be
+    patients' names, so sequences and subjects are numbered in their order, and messages give those numbers.
+    """
+
+    name: str = "clips"
+    schema: str = "a4c-bloodpool-40"
+    what: str = "a plain folder: DICOM, AVI, MP4, GIF, NIfTI, .npz or folders of frames; optional VolumeTracings.csv"
+    one_size: bool = False
+
+    def index(self, root: str | os.PathLike[str]) -> pd.DataFrame:
+        """One row a clip, told by the first bytes of each file; label `traced` counts its traced frames. Raises DataError."""
+        from echokdm.io.sniff import sniff
+
+        root, problems = open_root(root, self.name), Problems(self.name)
+        tracings = _tracings(root, problems)
+        rows, subjects, unused = [], {}, set(tracings)
+        for i, path in enumerate(_clips(root), 1):
+            name, folders = f"clip {i}", path.relative_to(root).parts[:-1]
+            try:
+                sniff(path)
+            except EchoKDMError:
+                problems.add("unreadable, or no clip", f"{name}{f' ({kind})' if (kind := foreign_kind(path)) else ''}")
+                continue
+            split = split_of(folders[:1])
+            patient = folders[:1] if split == "all" else folders[1:2]
+            key = patient or path.name
+            subject = f"subject {subjects.setdefault(key, len(subjects) + 1)}"
+            lines = next((tracings[key] for key in (path.name, path.stem) if key in tracings), {})
+            unused -= {path.name, path.stem}
+            rows.append({"sequence": name, "subject": subject, "split": split, "path": str(path), "traced": len(lines), "_tracing": lines})
+        if unused:
+            orphans = [f"clip {i} of the tracings" for i, key in enumerate(tracings, 1) if key in unused]
+            problems.add("with tracings but without a file", orphans)
+        return problems.finish(pd.DataFrame(rows) if rows else empty_index())
+
+    def read(self, row: "Row") -> "Sequence":
+        """The clip, with 40 key-points in its traced frames where it has any. Raises ClipError or GeometryError."""
+        from echokdm.ops.ventricle import keypoints_from_tracing
+
+        clip = read_frames(row["path"])
+        if not row["_tracing"]:
+            return sequence(clip, labels_of(row))
+        given = {frame: keypoints_from_tracing(lines) for frame, lines in row["_tracing"].items()}
+        return sequence(clip, labels_of(row), *at_frames(given, len(clip), 40), self.schema)
+
+
+def _tracings(root: Path, problems: Problems) -> dict:
+    """Tracings by clip name and frame; none where there is no such file."""
+    from echokdm.io.tracings import read_tracings
+
+    file = next((root / name for name in TRACINGS if (root / name).exists()), None)
+    if file is None:
+        return {}
+    try:
+        return read_tracings(file)
+    except EchoKDMError as error:
+        problems.add("unreadable", str(error).rstrip("."))
+        return {}
+
+
+CLIPS = PlainClips()

@@ -1,0 +1,81 @@
+"""`echokdm adapters` and `echokdm data`: what data sets can be read, whether a folder is sound, and how it looks."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from echokdm.core.errors import ConfigError
+
+BAD_DATA = 2
+
+data_app = typer.Typer(no_args_is_help=True, help="Check a data set, or look at it.")
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="An adapter; `echokdm adapters` lists them.")]
+RootArgument = Annotated[Path, typer.Argument(metavar="ROOT", help="The data set's folder.")]
+
+
+def adapters() -> None:
+    """List the data sets that can be read, with their key-points and layout."""
+    from echokdm.data.adapters import survey_adapters
+
+    plugins = survey_adapters()
+    rows = [("name", "key-points", "layout")]
+    rows += [(p.name, "", f"not available: {p.reason}") if p.reason else (p.name, p.value.schema or "none", p.value.what) for p in plugins]
+    wide = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for name, schema, what in rows:
+        typer.echo(f"{name:{wide[0]}}  {schema:{wide[1]}}  {what}".rstrip())
+
+
+@data_app.command()
+def check(name: NameArgument, root: RootArgument) -> None:
+    """Read the whole folder; print counts by split and every problem. Exit code 2 where there is any."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from echokdm.data.adapters import find_adapter
+    from echokdm.data.check import check_folder
+
+    console = Console(stderr=True)
+    checked = check_folder(find_adapter(name), root,
+                           lambda rows, total: track(rows, "reading", total=total, transient=True, console=console))
+    counts = checked.counts
+    typer.echo(f"{name}: {counts['sequences'].sum()} sequences, {counts['frames'].sum()} frames")
+    for split, row in counts.iterrows():
+        typer.echo(f"  {split:8} {row['sequences']:7} sequences {row['subjects']:7} subjects {row['frames']:9} frames")
+    sizes = list(checked.sizes.items())
+    if sizes:
+        shown = ", ".join(f"{width} x {height} ({count})" for (height, width), count in sizes[:5])
+        typer.echo(f"  pictures {shown}" + (f" and {len(sizes) - 5} more sizes" if len(sizes) > 5 else ""))
+    if not checked.problems.found:
+        typer.echo("No problem found.")
+        return
+    typer.echo(f"{len(checked.problems)} problems:", err=True)
+    for line in checked.problems.lines(shown=10):
+        typer.echo(f"  {line}", err=True)
+    raise typer.Exit(BAD_DATA)
+
+
+@data_app.command()
+def preview(
+    name: NameArgument,
+    root: RootArgument,
+    out: Annotated[Path | None, typer.Option("--out", metavar="PNG", help="Default: <name>-preview.png.", show_default=False)] = None,
+    count: Annotated[int, typer.Option("--count", help="Number of sequences, spread over the index.")] = 12,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
+) -> None:
+    """Write a contact sheet: one frame of each of some sequences, with its key-points drawn."""
+    if count < 1:
+        raise ConfigError(f"--count takes a number from 1, not {count}.")
+    from echokdm.data.adapters import find_adapter
+    from echokdm.figures import contact_sheet
+    from echokdm.io.atomic import atomic_file
+
+    path = out or Path(f"{name}-preview.png")
+    adapter = find_adapter(name)
+    with atomic_file(path, overwrite) as temporary:
+        index = adapter.index(root)
+        picks = index.iloc[[i * len(index) // min(count, len(index)) for i in range(min(count, len(index)))]]
+        sheet = contact_sheet([(row["sequence"], adapter.read(row)) for row in picks.to_dict("records")])
+        sheet.save(temporary, "PNG")
+    typer.echo(f"{len(picks)} of {len(index)} sequences: {path}")
