@@ -99,7 +99,7 @@ def _to_bytes(images: Tensor) -> np.ndarray:
 
 
 def _image(row: np.ndarray) -> Tensor:
-    """uint8 (S, S) or (C, S, S) -> (1 or C, S, S) in [0, 1]."""
+    """uint8 (S, S) -> (1, S, S) in [0, 1]; colours or frames, (C, S, S), as they are."""
     return torch.from_numpy(row.astype(np.float32)).reshape(-1, *row.shape[-2:]) / 255
 
 
@@ -203,7 +203,7 @@ class PhantomClips(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
         rng, store = np.random.default_rng(derive_seed(self.seed, *key)), self.phantoms
         p = int(rng.integers(store.count))
-        image, sector = _image(store["image"][p])[0], torch.from_numpy(store["sector"][p].astype(np.float32))[None]
+        image, sector = _image(store["image"][p]), torch.from_numpy(store["sector"][p].astype(np.float32))[None]
         if rng.random() < self.warped_share:
             flow = torch.from_numpy(store["flow"][p, :FRAMES - 1].astype(np.float32))  # the pairs from ED come first
             ed, inside = (v.expand(len(flow), 1, -1, -1) for v in (image[:1], sector))

@@ -35,7 +35,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "tv_offset": (3.0, 8.0), "tv_slope": (0.0, 0.2), "tv_ratio": (0.78, 0.95), "ra_length": (34.0, 50.0), "ra_width": (30.0, 44.0),
     # valves: where they meet, how deep they tent (mm), how far they open (degrees), how they bend (radians), thickness (mm)
     "mv_meet": (0.56, 0.68), "mv_tent": (0.5, 7.0), "mv_open_a": (62.0, 88.0), "mv_open_p": (70.0, 105.0), "mv_belly": (0.1, 0.55),
-    "tv_meet": (0.42, 0.58), "tv_tent": (1.0, 6.0), "tv_open": (60.0, 90.0), "leaflet": (1.6, 2.8), "opening_mid": (0.2, 0.5),
+    "tv_meet": (0.42, 0.58), "tv_tent": (1.0, 6.0), "tv_open": (60.0, 90.0), "leaflet": (1.6, 2.8), "opening_mid": (0.1, 0.6),
     "opening_atrial": (0.55, 0.95),
     # texture of the cavities: papillary muscles (place along the axis, length and width in mm), trabeculae (mm)
     "papillary_at": (0.42, 0.6), "papillary_length": (14.0, 26.0), "papillary_width": (5.0, 9.5), "papillary_shown": (0.0, 1.0),

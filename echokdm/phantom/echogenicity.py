@@ -14,7 +14,7 @@ from echokdm.phantom.tissue import Echo, Label
 # lowest and highest dB of a patient's draw, against mid-myocardium
 RANGES_DB = {
     Echo.BLOOD: (-50.0, -22.0), Echo.MYOCARDIUM: (0.0, 0.0), Echo.ENDOCARDIUM: (0.0, 6.0), Echo.PERICARDIUM: (3.0, 14.0),
-    Echo.LEAFLET: (2.0, 12.0), Echo.PAPILLARY: (-2.0, 6.0), Echo.TRABECULA: (-4.0, 5.0), Echo.ATRIAL_WALL: (-2.0, 8.0),
+    Echo.LEAFLET: (-8.0, 12.0), Echo.PAPILLARY: (-2.0, 6.0), Echo.TRABECULA: (-4.0, 5.0), Echo.ATRIAL_WALL: (-2.0, 8.0),
     Echo.OUTSIDE: (-9.0, 5.0), Echo.LUNG: (-24.0, -3.0),
 }
 # how strongly the kind mirrors: share of the patient's specular dB

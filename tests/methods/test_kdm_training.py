@@ -62,6 +62,19 @@ def test_from_a_bundle_takes_over_what_is_not_trained_and_starts_from_its_weight
     assert str(tiny_run) not in (bundle / "k2f" / "config.json").read_text()  # a bundle tells no one's paths
 
 
+def test_a_share_of_the_weights_it_started_from_stays(tiny_run, tmp_path):
+    given, weights = tiny_run / "run" / "bundle", {}
+    for share in (0.0, 0.5, 1.0):
+        bundle = train_config(tiny_run / "tiny.yaml", stage="k2f", from_bundle=str(given), out=tmp_path / str(share),
+                              overrides=["k2f.lr=0.01", "k2f.ema_decay=0.1", f"k2f.start_share={share}"])
+        weights[share] = KDMPipeline.from_pretrained(bundle).k2f.state_dict()
+    before = KDMPipeline.from_pretrained(given).k2f.state_dict()
+    for k, kept in weights[1.0].items():
+        assert torch.equal(kept, before[k])
+        assert torch.allclose(weights[0.5][k], (before[k] + weights[0.0][k]) / 2, atol=2e-3)
+    assert any(not torch.equal(v, before[k]) for k, v in weights[0.0].items())
+
+
 def test_shipped_configurations_are_valid():
     from pathlib import Path
 

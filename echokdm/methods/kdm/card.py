@@ -58,6 +58,8 @@ def write_card(bundle: Path, config: KDMConfig, folder: Path) -> None:
             rows.append(f"| {name} | {done['steps']} | {done['minutes']} | {done['hardware']} | {figures} |")
         elif (bundle / name).is_dir():
             rows.append(f"| {name} | taken over | | | |")
+    if (share := config.f2i.start_share) > 0:
+        rows.append(f"\nF2I-net's weights are {share:.0%} those its last run started from and the rest its own.")
     truth = " K2F-net learned the simulator's exact flow." if config.flow_target == "truth" else " K2F-net learned OF-net's flow."
     (bundle / "README.md").write_text(_TEXT.format(
         name=config.name, size=config.size, patients=config.data.patients, procedural=config.data.procedural, seed=config.seed,

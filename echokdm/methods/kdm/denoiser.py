@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from diffusers.models.autoencoders.vq_model import VQModel
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -36,6 +36,7 @@ class DenoiserConfig(BaseModel):
     prediction: Literal["epsilon", "v_prediction", "sample"] = "epsilon"  # Eq. 2 and 3 predict the noise
     loss: Literal["l1", "l2"] = "l1"
     ema_decay: float = 0.9999
+    start_share: float = Field(0.0, ge=0, le=1)  # of the weights a run starts --from, averaged in at its end (Wortsman et al., CVPR 2022)
     early_share: float = 0.0  # share of draws confined to noise levels below early_limit, where a warm start begins
     early_limit: float = 0.6  # of T
     procedural_share: float = 0.0  # of the pairs

@@ -1,5 +1,6 @@
 """`echokdm train`: all stages of a KDM in order, or one of them, into a bundle."""
 
+import copy
 import difflib
 import json
 import os
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import torch
 import yaml
-from torch import nn
+from torch import Tensor, nn
 
 from echokdm.core.config import load_config
 from echokdm.core.errors import BundleError, ConfigError
@@ -25,7 +26,7 @@ from echokdm.methods.kdm.bundle import find_bundle
 from echokdm.methods.kdm.card import write_card
 from echokdm.methods.kdm.codec import CodecStage
 from echokdm.methods.kdm.config import STAGES, KDMConfig
-from echokdm.methods.kdm.denoiser import F2IStage, K2FStage, K2IStage
+from echokdm.methods.kdm.denoiser import DenoiserConfig, F2IStage, K2FStage, K2IStage
 from echokdm.methods.kdm.of_net import OFNetStage
 from echokdm.methods.kdm.pipeline import COMPONENTS, KDMPipeline
 from echokdm.methods.kdm.segmentation import EmptyClips, SegmenterStage
@@ -99,9 +100,12 @@ def train_config(path: str | Path, stage: str | None = None, from_bundle: str | 
         torch.manual_seed(derive_seed(config.seed, STAGES.index(name), 7))  # initial weights
         began = time.monotonic()
         trained = build_stage(name, config, data, bundle, start=given is not None)
+        start = copy.deepcopy(trained.modules[name].state_dict())
         figures = train_stage(trained, steps=settings.steps, folder=folder / name, seed=derive_seed(config.seed, STAGES.index(name), 8),
                               precision=config.precision, save_every=config.save_every, workers=config.data.workers,
                               max_minutes=max_minutes)
+        if given is not None and isinstance(settings, DenoiserConfig):
+            mix_in(trained.modules[name], start, settings.start_share)
         save_component(trained.modules[name], bundle / name)
         record.write_text(json.dumps({"stage": name, "steps": settings.steps, "minutes": round((time.monotonic() - began) / 60, 1),
                                       "figures": figures, "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads"}))
@@ -134,6 +138,13 @@ def build_stage(name: str, config: KDMConfig, data: _Data, bundle: Path, start: 
     kind = {"k2f": K2FStage, "f2i": F2IStage, "k2i": K2IStage}[name]
     return kind(settings, data.pairs(name, settings.procedural_share, flows), codecs, schema=data.schema,
                 image_channels=data.image_channels, network=before, segmenter=judge)
+
+
+def mix_in(module: nn.Module, weights: dict[str, Tensor], share: float) -> None:
+    """Let the module's parameters be `share` of `weights` and the rest their own, in place."""
+    with torch.no_grad():
+        for name, own in module.state_dict().items():
+            own.lerp_(weights[name].to(own), share)
 
 
 def save_component(module: nn.Module, folder: Path) -> None:
