@@ -47,14 +47,19 @@ def test_no_motion_between_a_phase_and_itself(phantom: A4CPhantom) -> None:
     assert phantom.flow(phantom.end_systole, phantom.end_systole).abs().max() < 0.02
 
 
-def test_flow_brings_end_diastole_to_end_systole(phantom: A4CPhantom, frames: torch.Tensor) -> None:
+def test_flow_brings_end_diastole_to_end_systole(phases: torch.Tensor) -> None:
+    """In a scan plane that stands still in the tissue: what swings through it is none of the flow's business."""
+    phantom = A4CPhantom(SEEDS)
+    phantom.scanner.out_of_plane.zero_()
+    phantom.scanner.restless.zero_()
+    frames = phantom.frames(phases)
     flow = phantom.flow(phantom.end_systole, torch.zeros(N))
     valid = phantom.valid(phantom.end_systole, torch.zeros(N))
     warped = warp(frames[:, 0], flow)
     still = ((frames[:, 0] - frames[:, 1]).square() * valid).sum((1, 2, 3)) / valid.sum((1, 2, 3))
     moved = ((warped - frames[:, 1]).square() * valid).sum((1, 2, 3)) / valid.sum((1, 2, 3))
-    assert (moved < still).sum() >= N - 1  # a heart that hardly moves may gain nothing
-    assert moved.mean() < 0.6 * still.mean()
+    assert (moved < still).all()
+    assert moved.mean() < 0.5 * still.mean()
 
 
 def test_flow_carries_key_points_and_masks(phantom: A4CPhantom, phases: torch.Tensor) -> None:
