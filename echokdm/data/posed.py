@@ -1,4 +1,4 @@
-"""Cached training pairs of the face, body and object phantoms, in the form that `FlowPairs` draws from."""
+"""Cached training pairs of the face and body phantoms, in the form that `FlowPairs` draws from."""
 
 from pathlib import Path
 from typing import Literal
@@ -9,16 +9,14 @@ from torch import Tensor
 
 from echokdm.core.seeding import generator
 from echokdm.core.types import KeypointSchema
+from echokdm.data.pairs import FRAMES, PAIRS
 from echokdm.data.store import ArrayStore
 from echokdm.phantom.body import BodyPhantom
 from echokdm.phantom.face import FacePhantom
 from echokdm.phantom.posed import PosedPhantom
-from echokdm.phantom.views import ViewsPhantom
 
-FRAMES = 6  # cached an identity, at drawn phases
-PAIRS = 8  # cached flows an identity, between frames drawn apart
-Kind = Literal["face", "body", "views"]
-_PHANTOMS: dict[str, type[PosedPhantom]] = {"face": FacePhantom, "body": BodyPhantom, "views": ViewsPhantom}
+Kind = Literal["face", "body"]
+_PHANTOMS: dict[str, type[PosedPhantom]] = {"face": FacePhantom, "body": BodyPhantom}
 
 
 def schema_of(kind: Kind) -> KeypointSchema:
@@ -27,15 +25,14 @@ def schema_of(kind: Kind) -> KeypointSchema:
 
 
 def posed_store(folder: Path, kind: Kind, count: int, size: int = 64, first_seed: int = 0) -> ArrayStore:
-    """`count` identities, FRAMES frames each: images, key-points (px, nan where hidden), PAIRS exact flows, where they are seen.
+    """`count` identities, FRAMES frames each at drawn phases: images, key-points (px, nan where hidden), PAIRS exact flows.
 
     `pair` holds (target frame, source frame) of each flow; `phase` of each frame; the sector is the whole picture.
     """
     names = schema_of(kind).names
     layout = {"image": ((FRAMES, 3, size, size), "uint8"), "sector": ((size, size), "bool"),
               "keypoints": ((FRAMES, len(names), 2), "float32"), "flow": ((PAIRS, 2, size, size), "float16"),
-              "visible": ((PAIRS, size, size), "bool"), "pair": ((PAIRS, 2), "int64"),
-              "phase": ((FRAMES,), "float32")}
+              "pair": ((PAIRS, 2), "int64"), "phase": ((FRAMES,), "float32")}
 
     def produce(rows: range) -> dict[str, np.ndarray]:
         seeds = [first_seed + r for r in rows]
@@ -46,8 +43,7 @@ def posed_store(folder: Path, kind: Kind, count: int, size: int = 64, first_seed
         points = torch.where(phantom.keypoints_visible(phases)[..., None], phantom.keypoints(phases), torch.nan)
         return {"image": (phantom.frames(phases) * 255).round().byte().numpy(), "sector": np.ones((len(seeds), size, size), bool),
                 "keypoints": points.numpy(), "flow": torch.stack([phantom.flow(*m) for m in moments], 1).numpy().astype(np.float16),
-                "visible": torch.stack([phantom.visible(*m)[:, 0] for m in moments], 1).numpy(), "pair": pairs.numpy(),
-                "phase": phases.numpy()}
+                "pair": pairs.numpy(), "phase": phases.numpy()}
 
     return ArrayStore(folder, count, layout, {"phantom": kind, "seed": first_seed, "size": size}).fill(produce, 8, f"{kind} phantoms")
 

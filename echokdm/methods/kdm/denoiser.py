@@ -147,15 +147,15 @@ class DenoiserStage(Stage):
         def window(values: Tensor, scale: int = 1) -> Tensor:
             return values[:, :, y * scale:(y + side) * scale, x * scale:(x + side) * scale]
 
-        if warped is not None and latents is not None:
-            made = self.picture(window(clean), window(latents), window(warped, factor))
-        else:
-            made = self.picture(window(clean))
-        real = window(target, factor)
+        start = (window(latents), window(warped, factor)) if warped is not None and latents is not None else ()
+        made, real = self.picture(window(clean), *start), window(target, factor)
         return self.perceptual(made, real).float().mean(), F.mse_loss(made.float(), real)
 
     def picture(self, clean: Tensor, latents: Tensor | None = None, warped: Tensor | None = None) -> Tensor:
-        """Decoded latents (B, 1, H, W) in [0, 1], with what the codec loses of the warped source added back, as at inference."""
+        """Latents (B, L, h, w) decoded to (B, C, H, W) in [0, 1], with what the codec loses of the warped source added back.
+
+        As at inference; the warp's latents come first in `latents`. Nothing is added back where there is no warp.
+        """
         codec = self.codecs[self.codec_name]
         made = (decode(codec, clean, quantize=False) + 1) / 2
         if warped is not None and latents is not None:
@@ -165,9 +165,10 @@ class DenoiserStage(Stage):
         return made.clamp(0, 1)
 
     def label_loss(self, clean: Tensor, batch: dict[str, Tensor], latents: Tensor, warped: Tensor) -> Tensor:
-        """Cross-entropy of the frozen segmenter's ventricle in the first hearts' pictures with the outlines asked for; a mean over pixels.
+        """Cross-entropy of the frozen segmenter's ventricle, in the first hearts' pictures, with the outlines asked for.
 
-        So that a picture shows its ventricle where its key-points say it is.
+        A scalar, the mean over the sectors' pixels: so that a picture shows its ventricle where its key-points say it is.
+        clean (B, L, h, w), latents (B, 2L, h, w), warped (B, 1, H, W) in [0, 1].
         """
         rows = batch["has_keypoints"].nonzero()[:self.config.label_items, 0]
         if len(rows) == 0:

@@ -100,12 +100,13 @@ def train_config(path: str | Path, stage: str | None = None, from_bundle: str | 
         torch.manual_seed(derive_seed(config.seed, STAGES.index(name), 7))  # initial weights
         began = time.monotonic()
         trained = build_stage(name, config, data, bundle, start=given is not None)
-        start = copy.deepcopy(trained.modules[name].state_dict())
+        share = settings.start_share if given is not None and isinstance(settings, DenoiserConfig) else 0.0
+        start = copy.deepcopy(trained.modules[name].state_dict()) if share > 0 else None
         figures = train_stage(trained, steps=settings.steps, folder=folder / name, seed=derive_seed(config.seed, STAGES.index(name), 8),
                               precision=config.precision, save_every=config.save_every, workers=config.data.workers,
                               max_minutes=max_minutes)
-        if given is not None and isinstance(settings, DenoiserConfig):
-            mix_in(trained.modules[name], start, settings.start_share)
+        if start is not None:
+            mix_in(trained.modules[name], start, share)
         save_component(trained.modules[name], bundle / name)
         record.write_text(json.dumps({"stage": name, "steps": settings.steps, "minutes": round((time.monotonic() - began) / 60, 1),
                                       "figures": figures, "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads"}))
