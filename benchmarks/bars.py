@@ -21,7 +21,7 @@ def begin(arguments: argparse.Namespace) -> str:
     """Set the threads; returns one line on hardware and weights, to be printed with the figures."""
     import torch
 
-    from echokdm.methods.kdm.bundle import bundle_hash, find_bundle
+    from echokdm.methods.bundle import bundle_hash, find_bundle
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

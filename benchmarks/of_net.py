@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from echokdm.data.pairs import HELD_OUT
+from echokdm.data.adapters.phantoms import HELD_OUT
 from echokdm.networks.pwc_lite import PWCLite
 from echokdm.phantom.a4c import A4CPhantom
 

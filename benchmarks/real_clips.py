@@ -15,7 +15,7 @@ from bars import SHARED_CLIP, Bars, begin, parser
 from echokdm.derive import derive_keypoints, load_pipeline
 from echokdm.evaluate import perceptual_distances, score_clip
 from echokdm.io import find_sector, read_clip, to_model_frame
-from echokdm.methods.kdm.bundle import find_bundle
+from echokdm.methods.bundle import find_bundle
 from echokdm.metrics.codec import codec_scores
 from echokdm.metrics.held_out import KDM, NO_EDIT
 from echokdm.metrics.resynthesis import THIRDS

@@ -75,6 +75,14 @@ def parse_drag(texts: list[str]) -> dict[int, tuple[float, float]]:
     return drag
 
 
+def parse_numbers(flag: str, text: str) -> list[float]:
+    """`0,0.5,1` -> numbers. Raises ConfigError for another form."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"{flag} takes numbers with commas between, such as 0,0.5,1, not {text!r}.") from None
+
+
 def output_folder(out: Path | None, default: str, overwrite: bool) -> Path:
     """The folder to write, refused before any work where it exists. Raises OutputError."""
     folder = out if out is not None else Path(default)
@@ -212,21 +220,77 @@ def train(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")] = False,
 ) -> None:
     """Train a bundle, all stages in order or one at a time."""
-    from echokdm.methods.kdm.train import train_config
+    from echokdm.methods.train import train_config
 
     train_config(config, stage=stage, from_bundle=from_bundle, out=out, overrides=overrides or [], dry_run=dry_run)
 
 
 @app.command()
+def generate(
+    source: Annotated[list[Path], typer.Option("--source", "--exemplar", metavar="IMG", help="A picture; repeatable where the method takes "
+                                               "several.")],
+    bundle: Annotated[str, typer.Option("--bundle", help="Trained weights: a folder.")],
+    source_keypoints: Annotated[list[Path] | None, typer.Option("--source-keypoints", metavar="FILE", show_default=False, help="A source's "
+                                                                "key-points, one file a source: .pts, OpenPose .json, .npy.")] = None,
+    driving: Annotated[Path | None, typer.Option("--driving", metavar="VIDEO", help="A clip whose motion is carried over.",
+                                                 show_default=False)] = None,
+    keypoints: Annotated[Path | None, typer.Option("--keypoints", metavar="FILE", show_default=False, help="Key-points asked for: of the "
+                                                   "driving clip or, without one, in the first source's pixels.")] = None,
+    condition: Annotated[Path | None, typer.Option("--condition", metavar="IMG", help="A picture of what goes where.",
+                                                   show_default=False)] = None,
+    drag: Annotated[list[str] | None, typer.Option("--drag", metavar="i:dx,dy", help="Move key-point i by pixels of the model's size; "
+                                                   "repeatable.", show_default=False)] = None,
+    gamma: Annotated[str | None, typer.Option("--gamma", metavar="0,0.5,1", help="Shares of the motion, a frame each.",
+                                              show_default=False)] = None,
+    relative: Annotated[bool, typer.Option("--relative", help="Carry over the driving clip's motion since its first frame.")] = False,
+    whole: Annotated[bool, typer.Option("--whole", help="Don't cut pictures to their key-points.")] = False,
+    steps: Annotated[int | None, typer.Option("--steps", help="Network steps; default: the method's own.", show_default=False)] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = 0,
+    device: DeviceOption = "cpu",
+    out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Default: <bundle>-generated.", show_default=False)] = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Generate with a bundle of any method: move key-points, follow a driving clip, or fill in a condition."""
+    folder = output_folder(out, f"{Path(bundle).resolve().name}-generated", overwrite)
+    offsets, shares = parse_drag(drag or []), None if gamma is None else parse_numbers("--gamma", gamma)
+    from echokdm.generate import generate as run_generation
+    from echokdm.generation_report import write_generation
+
+    result = run_generation(bundle, source, source_keypoints=source_keypoints or [], driving=driving, keypoints=keypoints,
+                            condition=condition, drag=offsets, gammas=shares, relative=relative, whole=whole, steps=steps, seed=seed,
+                            device=device)
+    command = repeatable("generate", bundle=Path(bundle).resolve().name, source=["IMG"] * len(source),
+                         source_keypoints=["FILE"] * len(source_keypoints or []) or None, driving="VIDEO" if driving else None,
+                         keypoints="FILE" if keypoints else None, condition="IMG" if condition else None, drag=drag or None, gamma=gamma,
+                         relative=relative, whole=whole, steps=steps, seed=seed, device=device)
+    write_generation(result, folder, overwrite=overwrite, command=command)
+    typer.echo(f"Synthetic, research only: {folder / 'report.html'}, beside it generated.mp4, generated.gif, strip.png, run.json")
+
+
+@app.command()
+def methods() -> None:
+    """List the methods that can be trained, with what `generate` takes for each and its paper."""
+    from echokdm.methods.base import survey_methods
+
+    for plugin in survey_methods():
+        if plugin.reason:
+            typer.echo(f"{plugin.name}: not available: {plugin.reason}")
+            continue
+        takes = ", ".join("several --source" if wish == "sources" else f"--{wish}" for wish in sorted(plugin.value.takes))
+        typer.echo(f"{plugin.name}: {plugin.value.title}\n  takes {takes}\n  {plugin.value.paper}")
+
+
+@app.command()
 def evaluate(
     bundle: BundleOption = "a4c-phantom",
-    data: Annotated[str, typer.Option("--data", metavar="phantom|FOLDER", help="Held-out phantoms, or a folder of clips.")] = "phantom",
+    data: Annotated[str, typer.Option("--data", metavar="phantom|FOLDER|ADAPTER:ROOT", help="Held-out phantoms of its kind, a folder of "
+                                           "clips, or the held-out split of a data set.")] = "phantom",
     out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Where the tables are written.", show_default=False)] = None,
     device: DeviceOption = "cpu",
     overwrite: OverwriteOption = False,
 ) -> None:
     """Score a bundle as the paper's tables do."""
-    folder = output_folder(out, f"{Path(bundle).name}-{Path(data).name}-evaluation", overwrite)
+    folder = output_folder(out, f"{Path(bundle).resolve().name}-{Path(data.partition(':')[0]).name}-evaluation", overwrite)
     from echokdm.evaluate import evaluate as run_evaluation
 
     run_evaluation(bundle=bundle, data=data, out=folder, device=device, overwrite=overwrite)

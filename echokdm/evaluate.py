@@ -34,22 +34,29 @@ class Evaluation:
 
 def perceptual_distances(device: str = "cpu") -> "dict[str, Perceptual]":
     """LPIPS by each backbone whose weights are on this machine. Raises BundleError where there is none."""
-    from echokdm.losses.perceptual import BACKBONES, Perceptual, find_backbone, has_backbone
+    from echokdm.losses.perceptual import find_backbone
 
-    found = [net for net in BACKBONES if has_backbone(net)]
+    found = found_distances(device)
     if not found:
         find_backbone("squeeze")  # says what to put where
-    return {net: Perceptual(net).to(device) for net in found}
+    return found
 
 
-def measured_how(bundle: str | Path, distances: "Mapping[str, Perceptual]", **facts: Any) -> dict[str, Any]:
+def found_distances(device: str = "cpu") -> "dict[str, Perceptual]":
+    """The same, none where there is none."""
+    from echokdm.losses.perceptual import BACKBONES, Perceptual, has_backbone
+
+    return {net: Perceptual(net).to(device) for net in BACKBONES if has_backbone(net)}
+
+
+def measured_how(bundle: str | Path, distances: "Mapping[str, Perceptual]", size: int = 112, **facts: Any) -> dict[str, Any]:
     """The record that goes with every table: size, weights, backbones, mask, machine."""
     import torch
 
     from echokdm import __version__
-    from echokdm.methods.kdm.bundle import bundle_hash, find_bundle
+    from echokdm.methods.bundle import bundle_hash, find_bundle
 
-    return {"bundle": f"{Path(bundle).name} (sha256 {bundle_hash(find_bundle(bundle))})", "size": "112 x 112 px, gray values in [0, 1]",
+    return {"bundle": f"{Path(bundle).name} (sha256 {bundle_hash(find_bundle(bundle))})", "size": f"{size} x {size} px, values in [0, 1]",
             **{f"LPIPS_{net}": distance.provenance for net, distance in distances.items()},
             "SSIM": "Gaussian window of 11 px, sigma 1.5, its map averaged inside the mask", **facts,
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, echokdm {__version__}"}
@@ -61,19 +68,20 @@ def evaluate(bundle: str | Path = DEFAULT_BUNDLE, data: str | Path = "phantom", 
     """Print the tables and, with `out`, write them there as `tables.md`, `.csv`, `.json`, and the scores behind them.
 
     data: "phantom" for `patients` simulated hearts that no training saw, ED to ES and random pairs; else a clip or a folder of
-    clips, whose own motion is made again from one frame. pipeline: a loaded KDMPipeline of `bundle`. steps, strength, seed: see
-    KDMPipeline. Raises BundleError, ClipError (no clip to use), ConfigError, OutputError.
+    clips, whose own motion is made again from one frame. A bundle beyond echo is scored by its method's tables on the held-out split
+    it was trained beside, or on that of another data set, "adapter:root". pipeline: a loaded KDMPipeline of `bundle`. steps,
+    strength, seed: see KDMPipeline. Raises BundleError, ClipError (no clip to use), ConfigError, OutputError.
     """
-    from rich.console import Console
-
     from echokdm.metrics.paper import QUOTED, clip_tables, phantom_tables
-    from echokdm.metrics.tables import print_tables, write_tables
 
     if str(data) == "phantom" and patients < 1:
         raise ConfigError(f"An evaluation needs at least one patient, not {patients}.")
     if out is not None and Path(out).exists() and not overwrite:  # said before the work, not after it
         raise OutputError(f"The output folder '{Path(out).name}' exists already; choose another, or pass overwrite.")
     began = time.perf_counter()
+    if pipeline is None and not is_echo(bundle):
+        tables, record = _score_method(bundle, str(data), device)
+        return _finish(Evaluation(tables, record, {}), out, overwrite, show)
     pipeline = pipeline or load_pipeline(bundle, device)
     distances = perceptual_distances(device)
     options = {"steps": steps, "strength": strength, "seed": seed}
@@ -85,12 +93,51 @@ def evaluate(bundle: str | Path = DEFAULT_BUNDLE, data: str | Path = "phantom", 
         tables = clip_tables(scores["frames"], list(dict.fromkeys(scores["frames"]["clip"])))
     tables += QUOTED
     facts |= {"KDM": f"{steps} calls of F2I-net, k = {strength:g} T, seed {seed}", "seconds": round(time.perf_counter() - began)}
-    record = measured_how(bundle, distances, **facts)
+    return _finish(Evaluation(tables, measured_how(bundle, distances, **facts), scores), out, overwrite, show)
+
+
+def _finish(result: Evaluation, out: str | Path | None, overwrite: bool, show: bool) -> Evaluation:
+    from rich.console import Console
+
+    from echokdm.metrics.tables import print_tables, write_tables
+
     if show:
-        print_tables(tables, record, Console())
+        print_tables(result.tables, result.record, Console())
     if out is not None:
-        write_tables(Path(out), tables, record, scores, overwrite)
-    return Evaluation(tables, record, scores)
+        write_tables(Path(out), result.tables, result.record, result.scores, overwrite)
+    return result
+
+
+def is_echo(bundle: str | Path) -> bool:
+    """Whether a bundle is a KDM of ventricles. Raises BundleError where there is none."""
+    from echokdm.methods.bundle import find_bundle, pipeline_settings
+
+    settings = pipeline_settings(find_bundle(bundle))
+    return settings["_class_name"] == "KDMPipeline" and settings.get("schema", "a4c-bloodpool-40") == "a4c-bloodpool-40"
+
+
+def _score_method(bundle: str | Path, data: str, device: str) -> "tuple[list[Table], dict[str, Any]]":
+    """A method's own tables. data: "phantom" for the data it was trained beside, or "adapter:root"."""
+    from echokdm.data.frames import FrameData, FrameSource
+    from echokdm.methods.base import method_of
+    from echokdm.methods.bundle import bundle_config, find_bundle
+
+    folder = find_bundle(bundle)
+    method, config = method_of(folder), bundle_config(folder)
+    own = {k: v for k, v in config["data"].items() if k in FrameData.model_fields}
+    if "phantom" in config["data"]:
+        own["adapter"] = f"phantom-{config['data']['phantom']}"
+    if data == "phantom" and "root" not in own and not own["adapter"].startswith("phantom-"):
+        raise ConfigError(f"Say where the data is that this bundle was trained beside: --data {own['adapter']}:FOLDER.")
+    if data != "phantom":
+        adapter, colon, root = data.partition(":")
+        if not colon:
+            raise ConfigError(f"--data takes ADAPTER:ROOT for a bundle of {method.name}, such as voxceleb:FOLDER, not '{adapter}'.")
+        own |= {"adapter": adapter, "root": root}
+    source = FrameSource(FrameData(**own), int(config["size"]), int(config["seed"]))
+    tables = method.evaluate(method.pipeline.from_pretrained(folder).to(device), source)
+    facts = {"method": method.name, "data": f"{source.config.adapter}, split {source.config.held_out}"}
+    return tables, measured_how(bundle, found_distances(device), int(config["size"]), **facts)
 
 
 def _score_phantoms(pipeline: Any, distances: "Mapping[str, Perceptual]", patients: int,

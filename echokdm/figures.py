@@ -118,6 +118,22 @@ def strip(rows: Sequence[tuple[str, Tensor]], times: Sequence[float], count: int
     return canvas
 
 
+def labelled_rows(rows: Sequence[tuple[str, Tensor]], count: int = 8, side: int = 128) -> Image.Image:
+    """Rows of pictures, each (name, (T, 1 or 3, H, W) in [0, 1]) of any length and size: up to `count`, spread evenly, `side` px high."""
+    label, gap = 112, 4
+    wide = max(min(count, len(pictures)) * (round(side * pictures.shape[3] / pictures.shape[2]) + gap) for _, pictures in rows)
+    canvas = Image.new("RGB", (label + wide, len(rows) * (side + gap)), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for r, (name, pictures) in enumerate(rows):
+        y = r * (side + gap)
+        draw.text((label / 2, y + side / 2), name.replace(" ", "\n"), fill=INK, font=_font(13), anchor="mm", align="center")
+        picks = np.unique(np.rint(np.linspace(0, len(pictures) - 1, count)).astype(int))
+        for k, t in enumerate(picks):
+            tile = to_image(pictures[t], side / pictures.shape[2])
+            canvas.paste(tile, (label + k * (tile.width + gap), y))
+    return canvas
+
+
 def outlined(frame: Tensor, outline: np.ndarray, scale: float, colour: str = "#ffb020") -> Image.Image:
     """One closed outline (N, 2) over a frame."""
     fine = scale * OVERSAMPLE

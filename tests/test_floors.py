@@ -13,11 +13,12 @@ FLOORS = {
     "ops": 1, "io": 1,
     "phantom": 2, "networks": 2, "losses": 2,
     "data": 3, "engine": 3,
-    "methods": 4, "metrics": 4,
-    "derive": 5, "figures": 5,
-    "synth": 6,
-    "report": 7, "evaluate": 7, "cohort": 7, "pipeline": 7, "doctor": 7, "data_cli": 7,
-    "cli": 8, "__init__": 8, "__main__": 9,
+    "metrics": 4,
+    "methods": 5,
+    "derive": 6, "figures": 6,
+    "synth": 7, "generate": 7,
+    "report": 8, "generation_report": 8, "evaluate": 8, "cohort": 8, "pipeline": 8, "doctor": 8, "data_cli": 8,
+    "cli": 9, "__init__": 9, "__main__": 10,
 }
 
 

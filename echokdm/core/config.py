@@ -14,6 +14,14 @@ Model = TypeVar("Model", bound=BaseModel)
 
 def load_config(path: Path, model: type[Model], overrides: list[str] | None = None) -> Model:
     """Read `path`, apply overrides such as "k2f.steps=100", validate. Raises ConfigError with one clear sentence."""
+    values = read_values(path)
+    for override in overrides or []:
+        _apply(values, override)
+    return validate(values, model, path.name)
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML, not yet validated. Raises ConfigError where it is none."""
     if not path.is_file():
         raise ConfigError(f"There is no configuration {path.name}; the shipped ones are in the folder configs.")
     try:
@@ -22,9 +30,7 @@ def load_config(path: Path, model: type[Model], overrides: list[str] | None = No
         raise ConfigError(f"{path.name} is not valid YAML: {str(error).splitlines()[0]}.") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path.name} holds no mapping of keys to values.")
-    for override in overrides or []:
-        _apply(values, override)
-    return validate(values, model, path.name)
+    return values
 
 
 def validate(values: dict[str, Any], model: type[Model], source: str) -> Model:

@@ -22,7 +22,6 @@ from echokdm.ops.warp import pixel_grid, sample_points
 
 FRAMES = 6  # cached a phantom patient: ED, ES, then drawn phases
 PAIRS = 8  # cached flows a patient: every frame from ED, then drawn pairs
-HELD_OUT = 1_000_000  # seeds of held-out patients start here
 
 
 def procedural_store(folder: Path, count: int, size: int = 112, seed: int = 0) -> ArrayStore:

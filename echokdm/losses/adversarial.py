@@ -1,4 +1,4 @@
-"""Hinge adversarial losses and the VQ-GAN's adaptive weight."""
+"""Hinge and least-squares adversarial losses, and the VQ-GAN's adaptive weight."""
 
 import torch
 import torch.nn.functional as F
@@ -20,3 +20,13 @@ def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Ten
     a = torch.autograd.grad(reconstruction, last_layer, retain_graph=True)[0].norm()
     b = torch.autograd.grad(adversarial, last_layer, retain_graph=True)[0].norm()
     return (a / (b + 1e-4)).clamp(0, limit).detach()
+
+
+def discriminator_lsgan(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """mean((D(real) - 1)^2) / 2 + mean(D(fake)^2) / 2 (Mao et al., ICCV 2017, Eq. 9)."""
+    return 0.5 * ((real_logits - 1).square().mean() + fake_logits.square().mean())
+
+
+def generator_lsgan(fake_logits: Tensor) -> Tensor:
+    """mean((D(fake) - 1)^2) / 2."""
+    return 0.5 * (fake_logits - 1).square().mean()

@@ -23,17 +23,21 @@ BACKBONES = {
     "alex": _Backbone("alexnet.pth", "alexnet-owt-7be5be79.pth"),
     "vgg": _Backbone("vgg16.pth", "vgg16-397923af.pth"),
 }
+"""LPIPS' own."""
+
+_OTHERS = {"vgg19": _Backbone("vgg19.pth", "vgg19-dcbb9e9d.pth")}
 
 
 def find_backbone(net: str) -> Path:
-    """File with torchvision's ImageNet weights for `net` ("squeeze", "alex" or "vgg").
+    """File with torchvision's ImageNet weights for `net` ("squeeze", "alex", "vgg" or "vgg19").
 
     Looked for in the folder that ECHOKDM_BACKBONES names, torchvision's cache, and `../shared/data/backbone` beside a checkout.
     Raises BundleError, which says what to put where, when it is in none of them.
     """
-    if net not in BACKBONES:
-        raise BundleError(f"There is no perceptual backbone '{net}': choose one of {', '.join(BACKBONES)}.")
-    backbone = BACKBONES[net]
+    known = BACKBONES | _OTHERS
+    if net not in known:
+        raise BundleError(f"There is no perceptual backbone '{net}': choose one of {', '.join(known)}.")
+    backbone = known[net]
     cache = Path(torch.hub.get_dir()) / "checkpoints"
     folders = [cache, Path(__file__).resolve().parents[3] / "shared" / "data" / "backbone"]
     if os.environ.get("ECHOKDM_BACKBONES"):
@@ -42,7 +46,7 @@ def find_backbone(net: str) -> Path:
         for name in backbone:
             if (folder / name).is_file():
                 return folder / name
-    raise BundleError(f"LPIPS-{net} needs torchvision's ImageNet weights: put {backbone.hub_file} into {cache}, "
+    raise BundleError(f"The backbone {net} needs torchvision's ImageNet weights: put {backbone.hub_file} into {cache}, "
                       f"or into a folder named by the environment variable ECHOKDM_BACKBONES.")
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from echokdm.core.seeding import generator
-from echokdm.data.pairs import HELD_OUT
+from echokdm.data.adapters.phantoms import HELD_OUT
 from echokdm.metrics.flow import flow_errors
 from echokdm.metrics.image import Distance, image_scores
 from echokdm.metrics.keypoints import mean_distance, redetect

@@ -4,9 +4,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from echokdm.core.types import KeypointSchema
 from echokdm.data.adapters.build import at_frames, labels_of, read_frames, sequence
 from echokdm.data.adapters.folder import listing, open_root, read_table
 from echokdm.data.adapters.problems import Problems, empty_index
+
+SCHEMA = KeypointSchema("marker-1", ("marker",), ((0, 0),), ((1.0, 0.2, 0.2),))
 
 
 @dataclass(frozen=True)
@@ -14,7 +17,7 @@ class MarkerClips:
     """The four facts that `echokdm adapters` shows, then how to list a folder and how to read one of its clips."""
 
     name: str = "marker"
-    schema: str = "marker-1"
+    schema: str = SCHEMA.name
     what: str = "marker clips: {train,test}/<clip>.gif with <clip>.csv (frame,x,y)"
     one_size: bool = True
 
@@ -36,12 +39,9 @@ class MarkerClips:
 
     def read(self, row):
         """The clip with its marker, which is not visible in frames that the CSV leaves out."""
-        from echokdm.core.types import KeypointSchema
-
-        schema = KeypointSchema(self.schema, ("marker",), ((0, 0),), ((1.0, 0.2, 0.2),))
         clip = read_frames(row["path"])
         places = {int(frame): [[x, y]] for frame, x, y in row["_places"]}
-        return sequence(clip, labels_of(row), *at_frames(places, len(clip), 1), schema)
+        return sequence(clip, labels_of(row), *at_frames(places, len(clip), 1), SCHEMA)
 
 
 MARKER = MarkerClips()

@@ -17,6 +17,7 @@ flow_codec: {steps: 2, batch: 2, block_out_channels: [8, 8, 8], latent_channels:
 k2f: {steps: 2, batch: 2, block_out_channels: [8, 32], attention_from: 1, prediction: v_prediction}
 f2i: {steps: 3, batch: 2, block_out_channels: [8, 16], prediction: v_prediction, procedural_share: 0.5}
 k2i: {steps: 2, batch: 2, block_out_channels: [8, 16], prediction: v_prediction}
+landmarks: {steps: 2, batch: 2}
 """
 
 
@@ -29,7 +30,7 @@ def tiny_yaml():
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory):
     """Folder with `tiny.yaml` and, under `run/`, all its stages trained."""
-    from echokdm.methods.kdm.train import train_config
+    from echokdm.methods.train import train_config
 
     folder = tmp_path_factory.mktemp("tiny")
     (folder / "tiny.yaml").write_text(TINY.replace("CACHE", str(folder / "cache")))

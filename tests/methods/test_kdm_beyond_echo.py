@@ -5,7 +5,7 @@ import torch
 
 from echokdm.core.errors import BundleError, GeometryError
 from echokdm.methods.kdm.pipeline import KDMPipeline
-from echokdm.methods.kdm.train import train_config
+from echokdm.methods.train import train_config
 
 
 @pytest.fixture(scope="module", params=["face", "body"])

@@ -9,7 +9,7 @@ from echokdm.core.config import load_config
 from echokdm.core.errors import BundleError, ConfigError
 from echokdm.methods.kdm.config import STAGES, KDMConfig
 from echokdm.methods.kdm.pipeline import KDMPipeline
-from echokdm.methods.kdm.train import train_config
+from echokdm.methods.train import train_config
 
 
 def test_all_stages_give_a_loadable_bundle_with_a_card(tiny_run):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from echokdm.core.seeding import derive_seed
-from echokdm.data.pairs import HELD_OUT
+from echokdm.data.adapters.phantoms import HELD_OUT
 from echokdm.metrics.held_out import ED_TO_ES, FIRST_SEED, KDM, NO_EDIT, NO_F2I, NO_K2F, TARGET, TPS, TRUE_WARP, score_pairs, tps_warp
 from echokdm.metrics.paper import compared, phantom_tables
 from echokdm.ops.warp import sample_points

@@ -1,9 +1,6 @@
 """The model card of a trained bundle."""
 
-import json
-from pathlib import Path
-
-from echokdm.methods.kdm.config import STAGES, KDMConfig
+from echokdm.methods.kdm.config import KDMConfig
 
 _TEXT = """---
 library_name: diffusers
@@ -43,24 +40,15 @@ def _words(phantom: str) -> dict[str, str]:
     if phantom == "heart":
         return _HEART
     simulated, subject = _OTHERS[phantom]
-    return {"tag": phantom, "subject": subject, "segmenter": "", "simulated": simulated, "real": "No real picture was used.",
+    return {"tag": phantom, "subject": subject, "segmenter": "landmark detector, ", "simulated": simulated,
+            "real": "No real picture was used.",
             "limits": f"Research only. Trained on simulated {simulated} alone: real ones are outside what it has seen."}
 
 
-def write_card(bundle: Path, config: KDMConfig, folder: Path) -> None:
-    """Write `README.md` into the bundle from its configuration and the stages' records in `folder`."""
-    rows = []
-    for name in STAGES:
-        record = folder / name / "done.json"
-        if record.exists():
-            done = json.loads(record.read_text())
-            figures = ", ".join(f"{k} {v:.4g}" for k, v in done["figures"].items())
-            rows.append(f"| {name} | {done['steps']} | {done['minutes']} | {done['hardware']} | {figures} |")
-        elif (bundle / name).is_dir():
-            rows.append(f"| {name} | taken over | | | |")
+def card(config: KDMConfig, rows: str) -> str:
+    """The card's text from the configuration and its table's rows."""
     if (share := config.f2i.start_share) > 0:
-        rows.append(f"\nF2I-net's weights are {share:.0%} those its last run started from and the rest its own.")
+        rows += f"\n\nF2I-net's weights are {share:.0%} those its last run started from and the rest its own."
     truth = " K2F-net learned the simulator's exact flow." if config.flow_target == "truth" else " K2F-net learned OF-net's flow."
-    (bundle / "README.md").write_text(_TEXT.format(
-        name=config.name, size=config.size, patients=config.data.patients, procedural=config.data.procedural, seed=config.seed,
-        precision=config.precision, flow_target=truth, rows="\n".join(rows), **_words(config.data.phantom)))
+    return _TEXT.format(name=config.name, size=config.size, patients=config.data.patients, procedural=config.data.procedural,
+                        seed=config.seed, precision=config.precision, flow_target=truth, rows=rows, **_words(config.data.phantom))

@@ -4,8 +4,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from echokdm.methods.base import MethodConfig
 from echokdm.methods.kdm.codec import CodecConfig
 from echokdm.methods.kdm.denoiser import DenoiserConfig
+from echokdm.methods.kdm.landmarks import LandmarksConfig
 from echokdm.methods.kdm.of_net import OFNetConfig
 
 
@@ -34,20 +36,16 @@ class SegmenterConfig(BaseModel):
     warped_share: float = 0.35  # of the clips in which ED's picture is moved, as synthetic clips are
 
 
-class KDMConfig(BaseModel):
+class KDMConfig(MethodConfig):
     """Everything `echokdm train` needs."""
 
-    model_config = ConfigDict(extra="forbid")
-
     method: Literal["kdm"] = "kdm"
-    name: str
     size: int = 112  # px a side
-    seed: int = 0
     precision: Literal["no", "bf16", "fp16"] = "bf16"
-    save_every: int = 250  # steps between checkpoints
     flow_target: Literal["of_net", "truth"] = "of_net"  # whose flows K2F-net learns; phantoms know the truth
     data: DataConfig = DataConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
+    landmarks: LandmarksConfig = LandmarksConfig()
     of_net: OFNetConfig = OFNetConfig()
     image_codec: CodecConfig = CodecConfig()
     flow_codec: CodecConfig = CodecConfig(block_out_channels=(24, 32, 48), latent_channels=4, codes=1024)
@@ -56,4 +54,4 @@ class KDMConfig(BaseModel):
     k2i: DenoiserConfig = DenoiserConfig()
 
 
-STAGES = ("segmenter", "of_net", "image_codec", "flow_codec", "k2f", "f2i", "k2i")
+STAGES = ("segmenter", "of_net", "image_codec", "flow_codec", "k2f", "f2i", "k2i", "landmarks")

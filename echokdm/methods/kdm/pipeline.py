@@ -2,14 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
 from diffusers.models.autoencoders.vq_model import VQModel
-from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from safetensors import SafetensorError
 from torch import Tensor
 
 from echokdm.core.errors import BundleError, GeometryError
@@ -18,18 +14,17 @@ from echokdm.core.schemas import schema as schema_named
 from echokdm.core.seeding import seeded_randn
 from echokdm.core.types import A4C_BLOODPOOL_40
 from echokdm.engine.sampling import build_scheduler, sample
-from echokdm.methods.kdm.bundle import find_bundle
 from echokdm.methods.kdm.conditions import f2i_condition, k2f_condition, outline, warp_source
+from echokdm.methods.pipeline import MethodPipeline
 from echokdm.networks.codec import FlowCodec, decode, decode_flow, encode
 from echokdm.networks.conditioned_unet import ConditionedUNet
+from echokdm.networks.landmarks import LandmarkNet
 from echokdm.networks.pwc_lite import PWCLite
 from echokdm.networks.segmenter import Segmenter
 from echokdm.ops.render import carry_keypoints
 from echokdm.ops.segmentation import segment_clip
 
 Ablation = Literal["f2i", "k2f"]
-COMPONENTS = {"segmenter": Segmenter, "of_net": PWCLite, "image_codec": VQModel, "flow_codec": FlowCodec, "k2f": ConditionedUNet,
-              "f2i": ConditionedUNet, "k2i": ConditionedUNet}
 CHUNK = 8  # frames a network call; fixed, so that no batch size can change a byte
 
 
@@ -42,41 +37,28 @@ class KDMOutput:
     warped: Tensor
 
 
-class KDMPipeline(DiffusionPipeline):
+class KDMPipeline(MethodPipeline):
     """Key-point guided Deformable image Manipulation of one source frame.
 
-    Components: the image and flow codecs, K2F-net, F2I-net, the one-step ablation K2I-net, the LV segmenter, OF-net,
-    and a DDIM scheduler that holds the noise schedule. schema: the name of its key-points'.
+    Components: the image and flow codecs, K2F-net, F2I-net, the one-step ablation K2I-net, the LV segmenter or, beyond
+    echo, a network that finds landmarks, OF-net, and a DDIM scheduler that holds the noise schedule. schema: the name of its key-points'.
 
     >>> pipe = KDMPipeline.from_pretrained("a4c-phantom")                                        # doctest: +SKIP
     >>> out = pipe(frame, keypoints, trajectory, sector=sector, seed=0)                          # doctest: +SKIP
     """
 
-    _optional_components = ["segmenter", "k2i", "of_net"]
+    COMPONENTS = {"segmenter": Segmenter, "landmarks": LandmarkNet, "of_net": PWCLite, "image_codec": VQModel, "flow_codec": FlowCodec,
+                  "k2f": ConditionedUNet, "f2i": ConditionedUNet, "k2i": ConditionedUNet}
+    _optional_components = ["segmenter", "landmarks", "k2i", "of_net"]
 
     def __init__(self, image_codec: VQModel, flow_codec: FlowCodec, k2f: ConditionedUNet, f2i: ConditionedUNet, scheduler,
-                 segmenter: Segmenter | None = None, k2i: ConditionedUNet | None = None, of_net: PWCLite | None = None,
-                 schema: str = A4C_BLOODPOOL_40.name) -> None:
+                 segmenter: Segmenter | None = None, landmarks: LandmarkNet | None = None, k2i: ConditionedUNet | None = None,
+                 of_net: PWCLite | None = None, schema: str = A4C_BLOODPOOL_40.name) -> None:
         super().__init__()
         self.register_to_config(schema=schema)
         self.schema = schema_named(schema)
         self.register_modules(image_codec=image_codec, flow_codec=flow_codec, k2f=k2f, f2i=f2i, segmenter=segmenter,
-                              scheduler=scheduler, k2i=k2i, of_net=of_net)
-        for module in self.components.values():
-            if isinstance(module, torch.nn.Module):
-                module.eval()
-
-    @classmethod
-    def from_pretrained(cls, name_or_folder: str | Path, torch_dtype: torch.dtype = torch.float32) -> "KDMPipeline":
-        """A bundle by its shipped name or its folder. Raises BundleError where there is none or it is damaged."""
-        folder = find_bundle(name_or_folder)
-        try:
-            parts = {name: kind.from_pretrained(folder / name, torch_dtype=torch_dtype, local_files_only=True, low_cpu_mem_usage=False)
-                     for name, kind in COMPONENTS.items() if (folder / name).is_dir()}
-            scheduler = DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
-            return cls(**parts, scheduler=scheduler, schema=cls.load_config(folder).get("schema", A4C_BLOODPOOL_40.name))
-        except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-            raise BundleError(f"The bundle '{folder.name}' is damaged ({type(error).__name__}); install or train it again.") from error
+                              landmarks=landmarks, scheduler=scheduler, k2i=k2i, of_net=of_net)
 
     @torch.no_grad()
     def segment(self, frames: Tensor, sector: Tensor, in_context: bool = True) -> Tensor:

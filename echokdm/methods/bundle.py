@@ -2,12 +2,17 @@
 
 import difflib
 import hashlib
+import json
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from echokdm.core.errors import BundleError
 
-SHIPPED = Path(__file__).resolve().parents[2] / "bundles"
+SHIPPED = Path(__file__).resolve().parents[1] / "bundles"
 DEFAULT_BUNDLE = "a4c-phantom"
+CONFIG = "config.yaml"
 
 
 def shipped_bundles() -> list[str]:
@@ -35,3 +40,23 @@ def bundle_hash(folder: Path) -> str:
         if file.suffix in (".safetensors", ".json"):
             digest.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def pipeline_settings(folder: Path) -> dict[str, Any]:
+    """A bundle's index: `_class_name` of its pipeline, its components and plain settings. Raises BundleError where it is damaged."""
+    try:
+        settings = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        return settings | {"_class_name": str(settings["_class_name"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"The bundle '{folder.name}' is damaged ({type(error).__name__}); install or train it again.") from error
+
+
+def bundle_config(folder: Path) -> dict[str, Any]:
+    """What a bundle was trained by, as its `config.yaml` tells. Raises BundleError where it has none."""
+    try:
+        values = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        values = None
+    if not isinstance(values, dict):
+        raise BundleError(f"The bundle '{folder.name}' has no {CONFIG}, which tells what it was trained by; train it again.")
+    return values

@@ -1,0 +1,123 @@
+"""`echokdm generate`: pictures and a wish, to what a trained bundle of any method makes of them."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from echokdm.core.errors import ConfigError, GeometryError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from echokdm.core.types import Clip, KeypointSchema
+    from echokdm.methods.base import Generated, Method, Request
+
+FPS = 12.5  # of the output where no driving clip tells it
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What was asked of a method and what came of it, at `fps`. options: what repeats it, without a file's name."""
+
+    request: "Request"
+    made: "Generated"
+    fps: float
+    method: "Method"
+    schema: "KeypointSchema | None"
+    options: dict[str, Any]
+    seconds: float
+
+
+def generate(bundle: str | Path, sources: Sequence[str | Path], *, source_keypoints: Sequence[str | Path] = (),
+             driving: str | Path | None = None, keypoints: str | Path | None = None, condition: str | Path | None = None,
+             drag: Mapping[int, tuple[float, float]] | None = None, gammas: Sequence[float] | None = None, relative: bool = False,
+             whole: bool = False, steps: int | None = None, seed: int = 0, device: str = "cpu") -> Generation:
+    """Generate frames with a trained bundle of any method.
+
+    sources: pictures; several where the method takes them. source_keypoints: a file for each. driving: a clip whose motion is
+    wanted. keypoints: the file of its key-points or, without it, of places in the first source. condition: a picture of what goes
+    where. drag: key-point -> (dx, dy) px of the model's size. gammas: shares of the motion, a frame each. whole: don't cut pictures
+    to their key-points. Raises ConfigError for a wish that the method doesn't know, BundleError, ClipError and GeometryError.
+    """
+    from echokdm.methods.base import Request, method_of
+    from echokdm.methods.bundle import bundle_config, find_bundle
+
+    began = time.perf_counter()
+    folder = find_bundle(bundle)
+    method = method_of(folder)
+    _check(method, len(sources), len(source_keypoints), driving=driving, condition=condition, drag=drag, gamma=gammas,
+           keypoints=keypoints or source_keypoints)
+    size = int(bundle_config(folder)["size"])
+    pipeline = method.pipeline.from_pretrained(folder).to(device)
+    schema = method.schema(pipeline)
+    if schema is None and (keypoints or source_keypoints or drag):
+        raise ConfigError(f"The bundle '{folder.name}' takes no key-points.")
+    told = _points(keypoints, schema)
+    given = [_points(file, schema) for file in source_keypoints] or [None] * len(sources)
+    parts = [_square(_first(path), None if p is None else p[:1], size, whole, told if driving is None and i == 0 else None)
+             for i, (path, p) in enumerate(zip(sources, given, strict=True))]
+    request = Request(_joined([image for image, _, _ in parts]), _joined([p for _, p, _ in parts if p is not None]), parts[0][2],
+                      drag=drag or {}, gammas=_joined([gammas]), relative=relative, steps=steps, seed=seed)
+    fps = FPS
+    if driving is not None:
+        clip = _read(driving)
+        if told is not None and len(told) != len(clip):
+            raise GeometryError(f"The key-points tell of {len(told)} frames, the driving clip has {len(clip)}.")
+        frames, targets, _ = _square(clip, told, size, whole)
+        request, fps = replace(request, driving=frames, target_keypoints=targets), clip.fps
+    if condition is not None:
+        request = replace(request, condition=_square(_first(condition), None, size, True)[0])
+    options = {"bundle": folder.name, "sources": len(sources), "source_keypoints": bool(source_keypoints), "driving": driving is not None,
+               "keypoints": keypoints is not None, "condition": condition is not None,
+               "drag": {str(k): list(v) for k, v in (drag or {}).items()}, "gammas": None if gammas is None else list(gammas),
+               "relative": relative, "whole": whole, "steps": steps, "seed": seed, "device": device}
+    made = method.generate(pipeline, request)
+    return Generation(request, made, fps, method, schema, options, time.perf_counter() - began)
+
+
+def _check(method: "Method", sources: int, files: int, **wishes: Any) -> None:
+    if not sources:
+        raise ConfigError("Name at least one picture with --source.")
+    if files not in (0, sources):
+        raise ConfigError(f"{sources} sources need as many files of key-points, not {files}.")
+    flags = {"sources": "several --source"}
+    for wish, value in {"sources": sources > 1, **wishes}.items():
+        if value and wish not in method.takes:
+            known = ", ".join(flags.get(t, f"--{t}") for t in sorted(method.takes))
+            raise ConfigError(f"The method {method.name} does not take {flags.get(wish, f'--{wish}')}; it takes {known}.")
+
+
+def _read(path: str | Path) -> "Clip":
+    from echokdm.io.read import read_clip
+
+    return read_clip(path)
+
+
+def _first(path: str | Path) -> "Clip":
+    clip = _read(path)
+    return clip.with_frames(clip.frames[:1])
+
+
+def _points(file: str | Path | None, schema: "KeypointSchema | None") -> "Tensor | None":
+    from echokdm.data.keypoint_files import read_keypoints
+
+    return None if file is None or schema is None else read_keypoints(Path(file), schema)
+
+
+def _square(clip: "Clip", points: "Tensor | None", size: int, whole: bool,
+            others: "Tensor | None" = None) -> "tuple[Tensor, Tensor | None, Tensor | None]":
+    """Frames (T, 3, S, S) at the model's size, cut around `points` (T, N, 2) unless `whole`; those and `others` follow."""
+    from echokdm.data.frames import fit_square, three_channels
+
+    frames, square = fit_square(three_channels(clip.frames), size, None if whole else points)
+    return frames, None if points is None else square.points(points), None if others is None else square.points(others)
+
+
+def _joined(parts: Sequence[Any]) -> "Tensor | None":
+    """Tensors or lists of numbers as one tensor along the first axis; None where there is none."""
+    import torch
+
+    known = [torch.as_tensor(part, dtype=torch.float32) for part in parts if part is not None]
+    return torch.cat(known) if known else None

@@ -1,0 +1,49 @@
+"""The stores and pairs that KDM's stages learn from."""
+
+from pathlib import Path
+
+from echokdm.core.seeding import derive_seed
+from echokdm.core.types import A4C_BLOODPOOL_40
+from echokdm.data.adapters.phantoms import HELD_OUT
+from echokdm.data.pairs import FlowPairs, phantom_store, procedural_store
+from echokdm.data.posed import posed_store, schema_of
+from echokdm.data.store import ArrayStore
+from echokdm.methods.kdm.config import STAGES, KDMConfig
+
+
+class KDMData:
+    """The stores and data sets of a configuration, each made when first asked for."""
+
+    def __init__(self, config: KDMConfig) -> None:
+        self.config, self.folder = config, Path(config.data.cache)
+        self.heart = config.data.phantom == "heart"
+        self.schema, self.image_channels = (A4C_BLOODPOOL_40, 1) if self.heart else (schema_of(config.data.phantom), 3)
+
+    def _folder(self, name: str, count: int) -> Path:
+        return self.folder / f"{name}-{self.config.size}-{count}"
+
+    def phantoms(self) -> ArrayStore:
+        """Of training."""
+        return self._store("phantoms", self.config.data.patients, 0)
+
+    def held_out(self) -> ArrayStore:
+        """Of validation."""
+        return self._store("held-out", self.config.data.held_out, HELD_OUT)
+
+    def _store(self, name: str, count: int, first_seed: int) -> ArrayStore:
+        kind, folder = self.config.data.phantom, self._folder(name, count)
+        if self.heart:
+            return phantom_store(folder, count, self.config.size, first_seed)
+        return posed_store(folder, kind, count, self.config.size, first_seed)
+
+    def procedural(self) -> ArrayStore:
+        """Pairs without anatomy."""
+        data = self.config.data
+        return procedural_store(self._folder("procedural", data.procedural), data.procedural, self.config.size, self.config.seed)
+
+    def pairs(self, stage: str, share: float, flows: ArrayStore | None = None) -> FlowPairs:
+        """What a stage draws from; share: of procedural pairs. flows: in place of the exact ones."""
+        seed = derive_seed(self.config.seed, STAGES.index(stage))
+        drift = self.config.data.drift_share if self.heart and stage in ("flow_codec", "k2f") else 0.0
+        return FlowPairs(self.phantoms() if share < 1 else None, self.procedural() if share > 0 else None, share, seed, flows=flows,
+                         drift_share=drift, schema=self.schema)

@@ -1,0 +1,140 @@
+"""KDM as a method: which stages it has, what they need, and what is asked of a bundle."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from echokdm.core.errors import ConfigError
+from echokdm.core.types import KeypointSchema, luma
+from echokdm.data.frames import FrameSource
+from echokdm.data.pairs import FlowPairs, PhantomClips, estimated_flows
+from echokdm.engine.sampling import build_scheduler
+from echokdm.engine.stage import Stage
+from echokdm.methods.base import Generated, Method, Request
+from echokdm.methods.kdm.card import card
+from echokdm.methods.kdm.codec import CodecStage
+from echokdm.methods.kdm.config import STAGES, KDMConfig
+from echokdm.methods.kdm.data import KDMData
+from echokdm.methods.kdm.denoiser import F2IStage, K2FStage, K2IStage
+from echokdm.methods.kdm.landmarks import LandmarkStage
+from echokdm.methods.kdm.of_net import OFNetStage
+from echokdm.methods.kdm.pipeline import KDMPipeline
+from echokdm.methods.kdm.scores import score_pairs
+from echokdm.methods.kdm.segmentation import EmptyClips, SegmenterStage
+from echokdm.methods.train import load_component
+from echokdm.metrics.tables import Table
+
+
+class KDM(Method):
+    """Key-points to flow, flow to image."""
+
+    name = "kdm"
+    title = "Key-point guided deformable image manipulation"
+    paper = "Oh, Jung, Kim, Kim, Kim, Lee, Kwon, Bae: Key-point Guided Deformable Image Manipulation Using Diffusion Model"
+    takes = frozenset({"driving", "keypoints", "drag", "gamma"})
+    config, pipeline = KDMConfig, KDMPipeline
+
+    def stages(self, config: KDMConfig) -> tuple[str, ...]:
+        """All of the configuration's, but of the two that find key-points the one for this kind of picture."""
+        other = "landmarks" if config.data.phantom == "heart" else "segmenter"
+        return tuple(name for name in STAGES if name != other)
+
+    def data(self, config: KDMConfig) -> KDMData:
+        """Stores of pairs with flow."""
+        return KDMData(config)
+
+    def build_stage(self, name: str, config: KDMConfig, data: KDMData, bundle: Path, start: bool) -> Stage:
+        """See `Method`. Raises BundleError where a stage before this one is not trained yet."""
+        settings = getattr(config, name)
+        before = load(bundle, name) if start and (bundle / name).is_dir() else None
+        if name == "segmenter":
+            empty = EmptyClips(data.procedural(), config.seed)
+            return SegmenterStage(PhantomClips(data.phantoms(), config.seed, settings.warped_share), config.seed, empty=empty,
+                                  batch_size=settings.batch, held_out=PhantomClips(data.held_out(), 1), learning_rate=settings.lr,
+                                  network=before)
+        if name in ("of_net", "landmarks"):
+            held_out = FlowPairs(data.held_out(), None, 0.0, 1, gray_jitter=0.0, schema=data.schema)
+            if name == "of_net":
+                return OFNetStage(settings, data.pairs(name, 0.0), held_out=held_out, network=before)
+            return LandmarkStage(settings, data.pairs(name, 0.0), len(data.schema), held_out=held_out, network=before)
+        if name in ("image_codec", "flow_codec"):
+            return CodecStage(settings, data.pairs(name, settings.procedural_share), name.removesuffix("_codec"),
+                              image_channels=data.image_channels, codec=before)
+        needed = {"k2f": ("flow_codec",), "f2i": ("image_codec",), "k2i": ("image_codec",)}[name]
+        codecs = {n: load(bundle, n) for n in needed}
+        flows = None
+        if name == "k2f" and config.flow_target == "of_net":
+            store = data.phantoms()
+            flows = estimated_flows(store.folder / "of_net", store, load(bundle, "of_net"))
+        judge = load(bundle, "segmenter") if settings.label_weight > 0 else None
+        kind = {"k2f": K2FStage, "f2i": F2IStage, "k2i": K2IStage}[name]
+        return kind(settings, data.pairs(name, settings.procedural_share, flows), codecs, schema=data.schema,
+                    image_channels=data.image_channels, network=before, segmenter=judge)
+
+    def assemble(self, config: KDMConfig, parts: dict[str, nn.Module]) -> KDMPipeline:
+        """With a DDIM scheduler that holds the noise schedule."""
+        return KDMPipeline(**parts, scheduler=build_scheduler("ddim", config.f2i.prediction), schema=KDMData(config).schema.name)
+
+    def card(self, config: KDMConfig, rows: str) -> str:
+        """The model card."""
+        return card(config, rows)
+
+    def schema(self, pipeline: KDMPipeline) -> KeypointSchema:
+        """Of the bundle's key-points."""
+        return pipeline.schema
+
+    def generate(self, pipeline: KDMPipeline, request: Request) -> Generated:
+        """Move the first source's key-points to the targets, or to those of the driving clip; gammas: shares of the last one's flow."""
+        gray = pipeline.image_codec.config.in_channels == 1
+        source = luma(request.sources[:1]) if gray else request.sources[:1]
+        begin, targets = request.source_keypoints, request.target_keypoints
+        begin = find_keypoints(pipeline, source)[0] if begin is None else begin[0]
+        if request.drag:
+            targets = dragged(begin, request.drag)[None]
+        elif targets is None:
+            if request.driving is None:
+                raise ConfigError("KDM moves key-points: give --driving, --keypoints or --drag.")
+            targets = find_keypoints(pipeline, request.driving)
+        if request.relative:
+            targets = begin + targets - targets[:1]
+        sector = torch.ones(source.shape[2:], dtype=torch.bool)
+        steps = {} if request.steps is None else {"steps": request.steps}
+        flow = None
+        if request.gammas is not None:
+            made = pipeline(source, begin, targets[-1:], sector=sector, seed=request.seed, without="f2i")
+            flow = made.flow * request.gammas.view(-1, 1, 1, 1)
+            targets = begin + request.gammas.view(-1, 1, 1) * (targets[-1:] - begin)
+        out = pipeline(source, begin, targets, sector=sector, seed=request.seed, flow=flow, **steps)
+        return Generated(out.frames.expand(-1, 3, -1, -1), out.flow, {"moved by the flow alone": out.warped.expand(-1, 3, -1, -1)})
+
+    def evaluate(self, pipeline: KDMPipeline, data: FrameSource) -> list[Table]:
+        """Tables 1-3 in form: pairs of frames of held-out identities, against no edit, a spline and both ablations."""
+        return score_pairs(pipeline, data)
+
+
+def load(bundle: Path, name: str) -> Any:
+    """A component of a KDM bundle. Raises BundleError where it is not trained yet."""
+    return load_component(bundle, name, KDMPipeline.COMPONENTS[name])
+
+
+def find_keypoints(pipeline: KDMPipeline, images: Tensor) -> Tensor:
+    """(T, N, 2) px, by the bundle's own detector. Raises ConfigError where it has none."""
+    if pipeline.landmarks is None:
+        raise ConfigError("This bundle can't find key-points itself: pass them, or for an echo clip use `echokdm synth`.")
+    return pipeline.landmarks.detect(images)
+
+
+def dragged(keypoints: Tensor, drag: Mapping[int, tuple[float, float]]) -> Tensor:
+    """x_K,tgt = x_K,src + v (appendix D): key-points (N, 2) of which some move by (dx, dy) px. Raises ConfigError for one there is not."""
+    moved = keypoints.clone()
+    for i, offset in drag.items():
+        if not 0 <= i < len(keypoints):
+            raise ConfigError(f"--drag names point {i}; the bundle has the points 0 to {len(keypoints) - 1}.")
+        moved[i] += moved.new_tensor(offset)
+    return moved
+
+
+METHOD = KDM()

@@ -1,0 +1,134 @@
+"""`echokdm train`: all stages of a method in order, or one of them, into a bundle."""
+
+import copy
+import difflib
+import json
+import os
+import platform
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from echokdm.core.config import load_config, read_values
+from echokdm.core.errors import BundleError, ConfigError
+from echokdm.core.seeding import derive_seed
+from echokdm.engine.loop import train_stage
+from echokdm.methods.base import Method, find_method
+from echokdm.methods.bundle import CONFIG, find_bundle
+
+
+def train_config(path: str | Path, stage: str | None = None, from_bundle: str | None = None, out: str | Path | None = None,
+                 overrides: list[str] | None = None, dry_run: bool = False, max_minutes: float | None = None) -> Path:
+    """Train the stages of a YAML configuration; returns the bundle's folder, `<out>/bundle`.
+
+    stage: only this one. from_bundle: start every trained stage from this bundle's weights and take over what is not
+    trained. out: default `runs/<name>`. A run that was stopped goes on where it was; a finished stage is not repeated.
+    dry_run: print the resolved configuration. Raises ConfigError, BundleError.
+    """
+    method = find_method(str(read_values(Path(path)).get("method", "kdm")))
+    config = load_config(Path(path), method.config, overrides)
+    stages = method.stages(config)
+    if stage is not None and stage not in stages:
+        near = difflib.get_close_matches(stage, stages, 1, 0.0)
+        raise ConfigError(f"There is no stage '{stage}'; did you mean '{near[0]}'? The stages are {', '.join(stages)}.")
+    resolved = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    folder = Path(out) if out is not None else Path("runs") / config.name
+    if dry_run:
+        print(resolved)
+        return folder / "bundle"
+    bundle = folder / "bundle"
+    bundle.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(resolved)
+    given = find_bundle(from_bundle) if from_bundle else None
+    if given is not None:
+        for name in method.pipeline.COMPONENTS:
+            if (given / name).is_dir() and not (bundle / name).exists():
+                shutil.copytree(given / name, bundle / name)
+    data = method.data(config)
+    for name in stages if stage is None else (stage,):
+        settings = getattr(config, name)
+        record = folder / name / "done.json"
+        if record.exists() or settings.steps == 0:
+            continue
+        torch.manual_seed(derive_seed(config.seed, stages.index(name), 7))  # initial weights
+        began = time.monotonic()
+        trained = method.build_stage(name, config, data, bundle, given is not None)
+        kept = [n for n in trained.modules if n in method.pipeline.COMPONENTS]
+        share = getattr(settings, "start_share", 0.0) if given is not None else 0.0
+        start = {n: copy.deepcopy(trained.modules[n].state_dict()) for n in kept} if share > 0 else None
+        figures = train_stage(trained, steps=settings.steps, folder=folder / name, seed=derive_seed(config.seed, stages.index(name), 8),
+                              precision=config.precision, save_every=config.save_every, workers=config.data.workers,
+                              max_minutes=max_minutes)
+        for n in kept:
+            if start is not None:
+                mix_in(trained.modules[n], start[n], share)
+            save_component(trained.modules[n], bundle / n)
+        record.write_text(json.dumps({"stage": name, "steps": settings.steps, "minutes": round((time.monotonic() - began) / 60, 1),
+                                      "figures": figures, "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads"}))
+    assemble(method, config, folder)
+    return bundle
+
+
+def mix_in(module: nn.Module, weights: dict[str, Tensor], share: float) -> None:
+    """Let the module's parameters be `share` of `weights` and the rest their own, in place."""
+    with torch.no_grad():
+        for name, own in module.state_dict().items():
+            own.lerp_(weights[name].to(own), share)
+
+
+def save_component(module: nn.Module, folder: Path) -> None:
+    """Write one component as config.json and half-precision safetensors, by a temporary name and a move."""
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    module.register_to_config(_name_or_path=folder.name)  # where it was loaded from is nobody's business
+    module.cpu().half().save_pretrained(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(temporary, folder)
+    module.float()
+
+
+def load_component(bundle: Path, name: str, kind: type) -> Any:
+    """One component of a bundle, of the class `kind`, in float32. Raises BundleError where it is not there yet."""
+    if not (bundle / name).is_dir():
+        raise BundleError(f"The stage '{name}' is not trained yet; train it first, or start --from a bundle that has it.")
+    return kind.from_pretrained(bundle / name, torch_dtype=torch.float32, local_files_only=True)
+
+
+def assemble(method: Method, config: Any, folder: Path) -> None:
+    """Write scheduler, model index and model card of `folder`/bundle, once every component that a pipeline needs is there."""
+    bundle, components = folder / "bundle", method.pipeline.COMPONENTS
+    have = {n: load_component(bundle, n, kind) for n, kind in components.items() if (bundle / n).is_dir()}
+    if any(n not in have for n in components if n not in method.pipeline._optional_components):
+        return
+    pipeline = method.assemble(config, have)
+    if "scheduler" in pipeline.components:
+        pipeline.scheduler.save_pretrained(bundle / "scheduler")
+    pipeline.save_config(bundle)
+    (bundle / CONFIG).write_text(yaml.safe_dump(without_places(config), sort_keys=False))
+    (bundle / "README.md").write_text(method.card(config, stage_rows(method.stages(config), bundle, folder)))
+
+
+def without_places(config: Any) -> dict[str, Any]:
+    """The configuration as plain values, without the folders of the machine it was trained on."""
+    values = config.model_dump(mode="json")
+    values["data"] = {k: v for k, v in values["data"].items() if k != "cache" and (k != "root" or str(v).isdecimal())}
+    return values
+
+
+def stage_rows(stages: tuple[str, ...], bundle: Path, folder: Path) -> str:
+    """The rows of the model card's table, from the stages' records."""
+    rows = []
+    for name in stages:
+        record = folder / name / "done.json"
+        if record.exists():
+            done = json.loads(record.read_text())
+            figures = ", ".join(f"{k} {v:.4g}" for k, v in done["figures"].items())
+            rows.append(f"| {name} | {done['steps']} | {done['minutes']} | {done['hardware']} | {figures} |")
+        elif (bundle / name).is_dir():
+            rows.append(f"| {name} | taken over | | | |")
+    return "\n".join(rows)
