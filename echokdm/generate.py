@@ -56,8 +56,11 @@ def generate(bundle: str | Path, sources: Sequence[str | Path], *, source_keypoi
         raise ConfigError(f"The bundle '{folder.name}' takes no key-points.")
     told = _points(keypoints, schema)
     given = [_points(file, schema) for file in source_keypoints] or [None] * len(sources)
-    parts = [_square(_first(path), None if p is None else p[:1], size, whole, told if driving is None and i == 0 else None)
-             for i, (path, p) in enumerate(zip(sources, given, strict=True))]
+    clips = [_first(path) for path in sources]
+    if not whole and schema is not None:
+        given = [_found(method, pipeline, clip, size) if p is None else p for clip, p in zip(clips, given, strict=True)]
+    parts = [_square(clip, None if p is None else p[:1], size, whole, told if driving is None and i == 0 else None)
+             for i, (clip, p) in enumerate(zip(clips, given, strict=True))]
     request = Request(_joined([image for image, _, _ in parts]), _joined([p for _, p, _ in parts if p is not None]), parts[0][2],
                       drag=drag or {}, gammas=_joined([gammas]), relative=relative, steps=steps, seed=seed)
     fps = FPS
@@ -65,7 +68,9 @@ def generate(bundle: str | Path, sources: Sequence[str | Path], *, source_keypoi
         clip = _read(driving)
         if told is not None and len(told) != len(clip):
             raise GeometryError(f"The key-points tell of {len(told)} frames, the driving clip has {len(clip)}.")
-        frames, targets, _ = _square(clip, told, size, whole)
+        around = _found(method, pipeline, clip, size) if told is None and not whole and schema is not None else told
+        frames, targets, _ = _square(clip, around, size, whole)
+        targets = None if told is None else targets  # what was found in the first frame says where to cut alone
         request, fps = replace(request, driving=frames, target_keypoints=targets), clip.fps
     if condition is not None:
         request = replace(request, condition=_square(_first(condition), None, size, True)[0])
@@ -106,11 +111,25 @@ def _points(file: str | Path | None, schema: "KeypointSchema | None") -> "Tensor
     return None if file is None or schema is None else read_keypoints(Path(file), schema)
 
 
+def _found(method: "Method", pipeline: Any, clip: "Clip", size: int) -> "Tensor | None":
+    """Key-points (1, N, 2) of a clip's first frame, where the method finds them itself."""
+    from echokdm.data.frames import three_channels
+
+    return method.find_keypoints(pipeline, three_channels(clip.frames[:1]), size)
+
+
 def _square(clip: "Clip", points: "Tensor | None", size: int, whole: bool,
             others: "Tensor | None" = None) -> "tuple[Tensor, Tensor | None, Tensor | None]":
     """Frames (T, 3, S, S) at the model's size, cut around `points` (T, N, 2) unless `whole`; those and `others` follow."""
+    import torch
+
     from echokdm.data.frames import fit_square, three_channels
 
+    height, width = clip.size
+    if points is not None:
+        known = points[torch.isfinite(points).all(-1)]
+        if not ((known >= -0.5) & (known <= torch.tensor([width, height]) - 0.5)).all(-1).float().mean() > 0.5:
+            raise GeometryError(f"Most key-points lie outside the picture's {width} x {height} pixels: they belong to another one.")
     frames, square = fit_square(three_channels(clip.frames), size, None if whole else points)
     return frames, None if points is None else square.points(points), None if others is None else square.points(others)
 

@@ -47,6 +47,11 @@ class Square:
         corner, ratio, offset = (points.new_tensor(v) for v in (self.corner, self.ratio, self.offset))
         return (points - corner + 0.5) * ratio - 0.5 + offset
 
+    def original(self, points: Tensor) -> Tensor:
+        """Key-points (..., 2) px of the square -> of the picture."""
+        corner, ratio, offset = (points.new_tensor(v) for v in (self.corner, self.ratio, self.offset))
+        return (points - offset + 0.5) / ratio - 0.5 + corner
+
 
 def fit_square(images: Tensor, size: int, around: Tensor | None = None, margin: float = 0.4) -> tuple[Tensor, Square]:
     """Scale images (T, C, H, W) into size x size px, their borders repeated beside where they are not square.

@@ -123,6 +123,13 @@ class Method(ABC):
         """Of the key-points that the pipeline takes, None where it takes none."""
         return None
 
+    def find_keypoints(self, pipeline: Any, image: Tensor, size: int) -> Tensor | None:
+        """Key-points (1, N, 2) px in a picture (1, 3, H, W) of any size, where the pipeline can find them; None where it needs none.
+
+        size: px a side of the model. Raises GeometryError where nothing is found.
+        """
+        return None
+
     def card(self, config: Any, rows: str) -> str:
         """The model card; `rows`: of its table of stages."""
         return _CARD.format(name=config.name, title=self.title, paper=self.paper, size=config.size, adapter=config.data.adapter,

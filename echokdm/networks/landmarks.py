@@ -29,6 +29,21 @@ class LandmarkNet(ModelMixin, ConfigMixin):
         return heat @ places, heat.view_as(maps)
 
     @torch.no_grad()
-    def detect(self, images: Tensor) -> Tensor:
-        """images (T, C, H, W) in [0, 1] -> points (T, N, 2) px, on the CPU; one picture at a time, so no batch changes a byte."""
-        return torch.cat([self(image[None].to(self.device))[0] for image in images]).cpu()
+    def detect(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """images (T, C, H, W) in [0, 1] -> points (T, N, 2) px and how unsure they are (T,), on the CPU.
+
+        Unsure: the median heat map's standard deviation as a share of the picture's side. One picture at a time, so that no batch
+        changes a byte.
+        """
+        points, unsure = [], []
+        for image in images:
+            found, heat = self(image[None].to(self.device))
+            points.append(found)
+            unsure.append(spread(found, heat).median() / image.shape[-1])
+        return torch.cat(points).cpu(), torch.stack(unsure).cpu()
+
+
+def spread(points: Tensor, heat: Tensor) -> Tensor:
+    """Standard deviation in px, a coordinate, of heat maps (B, N, H, W) about their points (B, N, 2) -> (B, N)."""
+    away = (pixel_grid(*heat.shape[2:], device=heat.device)[:, None] - points[..., None, None]).square().sum(2)
+    return ((heat * away).sum((2, 3)) / 2 + 1e-6).sqrt()

@@ -61,7 +61,8 @@ def test_keypoints_in_the_pictures_own_pixels_are_carried_to_the_models(face):
 
 
 def test_drag_and_gamma(face):
-    dragged = generate(face / "run" / "bundle", [face / "face.png"], source_keypoints=[face / "face.pts"], drag={30: (3.0, -2.0)}, whole=True)
+    dragged = generate(face / "run" / "bundle", [face / "face.png"], source_keypoints=[face / "face.pts"], drag={30: (3.0, -2.0)},
+                       whole=True)
     assert len(dragged.made.frames) == 1
     # The flow is made to carry the points: where the nose's tip goes, the flow leads back to where it was.
     x, y = (dragged.request.source_keypoints[0, 30] + torch.tensor([3.0, -2.0])).round().long().tolist()
@@ -74,7 +75,7 @@ def test_drag_and_gamma(face):
 def test_a_driving_clip_is_followed_by_what_the_detector_finds(face):
     np.savez_compressed(face / "drive.npz", frames=(FacePhantom([9], 64).frames(torch.arange(3)[None] / 8)[0].permute(0, 2, 3, 1).numpy()
                                                     * 255).astype(np.uint8), fps=10.0)
-    out = generate(face / "run" / "bundle", [face / "face.png"], driving=face / "drive.npz", relative=True)
+    out = generate(face / "run" / "bundle", [face / "face.png"], driving=face / "drive.npz", relative=True, whole=True)
     assert len(out.made.frames) == 3 and out.fps == 10.0
     assert torch.allclose(out.made.flow[0].abs().max(), torch.tensor(0.0), atol=8.0)
 
@@ -94,13 +95,24 @@ def test_the_command_writes_all_of_its_outputs_twice_the_same(face, tmp_path):
     assert "exists already" in RUNNER.invoke(app, [*words, "--out", str(tmp_path / "a")]).output
 
 
+def test_a_picture_in_which_no_face_is_found_is_refused(face):
+    with pytest.raises(GeometryError, match="No face or person is found"):
+        generate(face / "run" / "bundle", [face / "face.png"], driving=face / "face.png")
+
+
+def test_keypoints_of_another_picture_are_refused(face):
+    np.save(face / "far.npy", np.load(face / "pose.npy")[:1] + 200)
+    with pytest.raises(GeometryError, match="belong to another one"):
+        generate(face / "run" / "bundle", [face / "face.png"], source_keypoints=[face / "far.npy"], keypoints=face / "pose.npy")
+
+
 @pytest.mark.parametrize(("options", "words"), [
     ({"condition": "face.png"}, "does not take --condition"), ({"sources": 2}, "does not take several --source"),
     ({}, "--driving, --keypoints or --drag"), ({"drag": {68: (1, 1)}}, "points 0 to 67"), ({"sources": 0}, "at least one picture"),
 ])
 def test_a_wish_that_the_method_does_not_know_is_told(face, options, words):
     sources = [face / "face.png"] * options.pop("sources", 1)
-    options = {k: face / v if isinstance(v, str) else v for k, v in options.items()}
+    options = {"whole": True} | {k: face / v if isinstance(v, str) else v for k, v in options.items()}
     with pytest.raises(ConfigError, match=words):
         generate(face / "run" / "bundle", sources, **options)
 

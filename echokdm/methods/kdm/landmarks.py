@@ -8,8 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from echokdm.engine.stage import Run, Stage, cosine_with_warmup
-from echokdm.networks.landmarks import LandmarkNet
-from echokdm.ops.warp import pixel_grid
+from echokdm.networks.landmarks import LandmarkNet, spread
 
 
 class LandmarksConfig(BaseModel):
@@ -50,9 +49,7 @@ class LandmarkStage(Stage):
             found, heat = self.modules[self.name](images)
         seen = torch.isfinite(truth).all(-1)
         distance = (found - truth.nan_to_num(0.0)).abs().sum(-1)
-        squared = (pixel_grid(*images.shape[2:], device=images.device)[:, None] - found[..., None, None]).square().sum(2)
-        spread = ((heat * squared).sum((2, 3)) / 2 + 1e-6).sqrt()
-        losses = distance + self.config.spread_weight * (spread - self.config.spread).square()
+        losses = distance + self.config.spread_weight * (spread(found, heat) - self.config.spread).square()
         loss = losses[seen].mean()
         optimizer.zero_grad()
         run.backward(loss)
@@ -65,7 +62,7 @@ class LandmarkStage(Stage):
         if self.held_out is None:
             return {}
         items = [self.held_out[(0, i)] for i in range(100)]
-        found = self.network.eval().detect(torch.stack([item["source"] for item in items]))
+        found, _ = self.network.eval().detect(torch.stack([item["source"] for item in items]))
         distance = (found - torch.stack([item["source_keypoints"] for item in items])).norm(dim=-1)
         self.network.train()
         return {"landmarks/px": float(distance[torch.isfinite(distance)].mean())}

@@ -19,6 +19,7 @@ from echokdm.methods.kdm.codec import CodecStage
 from echokdm.methods.kdm.config import STAGES, KDMConfig
 from echokdm.methods.kdm.data import KDMData
 from echokdm.methods.kdm.denoiser import F2IStage, K2FStage, K2IStage
+from echokdm.methods.kdm.detection import detector, search
 from echokdm.methods.kdm.landmarks import LandmarkStage
 from echokdm.methods.kdm.of_net import OFNetStage
 from echokdm.methods.kdm.pipeline import KDMPipeline
@@ -86,18 +87,22 @@ class KDM(Method):
         """Of the bundle's key-points."""
         return pipeline.schema
 
+    def find_keypoints(self, pipeline: KDMPipeline, image: Tensor, size: int) -> Tensor:
+        """By the bundle's landmark detector; see `search`. Raises ConfigError where it has none."""
+        return search(detector(pipeline), image, size)
+
     def generate(self, pipeline: KDMPipeline, request: Request) -> Generated:
         """Move the first source's key-points to the targets, or to those of the driving clip; gammas: shares of the last one's flow."""
         gray = pipeline.image_codec.config.in_channels == 1
         source = luma(request.sources[:1]) if gray else request.sources[:1]
         begin, targets = request.source_keypoints, request.target_keypoints
-        begin = find_keypoints(pipeline, source)[0] if begin is None else begin[0]
+        begin = detector(pipeline).detect(source)[0][0] if begin is None else begin[0]
         if request.drag:
             targets = dragged(begin, request.drag)[None]
         elif targets is None:
             if request.driving is None:
                 raise ConfigError("KDM moves key-points: give --driving, --keypoints or --drag.")
-            targets = find_keypoints(pipeline, request.driving)
+            targets = detector(pipeline).detect(request.driving)[0]
         if request.relative:
             targets = begin + targets - targets[:1]
         sector = torch.ones(source.shape[2:], dtype=torch.bool)
@@ -118,13 +123,6 @@ class KDM(Method):
 def load(bundle: Path, name: str) -> Any:
     """A component of a KDM bundle. Raises BundleError where it is not trained yet."""
     return load_component(bundle, name, KDMPipeline.COMPONENTS[name])
-
-
-def find_keypoints(pipeline: KDMPipeline, images: Tensor) -> Tensor:
-    """(T, N, 2) px, by the bundle's own detector. Raises ConfigError where it has none."""
-    if pipeline.landmarks is None:
-        raise ConfigError("This bundle can't find key-points itself: pass them, or for an echo clip use `echokdm synth`.")
-    return pipeline.landmarks.detect(images)
 
 
 def dragged(keypoints: Tensor, drag: Mapping[int, tuple[float, float]]) -> Tensor:

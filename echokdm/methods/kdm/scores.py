@@ -49,7 +49,7 @@ def pair_scores(pipeline: KDMPipeline, data: FrameSource, perceptual: Perceptual
     scores = {method: image_scores(frames, target, whole, {"squeeze": perceptual}) for method, frames in made.items()}
     if pipeline.landmarks is not None:
         for method, frames in made.items():
-            scores[method]["MD, px"] = seen_distance(pipeline.landmarks.detect(frames), after)
+            scores[method]["MD, px"] = seen_distance(pipeline.landmarks.detect(frames)[0], after)
     return scores
 
 
