@@ -1,10 +1,12 @@
-"""Distances of pictures inside a mask: MSE_img, SSIM, LPIPS (KDM, section 4, "Evaluation metrics")."""
+"""Distances of pictures, inside a mask or whole: MSE_img, L1, PSNR, SSIM, MS-SSIM, LPIPS (KDM, section 4, and the other papers)."""
 
 from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from echokdm.core.errors import GeometryError
 
 Distance = Callable[[Tensor, Tensor, Tensor], Tensor]  # images (B, 1, H, W) in [0, 1], twice, and a mask (B, 1, H, W) -> (B,)
 
@@ -44,3 +46,27 @@ def image_scores(made: Tensor, truth: Tensor, mask: Tensor, distances: Mapping[s
     for name, distance in distances.items():
         scores[f"LPIPS_{name}"] = distance(made * inside, truth * inside, inside)
     return {name: value.double().cpu().numpy() for name, value in scores.items()}
+
+
+@torch.no_grad()
+def frame_scores(made: Tensor, truth: Tensor, distances: Mapping[str, Distance]) -> dict[str, np.ndarray]:
+    """L1, PSNR in dB, SSIM and an LPIPS of each backbone of whole pictures (B, C, H, W) in [0, 1] -> name -> (B,) float64."""
+    whole = torch.ones(len(made), 1, *made.shape[2:], dtype=torch.bool, device=made.device)
+    scores = image_scores(made, truth, whole, distances)
+    squared = scores.pop("MSE_img")
+    return {"L1": (made - truth).abs().mean((1, 2, 3)).double().cpu().numpy(), "PSNR": -10 * np.log10(np.maximum(squared, 1e-10)), **scores}
+
+
+@torch.no_grad()
+def ms_ssim(made: Tensor, truth: Tensor) -> np.ndarray:
+    """Multi-scale SSIM (Wang et al. 2003), five scales, of pictures (B, C, H, W) in [0, 1] -> (B,).
+
+    Raises GeometryError below 161 px a side, where the coarsest scale is smaller than the window.
+    """
+    from echokdm.core import torchvision_compat  # noqa: F401  (first: torchmetrics imports torchvision)
+
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure  # isort: skip
+
+    if min(made.shape[2:]) <= 160:
+        raise GeometryError(f"MS-SSIM needs pictures of 161 px a side and more, not {made.shape[3]} x {made.shape[2]}.")
+    return multiscale_structural_similarity_index_measure(made, truth, data_range=1.0, reduction="none").double().cpu().numpy()
