@@ -30,13 +30,11 @@ def search(network: LandmarkNet, image: Tensor, size: int) -> Tensor:
         points, unsure = network.detect(square_image)
         if best is None or float(unsure) < best:
             best, found = float(unsure), square.original(points)
-    for _ in range(2):  # at the scale of the training's pictures
-        square_image, square = fit_square(image, size, found)
-        points, unsure = network.detect(square_image)
-        found = square.original(points)
+    square_image, square = fit_square(image, size, found)  # at the scale of the training's pictures
+    points, unsure = network.detect(square_image)
     if float(unsure) > SURE:
         raise GeometryError("No face or person is found in the picture: cut it closer, or pass its key-points.")
-    return found
+    return square.original(points)
 
 
 def _squares(image: Tensor, size: int) -> "list[tuple[Tensor, Square]]":
