@@ -61,8 +61,9 @@ def generate(bundle: str | Path, sources: Sequence[str | Path], *, source_keypoi
         given = [_found(method, pipeline, clip, size) if p is None else p for clip, p in zip(clips, given, strict=True)]
     parts = [_square(clip, None if p is None else p[:1], size, whole, told if driving is None and i == 0 else None)
              for i, (clip, p) in enumerate(zip(clips, given, strict=True))]
-    request = Request(_joined([image for image, _, _ in parts]), _joined([p for _, p, _ in parts if p is not None]), parts[0][2],
-                      drag=drag or {}, gammas=_joined([gammas]), relative=relative, steps=steps, seed=seed)
+    targets = dragged(parts[0][1], drag) if drag else parts[0][2]
+    request = Request(_joined([image for image, _, _ in parts]), _joined([p for _, p, _ in parts if p is not None]), targets,
+                      gammas=_joined([gammas]), relative=relative, steps=steps, seed=seed)
     fps = FPS
     if driving is not None:
         clip = _read(driving)
@@ -80,6 +81,18 @@ def generate(bundle: str | Path, sources: Sequence[str | Path], *, source_keypoi
                "relative": relative, "whole": whole, "steps": steps, "seed": seed, "device": device}
     made = method.generate(pipeline, request)
     return Generation(request, made, fps, method, schema, options, time.perf_counter() - began)
+
+
+def dragged(keypoints: "Tensor | None", drag: Mapping[int, tuple[float, float]]) -> "Tensor":
+    """x_K,tgt = x_K,src + v (KDM, appendix D): key-points (1, N, 2) of which some move by (dx, dy) px. Raises ConfigError."""
+    if keypoints is None:
+        raise ConfigError("--drag moves key-points of the source: name their file with --source-keypoints.")
+    moved = keypoints.clone()
+    for i, offset in drag.items():
+        if not 0 <= i < moved.shape[1]:
+            raise ConfigError(f"--drag names point {i}; the bundle has the points 0 to {moved.shape[1] - 1}.")
+        moved[0, i] += moved.new_tensor(offset)
+    return moved
 
 
 def _check(method: "Method", sources: int, files: int, **wishes: Any) -> None:

@@ -4,7 +4,6 @@ A package registers an object of a `Method` under the entry-point group `echokdm
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -52,8 +51,8 @@ class Request:
     """What is asked of a trained method.
 
     sources: (K, 3, S, S) in [0, 1]; source_keypoints: (K, N, 2) px, nan where not known. target_keypoints: (T, N, 2) px.
-    driving: (T, 3, S, S), a clip whose motion is wanted. condition: (1, 3, S, S), a picture of what goes where. drag: key-point ->
-    (dx, dy) px it moves by. gammas: (T,), shares of the motion. relative: the driving clip's motion since its first frame, not its places.
+    driving: (T, 3, S, S), a clip whose motion is wanted. condition: (1, 3, S, S), a picture of what goes where.
+    gammas: (T,), shares of the motion. relative: the driving clip's motion since its first frame, not its places.
     steps: network calls, None for the method's own number. seed: of all noise.
     """
 
@@ -62,7 +61,6 @@ class Request:
     target_keypoints: Tensor | None = None
     driving: Tensor | None = None
     condition: Tensor | None = None
-    drag: Mapping[int, tuple[float, float]] = field(default_factory=dict)
     gammas: Tensor | None = None
     relative: bool = False
     steps: int | None = None

@@ -108,11 +108,13 @@ def test_keypoints_of_another_picture_are_refused(face):
 
 @pytest.mark.parametrize(("options", "words"), [
     ({"condition": "face.png"}, "does not take --condition"), ({"sources": 2}, "does not take several --source"),
-    ({}, "--driving, --keypoints or --drag"), ({"drag": {68: (1, 1)}}, "points 0 to 67"), ({"sources": 0}, "at least one picture"),
+    ({}, "--driving, --keypoints or --drag"), ({"drag": {8: (1, 1)}}, "--source-keypoints"),
+    ({"drag": {68: (1, 1)}, "source_keypoints": ["face.pts"]}, "points 0 to 67"), ({"sources": 0}, "at least one picture"),
 ])
 def test_a_wish_that_the_method_does_not_know_is_told(face, options, words):
     sources = [face / "face.png"] * options.pop("sources", 1)
-    options = {"whole": True} | {k: face / v if isinstance(v, str) else v for k, v in options.items()}
+    given = {k: face / v if isinstance(v, str) else [face / file for file in v] if isinstance(v, list) else v for k, v in options.items()}
+    options = {"whole": True} | given
     with pytest.raises(ConfigError, match=words):
         generate(face / "run" / "bundle", sources, **options)
 

@@ -1,6 +1,5 @@
 """KDM as a method: which stages it has, what they need, and what is asked of a bundle."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +96,7 @@ class KDM(Method):
         source = luma(request.sources[:1]) if gray else request.sources[:1]
         begin, targets = request.source_keypoints, request.target_keypoints
         begin = detector(pipeline).detect(source)[0][0] if begin is None else begin[0]
-        if request.drag:
-            targets = dragged(begin, request.drag)[None]
-        elif targets is None:
+        if targets is None:
             if request.driving is None:
                 raise ConfigError("KDM moves key-points: give --driving, --keypoints or --drag.")
             targets = detector(pipeline).detect(request.driving)[0]
@@ -123,16 +120,6 @@ class KDM(Method):
 def load(bundle: Path, name: str) -> Any:
     """A component of a KDM bundle. Raises BundleError where it is not trained yet."""
     return load_component(bundle, name, KDMPipeline.COMPONENTS[name])
-
-
-def dragged(keypoints: Tensor, drag: Mapping[int, tuple[float, float]]) -> Tensor:
-    """x_K,tgt = x_K,src + v (appendix D): key-points (N, 2) of which some move by (dx, dy) px. Raises ConfigError for one there is not."""
-    moved = keypoints.clone()
-    for i, offset in drag.items():
-        if not 0 <= i < len(keypoints):
-            raise ConfigError(f"--drag names point {i}; the bundle has the points 0 to {len(keypoints) - 1}.")
-        moved[i] += moved.new_tensor(offset)
-    return moved
 
 
 METHOD = KDM()
