@@ -1,6 +1,7 @@
 """The only sampling loop: a denoiser, latents, a diffusers scheduler; warm starts and hooks are arguments."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 Hook = Callable[[int, Tensor, Tensor], Tensor]
+Revise = Callable[[int, Tensor, Tensor], Tensor]
 
 
 def timesteps_from(scheduler: "Scheduler", calls: int, strength: float) -> Tensor:
@@ -26,21 +28,44 @@ def timesteps_from(scheduler: "Scheduler", calls: int, strength: float) -> Tenso
     return scheduler.timesteps[first:]
 
 
-@torch.no_grad()
+def replace_clean(scheduler: "Scheduler", latents: Tensor, output: Tensor, t: Tensor,
+                  revise: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Latents and network output of timestep t that hold the same noise estimate and `revise(x0)` for the x0 prediction.
+
+    A step from them is sqrt(alpha) revise(x0) + sqrt(1 - alpha) noise at the next level (MIDM, Eq. 9).
+    """
+    alpha = scheduler.alphas_cumprod.to(latents.device)[t]
+    signal, noise = alpha.sqrt(), (1 - alpha).sqrt()
+    kind = scheduler.config.prediction_type
+    clean = {"epsilon": lambda: (latents - noise * output) / signal, "v_prediction": lambda: signal * latents - noise * output,
+             "sample": lambda: output}[kind]()
+    moved = revise(clean) - clean
+    return latents + signal * moved, output + {"epsilon": 0.0, "v_prediction": -noise, "sample": 1.0}[kind] * moved
+
+
 def sample(denoise: Denoiser, noise: Tensor, scheduler: "Scheduler", *, calls: int, start: Tensor | None = None, strength: float = 1.0,
-           hook: Hook | None = None) -> Tensor:
+           hook: Hook | None = None, revise: Revise | None = None, gradients: bool = False) -> Tensor:
     """Denoise to a clean latent.
 
     denoise(latents (B, ...), timestep) -> the network's output of the same shape. noise: (B, ...) standard normal,
     which makes the result a function of its seeds alone. start: clean latents to noise up to `strength` and begin
     from (the warm start); from pure noise where None. hook(step, timestep, latents) may replace the latents after
-    each step. Returns (B, ...) float32.
+    each step. revise(step, timestep, clean) may replace the x0 prediction that the step goes on from; at the last step
+    too, where the x0 prediction is the result. gradients: keep them, for losses on the result. Returns (B, ...) float32.
     """
+    with torch.set_grad_enabled(gradients):
+        return _sample(denoise, noise, scheduler, calls, start, strength, hook, revise)
+
+
+def _sample(denoise: Denoiser, noise: Tensor, scheduler: "Scheduler", calls: int, start: Tensor | None, strength: float,
+            hook: Hook | None, revise: Revise | None) -> Tensor:
     steps = timesteps_from(scheduler, calls, strength if start is not None else 1.0)
     latents = noise if start is None else scheduler.add_noise(start, noise, steps[:1].expand(len(start)))
     latents = latents * (scheduler.init_noise_sigma if start is None else 1.0)
     for i, t in enumerate(steps):
         output = denoise(scheduler.scale_model_input(latents, t), t).float()
+        if revise is not None:
+            latents, output = replace_clean(scheduler, latents, output, t, partial(revise, i, t))
         stepped = scheduler.step(output, t, latents)
         latents = stepped.prev_sample
         if i == len(steps) - 1:  # DDIM's rounded spacing can leave a rest of noise at its last step
