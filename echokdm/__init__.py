@@ -6,25 +6,32 @@ The names below are loaded when first used, so `import echokdm` and `echokdm --h
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from echokdm.cohort import augment_cohort
+    from echokdm.cohort_plan import plan_cohort, read_sources
     from echokdm.derive import Derived, derive_keypoints
     from echokdm.io import read_clip
     from echokdm.methods.kdm.pipeline import KDMPipeline
     from echokdm.report import write_keypoints, write_synthesis
     from echokdm.synth import Synthesis, synthesize
+    from echokdm.validate import validate_folder
 
 _HOME = {
     "Derived": "echokdm.derive",
     "KDMPipeline": "echokdm.methods.kdm.pipeline",
     "Synthesis": "echokdm.synth",
+    "augment_cohort": "echokdm.cohort",
     "derive_keypoints": "echokdm.derive",
+    "plan_cohort": "echokdm.cohort_plan",
     "read_clip": "echokdm.io",
+    "read_sources": "echokdm.cohort_plan",
     "synthesize": "echokdm.synth",
+    "validate_folder": "echokdm.validate",
     "write_keypoints": "echokdm.report",
     "write_synthesis": "echokdm.report",
 }
 
-__all__ = ["Derived", "KDMPipeline", "Synthesis", "__version__", "derive_keypoints", "read_clip", "synthesize", "write_keypoints",
-           "write_synthesis"]
+__all__ = ["Derived", "KDMPipeline", "Synthesis", "__version__", "augment_cohort", "derive_keypoints", "plan_cohort", "read_clip",
+           "read_sources", "synthesize", "validate_folder", "write_keypoints", "write_synthesis"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from echokdm.cohort_cli import augment, validate
 from echokdm.core.errors import ConfigError, EchoKDMError, OutputError
 from echokdm.data_cli import adapters, data_app
 
@@ -304,5 +305,7 @@ def doctor() -> None:
     raise typer.Exit(main())
 
 
+app.command()(augment)
+app.command()(validate)
 app.command()(adapters)
 app.add_typer(data_app, name="data")

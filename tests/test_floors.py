@@ -11,14 +11,16 @@ PACKAGE = Path(__file__).parents[1] / "echokdm"
 FLOORS = {
     "core": 0,
     "ops": 1, "io": 1,
-    "phantom": 2, "networks": 2, "losses": 2,
+    "phantom": 2, "networks": 2, "losses": 2, "deid": 2,
     "data": 3, "engine": 3,
     "metrics": 4,
     "methods": 5,
-    "derive": 6, "figures": 6,
-    "synth": 7, "generate": 7,
-    "report": 8, "generation_report": 8, "evaluate": 8, "cohort": 8, "pipeline": 8, "doctor": 8, "data_cli": 8,
-    "cli": 9, "__init__": 9, "__main__": 10,
+    "derive": 6, "figures": 6, "validate": 6,
+    "synth": 7, "generate": 7, "cohort_plan": 7, "cohort_write": 7,
+    "report": 8, "generation_report": 8, "evaluate": 8, "pipeline": 8, "doctor": 8, "data_cli": 8, "deid_cli": 8,
+    "cohort": 9,
+    "cohort_cli": 10,
+    "cli": 11, "__init__": 11, "__main__": 12,
 }
 
 

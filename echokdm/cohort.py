@@ -1,0 +1,173 @@
+"""Many synthetic clips with labels that are right: plan, synthesise, measure again, keep what agrees, write an EchoNet folder.
+
+A label is computed from the key-points that a clip was drawn by, so it is right by construction; a clip is kept where the
+segmenter finds the same ejection fraction in its pixels, so that the picture says what the label says.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from echokdm.cohort_plan import Source
+from echokdm.cohort_write import MANIFEST, CohortFolder, Labels, labels_of
+from echokdm.core.errors import ConfigError, GeometryError, OutputError
+from echokdm.core.seeding import derive_seed
+from echokdm.core.types import Clip
+from echokdm.derive import DEFAULT_BUNDLE, Derived, Progress, load_pipeline, quiet, segment_keypoints, simpson
+from echokdm.ops.ventricle import self_crossing
+from echokdm.synth import Trajectory, fall, weights_hash
+from echokdm.synth import plan as plan_trajectory
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a planned clip came to. measured: percent, None where no ventricle was found. reason: why it was rejected, else ""."""
+
+    clip: Clip
+    trajectory: Trajectory
+    labels: Labels
+    measured: float | None
+    tries: int
+    seed: int
+    reason: str
+
+
+def augment_cohort(plan: pd.DataFrame, sources: Sequence[Source], out: str | Path, *, bundle: str | Path = DEFAULT_BUNDLE,
+                   tolerance: float = 5.0, tries: int = 3, steps: int = 4, dicom: bool = False, nifti: bool = False,
+                   device: str = "cpu", pipeline: Any = None, progress: Progress = quiet) -> pd.DataFrame:
+    """Make the planned clips of `cohort_plan.plan_cohort` and write them to the folder `out`; returns its manifest.
+
+    out: `Videos/<id>.avi`, FileList.csv, VolumeTracings.csv (end-systole and end-diastole), manifest.csv, run.json; with `dicom`
+    DICOM/<id>.dcm, with `nifti` NIfTI/<id>.nii.gz and its ventricle <id>_gt.nii.gz. EF, EDV and ESV are those of the written
+    tracings, in mL where the source's spacing is known, else in px^3; the column VolumeUnit says which.
+    tolerance: points by which the EF measured on a clip may miss its label; else it is made again, up to `tries` times: from
+    other noise, from the third try on also with a wish halfway to what was measured, at most `tolerance` off the one asked
+    for; then rejected, with a row in the manifest alone. steps: see KDMPipeline. pipeline: a loaded KDMPipeline of `bundle`.
+    A run that was stopped goes on with the same arguments and ends with the same bytes. Raises OutputError (the folder holds
+    something else, or the disk is full), ConfigError, BundleError.
+    """
+    if not tolerance > 0 or tries < 1 or not 1 <= steps <= 1000:
+        raise ConfigError("A cohort needs a tolerance above 0 points, 1 or more tries and 1 to 1000 steps.")
+    pipeline = pipeline if pipeline is not None else load_pipeline(bundle, device, progress)
+    weights = weights_hash(pipeline)
+    folder = CohortFolder(out, run_record(plan, Path(bundle).name, weights,
+                                          {"tolerance": tolerance, "tries": tries, "steps": steps, "dicom": dicom, "nifti": nifti}))
+    if folder.begin():
+        progress("This cohort is complete already")
+        return read_manifest(folder.root)
+    finished, opened, source = 0, -1, None
+    try:
+        for row in plan.to_dict("records"):
+            if folder.part(row["id"]) is None:
+                if opened != row["source"]:
+                    opened, source = row["source"], sources[row["source"]].open()
+                progress(f"Making clip {finished + 1} of {len(plan)}")
+                made = make_clip(row, source, pipeline, tolerance, tries, steps)
+                _write_clip(folder, row, made, source, weights, Path(bundle).name, dicom, nifti)
+            finished += 1
+        folder.merge(list(plan["id"]))
+    except OutputError as error:
+        raise OutputError(f"{error} {finished} of {len(plan)} clips are done and kept; the same command goes on from there.") from error
+    return read_manifest(folder.root)
+
+
+def make_clip(row: dict[str, Any], source: Derived, pipeline: Any, tolerance: float, tries: int, steps: int) -> Made:
+    """Synthesise one planned clip until what is measured on it agrees with its label, `tries` times at most; the last try else.
+
+    row: of `plan_cohort`. Other noise comes first: on real clips it moves what is measured by up to 7 points, and leaves the wish
+    as it was asked. Where two noises fail, the picture does not follow the key-points that far, and a wish nearer to what it
+    shows is one that picture and label can both keep.
+    """
+    wish = row["asked"]
+    for number in range(1, tries + 1):
+        seed = derive_seed(row["seed"], 3, number)
+        made = _try(source, wish, seed, number, pipeline, tolerance, steps)
+        if not made.reason:
+            break
+        if made.measured is not None and number > 1:
+            step = float(np.clip((made.measured - row["asked"]) / 2, -tolerance, tolerance))
+            wish = float(np.clip(row["asked"] + step, row["low"], row["high"]))
+    return made
+
+
+def _try(source: Derived, ef: float, seed: int, number: int, pipeline: Any, tolerance: float, steps: int) -> Made:
+    start, sector = source.ed, torch.as_tensor(source.model.sector_mask)
+    trajectory = plan_trajectory(source, start, ef=ef)
+    output = pipeline(source.model.clip.frames[start:start + 1], torch.as_tensor(source.keypoints[start], dtype=torch.float32),
+                      torch.as_tensor(trajectory.keypoints, dtype=torch.float32), sector=sector, steps=steps, seed=seed)
+    spacing = source.model.clip.spacing_mm
+    clip = Clip(output.frames.cpu(), trajectory.fps, spacing, view=source.clip.view, meta={"synthetic": True})
+    labels = labels_of(trajectory.keypoints, trajectory.ed, trajectory.es, spacing)
+    try:
+        points, _ = segment_keypoints(pipeline, clip.frames, sector, clip.fps, in_context=False)
+        measured = fall(simpson(points, spacing), trajectory.ed, trajectory.es)
+    except GeometryError:
+        measured = None
+    return Made(clip, trajectory, labels, measured, number, seed, _fault(clip, labels, measured, tolerance))
+
+
+def _fault(clip: Clip, labels: Labels, measured: float | None, tolerance: float) -> str:
+    """Why a clip is not kept, or ""."""
+    rows = np.stack([labels.ed_rows, labels.es_rows])
+    height, width = clip.size
+    if (rows < -0.5).any() or (rows > np.array([width, height, width, height]) - 0.5).any():
+        return "the outline leaves the frame"
+    if self_crossing(np.concatenate([rows[:, 1:, :2], rows[:, :0:-1, 2:]], 1)).any():
+        return "the outline crosses itself"
+    if measured is None:
+        return "no ventricle found in the clip"
+    if not abs(measured - labels.ef) <= tolerance:
+        return f"measured {measured:.1f}, drawn {labels.ef:.1f}"
+    return ""
+
+
+def _write_clip(folder: CohortFolder, row: dict[str, Any], made: Made, source: Derived, weights: str, bundle: str, dicom: bool,
+                nifti: bool) -> None:
+    """A planned clip's files and its part, or the part alone where it was rejected."""
+    facts = row | {"drawn": round(made.labels.ef, 2), "tries": made.tries, "seed": made.seed,
+                   "measured": None if made.measured is None else round(made.measured, 2), "accepted": int(not made.reason),
+                   "reason": made.reason}
+    manifest = {column: facts[column] for column in MANIFEST}
+    if made.reason:
+        folder.finish_clip(row["id"], manifest)
+        return
+    from echokdm.report import check_masked
+
+    check_masked(made.clip.frames, source.model.sector_mask)
+    if dicom:
+        from echokdm.io.dicom_out import write_dicom
+
+        write_dicom(folder.root / "DICOM" / f"{row['id']}.dcm", made.clip.frames, made.clip.fps, weights_hash=weights, weights=bundle,
+                    entropy=[row["id"], str(made.seed)], spacing_mm=made.clip.spacing_mm, mask_verified=True, view=made.clip.view)
+    if nifti:
+        from echokdm.io.write import write_nifti
+        from echokdm.ops.ventricle import keypoints_to_mask
+
+        masks = np.stack([keypoints_to_mask(points, *made.clip.size) for points in made.trajectory.keypoints])
+        for ending, volume in (("", made.clip.frames[:, 0]), ("_gt", masks)):
+            write_nifti(folder.root / "NIfTI" / f"{row['id']}{ending}.nii.gz", volume, spacing_mm=made.clip.spacing_mm, fps=made.clip.fps)
+    folder.finish_clip(row["id"], manifest, made.clip, made.labels, row["split"], row["subject"])
+
+
+def run_record(plan: pd.DataFrame, bundle: str, weights: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Everything that a cohort's bytes follow from, for run.json: no path, no name, no time."""
+    import sys
+    from importlib.metadata import version
+
+    text = plan.drop(columns="source_ef").to_csv(index=False, lineterminator="\n")
+    return {"synthetic": True, "use": "research only", "options": options, "bundle": {"name": bundle, "weights_sha256": weights},
+            "planned": len(plan), "plan_sha256": hashlib.sha256(text.encode()).hexdigest(),
+            "versions": {"python": sys.version.split()[0],
+                         **{name: version(name) for name in ("echokdm", "torch", "diffusers", "numpy")}}}
+
+
+def read_manifest(folder: str | Path) -> pd.DataFrame:
+    """manifest.csv of a finished cohort; a row a planned clip, `accepted` bool."""
+    table = pd.read_csv(Path(folder) / "manifest.csv", dtype={"id": str, "subject": str, "note": str, "reason": str})
+    return table.fillna({"note": "", "reason": ""}).assign(accepted=table["accepted"].astype(bool))

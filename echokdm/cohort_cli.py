@@ -1,0 +1,83 @@
+"""`echokdm augment` makes a cohort from a folder of clips; `echokdm validate` checks any folder in EchoNet-Dynamic's layout."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from echokdm.core.errors import ClipError
+from echokdm.data_cli import BAD_DATA
+
+
+def _say(message: str) -> None:
+    typer.echo(f"  {message} ...", err=True)
+
+
+def validate(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with FileList.csv, VolumeTracings.csv, "
+                                                    "Videos/.")]) -> None:
+    """Check an EchoNet-Dynamic folder, its tables, videos, tracings and volumes; print every problem. Exit code 2 where there is any."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from echokdm.validate import validate_folder
+
+    console = Console(stderr=True)
+    report = validate_folder(folder, lambda rows, total: track(rows, "reading", total=total, transient=True, console=console))
+    splits = ", ".join(f"{count} {split}" for split, count in report.splits.items())
+    typer.echo(f"{report.clips} clips ({splits or 'none'}), {report.frames} frames, volumes in {report.unit}")
+    if report.sound:
+        typer.echo("No problem found.")
+        return
+    typer.echo(f"{len(report.problems)} problems:", err=True)
+    for line in report.problems.lines(shown=10):
+        typer.echo(f"  {line}", err=True)
+    raise typer.Exit(BAD_DATA)
+
+
+def augment(
+    clips: Annotated[Path, typer.Argument(metavar="SRC", help="A folder of apical 4-chamber clips, or one clip.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write; an unfinished cohort there is gone on with.")],
+    per_clip: Annotated[int, typer.Option("--per-clip", help="Synthetic clips from each clip.")] = 4,
+    ef: Annotated[str, typer.Option("--ef", metavar="uniform:20-70|match:FILE|balance", help="Ejection fractions to ask for: evenly from a "
+                                    "range, as in a FileList's EF column, or so that the clips' own histogram becomes flat.")]
+    = "uniform:20-70",
+    split: Annotated[str, typer.Option("--split", metavar="TRAIN|VAL|TEST|80/10/10", help="Split of all, or shares of the patients.")]
+    = "TRAIN",
+    tolerance: Annotated[float, typer.Option("--tolerance", help="Points by which the EF measured on a clip may miss its label.")] = 5.0,
+    tries: Annotated[int, typer.Option("--tries", help="Tries before a clip is rejected.")] = 3,
+    steps: Annotated[int, typer.Option("--steps", help="Network steps a frame.")] = 4,
+    dicom: Annotated[bool, typer.Option("--dicom", help="Write each clip as DICOM too.")] = False,
+    nifti: Annotated[bool, typer.Option("--nifti", help="Write each clip and its ventricle as NIfTI too.")] = False,
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = 0,
+    bundle: Annotated[str, typer.Option("--bundle", help="Trained weights: a name or a folder.")] = "a4c-phantom",
+    device: Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps.")] = "cpu",
+) -> None:
+    """Make many labelled synthetic clips from a folder of clips, as an EchoNet-Dynamic folder. Stopped runs go on where they were."""
+    from echokdm.cohort import augment_cohort
+    from echokdm.cohort_plan import check_wishes, plan_cohort, read_sources
+    from echokdm.cohort_write import check_free
+    from echokdm.derive import load_pipeline
+    from echokdm.evaluate import clip_files
+
+    if not clips.exists():
+        raise ClipError(f"There is no folder of clips '{clips.name}'; name one that exists.")
+    check_free(out)
+    check_wishes(per_clip, ef, split)
+    files = clip_files(clips)
+    pipeline = load_pipeline(bundle, device, _say)
+    sources, refused = read_sources(files, pipeline, _say)
+    for line in refused:
+        typer.echo(f"  left out, {line}", err=True)
+    plan = plan_cohort(sources, per_clip, ef, seed, split)
+    changed = plan["note"][plan["note"] != ""].str.split().str[0].value_counts()
+    for word, count in changed.items():
+        typer.echo(f"  {count} wishes lay beyond what their clip allows and were {word}; manifest.csv has each", err=True)
+    manifest = augment_cohort(plan, sources, out, bundle=bundle, tolerance=tolerance, tries=tries, steps=steps, dicom=dicom, nifti=nifti,
+                              pipeline=pipeline, progress=_say)
+    kept = manifest[manifest["accepted"]]
+    typer.echo(f"{len(kept)} of {len(manifest)} clips accepted, from {len(sources)} of {len(files)} source clips")
+    if len(kept):
+        error = (kept["measured"] - kept["asked"]).abs().mean()
+        typer.echo(f"EF measured on them misses the EF asked for by {error:.1f} points in the mean, labels by "
+                   f"{(kept['measured'] - kept['drawn']).abs().mean():.1f}")
+    typer.echo(f"Synthetic, research only: {out}; check it with: echokdm validate {out}")

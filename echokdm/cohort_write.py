@@ -1,0 +1,145 @@
+"""An EchoNet-Dynamic folder that grows clip by clip: a killed run goes on where it was and ends with the same bytes.
+
+A clip's files are written whole, then its part, a JSON in `cohort-parts/` that says it is done. When every planned clip has
+its part, the tables are merged from the parts and the parts go.
+"""
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from echokdm.core.errors import OutputError
+from echokdm.core.types import Clip
+from echokdm.io.atomic import atomic_file
+from echokdm.io.tracings import HEADER
+from echokdm.validate import COLUMN_SPACING, COLUMNS, MILLILITRES, PIXELS, ROW_SPACING, SUBJECT, UNIT, outline
+
+LISTED = (*COLUMNS, SUBJECT, UNIT, ROW_SPACING, COLUMN_SPACING)
+MANIFEST = ("id", "clip", "subject", "split", "source_ef", "motion", "wished", "asked", "note", "drawn", "measured", "tries", "seed",
+            "accepted", "reason")
+PARTS, DONE = "cohort-parts", "run.json"
+BEGUN = f"{PARTS}/{DONE}"
+DIGITS = 6  # of a pixel, as `io.tracings` writes
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the written tracings say of a clip: rows (21, 4) at end-diastole and end-systole, volumes in `unit`, EF in percent."""
+
+    ed: int
+    es: int
+    ed_rows: np.ndarray
+    es_rows: np.ndarray
+    edv: float
+    esv: float
+    unit: str
+
+    @property
+    def ef(self) -> float:
+        """Percent."""
+        return 100.0 * (self.edv - self.esv) / self.edv
+
+
+def labels_of(keypoints: np.ndarray, ed: int, es: int, spacing_mm: tuple[float, float] | None) -> Labels:
+    """Labels of drawn key-points (T, 40, 2), computed from the tracings in the digits in which they are written."""
+    from echokdm.ops.ventricle import simpson_volume, tracing_from_keypoints
+
+    rows = [np.round(tracing_from_keypoints(keypoints[frame]), DIGITS) for frame in (ed, es)]
+    edv, esv = (float(simpson_volume(outline(r), spacing_mm)) for r in rows)
+    return Labels(ed, es, *rows, edv, esv, PIXELS if spacing_mm is None else MILLILITRES)
+
+
+def check_free(out: str | Path) -> None:
+    """Refuse, before any work, a folder that holds something other than a cohort. Raises OutputError."""
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"The output '{out.name}' is a file; name a folder.")
+    if out.exists() and not any((out / place).exists() for place in (DONE, BEGUN)) and any(entry.name != PARTS for entry in out.iterdir()):
+        raise OutputError(f"The output folder '{out.name}' exists already and holds no cohort; choose another.")
+
+
+class CohortFolder:
+    """The folder of one cohort, told from others by `record`: everything that its bytes follow from, as JSON."""
+
+    def __init__(self, out: str | Path, record: dict[str, Any]) -> None:
+        self.root = Path(out)
+        self.parts, self.videos = self.root / PARTS, self.root / "Videos"
+        self._record = json.dumps(record, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+    def begin(self) -> bool:
+        """Make the folder, or go on with an unfinished one; True where the cohort is complete already.
+
+        Raises OutputError where the folder holds anything else.
+        """
+        check_free(self.root)
+        begun, done = self.root / BEGUN, self.root / DONE
+        for path in (begun, done):
+            if path.exists() and path.read_bytes() != self._record.encode():
+                raise OutputError(f"The output folder '{self.root.name}' holds a cohort of other clips, options, weights or "
+                                  "versions; choose another.")
+        if done.exists():
+            shutil.rmtree(self.parts, ignore_errors=True)  # a run may have been killed between its last two steps
+            return True
+        if not begun.exists():
+            with atomic_file(begun) as temporary:
+                temporary.write_text(self._record, encoding="utf-8")
+        for folder in (self.root, *(entry for entry in self.root.iterdir() if entry.is_dir())):
+            for left in folder.glob(".*.tmp.*"):  # half-written by a run that was killed
+                left.unlink()
+        return False
+
+    def part(self, name: str) -> dict[str, Any] | None:
+        """A finished clip's manifest row; None where the clip is still to be made."""
+        path = self._part(name)
+        return json.loads(path.read_text(encoding="utf-8"))["manifest"] if path.exists() else None
+
+    def finish_clip(self, name: str, manifest: dict[str, Any], clip: Clip | None = None, labels: Labels | None = None,
+                    split: str = "", subject: str = "") -> None:
+        """Write a clip and then its part; without a clip and labels it was rejected, and has a row in the manifest alone."""
+        from echokdm.io.write import write_avi
+
+        part: dict[str, Any] = {"manifest": manifest, "listed": None, "tracings": []}
+        if clip is not None and labels is not None:
+            write_avi(self.videos / f"{name}.avi", clip.frames, clip.fps)
+            spacing = clip.spacing_mm or (None, None)
+            values = (name, labels.ef, labels.esv, labels.edv, *clip.size, clip.fps, len(clip), split, subject, labels.unit, *spacing)
+            part["listed"] = dict(zip(LISTED, values, strict=True))
+            # End-systole first: the reference loader takes the first traced frame for the smaller one.
+            part["tracings"] = [[f"{name}.avi", *row, frame] for frame, rows in ((labels.es, labels.es_rows), (labels.ed, labels.ed_rows))
+                                for row in rows.tolist()]
+        with atomic_file(self._part(name)) as temporary:
+            temporary.write_text(json.dumps(part, allow_nan=False), encoding="utf-8")
+
+    def merge(self, names: Sequence[str]) -> None:
+        """The tables of all parts in the order of `names`, and the record; then the parts go. run.json comes last: it says complete."""
+        parts = [json.loads(self._part(name).read_text(encoding="utf-8")) for name in names]
+        _write_table(self.root / "manifest.csv", MANIFEST, ([p["manifest"][column] for column in MANIFEST] for p in parts))
+        _write_table(self.root / "VolumeTracings.csv", HEADER, (row for p in parts for row in p["tracings"]))
+        _write_table(self.root / "FileList.csv", LISTED, ([p["listed"][column] for column in LISTED] for p in parts if p["listed"]))
+        with atomic_file(self.root / DONE) as temporary:
+            temporary.write_text(self._record, encoding="utf-8")
+        shutil.rmtree(self.parts, ignore_errors=True)
+
+    def _part(self, name: str) -> Path:
+        return self.parts / f"{name}.json"
+
+
+def _write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A CSV; numbers with six decimals at most, None as an empty cell."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    with atomic_file(path) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
+
+
+def _cell(value: Any) -> Any:
+    return f"{value:.{DIGITS}f}".rstrip("0").rstrip(".") if isinstance(value, float) else "" if value is None else value
