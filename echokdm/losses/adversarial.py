@@ -1,4 +1,4 @@
-"""Hinge and least-squares adversarial losses, and the VQ-GAN's adaptive weight."""
+"""Adversarial losses on logits: hinge, least squares, minimax, linear; and the VQ-GAN's adaptive weight."""
 
 import torch
 import torch.nn.functional as F
@@ -30,3 +30,23 @@ def discriminator_lsgan(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 def generator_lsgan(fake_logits: Tensor) -> Tensor:
     """mean((D(fake) - 1)^2) / 2."""
     return 0.5 * (fake_logits - 1).square().mean()
+
+
+def discriminator_minimax(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """-(E log D(real) + E log(1 - D(fake))), D the sigmoid of the logits (Goodfellow et al., NeurIPS 2014; residual flow, Eq. 11)."""
+    return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+
+
+def generator_minimax(fake_logits: Tensor) -> Tensor:
+    """E log(1 - D(fake)), to be lowered."""
+    return -F.softplus(fake_logits).mean()
+
+
+def discriminator_linear(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """-(E[1 - D(fake)] + E[D(real)]), D the sigmoid of the logits (single spatial transformation, Eq. 6 as printed)."""
+    return -(1 - torch.sigmoid(fake_logits)).mean() - torch.sigmoid(real_logits).mean()
+
+
+def generator_linear(fake_logits: Tensor) -> Tensor:
+    """E[1 - D(fake)]: the part of that equation that the generator can change, and minimises."""
+    return (1 - torch.sigmoid(fake_logits)).mean()

@@ -1,0 +1,28 @@
+"""Self-appearance flow: where in its own features a picture finds what the motion left missing (F_A of Liu et al., section 3.2)."""
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from echokdm.networks.hourglass import Hourglass
+
+
+class AppearanceFlow(ModelMixin, ConfigMixin):
+    """F_A: features moved to the driving pose -> T_App, a flow within them; zero at first, so that F_App = F_SD.
+
+    channels: of the features. widths: of the hourglass's levels.
+    """
+
+    @register_to_config
+    def __init__(self, channels: int = 256, widths: tuple[int, ...] = (64, 128, 256)) -> None:
+        super().__init__()
+        self.body = Hourglass(channels, tuple(widths))
+        self.head = nn.Conv2d(self.body.out_channels, 2, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, channels, h, w) -> flow (B, 2, h, w) px, backward."""
+        unit = torch.tensor([features.shape[3] - 1.0, features.shape[2] - 1.0], device=features.device).view(1, 2, 1, 1) / 20
+        return self.head(self.body(features)).float() * unit  # in twentieths of a picture, so that it does not start in leaps

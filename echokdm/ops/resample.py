@@ -1,0 +1,38 @@
+"""Smaller pictures without aliasing, on the package's grid (corner pixels' centres stay, `align_corners=True`)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def _blur_axis(image: Tensor, factor: float, axis: int) -> Tensor:
+    """Gaussian of standard deviation (factor - 1) / 2 px along one axis, the border repeated."""
+    sigma = (factor - 1) / 2
+    if sigma <= 0:
+        return image
+    reach = round(4 * sigma)
+    at = torch.arange(-reach, reach + 1, device=image.device, dtype=image.dtype)
+    kernel = torch.exp(-at.square() / (2 * sigma ** 2))
+    channels = image.shape[1]
+    shape = (1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1)
+    kernel = (kernel / kernel.sum()).view(shape).expand(channels, -1, -1, -1)
+    sides = (0, 0, reach, reach) if axis == 2 else (reach, reach, 0, 0)
+    return F.conv2d(F.pad(image, sides, mode="replicate"), kernel, groups=channels)
+
+
+def shrink(image: Tensor, height: int, width: int) -> Tensor:
+    """image (B, C, H, W) -> (B, C, height, width): blurred, then resampled so that point x is at x (width - 1) / (W - 1).
+
+    The blur is that of Siarohin et al., NeurIPS 2019 (FOMM): sigma = (H / height - 1) / 2 px.
+    """
+    H, W = image.shape[2:]
+    if (H, W) == (height, width):
+        return image
+    blurred = _blur_axis(_blur_axis(image, H / height, 2), W / width, 3)
+    return F.interpolate(blurred, (height, width), mode="bilinear", align_corners=True)
+
+
+def rescale_points(points: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Key-points or displacements (..., 2) px of a picture of size `old` (height, width) in the pixels of size `new`."""
+    scale = [(new[1] - 1) / max(old[1] - 1, 1), (new[0] - 1) / max(old[0] - 1, 1)]
+    return points * points.new_tensor(scale)

@@ -1,0 +1,158 @@
+"""MIDM trained in seconds, its bundle read back: shapes, seeds, sizes of batches, ablations, requests and tables."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from echokdm.core.config import load_config
+from echokdm.core.errors import ConfigError, GeometryError
+from echokdm.methods.base import Request
+from echokdm.methods.midm import METHOD
+from echokdm.methods.midm.conditions import condition_images, edge_images, pair_images
+from echokdm.methods.midm.config import STAGES, MIDMConfig
+from echokdm.methods.midm.pipeline import MIDMPipeline
+from echokdm.methods.midm.tables import ABLATIONS, tables
+from echokdm.methods.train import train_config
+
+TINY = """
+method: midm
+name: tiny
+size: 64
+precision: "no"
+save_every: 2
+condition: CONDITION
+backbone: squeeze
+layers: [relu1_2, relu2_2]
+data: {adapter: phantom-face, root: "4", frames: 3, cache: CACHE}
+matching: {temperature: 0.05, calls: 3, centred: true}
+image_codec: {steps: 2, batch: 1, block_out_channels: [8, 8, 8], codes: 16, perceptual: null, discriminator_weight: 0}
+unet: {steps: 2, batch: 2, block_out_channels: [8, 16]}
+correspondence: {steps: 2, batch: 1, features: 8, channels: [8, 8]}
+joint: {steps: 2, batch: 2}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, shared):
+    return tmp_path_factory.mktemp("midm")
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+    (folder / "tiny.yaml").write_text(TINY.replace("CONDITION", "keypoints").replace("CACHE", str(folder / "cache")))
+    return train_config(folder / "tiny.yaml", out=folder / "run")
+
+
+@pytest.fixture(scope="module")
+def pipe(trained):
+    return MIDMPipeline.from_pretrained(trained)
+
+
+@pytest.fixture(scope="module")
+def data(folder, trained):
+    config = load_config(folder / "tiny.yaml", MIDMConfig)
+    return METHOD.data(config)
+
+
+@pytest.fixture(scope="module")
+def pictures(data):
+    item = data.held_out(3, 0)[(0, 0)]
+    return item["frames"][:1], item["frames"], item["keypoints"]
+
+
+def test_a_bundle_keeps_its_settings_and_makes_pictures(pipe, pictures):
+    assert pipe.matching.calls == 3 and pipe.matching.centred and METHOD.schema(pipe).name == "ibug-68"
+    exemplar, frames, points = pictures
+    out = pipe(exemplar, condition_images("keypoints", frames, points, None, pipe.schema))
+    for made, channels in ((out.frames, 3), (out.warped, 3), (out.flow, 2), (out.confidence, 1)):
+        assert made.shape == (3, channels, 64, 64) and made.isfinite().all()
+    assert 0 <= out.frames.min() and out.frames.max() <= 1 and out.confidence.max() <= 1
+
+
+def test_a_picture_does_not_depend_on_its_neighbours_and_a_seed_repeats(pipe, pictures):
+    exemplar, frames, _ = pictures
+    many = frames.repeat(4, 1, 1, 1)[:9]  # more than a chunk
+    whole = pipe(exemplar, many, seed=3)
+    assert torch.equal(whole.frames[8:], pipe(exemplar, many[8:], seed=3).frames)
+    assert not torch.equal(whole.frames, pipe(exemplar, many, seed=4).frames)
+    with pytest.raises(GeometryError, match="one size"):
+        pipe(exemplar.expand(2, -1, -1, -1), frames)
+
+
+def test_switches_take_parts_out(pipe, pictures):
+    exemplar, frames, _ = pictures
+    full = pipe(exemplar, frames)
+    bare = pipe(exemplar, frames, diffuse=False)
+    assert torch.equal(bare.frames, bare.warped) and torch.equal(bare.warped, full.warped)
+    once = pipe(exemplar, frames, rematch=False)
+    assert not torch.equal(once.frames, full.frames) and torch.equal(once.warped, full.warped)
+    assert not torch.equal(pipe(exemplar, frames, strength=0.5).frames, full.frames)
+    assert not torch.equal(pipe(exemplar, frames, steps=2).frames, full.frames)
+
+
+def test_requests(pipe, pictures):
+    exemplar, frames, points = pictures
+    made = METHOD.generate(pipe, Request(exemplar, target_keypoints=points))
+    assert made.frames.shape == (3, 3, 64, 64) and set(made.pictures) == {"condition", "first warp", "confidence"}
+    given = METHOD.generate(pipe, Request(exemplar, condition=made.pictures["condition"][1:2]))
+    assert torch.equal(given.frames, made.frames[1:2])
+    with pytest.raises(ConfigError, match="target key-points"):
+        METHOD.generate(pipe, Request(exemplar, driving=frames))
+
+
+def test_tables_have_the_papers_rows(pipe, data):
+    parts, noises = tables(pipe, data, count=2)
+    assert [label for label, _ in parts.rows] == ["exemplar itself", *ABLATIONS]
+    assert [label for label, _ in noises.rows] == ["20%", "25%", "30%", "35%"]
+    assert parts.cell("MIDM", "LPIPS") == noises.cell("25%", "LPIPS")
+
+
+def test_conditions_are_drawn_found_or_given(pipe, pictures):
+    _, frames, points = pictures
+    drawn = condition_images("keypoints", frames, points, None, pipe.schema)
+    assert drawn.shape == frames.shape and 0.02 < (drawn.amax(1) > 0.5).float().mean() < 0.5
+    square = torch.zeros(1, 3, 64, 64)
+    square[..., 20:44, 20:44] = 1
+    edges = edge_images(square)
+    inside = edges[..., 24:40, 24:40]
+    assert edges.unique().tolist() == [0, 1] and inside.sum() == 0 and 80 <= edges[0, 0].sum() <= 200  # its four sides, at most 2 px wide
+    assert torch.equal(condition_images("data", frames, None, drawn, None), drawn)
+    for kind in ("keypoints", "data"):
+        with pytest.raises(ConfigError, match="no (key-points|condition)"):
+            condition_images(kind, frames, None, None, None)
+
+
+def test_a_pairs_first_frame_is_the_truth_and_gives_the_condition():
+    frames, conditions = torch.rand(2, 2, 3, 8, 8), torch.rand(2, 2, 3, 8, 8)
+    condition, exemplar, truth = pair_images({"frames": frames, "conditions": conditions}, "data", None)
+    assert torch.equal(condition, conditions[:, 0]) and torch.equal(exemplar, frames[:, 1]) and torch.equal(truth, frames[:, 0])
+
+
+def test_edges_train_without_keypoints(folder, trained):
+    (folder / "edges.yaml").write_text(TINY.replace("CONDITION", "edges").replace("CACHE", str(folder / "cache")))
+    bundle = train_config(folder / "edges.yaml", stage="correspondence", from_bundle=str(trained), out=folder / "edges")
+    pipe = MIDMPipeline.from_pretrained(bundle)
+    assert pipe.condition_kind == "edges" and pipe.schema is None
+    frames = torch.rand(2, 3, 64, 64)
+    assert METHOD.generate(pipe, Request(frames[:1], driving=frames)).frames.shape == frames.shape
+
+
+def test_each_stage_trains_its_own_part(folder, trained, data):
+    config = load_config(folder / "tiny.yaml", MIDMConfig)
+    trains = {name: set(METHOD.build_stage(name, config, data, trained, False).modules) for name in STAGES}
+    assert trains == {"image_codec": {"image_codec"}, "unet": {"unet"}, "correspondence": {"matcher"}, "joint": {"matcher", "unet"}}
+
+
+def test_losses_without_weight_are_left_out(folder, trained, data):
+    from echokdm.engine.loop import train_stage
+
+    config = load_config(folder / "tiny.yaml", MIDMConfig, ["joint.weights.style=0", "joint.weights.dom=0", "matching.rematch=false"])
+    stage = METHOD.build_stage("joint", config, data, trained, False)
+    logged = train_stage(stage, steps=1, folder=folder / "alone", precision="no", device="cpu")
+    assert set(logged) == {"cycle", "src", "perc", "diff"}
+
+
+def test_the_shipped_configuration_is_valid():
+    config = load_config(Path(__file__).parents[2] / "configs" / "midm-face-64.yaml", MIDMConfig)
+    assert METHOD.stages(config) == STAGES and config.image_codec.latent_channels == 8
