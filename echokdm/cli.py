@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from echokdm.cohort_cli import augment, validate
 from echokdm.core.errors import ConfigError, EchoKDMError, OutputError
 from echokdm.data_cli import adapters, data_app
+from echokdm.deid_cli import deid
 
 BAD_INPUT = 2
 
@@ -305,6 +306,7 @@ def doctor() -> None:
     raise typer.Exit(main())
 
 
+app.command()(deid)
 app.command()(augment)
 app.command()(validate)
 app.command()(adapters)

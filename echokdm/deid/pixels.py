@@ -1,0 +1,141 @@
+"""Pixels without what is burned in: black outside the sector, and a refusal wherever something may be left inside it."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+
+from echokdm.core.errors import ClipError
+from echokdm.core.types import Clip
+from echokdm.deid.reasons import Reason, Refusal
+from echokdm.io.raw import RawFrames
+from echokdm.io.sector import Sector, find_sector
+
+LEAST_FRAMES = 8
+"""Fewer tell nothing of what moves."""
+
+# The sector's fit is good to 1.3 pixels of a picture 320 wide; what touches its edge is cut off with these two.
+_MARGIN = 2
+_SECTOR_FRAMES = 32
+_LEAST_PIXELS = 400
+
+# What stays bright in (nearly) every frame, finer than a square of `side` pixels and brighter than around it by `contrast`
+# levels of 255; `most` such pixels are borne. Two real clips have 10 and 14 at most; a word of five letters, eight pixels
+# high and of half the full brightness, has 50 (benchmarks/deid_text.py).
+_STROKES = ((5, 50, 20), (9, 80, 40))
+_STANDING_PERCENTILE = 5
+# Tissue is seen to move within a beat; text may come later than the clip's first frame.
+_STANDING_SECONDS, _STANDING_FRAMES = 1.5, 45
+
+# Of frames reduced to blocks, with the median frame. Real clips stay above 0.78 even pixel by pixel.
+_LEAST_CORRELATION = 0.5
+_MOST_COLOURED = 12
+
+
+class Cleared(NamedTuple):
+    """frames: (T, H, W) uint8, 0 outside the mask. mask: (H, W) bool. standing: (H, W) uint8, what stays bright for long."""
+
+    frames: np.ndarray
+    mask: np.ndarray
+    standing: np.ndarray
+
+
+def clear_pixels(raw: RawFrames, fps: float) -> Cleared:
+    """Mask a clip by its sector, gray. Raises Refusal where no mask is sure, or where marks may lie over the sector."""
+    if len(raw.frames) < LEAST_FRAMES:
+        raise Refusal(Reason.TOO_SHORT)
+    mask = _sure_mask(raw, fps)
+    if _has_coloured_marks(raw.frames, mask):
+        raise Refusal(Reason.COLOURED_MARKS)
+    frames = _gray(raw.frames)
+    _check_one_picture(frames, mask)
+    standing = _check_nothing_stands(frames, mask, fps)
+    frames *= mask
+    return Cleared(frames, mask, standing * mask)
+
+
+def _sure_mask(raw: RawFrames, fps: float) -> np.ndarray:
+    """(H, W) bool: the sector less a margin. Refused where there is none, or where the header's region contradicts it."""
+    picks = np.linspace(0, len(raw.frames) - 1, min(len(raw.frames), _SECTOR_FRAMES)).round().astype(int)
+    picked = torch.from_numpy(raw.frames[picks])
+    picked = picked.permute(0, 3, 1, 2) if picked.ndim == 4 else picked[:, None]
+    scale = 255.0 if raw.frames.dtype == np.uint8 else 1.0
+    clip = Clip((picked.float() / scale).clamp(0, 1), fps, raw.spacing_mm, meta=raw.meta)
+    try:
+        sector = find_sector(clip)
+    except ClipError as error:
+        raise Refusal(Reason.DOPPLER if "Doppler" in str(error) else Reason.NO_SECTOR) from None
+    if not _agrees_with_region(sector, raw.meta.get("region")):
+        raise Refusal(Reason.REGION_DISAGREES)
+    mask = ndimage.binary_erosion(sector.mask, iterations=int(np.ceil(_MARGIN * max(sector.step))))
+    if mask.sum() < _LEAST_PIXELS:
+        raise Refusal(Reason.NO_SECTOR)
+    return mask
+
+
+def _agrees_with_region(sector: Sector, region: tuple[int, int, int, int] | None) -> bool:
+    """`find_sector` cuts the sector by a region that it believes, so a sector that leaves the region was found against it."""
+    if region is None:
+        return True
+    inside = np.zeros_like(sector.mask)
+    inside[region[1] : region[3] + 1, region[0] : region[2] + 1] = True
+    return bool((sector.mask & ~inside).sum() <= 0.01 * sector.mask.sum())
+
+
+def _has_coloured_marks(frames: np.ndarray, mask: np.ndarray) -> bool:
+    """Whether strongly coloured pixels, as of a trace or a label, lie in the sector of any frame; a tinted gray map is not one."""
+    if frames.ndim == 3:
+        return False
+    scale = 1.0 if frames.dtype == np.uint8 else 255.0
+    for frame in frames:
+        pixels = frame[mask].astype(np.float32) * scale
+        greatest, least = pixels.max(1), pixels.min(1)
+        if ((greatest - least > 60) & (greatest - least > 0.6 * greatest)).sum() > _MOST_COLOURED:
+            return True
+    return False
+
+
+def _gray(frames: np.ndarray) -> np.ndarray:
+    """(T, H, W) uint8: luma (ITU-R BT.601), frame by frame to spare memory."""
+    scale = 1.0 if frames.dtype == np.uint8 else 255.0
+    weights = np.array([0.299, 0.587, 0.114], np.float32)
+    gray = np.empty(frames.shape[:3], np.uint8)
+    for target, frame in zip(gray, frames, strict=True):
+        target[:] = np.rint(np.clip((frame @ weights if frame.ndim == 3 else frame) * scale, 0, 255))
+    return gray
+
+
+def _check_one_picture(frames: np.ndarray, mask: np.ndarray) -> None:
+    """Refuse where a frame is unlike the others: a title page, or another view or depth."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    side = max(mask[box].shape[0] // 24, 2)
+    filled = F.avg_pool2d(torch.from_numpy(mask[box]).float()[None, None], side)[0, 0].numpy() == 1
+    small = np.stack([F.avg_pool2d(torch.from_numpy(frame[box]).float()[None, None], side)[0, 0].numpy()[filled] for frame in frames])
+    middle = np.median(small, axis=0)
+    for frame in small:
+        # A frame of one value has no correlation; it is not the same picture either.
+        if np.ptp(frame) == 0 or np.ptp(middle) == 0 or not np.corrcoef(frame, middle)[0, 1] >= _LEAST_CORRELATION:
+            raise Refusal(Reason.OTHER_PICTURE)
+
+
+def _check_nothing_stands(frames: np.ndarray, mask: np.ndarray, fps: float) -> np.ndarray:
+    """(H, W) uint8, what stays bright through a window; refused where it has strokes as fine and sharp as letters.
+
+    Tissue moves and its speckle flickers, so that the darkest of many frames is smooth; text and traces that stand still are as
+    sharp there as in any one frame. Looked at in overlapping windows, so that a caption need not stay for the whole clip.
+    """
+    length = max(_STANDING_FRAMES, int(np.ceil(_STANDING_SECONDS * fps)))
+    last = max(len(frames) - length, 0)
+    starts = [*range(0, last, max(length // 2, 1)), last]
+    shown = np.zeros(mask.shape)
+    for start in starts:
+        standing = np.percentile(frames[start : start + length], _STANDING_PERCENTILE, axis=0)
+        shown = np.maximum(shown, standing)
+        for side, contrast, most in _STROKES:
+            strokes = standing - ndimage.grey_opening(standing, (side, side))
+            if ((strokes >= contrast) & mask).sum() > most:
+                raise Refusal(Reason.TEXT_IN_SECTOR)
+    return np.rint(shown).astype(np.uint8)
