@@ -27,8 +27,9 @@ def evolve(field: nn.Module, start: Tensor, solver: Solver = "rk4", steps: int =
 class ODEField(ModelMixin, ConfigMixin):
     """F_E: the change of a flow T (B, 2, h, w) px, backward, at time t, by 3x3 convolutions of growing dilation.
 
-    Flows are seen and given in twentieths of a picture, about how far things move, so that one network serves all sizes. The last layer sees T itself too, so
-    that to stretch or to smooth a flow is easily learned, and starts at zero: at first T(1) = T(0). solver, steps, adjoint: as in `evolve`; they belong to the weights.
+    Flows are seen and given in twentieths of a picture, about how far things move, so that one network serves all sizes. The last
+    layer sees T itself too, so that to stretch or to smooth a flow is easily learned, and starts at zero: at first T(1) = T(0).
+    solver, steps, adjoint: as in `evolve`; they belong to the weights.
     """
 
     @register_to_config

@@ -72,7 +72,8 @@ def test_coefficients_sum_to_one_and_no_motion_is_no_flow():
     image, points = torch.rand(2, 3, 32, 32, generator=g), torch.rand(2, 5, 2, generator=g) * 31
     alpha, confidence = motion(image, points, points)
     assert alpha.shape == (2, 6, 16, 16) and confidence.shape == (2, 1, 16, 16)
-    assert torch.allclose(alpha.sum(1), torch.ones(2, 16, 16), atol=1e-5) and math.exp(-10) < confidence.min() and confidence.max() < math.exp(10)
+    assert torch.allclose(alpha.sum(1), torch.ones(2, 16, 16), atol=1e-5)
+    assert math.exp(-10) < confidence.min() and confidence.max() < math.exp(10)
     assert motion.coarse(alpha, points, points, (32, 32)).abs().max() == 0
 
 

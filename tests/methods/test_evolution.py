@@ -1,0 +1,160 @@
+"""Training, the bundle, reconstruction and animation of the motion transfer, on a handful of tiny faces."""
+
+import shutil
+
+import pytest
+import torch
+import yaml
+
+from echokdm.core.errors import ConfigError
+from echokdm.data.frames import FrameData, FrameSource
+from echokdm.losses.perceptual import has_backbone
+from echokdm.methods.base import Request
+from echokdm.methods.evolution import METHOD, EvolutionPipeline
+from echokdm.methods.evolution.config import EvolutionConfig
+from echokdm.methods.evolution.evaluation import BEST_VIEW, NO_EDIT, finder, picture_scores, score_reconstruction, with_references
+from echokdm.methods.evolution.stage import build_networks
+from echokdm.methods.train import load_component, save_component, train_config
+from echokdm.networks.landmarks import LandmarkNet
+
+needs_backbone = pytest.mark.skipif(not has_backbone("squeeze"), reason="needs SqueezeNet's weights")
+SIZES = {"points": 4, "downscale": 2, "keypoint_widths": [8, 8], "motion_widths": [8, 8], "field_width": 8, "solver": "euler",
+         "solver_steps": 2, "appearance_widths": [8, 8], "generator_width": 8, "generator_widest": 8, "generator_downs": 1,
+         "generator_blocks": 1}
+
+
+def clip(count, seed=0):
+    return torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    torch.manual_seed(0)
+    config = EvolutionConfig(animator=SIZES).animator
+    parts = build_networks(config)
+    torch.nn.init.normal_(parts["field"].head.weight, std=0.05)
+    torch.nn.init.normal_(parts["appearance"].head.weight, std=0.05)
+    return METHOD.assemble(None, parts)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    if not has_backbone("squeeze"):
+        pytest.skip("needs SqueezeNet's weights")
+    folder = tmp_path_factory.mktemp("evolution")
+    values = {"method": "evolution", "name": "tiny", "size": 32,
+              "data": {"adapter": "phantom-face", "root": "4", "frames": 4, "cache": str(folder / "cache")},
+              "animator": SIZES | {"steps": 3, "batch": 2, "references": 2, "fewest_references": 0, "backbone": "squeeze",
+                                   "scales": [1], "keypoint_steps": 1}}
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(values))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("echokdm.methods.train.find_method", lambda name: METHOD)
+        made = train_config(folder / "tiny.yaml", out=folder / "run")
+        again = train_config(folder / "tiny.yaml", out=folder / "again")
+    return made, again, folder
+
+
+def test_training_twice_gives_the_same_bytes(bundle):
+    made, again, _ = bundle
+    names = sorted(p.relative_to(made) for p in made.rglob("*.safetensors"))
+    assert {n.parts[0] for n in names} == set(EvolutionPipeline.COMPONENTS) - {"landmarks"}
+    assert all((made / n).read_bytes() == (again / n).read_bytes() for n in names)
+
+
+def test_training_goes_on_from_a_bundle_and_takes_its_landmarks_over(bundle, monkeypatch, tmp_path):
+    made, _, folder = bundle
+    shutil.copytree(made, tmp_path / "given")
+    save_component(LandmarkNet(points=68, features=(4, 4, 4, 4, 4, 4)), tmp_path / "given" / "landmarks")
+    monkeypatch.setattr("echokdm.methods.train.find_method", lambda name: METHOD)
+    on = train_config(folder / "tiny.yaml", out=tmp_path / "on", from_bundle=tmp_path / "given",
+                      overrides=["animator.steps=1", "animator.lr=0"])
+    for part in ("keypoints", "field"):
+        old, new = (load_component(b, part, EvolutionPipeline.COMPONENTS[part]).state_dict() for b in (made, on))
+        assert all(torch.equal(old[k], new[k]) for k in old)
+    assert finder(EvolutionPipeline.from_pretrained(on).landmarks)(clip(2)).shape == (2, 68, 2)
+
+
+def test_a_bundle_comes_back_whole(bundle):
+    pipe = EvolutionPipeline.from_pretrained(bundle[0])
+    assert pipe.field.config.solver == "euler" and pipe.schema.name == "learned-4"
+    assert pipe(clip(2), clip(3, 1)).frames.shape == (3, 3, 32, 32)
+
+
+def test_reconstruction_is_scored_against_no_edit(bundle):
+    pipe = EvolutionPipeline.from_pretrained(bundle[0])
+    data = FrameSource(FrameData(root="4", frames=4, cache=str(bundle[2] / "cache")), 32, 0)
+    scores = score_reconstruction(pipe, data, {}, lambda images: torch.zeros(len(images), 5, 2))
+    main = scores[scores["task"] == "main"]
+    assert set(main["variant"]) == {NO_EDIT, BEST_VIEW, with_references(0), with_references(2)} and (scores["AKD"] == 0).all()
+    assert set(scores[scores["task"] == "number"]["variant"]) == {with_references(n) for n in range(3)}
+    best, still = (main[main["variant"] == v]["L1"].mean() for v in (BEST_VIEW, NO_EDIT))
+    assert 0 < best <= still
+
+
+def test_scores_by_hand():
+    made, truth = torch.full((1, 3, 32, 32), 0.6), torch.full((1, 3, 32, 32), 0.5)
+    scores = picture_scores(made, truth, {}, lambda images: images[:, :2, 0, :3].transpose(1, 2) * 10)
+    assert scores["L1"] == pytest.approx(0.1, abs=1e-6) and scores["PSNR"] == pytest.approx(20, abs=1e-3)
+    assert scores["AKD"] == pytest.approx(2 ** 0.5, abs=1e-5)  # one px in x and in y
+
+
+def test_the_length_of_a_clip_changes_no_byte(pipeline):
+    views, driving = clip(2), clip(7, 1)
+    whole, part = pipeline(views, driving), pipeline(views, driving[:5])
+    assert torch.equal(whole.frames[:5], part.frames) and torch.equal(whole.flow[:5], part.flow)
+
+
+def test_relative_transfer_from_an_equal_first_frame_is_absolute(pipeline):
+    views = clip(1)
+    driving = torch.cat([views, clip(3, 1)])
+    absolute, relative = pipeline(views, driving), pipeline(views, driving, relative=True)
+    assert torch.allclose(absolute.frames, relative.frames, atol=1e-4)
+    nearest = pipeline(views, driving, relative=True, anchor="nearest")
+    assert torch.allclose(nearest.frames, relative.frames, atol=1e-4)
+
+
+def test_relative_transfer_starts_at_the_source(pipeline):
+    """Whatever the first driving frame is, the first frame's T(0) is zero: the source itself, not a jump to another's shape."""
+    views, driving = clip(1), clip(3, 5)
+    out = pipeline(views, driving, relative=True)
+    assert torch.allclose(out.keypoints[0], out.source_keypoints[0], atol=1e-5) and out.coarse[0].abs().max() < 1e-4
+    assert pipeline(views, driving).coarse[0].abs().max() > 1e-3
+
+
+def test_keypoints_may_stand_for_the_driving_clip(pipeline):
+    views, driving = clip(2), clip(3, 1)
+    by_clip, by_points = pipeline(views, driving), pipeline(views, keypoints=pipeline.find_keypoints(driving))
+    assert torch.equal(by_clip.frames, by_points.frames)
+
+
+@pytest.mark.parametrize("given", [{}, {"driving": clip(2), "keypoints": torch.zeros(2, 4, 2)}, {"driving": clip(2)[:, :, :16]},
+                                   {"keypoints": torch.zeros(2, 5, 2)}])
+def test_what_does_not_fit_is_refused(pipeline, given):
+    with pytest.raises(ConfigError):
+        pipeline(clip(1), **given)
+
+
+def test_generate_shows_what_it_did(pipeline):
+    made = METHOD.generate(pipeline, Request(clip(3), driving=clip(2, 1), relative=True))
+    assert made.frames.shape == (2, 3, 32, 32) and made.flow.shape == (2, 2, 32, 32)
+    assert set(made.pictures) == {"views", "driving", "coarse_flow", "flow", "confidence", "appearance_flow"}
+    assert made.pictures["views"].shape == (3, 3, 32, 32) and made.pictures["confidence"].shape == (2, 3, 32, 96)
+    with pytest.raises(ConfigError, match="driving"):
+        METHOD.generate(pipeline, Request(clip(1)))
+
+
+@needs_backbone
+def test_tables_have_the_papers_form(bundle):
+    pipe = EvolutionPipeline.from_pretrained(bundle[0])
+    tables = METHOD.evaluate(pipe, FrameSource(FrameData(root="4", frames=4, cache=str(bundle[2] / "cache")), 32, 0))
+    assert [len(t.rows) for t in tables] == [4, 3, 4]
+    assert tables[0].cell(NO_EDIT, "LPIPS_squeeze").value > 0 and tables[2].cell("the driving object", "identity").value <= 1
+
+
+def test_a_configuration_of_this_method_is_read():
+    from pathlib import Path
+
+    from echokdm.core.config import load_config
+
+    config = load_config(Path(__file__).parents[2] / "configs" / "evolution-face-64.yaml", EvolutionConfig)
+    assert METHOD.stages(config) == ("animator",) and config.animator.temperature == 0.1 and not config.animator.adjoint
