@@ -29,7 +29,7 @@ class ResidualFlow(Method):
     title = "Multi-source generation by residual flow"
     paper = ("Lu, Wang, Shao, Yang, Zhou: Pose Guided Image Generation from Misaligned Sources via Residual Flow Based Correction, "
              "AAAI 2022")
-    takes = frozenset({"sources", "keypoints", "driving"})
+    takes = frozenset({"sources", "keypoints", "driving", "drag"})
     config, pipeline = ResidualFlowConfig, ResidualFlowPipeline
 
     def stages(self, config: ResidualFlowConfig) -> tuple[str, ...]:
