@@ -83,7 +83,7 @@ class Method(ABC):
     """One paper's method. name: as registered. title: a few words. paper: authors, title, venue.
 
     takes: the inputs of `echokdm generate` that it knows, besides one --source: "sources" (several), "driving", "keypoints",
-    "condition", "drag", "gamma". example: a configuration that shows it.
+    "condition", "drag", "gamma".
     """
 
     name: ClassVar[str]

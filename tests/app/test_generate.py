@@ -126,3 +126,8 @@ def test_keypoints_of_another_kind_are_told(face, file, words):
     (face / "person.json").write_text(json.dumps({"people": [{"pose_keypoints_2d": [10.0, 12.0, 1.0] * 18}]}))
     with pytest.raises(GeometryError, match=words):
         generate(face / "run" / "bundle", [face / "face.png"], source_keypoints=[face / "face.pts"], keypoints=face / file)
+
+
+def test_an_echo_bundle_leads_to_synth(face):
+    with pytest.raises(ConfigError, match="echokdm synth"):
+        generate("a4c-phantom", [face / "face.png"], drag={0: (1.0, 1.0)})
