@@ -10,6 +10,7 @@ from echokdm.cohort_cli import augment, validate
 from echokdm.core.errors import ConfigError, EchoKDMError, OutputError
 from echokdm.data_cli import adapters, data_app
 from echokdm.deid_cli import deid
+from echokdm.terminal import BundleOption, DeviceOption, say
 
 BAD_INPUT = 2
 
@@ -46,11 +47,6 @@ def show_version(value: bool) -> None:
 
         typer.echo(f"echokdm {__version__}")
         raise typer.Exit
-
-
-def say(message: str) -> None:
-    """Progress, on stderr."""
-    typer.echo(f"  {message} ...", err=True)
 
 
 VersionOption = Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")]
@@ -120,8 +116,6 @@ def repeatable(name: str, **options: Any) -> str:
 
 ClipArgument = Annotated[Path | None, typer.Argument(metavar="CLIP", help="An apical 4-chamber clip: DICOM, AVI, MP4, GIF, NIfTI, .npz or "
                                                                            "a folder of frames.", show_default=False)]
-BundleOption = Annotated[str, typer.Option("--bundle", help="Trained weights: a name or a folder.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the files of an output folder that exists.")]
 DemoOption = Annotated[bool, typer.Option("--demo", help="Use the real A4C clip that pydicom ships.")]
 KeypointsOption = Annotated[Path | None, typer.Option("--keypoints", metavar="FILE", show_default=False, help="The ventricle's outlines, "

@@ -6,32 +6,18 @@ from typing import Annotated
 import typer
 
 from echokdm.core.errors import ClipError
-from echokdm.data_cli import BAD_DATA
-
-
-def _say(message: str) -> None:
-    typer.echo(f"  {message} ...", err=True)
+from echokdm.terminal import BundleOption, DeviceOption, reading_bar, say, tell_problems
 
 
 def validate(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with FileList.csv, VolumeTracings.csv, "
                                                     "Videos/.")]) -> None:
     """Check an EchoNet-Dynamic folder, its tables, videos, tracings and volumes; print every problem. Exit code 2 where there is any."""
-    from rich.console import Console
-    from rich.progress import track
-
     from echokdm.validate import validate_folder
 
-    console = Console(stderr=True)
-    report = validate_folder(folder, lambda rows, total: track(rows, "reading", total=total, transient=True, console=console))
+    report = validate_folder(folder, reading_bar())
     splits = ", ".join(f"{count} {split}" for split, count in report.splits.items())
     typer.echo(f"{report.clips} clips ({splits or 'none'}), {report.frames} frames, volumes in {report.unit}")
-    if report.sound:
-        typer.echo("No problem found.")
-        return
-    typer.echo(f"{len(report.problems)} problems:", err=True)
-    for line in report.problems.lines(shown=10):
-        typer.echo(f"  {line}", err=True)
-    raise typer.Exit(BAD_DATA)
+    tell_problems(report.problems)
 
 
 def augment(
@@ -49,8 +35,8 @@ def augment(
     dicom: Annotated[bool, typer.Option("--dicom", help="Write each clip as DICOM too.")] = False,
     nifti: Annotated[bool, typer.Option("--nifti", help="Write each clip and its ventricle as NIfTI too.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = 0,
-    bundle: Annotated[str, typer.Option("--bundle", help="Trained weights: a name or a folder.")] = "a4c-phantom",
-    device: Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps.")] = "cpu",
+    bundle: BundleOption = "a4c-phantom",
+    device: DeviceOption = "cpu",
 ) -> None:
     """Make many labelled synthetic clips from a folder of clips, as an EchoNet-Dynamic folder. Stopped runs go on where they were."""
     from echokdm.cohort import augment_cohort
@@ -64,8 +50,8 @@ def augment(
     check_free(out)
     check_wishes(per_clip, ef, split)
     files = clip_files(clips)
-    pipeline = load_pipeline(bundle, device, _say)
-    sources, refused = read_sources(files, pipeline, _say)
+    pipeline = load_pipeline(bundle, device, say)
+    sources, refused = read_sources(files, pipeline, say)
     for line in refused:
         typer.echo(f"  left out, {line}", err=True)
     plan = plan_cohort(sources, per_clip, ef, seed, split)
@@ -73,7 +59,7 @@ def augment(
     for word, count in changed.items():
         typer.echo(f"  {count} wishes lay beyond what their clip allows and were {word}; manifest.csv has each", err=True)
     manifest = augment_cohort(plan, sources, out, bundle=bundle, tolerance=tolerance, tries=tries, steps=steps, dicom=dicom, nifti=nifti,
-                              pipeline=pipeline, progress=_say)
+                              pipeline=pipeline, progress=say)
     kept = manifest[manifest["accepted"]]
     typer.echo(f"{len(kept)} of {len(manifest)} clips accepted, from {len(sources)} of {len(files)} source clips")
     if len(kept):

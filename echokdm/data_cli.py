@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from echokdm.core.errors import ConfigError
-
-BAD_DATA = 2
+from echokdm.terminal import reading_bar, tell_problems
 
 data_app = typer.Typer(no_args_is_help=True, help="Check a data set, or look at it.")
 
@@ -30,15 +29,10 @@ def adapters() -> None:
 @data_app.command()
 def check(name: NameArgument, root: RootArgument) -> None:
     """Read the whole folder; print counts by split and every problem. Exit code 2 where there is any."""
-    from rich.console import Console
-    from rich.progress import track
-
     from echokdm.data.adapters import find_adapter
     from echokdm.data.check import check_folder
 
-    console = Console(stderr=True)
-    checked = check_folder(find_adapter(name), root,
-                           lambda rows, total: track(rows, "reading", total=total, transient=True, console=console))
+    checked = check_folder(find_adapter(name), root, reading_bar())
     counts = checked.counts
     typer.echo(f"{name}: {counts['sequences'].sum()} sequences, {counts['frames'].sum()} frames")
     for split, row in counts.iterrows():
@@ -47,13 +41,7 @@ def check(name: NameArgument, root: RootArgument) -> None:
     if sizes:
         shown = ", ".join(f"{width} x {height} ({count})" for (height, width), count in sizes[:5])
         typer.echo(f"  pictures {shown}" + (f" and {len(sizes) - 5} more sizes" if len(sizes) > 5 else ""))
-    if not checked.problems.found:
-        typer.echo("No problem found.")
-        return
-    typer.echo(f"{len(checked.problems)} problems:", err=True)
-    for line in checked.problems.lines(shown=10):
-        typer.echo(f"  {line}", err=True)
-    raise typer.Exit(BAD_DATA)
+    tell_problems(checked.problems)
 
 
 @data_app.command()

@@ -34,19 +34,12 @@ class Evaluation:
 
 def perceptual_distances(device: str = "cpu") -> "dict[str, Perceptual]":
     """LPIPS by each backbone whose weights are on this machine. Raises BundleError where there is none."""
-    from echokdm.losses.perceptual import find_backbone
+    from echokdm.losses.perceptual import find_backbone, found_distances
 
     found = found_distances(device)
     if not found:
         find_backbone("squeeze")  # says what to put where
     return found
-
-
-def found_distances(device: str = "cpu") -> "dict[str, Perceptual]":
-    """The same, none where there is none."""
-    from echokdm.losses.perceptual import BACKBONES, Perceptual, has_backbone
-
-    return {net: Perceptual(net).to(device) for net in BACKBONES if has_backbone(net)}
 
 
 def measured_how(bundle: str | Path, distances: "Mapping[str, Perceptual]", size: int = 112, **facts: Any) -> dict[str, Any]:
@@ -119,6 +112,7 @@ def is_echo(bundle: str | Path) -> bool:
 def _score_method(bundle: str | Path, data: str, device: str) -> "tuple[list[Table], dict[str, Any]]":
     """A method's own tables. data: "phantom" for the data it was trained beside, or "adapter:root"."""
     from echokdm.data.frames import FrameData, FrameSource
+    from echokdm.losses.perceptual import found_distances
     from echokdm.methods.base import method_of
     from echokdm.methods.bundle import bundle_config, find_bundle
 

@@ -1,6 +1,5 @@
 """Outputs of `echokdm generate`, written whole or not at all: clip, strip, record, and one self-contained page of HTML."""
 
-import base64
 import json
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +12,7 @@ from echokdm.io.atomic import atomic_folder
 from echokdm.io.write import write_gif, write_mp4
 from echokdm.ops.flow import flow_to_color
 from echokdm.ops.render import render_keypoints
+from echokdm.pages import data_uri, render
 
 PLAYBACK = 4  # MP4 and GIF are enlarged so many times, since 64 pixels are small on a screen
 SHOWN, THUMBNAIL = 8, 128  # frames of a strip, and px a side
@@ -55,13 +55,7 @@ def sheet(result: Generation) -> Image.Image:
 
 
 def _page(result: Generation, command: str) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
-    env = Environment(loader=PackageLoader("echokdm"), autoescape=select_autoescape(default=True), undefined=StrictUndefined,
-                      trim_blocks=True, lstrip_blocks=True)
-    clip = base64.b64encode(figures.gif(result.made.frames, result.fps)).decode()
-    strip = base64.b64encode(figures.png(sheet(result))).decode()
-    return env.get_template("generation.html.j2").render(
-        title=result.method.title, paper=result.method.paper, clip=f"data:image/gif;base64,{clip}", strip=f"data:image/png;base64,{strip}",
-        command=command, facts=[(name, value) for name, value in result.options.items() if value not in (None, False, {})],
-        seconds=f"{result.seconds:.1f}", version=version("echokdm"))
+    return render("generation.html.j2", title=result.method.title, paper=result.method.paper,
+                  clip=data_uri(figures.gif(result.made.frames, result.fps), "image/gif"), strip=data_uri(figures.png(sheet(result))),
+                  command=command, facts=[(name, value) for name, value in result.options.items() if value not in (None, False, {})],
+                  seconds=f"{result.seconds:.1f}", version=version("echokdm"))

@@ -1,6 +1,5 @@
 """Outputs of a run, written whole or not at all: clips, DICOM, tables, and one self-contained page of HTML."""
 
-import base64
 import json
 import sys
 from importlib.metadata import version
@@ -15,6 +14,7 @@ from echokdm import figures
 from echokdm.core.errors import OutputError
 from echokdm.derive import Derived, turn_masks, turn_rows
 from echokdm.io.atomic import atomic_folder
+from echokdm.pages import data_uri, render
 from echokdm.synth import Synthesis
 
 PLAYBACK = 3  # the MP4 and the GIF are enlarged so many times, since 112 pixels are small on a screen
@@ -141,11 +141,7 @@ def overlay_sheet(derived: Derived) -> Image.Image:
 
 def report_html(result: Synthesis, command: str) -> str:
     """The self-contained page: no link leaves it, and every picture is inside."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
-    env = Environment(loader=PackageLoader("echokdm"), autoescape=select_autoescape(default=True), undefined=StrictUndefined,
-                      trim_blocks=True, lstrip_blocks=True)
-    return env.get_template("report.html.j2").render(**_page(result, command))
+    return render("report.html.j2", **_page(result, command))
 
 
 def _page(result: Synthesis, command: str) -> dict[str, Any]:
@@ -158,8 +154,8 @@ def _page(result: Synthesis, command: str) -> dict[str, Any]:
     return {
         "title": _title(result), "clips": _clips(result), "ef_rows": _ef_rows(result), "notes": _notes(result),
         "unit_words": "mL" if result.unit == "mL" else "cubic pixels (the clip has no pixel spacing)",
-        "volume_plot": _uri(figures.volume_plot(times, curves, result.unit, [(result.trajectory.ed, result.trajectory.es)])),
-        "pictures": _pictures(result), "strip": _uri(figures.png(_strip(result, times))), "agreement": _agreement(result),
+        "volume_plot": data_uri(figures.volume_plot(times, curves, result.unit, [(result.trajectory.ed, result.trajectory.es)])),
+        "pictures": _pictures(result), "strip": data_uri(figures.png(_strip(result, times))), "agreement": _agreement(result),
         "command": command, "facts": _facts(result), "timings": [(name, f"{s:.2f} s") for name, s in result.timings.items()],
         "version": version("echokdm"),
     }
@@ -180,7 +176,7 @@ def _clips(result: Synthesis) -> list[dict[str, str]]:
                             for f, p in zip(clip.frames, result.trajectory.keypoints, strict=True)])
     clips = [] if real is None else [("Real (the source clip, masked)", real)]
     clips += [("Synthetic", clip.frames), ("Synthetic, with the outline asked for", outlined)]
-    return [{"name": name, "uri": _uri(figures.gif(frames, clip.fps), "image/gif")} for name, frames in clips]
+    return [{"name": name, "uri": data_uri(figures.gif(frames, clip.fps), "image/gif")} for name, frames in clips]
 
 
 def _ef_rows(result: Synthesis) -> list[dict[str, str]]:
@@ -234,7 +230,7 @@ def _pictures(result: Synthesis) -> list[dict[str, str]]:
     real = result.real_frames()
     if real is not None:
         items.append((f"Real frame of the same motion, {moment}", figures.to_image(real[far], 4.0)))
-    return [{"name": name, "uri": _uri(figures.png(image))} for name, image in items]
+    return [{"name": name, "uri": data_uri(figures.png(image))} for name, image in items]
 
 
 def _strip(result: Synthesis, times: np.ndarray) -> Image.Image:
@@ -269,7 +265,3 @@ def _facts(result: Synthesis) -> list[tuple[str, str]]:
         ("Bundle", f"{wish['bundle']}, weights SHA-256 {result.weights_sha256[:16]}"),
         ("Network steps, strength, seed", f"{wish['steps']}, {wish['strength']:g}, {wish['seed']}"),
     ]
-
-
-def _uri(data: bytes, kind: str = "image/png") -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

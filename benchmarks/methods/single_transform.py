@@ -27,6 +27,7 @@ from echokdm.core.config import load_config  # noqa: E402
 from echokdm.core.seeding import generator  # noqa: E402
 from echokdm.data.adapters.phantoms import HELD_OUT  # noqa: E402
 from echokdm.data.frames import FrameSource  # noqa: E402
+from echokdm.losses.perceptual import Perceptual  # noqa: E402
 from echokdm.methods.single_transform import METHOD  # noqa: E402
 from echokdm.methods.single_transform import scores as S  # noqa: E402
 from echokdm.methods.single_transform.config import SingleTransformConfig  # noqa: E402
@@ -162,7 +163,7 @@ def main() -> int:
     figures = [name for name in S.FIGURES if name in scores]
     means = scores.groupby(["variant", "method", "seed"], sort=False)[figures].mean()
     print(f"\n{config.data.adapter} {config.size} px, {len(pairs.identity)} pairs of {len(set(pairs.identity))} held-out identities; "
-          f"{arguments.seeds} seeds; {S.distances()['squeeze'].provenance}; {machine()}\n")
+          f"{arguments.seeds} seeds; {Perceptual().provenance}; {machine()}\n")
     print(means.round(4).to_string(), "\n")
     means = means.sort_index()
     ours = means.loc[(FULL, S.FULL)]

@@ -11,7 +11,7 @@ import numpy as np
 
 from echokdm.deid.identity import Identity
 from echokdm.deid.reasons import Reason, Refusal
-from echokdm.io.dicom_out import US_MULTIFRAME
+from echokdm.io.dicom_out import US_MULTIFRAME, code_item, region_item
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -61,7 +61,7 @@ def build(frames: np.ndarray, facts: Facts, identity: Identity) -> "Dataset":
     _add_patient_and_study(ds, identity, facts)
     _add_image(ds, frames, facts)
     if facts.spacing_mm is not None:
-        ds.SequenceOfUltrasoundRegions = [_region(frames.shape[1:], facts.spacing_mm, facts.region)]
+        ds.SequenceOfUltrasoundRegions = [region_item(frames.shape[1:], _rounded(facts.spacing_mm), facts.region)]
     ds.file_meta = FileMetaDataset()
     ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -93,7 +93,7 @@ def _add_patient_and_study(ds: "Dataset", identity: Identity, facts: Facts) -> N
     codes = [("113100", "Basic Application Confidentiality Profile"), ("113101", "Clean Pixel Data Option")]
     if identity.study_date:
         codes.append(("113107", "Retain Longitudinal Temporal Information Modified Dates Option"))
-    ds.DeidentificationMethodCodeSequence = [_code(*code) for code in codes]
+    ds.DeidentificationMethodCodeSequence = [code_item(code, "DCM", meaning) for code, meaning in codes]
     ds.LongitudinalTemporalInformationModified = "MODIFIED" if identity.study_date else "REMOVED"
     ds.StudyInstanceUID, ds.SeriesInstanceUID = identity.study, identity.series
     ds.StudyDate = identity.study_date
@@ -122,22 +122,7 @@ def _add_image(ds: "Dataset", frames: np.ndarray, facts: Facts) -> None:
     ds["PixelData"].VR = "OB"
 
 
-def _region(size: tuple[int, ...], spacing_mm: tuple[float, float], box: tuple[int, int, int, int] | None) -> "Dataset":
-    """One 2D tissue region, lengths in cm, rounded, so that no long number of the source passes through."""
-    from pydicom import Dataset
-
-    region = Dataset()
-    region.RegionSpatialFormat, region.RegionDataType, region.RegionFlags = 1, 1, 0
-    x0, y0, x1, y1 = box or (0, 0, size[1] - 1, size[0] - 1)
-    region.RegionLocationMinX0, region.RegionLocationMinY0, region.RegionLocationMaxX1, region.RegionLocationMaxY1 = x0, y0, x1, y1
-    region.PhysicalUnitsXDirection = region.PhysicalUnitsYDirection = 3
-    region.PhysicalDeltaX, region.PhysicalDeltaY = (float(f"{mm / 10:.5g}") for mm in reversed(spacing_mm))
-    return region
-
-
-def _code(value: str, meaning: str) -> "Dataset":
-    from pydicom import Dataset
-
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
-    return item
+def _rounded(spacing_mm: tuple[float, float]) -> tuple[float, float]:
+    """To five digits, so that no long number of the source passes through."""
+    row, column = (float(f"{mm:.5g}") for mm in spacing_mm)
+    return row, column

@@ -19,7 +19,7 @@ US_MULTIFRAME = "1.2.840.10008.5.1.4.1.1.3.1"
 MAKER = "echokdm"
 
 
-def _code(value: str, scheme: str, meaning: str) -> "Dataset":
+def code_item(value: str, scheme: str, meaning: str) -> "Dataset":
     """A coded entry (PS3.3 table 8.8-1)."""
     from pydicom import Dataset
 
@@ -40,10 +40,10 @@ def _patient_and_study(ds: "Dataset", uid_of: dict[str, str], mask_verified: boo
     ds.PatientBirthDate = ds.PatientSex = ""
     ds.PatientIdentityRemoved = "YES"
     ds.DeidentificationMethod = ["Pixels generated", "all attributes written anew"]
-    ds.DeidentificationMethodCodeSequence = [_code("113100", "DCM", "Basic Application Confidentiality Profile")]
+    ds.DeidentificationMethodCodeSequence = [code_item("113100", "DCM", "Basic Application Confidentiality Profile")]
     if mask_verified:
         # Claimed, like BurnedInAnnotation NO, only where the caller has checked that nothing outside the sector is left.
-        ds.DeidentificationMethodCodeSequence.append(_code("113101", "DCM", "Clean Pixel Data Option"))
+        ds.DeidentificationMethodCodeSequence.append(code_item("113101", "DCM", "Clean Pixel Data Option"))
     ds.LongitudinalTemporalInformationModified = "REMOVED"
     ds.StudyInstanceUID = uid_of["study"]
     ds.StudyDate = ds.StudyTime = ds.ReferringPhysicianName = ds.AccessionNumber = ""
@@ -63,7 +63,7 @@ def _series_and_equipment(ds: "Dataset", uid_of: dict[str, str], description: st
     ds.ManufacturerModelName = MAKER
     ds.SoftwareVersions = version
     model = Dataset()
-    model.PurposeOfReferenceCodeSequence = [_code("109103", "DCM", "Modifying Equipment")]
+    model.PurposeOfReferenceCodeSequence = [code_item("109103", "DCM", "Modifying Equipment")]
     model.Manufacturer = MAKER
     model.ManufacturerModelName = Path(weights).name[:64]  # a bundle may be given by its folder; paths stay out of files
     model.SoftwareVersions = version
@@ -81,9 +81,9 @@ def _image(ds: "Dataset", images: np.ndarray, fps: float, derivation: str, mask_
     ds.DerivationDescription = derivation[:1024]
     ds.ImageComments = "SYNTHETIC: not an acquired image, not for diagnosis"
     ds.BurnedInAnnotation = "NO" if mask_verified else "YES"
-    ds.AnatomicRegionSequence = [_code("80891009", "SCT", "Heart")]
+    ds.AnatomicRegionSequence = [code_item("80891009", "SCT", "Heart")]
     if view == "A4C":
-        ds.ViewCodeSequence = [_code("399214001", "SCT", "Apical four chamber")]
+        ds.ViewCodeSequence = [code_item("399214001", "SCT", "Apical four chamber")]
     colour = images.ndim == 4
     ds.SamplesPerPixel = 3 if colour else 1
     ds.PhotometricInterpretation = "RGB" if colour else "MONOCHROME2"
@@ -100,14 +100,14 @@ def _image(ds: "Dataset", images: np.ndarray, fps: float, derivation: str, mask_
     ds["PixelData"].VR = "OB"
 
 
-def _region(images: np.ndarray, spacing_mm: tuple[float, float], box: tuple[int, int, int, int] | None) -> "Dataset":
-    """US Region Calibration (C.8.5.5): one 2D tissue region; lengths in cm; the bounds are inclusive."""
+def region_item(size: tuple[int, ...], spacing_mm: tuple[float, float], box: tuple[int, int, int, int] | None) -> "Dataset":
+    """US Region Calibration (C.8.5.5): one 2D tissue region of a picture of `size` (H, W) px; lengths in cm.
+
+    box: its inclusive bounds x0, y0, x1, y1 px inside the picture, None for all of it. spacing_mm: (row, column).
+    """
     from pydicom import Dataset
 
-    height, width = images.shape[1:3]
-    x0, y0, x1, y1 = box or (0, 0, width - 1, height - 1)
-    if not (0 <= x0 < x1 < width and 0 <= y0 < y1 < height):
-        raise OutputError(f"The ultrasound region {(x0, y0, x1, y1)} doesn't lie inside the {width} x {height} frame.")
+    x0, y0, x1, y1 = box or (0, 0, size[1] - 1, size[0] - 1)
     region = Dataset()
     region.RegionSpatialFormat = 1  # 2D
     region.RegionDataType = 1  # tissue
@@ -156,7 +156,10 @@ def write_dicom(path: str | os.PathLike[str], frames: Frames, fps: float, *, wei
     _series_and_equipment(ds, uid_of, description, version("echokdm"), weights, weights_hash)
     _image(ds, images, fps, derivation, mask_verified, view)
     if spacing_mm is not None:
-        ds.SequenceOfUltrasoundRegions = [_region(images, spacing_mm, region)]
+        height, width = images.shape[1:3]
+        if region is not None and not (0 <= region[0] < region[2] < width and 0 <= region[1] < region[3] < height):
+            raise OutputError(f"The ultrasound region {region} doesn't lie inside the {width} x {height} frame.")
+        ds.SequenceOfUltrasoundRegions = [region_item((height, width), spacing_mm, region)]
 
     ds.file_meta = FileMetaDataset()
     ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID

@@ -109,3 +109,8 @@ class Perceptual(nn.Module):
 
     def _features(self, image: Tensor) -> tuple[Tensor, ...]:
         return self.lpips.net(self.lpips.scaling_layer(image.expand(-1, 3, -1, -1) * 2 - 1))
+
+
+def found_distances(device: torch.device | str = "cpu") -> dict[str, Perceptual]:
+    """LPIPS by each backbone whose weights are on this machine, by the backbone's name."""
+    return {net: Perceptual(net).to(device) for net in BACKBONES if has_backbone(net)}

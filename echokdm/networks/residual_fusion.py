@@ -133,6 +133,7 @@ class _Encoder(nn.Module):
         self.blocks = nn.ModuleList([residual_block(w, w) for w in widths[1:]])
 
     def forward(self, image: Tensor) -> list[Tensor]:
+        """image (B, channels, H, W) -> (B, widths[i], H / 2^i, W / 2^i) each, fine to coarse."""
         features = [self.enter(image)]
         for down, block in zip(self.down, self.blocks, strict=True):
             features.append(block(down(features[-1]), None))
@@ -148,4 +149,5 @@ class _Decoder(nn.Module):
         self.up = Upsample2D(channels, use_conv=True, out_channels=out_channels)
 
     def forward(self, fused: Tensor) -> Tensor:
+        """fused (B, channels, h, w) -> (B, out_channels, 2h, 2w)."""
         return self.up(self.block(fused, None))

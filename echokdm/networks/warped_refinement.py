@@ -18,6 +18,7 @@ class _Residual(nn.Module):
                                     (nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, channels, 3, 1, 1))])
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (B, channels, h, w) -> the same shape."""
         return x + self.body(x)
 
 

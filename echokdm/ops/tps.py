@@ -76,3 +76,9 @@ def sector_anchors(sector: Tensor, count: int = 32) -> Tensor:
     from echokdm.ops.chords import contour, resample
 
     return torch.from_numpy(resample(contour(sector.cpu().numpy()), count)).float()
+
+
+def seen_tps_flow(source: Tensor, target: Tensor, height: int, width: int, regularization: float = 0.0) -> Tensor:
+    """`tps_flow` (1, 2, H, W) px of key-points source, target (N, 2) px, by those seen in both (not nan); the image's border stays."""
+    seen = torch.isfinite(source).all(-1) & torch.isfinite(target).all(-1)
+    return tps_flow(source[None, seen], target[None, seen], height, width, border_anchors(height, width), regularization)

@@ -1,5 +1,7 @@
 """A KDM small enough to train in seconds."""
 
+from pathlib import Path
+
 import pytest
 
 TINY = """
@@ -28,11 +30,20 @@ def tiny_yaml():
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory):
-    """Folder with `tiny.yaml` and, under `run/`, all its stages trained."""
+def train_tiny(tmp_path_factory):
+    """train_tiny(text, name) -> a folder with `tiny.yaml` of that text and, under `run/`, all its stages trained."""
     from echokdm.methods.train import train_config
 
-    folder = tmp_path_factory.mktemp("tiny")
-    (folder / "tiny.yaml").write_text(TINY.replace("CACHE", str(folder / "cache")))
-    train_config(folder / "tiny.yaml", out=folder / "run")
-    return folder
+    def train(text: str, name: str) -> Path:
+        folder = tmp_path_factory.mktemp(name)
+        (folder / "tiny.yaml").write_text(text.replace("CACHE", str(folder / "cache")))
+        train_config(folder / "tiny.yaml", out=folder / "run")
+        return folder
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def tiny_run(train_tiny):
+    """Folder with `tiny.yaml` and, under `run/`, all its stages trained."""
+    return train_tiny(TINY, "tiny")

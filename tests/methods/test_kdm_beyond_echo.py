@@ -5,15 +5,12 @@ import torch
 
 from echokdm.core.errors import BundleError, GeometryError
 from echokdm.methods.kdm.pipeline import KDMPipeline
-from echokdm.methods.train import train_config
 
 
 @pytest.fixture(scope="module", params=["face", "body"])
-def trained(request, tiny_yaml, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param)
+def trained(request, tiny_yaml, train_tiny):
     text = tiny_yaml.replace("size: 112", "size: 64").replace("data: {", f"data: {{phantom: {request.param}, ")
-    (folder / "tiny.yaml").write_text(text.replace("CACHE", str(folder / "cache")))
-    return request.param, KDMPipeline.from_pretrained(train_config(folder / "tiny.yaml", out=folder / "run"))
+    return request.param, KDMPipeline.from_pretrained(train_tiny(text, request.param) / "run" / "bundle")
 
 
 def test_a_bundle_knows_its_keypoints_and_makes_colour_pictures(trained):

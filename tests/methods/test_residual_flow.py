@@ -17,7 +17,6 @@ from echokdm.methods.residual_flow.conditions import conditions, prior_flow
 from echokdm.methods.residual_flow.pipeline import ResidualFlowPipeline
 from echokdm.methods.residual_flow.scores import FULL, NO_EDIT, held_out_cases, score_cases, score_pipeline
 from echokdm.methods.residual_flow.stages import draw_sources
-from echokdm.methods.train import train_config
 from echokdm.ops.render import render_keypoints, spread_motion
 from echokdm.ops.warp import sample_points
 
@@ -35,12 +34,9 @@ joint: {steps: 2, batch: 2, discriminator_width: 8}
 
 
 @pytest.fixture(scope="module")
-def run_folder(shared, tmp_path_factory):
+def run_folder(shared, train_tiny):
     """Folder with `tiny.yaml` and, under `run/`, both stages trained for two steps."""
-    folder = tmp_path_factory.mktemp("residual")
-    (folder / "tiny.yaml").write_text(YAML.replace("CACHE", str(folder / "cache")))
-    train_config(folder / "tiny.yaml", out=folder / "run")
-    return folder
+    return train_tiny(YAML, "residual")
 
 
 @pytest.fixture(scope="module")

@@ -29,12 +29,9 @@ joint: {steps: 2, batch: 2, discriminator_width: 8, backbone: squeeze, layers: [
 
 
 @pytest.fixture(scope="module")
-def run_folder(shared, tmp_path_factory):
+def run_folder(shared, train_tiny):
     """Folder with `tiny.yaml` and, under `run/`, both stages trained for a few steps."""
-    folder = tmp_path_factory.mktemp("single")
-    (folder / "tiny.yaml").write_text(YAML.replace("CACHE", str(folder / "cache")))
-    train_config(folder / "tiny.yaml", out=folder / "run")
-    return folder
+    return train_tiny(YAML, "single")
 
 
 @pytest.fixture(scope="module")

@@ -31,15 +31,18 @@ class Evolution(Method):
     pipeline: ClassVar[type[EvolutionPipeline]] = EvolutionPipeline
 
     def stages(self, config: EvolutionConfig) -> tuple[str, ...]:
+        """One: all networks at once."""
         return ("animator",)
 
     def build_stage(self, name: str, config: EvolutionConfig, data: FrameSource, bundle: Path, start: bool) -> AnimatorStage:
+        """See `Method`."""
         parts = build_networks(config.animator)
         if start:  # from a bundle that may hold landmarks alone
             parts |= {n: load_component(bundle, n, EvolutionPipeline.COMPONENTS[n]) for n in parts if (bundle / n).is_dir()}
         return AnimatorStage(config.animator, data.train(2 + config.animator.references, config.seed), parts)
 
     def assemble(self, config: EvolutionConfig, parts: dict[str, nn.Module]) -> EvolutionPipeline:
+        """Of the networks, and of a landmark detector where the bundle was given one."""
         return EvolutionPipeline(**parts)
 
     def generate(self, pipeline: EvolutionPipeline, request: Request) -> Generated:
@@ -50,6 +53,7 @@ class Evolution(Method):
         return Generated(out.frames, out.flow, pictures(pipeline, request.sources, request.driving, out))
 
     def evaluate(self, pipeline: EvolutionPipeline, data: FrameSource) -> list[Table]:
+        """Tables 1, 3 and 4 in form, on held-out sequences; AKD where there is a landmark detector."""
         return evaluation_tables(pipeline, data, finder(pipeline.landmarks))
 
 

@@ -11,7 +11,7 @@ from echokdm.methods.kdm.pipeline import KDMPipeline
 from echokdm.metrics.image import image_scores
 from echokdm.metrics.intervals import mean_interval
 from echokdm.metrics.tables import Table
-from echokdm.ops.tps import border_anchors, tps_flow
+from echokdm.ops.tps import seen_tps_flow
 from echokdm.ops.warp import warp
 
 NO_EDIT, TPS, NO_F2I, NO_K2F, KDM, TARGET = "no edit", "TPS warp", "KDM without F2I", "KDM without K2F", "KDM", "target itself"
@@ -59,9 +59,6 @@ def seen_distance(found: Tensor, truth: Tensor) -> np.ndarray:
 
 
 def spline_warp(source: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    """Sources (B, C, H, W) warped by the thin-plate spline through the points (B, N, 2) seen in both frames; the border stays."""
-    size, out = source.shape[2:], []
-    for image, a, b in zip(source, before, after, strict=True):
-        seen = torch.isfinite(a).all(-1) & torch.isfinite(b).all(-1)
-        out.append(warp(image[None], tps_flow(a[None, seen], b[None, seen], *size, border_anchors(*size))))
-    return torch.cat(out).clamp(0, 1)
+    """Sources (B, C, H, W) warped by the thin-plate spline through the points (B, N, 2) px seen in both frames; the border stays."""
+    flows = [seen_tps_flow(a, b, *source.shape[2:]) for a, b in zip(before, after, strict=True)]
+    return warp(source, torch.cat(flows)).clamp(0, 1)

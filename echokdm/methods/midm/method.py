@@ -37,9 +37,11 @@ class MIDM(Method):
     pipeline = MIDMPipeline
 
     def stages(self, config: MIDMConfig) -> tuple[str, ...]:
+        """Codec, the denoiser that the paper takes pre-trained, the matching network, then both together."""
         return STAGES
 
     def build_stage(self, name: str, config: MIDMConfig, data: FrameSource, bundle: Path, start: bool) -> Stage:
+        """See `Method`. Raises BundleError where a stage before this one is not trained yet."""
         sets = data.train(2, derive_seed(config.seed, STAGES.index(name)))
 
         def part(component: str, kind: type) -> Any:
@@ -61,11 +63,13 @@ class MIDM(Method):
         return TranslationStage(name, config, sets, codec, part("unet", UNet2DModel), matcher, data.schema)
 
     def assemble(self, config: MIDMConfig, parts: dict[str, nn.Module]) -> MIDMPipeline:
+        """With the matching as it was trained, and the key-points that conditions are drawn from."""
         schema = FrameSource(config.data, config.size, config.seed).schema if config.condition == "keypoints" else None
         return MIDMPipeline(**parts, scheduler=build_scheduler("ddim", "epsilon"), condition=config.condition,
                             schema=schema.name if schema is not None else "", **config.matching.model_dump())
 
     def schema(self, pipeline: MIDMPipeline) -> KeypointSchema | None:
+        """Of the key-points drawn in the condition, None where it is another picture."""
         return pipeline.schema
 
     def generate(self, pipeline: MIDMPipeline, request: Request) -> Generated:
@@ -91,6 +95,7 @@ class MIDM(Method):
         raise ConfigError("This MIDM follows its data set's condition pictures: give a condition picture.")
 
     def evaluate(self, pipeline: MIDMPipeline, data: FrameSource) -> list[Table]:
+        """Tables 2 to 4 in form, on held-out sequences."""
         return tables(pipeline, data)
 
 

@@ -48,6 +48,7 @@ class PriorStage(Stage):
         self.scheduler = build_scheduler("ddim", "epsilon")
 
     def step(self, batch: dict[str, Tensor], run: Run) -> dict[str, Tensor]:
+        """One AdamW step on noised latents of the items' first frames; logs the loss."""
         optimizer = self.optimizers["adamw"]
         cosine_with_warmup(optimizer, self.config.lr, run)
         with torch.no_grad(), run.autocast():

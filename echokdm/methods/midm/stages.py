@@ -81,6 +81,7 @@ class TranslationStage(Stage):
         self.scheduler = build_scheduler("ddim", "epsilon")
 
     def step(self, batch: dict[str, Tensor], run: Run) -> dict[str, Tensor]:
+        """One course on a batch and one AdamW step a network; logs each loss and the share of places trusted."""
         for name, optimizer in self.optimizers.items():
             cosine_with_warmup(optimizer, self.rates[name], run)
         scene, matcher = self._scene(batch, run), self.modules["matcher"]

@@ -11,7 +11,7 @@ from echokdm.losses.features import Backbone, Features
 from echokdm.losses.perceptual import Perceptual
 from echokdm.methods.midm.conditions import pair_images
 from echokdm.methods.midm.pipeline import MIDMPipeline
-from echokdm.metrics.image import masked_mean, masked_mse, masked_ssim
+from echokdm.metrics.image import frame_scores
 from echokdm.metrics.intervals import Interval, mean_interval
 from echokdm.metrics.sliced_wasserstein import sliced_wasserstein
 from echokdm.metrics.style import STYLE_LAYERS, style_scores
@@ -47,11 +47,11 @@ class Judge:
     @torch.no_grad()
     def scores(self, made: Tensor, held: Held) -> dict[str, np.ndarray]:
         """Every figure of `FIGURES`, (N,) float64; pictures (N, 3, S, S) in [0, 1]."""
-        whole = torch.ones_like(made[:, :1], dtype=torch.bool)
-        values = {"LPIPS": self.lpips(made, held.truth), "L1": masked_mean((made - held.truth).abs(), whole),
-                  "PSNR": -10 * torch.log10(masked_mse(made, held.truth, whole)), "SSIM": masked_ssim(made, held.truth, whole),
-                  **style_scores(self.features, made, held.exemplar, held.truth)}
-        return {name: values[name].double().numpy() for name in FIGURES}
+        values = frame_scores(made, held.truth, {"squeeze": self.lpips})
+        values["LPIPS"] = values.pop("LPIPS_squeeze")
+        style = style_scores(self.features, made, held.exemplar, held.truth)
+        values |= {name: value.double().numpy() for name, value in style.items()}
+        return {name: values[name] for name in FIGURES}
 
     def row(self, label: str, made: Tensor, held: Held) -> tuple[str, tuple[Cell, ...]]:
         """A table's row: the figures' means with their intervals over sequences, and SWD."""

@@ -1,6 +1,5 @@
 """The paper's tables in form, on held-out sequences: other sources and targets of each identity, K = 1, 2, 3."""
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 
 from echokdm.core.types import KeypointSchema
-from echokdm.losses.perceptual import Perceptual, has_backbone
+from echokdm.losses.perceptual import found_distances
 from echokdm.methods.residual_flow.pipeline import Part, ResidualFlowPipeline
 from echokdm.metrics.image import frame_scores
 from echokdm.metrics.intervals import mean_interval
@@ -40,21 +39,16 @@ def move_keypoints(case: Mapping[str, Tensor]) -> Tensor:
     return warp(frames[1:2], flow)[0]
 
 
-@functools.cache
-def _distances() -> dict[str, Perceptual]:
-    return {"squeeze": Perceptual("squeeze")} if has_backbone("squeeze") else {}
-
-
 def score_cases(cases: list[dict[str, Tensor]], make: Callable[[dict[str, Tensor]], Tensor], **labels: Any) -> pd.DataFrame:
-    """A long table, a row a case: identity, labels, LPIPS_squeeze, SSIM, PSNR in dB, L1. make: case -> picture (3, H, W) in [0, 1].
+    """A long table, a row a case: identity, labels, L1, PSNR in dB, SSIM, LPIPS. make: case -> picture (3, H, W) in [0, 1].
 
-    LPIPS is left out where its backbone's weights are not on this machine.
+    LPIPS is by each backbone whose weights are on this machine.
     """
-    tables = []
+    tables, distances = [], found_distances()
     for first in range(0, len(cases), _BATCH):
         part = cases[first:first + _BATCH]
         made, truth = torch.stack([make(case) for case in part]), torch.stack([case["frames"][0] for case in part])
-        scores = frame_scores(made, truth, _distances())
+        scores = frame_scores(made, truth, distances)
         tables.append(pd.DataFrame({"identity": [int(case["identity"]) for case in part], **labels, **scores}))
     return pd.concat(tables, ignore_index=True)
 

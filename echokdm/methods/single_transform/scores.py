@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from echokdm.core.types import KeypointSchema
-from echokdm.losses.perceptual import Perceptual, has_backbone
+from echokdm.losses.perceptual import found_distances
 from echokdm.methods.single_transform.pipeline import SingleTransformPipeline
 from echokdm.metrics.image import frame_scores, masked_mean
 from echokdm.metrics.intervals import mean_interval
 from echokdm.metrics.tables import Table
 from echokdm.ops.pose_maps import near_limbs
-from echokdm.ops.tps import border_anchors, tps_flow
+from echokdm.ops.tps import seen_tps_flow
 from echokdm.ops.warp import pixel_grid, warp
 
 NO_EDIT, AFFINE, TPS, SMOOTH_TPS = "no edit", "affine warp by the joints", "TPS warp by the joints", "smoothed TPS warp by the joints"
@@ -65,12 +65,11 @@ def baseline_frames(pairs: Pairs, kind: str) -> Tensor:
         return pairs.source
     size, made = pairs.source.shape[-1], []
     for source, begin, end in zip(pairs.source, pairs.begin, pairs.end, strict=True):
-        seen = ~(begin + end).isnan().any(-1)
         if kind == AFFINE:
+            seen = ~(begin + end).isnan().any(-1)
             flow = affine_flow(begin[seen], end[seen], size)
         else:
-            smoothing = SMOOTHING if kind == SMOOTH_TPS else 0.0
-            flow = tps_flow(begin[seen][None], end[seen][None], size, size, border_anchors(size, size), smoothing)
+            flow = seen_tps_flow(begin, end, size, size, SMOOTHING if kind == SMOOTH_TPS else 0.0)
         made.append(warp(source[None], flow))
     return torch.cat(made)
 
@@ -80,10 +79,7 @@ def body_mask(points: Tensor, schema: KeypointSchema, size: int) -> Tensor:
     return near_limbs(points, schema, size, size, size / REACH)
 
 
-@functools.cache
-def distances() -> dict[str, Perceptual]:
-    """LPIPS of each backbone whose weights are on this machine."""
-    return {net: Perceptual(net) for net in ("squeeze", "alex", "vgg") if has_backbone(net)}
+_distances = functools.cache(found_distances)  # loaded once for all tables
 
 
 def _small(images: Tensor) -> Tensor:
@@ -97,10 +93,11 @@ def score_frames(made: Tensor, pairs: Pairs, schema: KeypointSchema, method: str
     """A long table, a row a pair: identity, method, LPIPS of each backbone that is on this machine, of squeeze on the body too, SSIM, PSNR
     in dB, L1 of values in [0, 1], and L1 after both were brought to 32 px ("L1 32")."""
     size = made.shape[-1]
-    scores = frame_scores(made, pairs.target, distances())
-    if "squeeze" in distances():
+    distances = _distances()
+    scores = frame_scores(made, pairs.target, distances)
+    if "squeeze" in distances:
         body = body_mask(pairs.end, schema, size)
-        scores["LPIPS_squeeze body"] = distances()["squeeze"](made, pairs.target, body.float()).double().numpy()
+        scores["LPIPS_squeeze body"] = distances["squeeze"](made, pairs.target, body.float()).double().numpy()
     scores["L1 32"] = (_small(made) - _small(pairs.target)).abs().mean((1, 2, 3)).double().numpy()
     return pd.DataFrame({"identity": pairs.identity, "method": method, **scores})
 

@@ -53,6 +53,7 @@ class WarpingStage(Stage):
         return {"adam": torch.optim.Adam([p for m in self.modules.values() for p in m.parameters()], self.config.lr)}
 
     def step(self, batch: dict[str, Tensor], run: Run) -> dict[str, Tensor]:
+        """Task 1 on even steps and task 2 on odd ones; logs that task's losses, L_aff in px."""
         for name, rate in self.rates.items():
             cosine_with_warmup(self.optimizers[name], rate, run)
         alone = run.step < self.config.affine_first * run.total_steps

@@ -1,0 +1,36 @@
+"""What the commands share: options, progress on stderr, and how a folder's problems are told."""
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
+
+import typer
+
+BAD_DATA = 2
+
+BundleOption = Annotated[str, typer.Option("--bundle", help="Trained weights: a name or a folder.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps.")]
+
+
+def say(message: str) -> None:
+    """Progress, on stderr."""
+    typer.echo(f"  {message} ...", err=True)
+
+
+def reading_bar() -> Callable[[Iterable[Any], int], Iterable[Any]]:
+    """What wraps rows, of which it is told the number, in a progress bar on stderr."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return lambda rows, total: track(rows, "reading", total=total, transient=True, console=console)
+
+
+def tell_problems(problems: Any) -> None:
+    """Print all of a `data.adapters.problems.Problems`; exit code 2 where there is any."""
+    if not len(problems):
+        typer.echo("No problem found.")
+        return
+    typer.echo(f"{len(problems)} problems:", err=True)
+    for line in problems.lines(shown=10):
+        typer.echo(f"  {line}", err=True)
+    raise typer.Exit(BAD_DATA)
