@@ -19,7 +19,7 @@ from echokdm.io.atomic import atomic_folder
 LEAST_SALT = 16
 """Bytes: with a shorter salt, patient IDs could be found again by trying salts."""
 
-_MANIFEST = ("output", "subject", "frames", "rows", "columns", "fps", "fps_from", "row_mm", "column_mm")
+_MANIFEST = ("output", "subject", "view", "frames", "rows", "columns", "fps", "fps_from", "row_mm", "column_mm")
 
 Facts = dict[str, Any]
 

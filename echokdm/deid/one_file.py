@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _STORAGE_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("3", "3.1", "6", "6.1"))
 
 _MOST_BYTES = 2**31
+_MOST_INFLATED = 2**29
+# The standard has 5,000 attributes. A run of zeros reads as empty elements without end, for minutes.
+_MOST_ELEMENTS = 20_000
 # Beyond these a rate is none of a scanner's, but a number that was put there.
 _RATES = (1.0, 1000.0)
 
@@ -54,7 +57,20 @@ def deidentify_file(source: Path, target: Path, pseudonyms: Pseudonyms, shift_da
         raise OutputError("The output can't be written: check that the disk has space and that the place is writable.") from None
     frames, rows, columns = cleared.frames.shape
     return {**asdict(identity), "content": content, "frames": frames, "rows": rows, "columns": columns, "fps": float(f"{facts.fps:.6g}"),
-            "fps_from": facts.fps_from, "spacing_mm": facts.spacing_mm}
+            "fps_from": facts.fps_from, "spacing_mm": facts.spacing_mm, "view": _view(dataset)}
+
+
+def _view(dataset: "Dataset") -> str:
+    """"a4c", "other", or "" where the View Code Sequence (PS3.3 C.8.5.6, codes of CID 12226) does not tell; nothing else of it is kept."""
+    from pydicom.sr.codedict import codes
+    from pydicom.sr.coding import Code
+
+    try:
+        item = dataset.ViewCodeSequence[0]
+        code = Code(str(item.CodeValue), str(item.CodingSchemeDesignator), "")
+        return "a4c" if code == codes.cid12226.ApicalFourChamber else "other"
+    except Exception:  # absent or damaged: the picture has to tell
+        return ""
 
 
 def _check_file(path: Path) -> None:
@@ -82,6 +98,8 @@ def _read_header(path: Path) -> "Dataset":
     import pydicom
 
     try:
+        _check_inflation(path)
+        _check_count(path)
         dataset = pydicom.dcmread(path, force=True, stop_before_pixels=True)
         modality, storage = str(dataset.get("Modality") or "").strip().upper(), str(dataset.get("SOPClassUID") or "").strip()
         rows, columns, frames = (int(dataset.get(name) or 0) for name in ("Rows", "Columns", "NumberOfFrames"))
@@ -89,6 +107,8 @@ def _read_header(path: Path) -> "Dataset":
                        if 0x6000 <= element.tag.group <= 0x60FF)
     except MemoryError:
         raise Refusal(Reason.TOO_LARGE) from None
+    except Refusal:
+        raise
     except Exception:  # pydicom raises many types, with values of the header in their text
         raise Refusal(Reason.DAMAGED) from None
     if modality != "US" or storage not in _STORAGE_CLASSES:
@@ -104,6 +124,43 @@ def _read_header(path: Path) -> "Dataset":
     if embedded:
         raise Refusal(Reason.EMBEDDED_OVERLAY)
     return dataset
+
+
+def _check_inflation(path: Path) -> None:
+    """Refuse a deflated data set (PS3.5 A.5) that unpacks to more than a clip may hold, before pydicom unpacks all of it at once."""
+    import zlib
+
+    from pydicom.filereader import read_file_meta_info
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    with path.open("rb") as file:
+        head = file.read(132)
+        if head[128:] != b"DICM" or read_file_meta_info(path).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+            return
+        length = read_file_meta_info(path).FileMetaInformationGroupLength
+        file.seek(132 + 12 + length)  # the group's length is an element of 12 bytes itself
+        unpack, unpacked = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while piece := unpack.unconsumed_tail or file.read(2**16):
+            unpacked += len(unpack.decompress(piece, 2**22))
+            if unpacked > _MOST_INFLATED:
+                raise Refusal(Reason.TOO_LARGE)
+
+
+def _check_count(path: Path) -> None:
+    """Refuse a file of endless elements, those after the pixels among them."""
+    from pydicom.filereader import read_partial
+
+    count = 0
+
+    def is_too_many(*_: object) -> bool:
+        nonlocal count
+        count += 1
+        return count > _MOST_ELEMENTS
+
+    with path.open("rb") as file:
+        read_partial(file, stop_when=is_too_many, defer_size=2**16, force=True)
+    if count > _MOST_ELEMENTS:
+        raise Refusal(Reason.DAMAGED)
 
 
 def _facts(dataset: "Dataset", raw: RawFrames) -> Facts:

@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from echokdm.core.errors import ClipError
 from echokdm.core.types import Clip
+from echokdm.deid.marks import find_marks
 from echokdm.deid.reasons import Reason, Refusal
 from echokdm.io.raw import RawFrames
 from echokdm.io.sector import Sector, find_sector
@@ -20,14 +21,6 @@ LEAST_FRAMES = 8
 _MARGIN = 2
 _SECTOR_FRAMES = 32
 _LEAST_PIXELS = 400
-
-# What stays bright in (nearly) every frame, finer than a square of `side` pixels and brighter than around it by `contrast`
-# levels of 255; `most` such pixels are borne. Two real clips have 10 and 14 at most; a word of five letters, eight pixels
-# high and of half the full brightness, has 50 (benchmarks/deid_text.py).
-_STROKES = ((5, 50, 20), (9, 80, 40))
-_STANDING_PERCENTILE = 5
-# Tissue is seen to move within a beat; text may come later than the clip's first frame.
-_STANDING_SECONDS, _STANDING_FRAMES = 1.5, 45
 
 # Of frames reduced to blocks, with the median frame. Real clips stay above 0.78 even pixel by pixel.
 _LEAST_CORRELATION = 0.5
@@ -46,18 +39,20 @@ def clear_pixels(raw: RawFrames, fps: float) -> Cleared:
     """Mask a clip by its sector, gray. Raises Refusal where no mask is sure, or where marks may lie over the sector."""
     if len(raw.frames) < LEAST_FRAMES:
         raise Refusal(Reason.TOO_SHORT)
-    mask = _sure_mask(raw, fps)
+    sector, mask = _sure_mask(raw, fps)
     if _has_coloured_marks(raw.frames, mask):
         raise Refusal(Reason.COLOURED_MARKS)
     frames = _gray(raw.frames)
     _check_one_picture(frames, mask)
-    standing = _check_nothing_stands(frames, mask, fps)
+    standing, marked = find_marks(frames, sector, mask, fps)
+    if marked:
+        raise Refusal(Reason.TEXT_IN_SECTOR)
     frames *= mask
     return Cleared(frames, mask, standing * mask)
 
 
-def _sure_mask(raw: RawFrames, fps: float) -> np.ndarray:
-    """(H, W) bool: the sector less a margin. Refused where there is none, or where the header's region contradicts it."""
+def _sure_mask(raw: RawFrames, fps: float) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W) bool twice: the sector, and the sector less a margin. Refused where there is none, or the header's region contradicts it."""
     picks = np.linspace(0, len(raw.frames) - 1, min(len(raw.frames), _SECTOR_FRAMES)).round().astype(int)
     picked = torch.from_numpy(raw.frames[picks])
     picked = picked.permute(0, 3, 1, 2) if picked.ndim == 4 else picked[:, None]
@@ -72,7 +67,7 @@ def _sure_mask(raw: RawFrames, fps: float) -> np.ndarray:
     mask = ndimage.binary_erosion(sector.mask, iterations=int(np.ceil(_MARGIN * max(sector.step))))
     if mask.sum() < _LEAST_PIXELS:
         raise Refusal(Reason.NO_SECTOR)
-    return mask
+    return sector.mask, mask
 
 
 def _agrees_with_region(sector: Sector, region: tuple[int, int, int, int] | None) -> bool:
@@ -114,28 +109,13 @@ def _check_one_picture(frames: np.ndarray, mask: np.ndarray) -> None:
     side = max(mask[box].shape[0] // 24, 2)
     filled = F.avg_pool2d(torch.from_numpy(mask[box]).float()[None, None], side)[0, 0].numpy() == 1
     small = np.stack([F.avg_pool2d(torch.from_numpy(frame[box]).float()[None, None], side)[0, 0].numpy()[filled] for frame in frames])
-    middle = np.median(small, axis=0)
-    for frame in small:
-        # A frame of one value has no correlation; it is not the same picture either.
-        if np.ptp(frame) == 0 or np.ptp(middle) == 0 or not np.corrcoef(frame, middle)[0, 1] >= _LEAST_CORRELATION:
+    to_middle = [_correlation(frame, np.median(small, axis=0)) for frame in small]
+    for frame in range(1, len(small)):
+        # A heart that fills the sector and moves far is unlike its own mean, but never unlike its last frame.
+        if min(to_middle[frame - 1 : frame + 1]) < _LEAST_CORRELATION and _correlation(*small[frame - 1 : frame + 1]) < _LEAST_CORRELATION:
             raise Refusal(Reason.OTHER_PICTURE)
 
 
-def _check_nothing_stands(frames: np.ndarray, mask: np.ndarray, fps: float) -> np.ndarray:
-    """(H, W) uint8, what stays bright through a window; refused where it has strokes as fine and sharp as letters.
-
-    Tissue moves and its speckle flickers, so that the darkest of many frames is smooth; text and traces that stand still are as
-    sharp there as in any one frame. Looked at in overlapping windows, so that a caption need not stay for the whole clip.
-    """
-    length = max(_STANDING_FRAMES, int(np.ceil(_STANDING_SECONDS * fps)))
-    last = max(len(frames) - length, 0)
-    starts = [*range(0, last, max(length // 2, 1)), last]
-    shown = np.zeros(mask.shape)
-    for start in starts:
-        standing = np.percentile(frames[start : start + length], _STANDING_PERCENTILE, axis=0)
-        shown = np.maximum(shown, standing)
-        for side, contrast, most in _STROKES:
-            strokes = standing - ndimage.grey_opening(standing, (side, side))
-            if ((strokes >= contrast) & mask).sum() > most:
-                raise Refusal(Reason.TEXT_IN_SECTOR)
-    return np.rint(shown).astype(np.uint8)
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """-1 where one of the two has a single value: an empty frame is not the same picture."""
+    return float(np.corrcoef(one, other)[0, 1]) if np.ptp(one) > 0 and np.ptp(other) > 0 else -1.0

@@ -20,10 +20,10 @@ _START_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Limits:
-    """seconds: for one file. memory: bytes that reading it may take."""
+    """seconds: for one file. memory: bytes that reading it may take; two GiB hold 150 colour frames of 1024 x 768 pixels."""
 
     seconds: float = 300.0
-    memory: int = 6 * 2**30
+    memory: int = 2 * 2**30
 
 
 class Worker:
