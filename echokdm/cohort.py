@@ -5,8 +5,9 @@ segmenter finds the same ejection fraction in its pixels, so that the picture sa
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from echokdm.cohort_plan import Source
+from echokdm.cohort_plan import Source, placed
 from echokdm.cohort_write import MANIFEST, CohortFolder, Labels, labels_of
 from echokdm.core.errors import ConfigError, GeometryError, OutputError
 from echokdm.core.seeding import derive_seed
@@ -23,15 +24,21 @@ from echokdm.derive import DEFAULT_BUNDLE, Derived, Progress, load_pipeline, qui
 from echokdm.ops.ventricle import self_crossing
 from echokdm.synth import Trajectory, fall, weights_hash
 from echokdm.synth import plan as plan_trajectory
+from echokdm.workers import Engine, serial
+
+SHARE = 4  # clips of one source that a worker makes at a time: opening the source costs little beside them
 
 
 @dataclass(frozen=True)
 class Made:
-    """What a planned clip came to. measured: percent, None where no ventricle was found. reason: why it was rejected, else ""."""
+    """What a planned clip came to. measured: percent, None where no ventricle was found. reason: why it was rejected, else "".
 
-    clip: Clip
-    trajectory: Trajectory
-    labels: Labels
+    clip, trajectory, labels: None where the motion allows no such ejection fraction.
+    """
+
+    clip: Clip | None
+    trajectory: Trajectory | None
+    labels: Labels | None
     measured: float | None
     tries: int
     seed: int
@@ -40,7 +47,8 @@ class Made:
 
 def augment_cohort(plan: pd.DataFrame, sources: Sequence[Source], out: str | Path, *, bundle: str | Path = DEFAULT_BUNDLE,
                    tolerance: float = 5.0, tries: int = 3, steps: int = 4, dicom: bool = False, nifti: bool = False,
-                   device: str = "cpu", pipeline: Any = None, progress: Progress = quiet) -> pd.DataFrame:
+                   device: str = "cpu", drivers: Sequence[Source] = (), pipeline: Any = None, engine: Engine = serial,
+                   progress: Progress = quiet) -> pd.DataFrame:
     """Make the planned clips of `cohort_plan.plan_cohort` and write them to the folder `out`; returns its manifest.
 
     out: `Videos/<id>.avi`, FileList.csv, VolumeTracings.csv (end-systole and end-diastole), manifest.csv, run.json; with `dicom`
@@ -49,45 +57,83 @@ def augment_cohort(plan: pd.DataFrame, sources: Sequence[Source], out: str | Pat
     tolerance: points by which the EF measured on a clip may miss its label; else it is made again, up to `tries` times: from
     other noise, from the third try on also with a wish halfway to what was measured, at most `tolerance` off the one asked
     for; then rejected, with a row in the manifest alone. steps: see KDMPipeline. pipeline: a loaded KDMPipeline of `bundle`.
+    drivers: those of `cohort_motion.borrow_motions`, where the plan has any.
+    engine: `workers.ray_engine` for more processes or machines, which read the sources' files themselves; the bytes are the same.
     A run that was stopped goes on with the same arguments and ends with the same bytes. Raises OutputError (the folder holds
     something else, or the disk is full), ConfigError, BundleError.
     """
     if not tolerance > 0 or tries < 1 or not 1 <= steps <= 1000:
         raise ConfigError("A cohort needs a tolerance above 0 points, 1 or more tries and 1 to 1000 steps.")
     pipeline = pipeline if pipeline is not None else load_pipeline(bundle, device, progress)
-    weights = weights_hash(pipeline)
-    folder = CohortFolder(out, run_record(plan, Path(bundle).name, weights,
-                                          {"tolerance": tolerance, "tries": tries, "steps": steps, "dicom": dicom, "nifti": nifti}))
+    options = {"tolerance": tolerance, "tries": tries, "steps": steps, "dicom": dicom, "nifti": nifti}
+    record = run_record(plan, Path(bundle).name, weights_hash(pipeline), options)
+    folder = CohortFolder(out, record)
     if folder.begin():
         progress("This cohort is complete already")
         return read_manifest(folder.root)
-    finished, opened, source = 0, -1, None
+    missing = plan[[folder.part(name) is None for name in plan["id"]]]
+    finished = len(plan) - len(missing)
+    progress(f"Making {len(missing)} clips")
     try:
-        for row in plan.to_dict("records"):
-            if folder.part(row["id"]) is None:
-                if opened != row["source"]:
-                    opened, source = row["source"], sources[row["source"]].open()
-                progress(f"Making clip {finished + 1} of {len(plan)}")
-                made = make_clip(row, source, pipeline, tolerance, tries, steps)
-                _write_clip(folder, row, made, source, weights, Path(bundle).name, dicom, nifti)
+        for _ in engine(partial(Maker, pipeline, folder, record, device), _shares(missing, sources, drivers)):
             finished += 1
+            progress(f"Made {finished} of {len(plan)} clips")
         folder.merge(list(plan["id"]))
     except OutputError as error:
+        finished = sum(folder.part(name) is not None for name in plan["id"])
         raise OutputError(f"{error} {finished} of {len(plan)} clips are done and kept; the same command goes on from there.") from error
     return read_manifest(folder.root)
 
 
-def make_clip(row: dict[str, Any], source: Derived, pipeline: Any, tolerance: float, tries: int, steps: int) -> Made:
+Planned = tuple[dict[str, Any], Source | None]  # a row of the plan, and whose motion it takes
+
+
+def _shares(plan: pd.DataFrame, sources: Sequence[Source], drivers: Sequence[Source]) -> list[tuple[Source, list[Planned]]]:
+    """What a worker makes at a time: up to SHARE clips of one source."""
+    shares = []
+    for place, rows in plan.groupby("source", sort=False):
+        records = [(row, drivers[row["driver"]] if row["driver"] >= 0 else None) for row in rows.to_dict("records")]
+        shares += [(sources[place], records[start:start + SHARE]) for start in range(0, len(records), SHARE)]
+    return shares
+
+
+class Maker:
+    """A worker that makes planned clips of a source and writes them; what it works with goes from the driver to each worker once.
+
+    Called with a source and rows of `plan_cohort`, it yields the name of each clip as it is finished.
+    """
+
+    def __init__(self, pipeline: Any, folder: CohortFolder, record: dict[str, Any], device: str = "cpu") -> None:
+        if versions() != record["versions"]:
+            raise ConfigError("A worker has other versions of Python or of its packages than the machine that began the cohort; "
+                              "install the same on all.")
+        self.pipeline, self.folder, self.record = placed(pipeline, device), folder, record
+
+    def __call__(self, share: tuple[Source, list[Planned]]) -> Iterator[str]:
+        source, rows = share
+        self.folder.join()
+        options, opened = self.record["options"], None
+        for row, driver in rows:
+            if self.folder.part(row["id"]) is None:  # else a worker died just after it
+                opened = opened or source.open()
+                made = make_clip(row, opened, None if driver is None else driver.open(), self.pipeline, options["tolerance"],
+                                 options["tries"], options["steps"])
+                _write_clip(self.folder, row, made, opened, self.record)
+            yield row["id"]
+
+
+def make_clip(row: dict[str, Any], source: Derived, driving: Derived | None, pipeline: Any, tolerance: float, tries: int,
+              steps: int) -> Made:
     """Synthesise one planned clip until what is measured on it agrees with its label, `tries` times at most; the last try else.
 
-    row: of `plan_cohort`. Other noise comes first: on real clips it moves what is measured by up to 7 points, and leaves the wish
-    as it was asked. Where two noises fail, the picture does not follow the key-points that far, and a wish nearer to what it
-    shows is one that picture and label can both keep.
+    row: of `plan_cohort`. driving: whose motion is taken, None for the source's own. Other noise comes first: on real clips it moves
+    what is measured by up to 7 points, and leaves the wish as it was asked. Where two noises fail, the picture does not follow the
+    key-points that far, and a wish nearer to what it shows is one that picture and label can both keep.
     """
     wish = row["asked"]
     for number in range(1, tries + 1):
         seed = derive_seed(row["seed"], 3, number)
-        made = _try(source, wish, seed, number, pipeline, tolerance, steps)
+        made = _try(source, driving, wish, seed, number, pipeline, tolerance, steps)
         if not made.reason:
             break
         if made.measured is not None and number > 1:
@@ -96,9 +142,13 @@ def make_clip(row: dict[str, Any], source: Derived, pipeline: Any, tolerance: fl
     return made
 
 
-def _try(source: Derived, ef: float, seed: int, number: int, pipeline: Any, tolerance: float, steps: int) -> Made:
+def _try(source: Derived, driving: Derived | None, ef: float, seed: int, number: int, pipeline: Any, tolerance: float,
+         steps: int) -> Made:
     start, sector = source.ed, torch.as_tensor(source.model.sector_mask)
-    trajectory = plan_trajectory(source, start, ef=ef)
+    try:
+        trajectory = plan_trajectory(source, start, ef=ef, driving=driving)
+    except GeometryError as error:
+        return Made(None, None, None, None, number, seed, str(error))
     output = pipeline(source.model.clip.frames[start:start + 1], torch.as_tensor(source.keypoints[start], dtype=torch.float32),
                       torch.as_tensor(trajectory.keypoints, dtype=torch.float32), sector=sector, steps=steps, seed=seed)
     spacing = source.model.clip.spacing_mm
@@ -127,25 +177,25 @@ def _fault(clip: Clip, labels: Labels, measured: float | None, tolerance: float)
     return ""
 
 
-def _write_clip(folder: CohortFolder, row: dict[str, Any], made: Made, source: Derived, weights: str, bundle: str, dicom: bool,
-                nifti: bool) -> None:
-    """A planned clip's files and its part, or the part alone where it was rejected."""
-    facts = row | {"drawn": round(made.labels.ef, 2), "tries": made.tries, "seed": made.seed,
+def _write_clip(folder: CohortFolder, row: dict[str, Any], made: Made, source: Derived, record: dict[str, Any]) -> None:
+    """A planned clip's files and its part, or the part alone where it was rejected. record: of the run."""
+    facts = row | {"drawn": None if made.labels is None else round(made.labels.ef, 2), "tries": made.tries, "seed": made.seed,
                    "measured": None if made.measured is None else round(made.measured, 2), "accepted": int(not made.reason),
                    "reason": made.reason}
     manifest = {column: facts[column] for column in MANIFEST}
-    if made.reason:
+    if made.reason or made.clip is None or made.trajectory is None:
         folder.finish_clip(row["id"], manifest)
         return
     from echokdm.report import check_masked
 
     check_masked(made.clip.frames, source.model.sector_mask)
-    if dicom:
+    if record["options"]["dicom"]:
         from echokdm.io.dicom_out import write_dicom
 
-        write_dicom(folder.root / "DICOM" / f"{row['id']}.dcm", made.clip.frames, made.clip.fps, weights_hash=weights, weights=bundle,
+        write_dicom(folder.root / "DICOM" / f"{row['id']}.dcm", made.clip.frames, made.clip.fps,
+                    weights_hash=record["bundle"]["weights_sha256"], weights=record["bundle"]["name"],
                     entropy=[row["id"], str(made.seed)], spacing_mm=made.clip.spacing_mm, mask_verified=True, view=made.clip.view)
-    if nifti:
+    if record["options"]["nifti"]:
         from echokdm.io.write import write_nifti
         from echokdm.ops.ventricle import keypoints_to_mask
 
@@ -157,14 +207,17 @@ def _write_clip(folder: CohortFolder, row: dict[str, Any], made: Made, source: D
 
 def run_record(plan: pd.DataFrame, bundle: str, weights: str, options: dict[str, Any]) -> dict[str, Any]:
     """Everything that a cohort's bytes follow from, for run.json: no path, no name, no time."""
+    text = plan.drop(columns="source_ef").to_csv(index=False, lineterminator="\n")
+    return {"synthetic": True, "use": "research only", "options": options, "bundle": {"name": bundle, "weights_sha256": weights},
+            "planned": len(plan), "plan_sha256": hashlib.sha256(text.encode()).hexdigest(), "versions": versions()}
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that the bytes follow from."""
     import sys
     from importlib.metadata import version
 
-    text = plan.drop(columns="source_ef").to_csv(index=False, lineterminator="\n")
-    return {"synthetic": True, "use": "research only", "options": options, "bundle": {"name": bundle, "weights_sha256": weights},
-            "planned": len(plan), "plan_sha256": hashlib.sha256(text.encode()).hexdigest(),
-            "versions": {"python": sys.version.split()[0],
-                         **{name: version(name) for name in ("echokdm", "torch", "diffusers", "numpy")}}}
+    return {"python": sys.version.split()[0], **{name: version(name) for name in ("echokdm", "torch", "diffusers", "numpy")}}
 
 
 def read_manifest(folder: str | Path) -> pd.DataFrame:

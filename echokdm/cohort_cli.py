@@ -1,11 +1,13 @@
 """`echokdm augment` makes a cohort from a folder of clips; `echokdm validate` checks any folder in EchoNet-Dynamic's layout."""
 
+from contextlib import nullcontext
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from echokdm.core.errors import ClipError
+from echokdm.core.errors import ClipError, ConfigError
 from echokdm.terminal import BundleOption, DeviceOption, reading_bar, say, tell_problems
 
 
@@ -20,6 +22,13 @@ def validate(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A fo
     tell_problems(report.problems)
 
 
+class EngineName(StrEnum):
+    """Choices of --engine."""
+
+    local = "local"
+    ray = "ray"
+
+
 def augment(
     clips: Annotated[Path, typer.Argument(metavar="SRC", help="A folder of apical 4-chamber clips, or one clip.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write; an unfinished cohort there is gone on with.")],
@@ -27,6 +36,8 @@ def augment(
     ef: Annotated[str, typer.Option("--ef", metavar="uniform:20-70|match:FILE|balance", help="Ejection fractions to ask for: evenly from a "
                                     "range, as in a FileList's EF column, or so that the clips' own histogram becomes flat.")]
     = "uniform:20-70",
+    motion: Annotated[str, typer.Option("--motion", metavar="own|others|library:FOLDER", help="Whose motion: the clip's own, another "
+                                        "patient's of the same split, or one of a folder of clips.")] = "own",
     split: Annotated[str, typer.Option("--split", metavar="TRAIN|VAL|TEST|80/10/10", help="Split of all, or shares of the patients.")]
     = "TRAIN",
     tolerance: Annotated[float, typer.Option("--tolerance", help="Points by which the EF measured on a clip may miss its label.")] = 5.0,
@@ -35,31 +46,50 @@ def augment(
     dicom: Annotated[bool, typer.Option("--dicom", help="Write each clip as DICOM too.")] = False,
     nifti: Annotated[bool, typer.Option("--nifti", help="Write each clip and its ventricle as NIfTI too.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = 0,
+    engine: Annotated[EngineName, typer.Option("--engine", help="Who makes the clips: this process, or workers of Ray here or on the "
+                                               "cluster of RAY_ADDRESS.")] = EngineName.local,
+    workers: Annotated[int | None, typer.Option("--workers", help="Workers of Ray; default: one a core, or one a GPU.",
+                                                show_default=False)] = None,
     bundle: BundleOption = "a4c-phantom",
     device: DeviceOption = "cpu",
 ) -> None:
     """Make many labelled synthetic clips from a folder of clips, as an EchoNet-Dynamic folder. Stopped runs go on where they were."""
     from echokdm.cohort import augment_cohort
+    from echokdm.cohort_motion import borrow_motions
     from echokdm.cohort_plan import check_wishes, plan_cohort, read_sources
     from echokdm.cohort_write import check_free
     from echokdm.derive import load_pipeline
     from echokdm.evaluate import clip_files
+    from echokdm.workers import ray_engine, serial
 
     if not clips.exists():
         raise ClipError(f"There is no folder of clips '{clips.name}'; name one that exists.")
     check_free(out)
     check_wishes(per_clip, ef, split)
-    files = clip_files(clips)
-    pipeline = load_pipeline(bundle, device, say)
-    sources, refused = read_sources(files, pipeline, say)
-    for line in refused:
-        typer.echo(f"  left out, {line}", err=True)
-    plan = plan_cohort(sources, per_clip, ef, seed, split)
-    changed = plan["note"][plan["note"] != ""].str.split().str[0].value_counts()
-    for word, count in changed.items():
-        typer.echo(f"  {count} wishes lay beyond what their clip allows and were {word}; manifest.csv has each", err=True)
-    manifest = augment_cohort(plan, sources, out, bundle=bundle, tolerance=tolerance, tries=tries, steps=steps, dicom=dicom, nifti=nifti,
-                              pipeline=pipeline, progress=say)
+    if workers is not None and engine != "ray":
+        raise ConfigError("--workers is of Ray: add --engine ray.")
+    if motion not in ("own", "others") and not motion.startswith("library:"):
+        raise ConfigError(f"--motion takes own, others or library:FOLDER, not {motion!r}.")
+    files, library = clip_files(clips), clip_files(Path(motion.removeprefix("library:"))) if motion.startswith("library:") else []
+    # Ray's workers take the pipeline to their own devices.
+    pipeline = load_pipeline(bundle, device if engine == "local" else "cpu", say)
+    with nullcontext(serial) if engine == "local" else ray_engine(workers, device) as chosen:
+        sources, refused = read_sources(files, pipeline, say, engine=chosen, device=device)
+        for line in refused:
+            typer.echo(f"  left out, {line}", err=True)
+        plan = plan_cohort(sources, per_clip, ef, seed, split)
+        changed = plan["note"][plan["note"] != ""].str.split().str[0].value_counts()
+        for word, count in changed.items():
+            typer.echo(f"  {count} wishes lay beyond what their clip allows and were {word}; manifest.csv has each", err=True)
+        drivers = sources if motion == "others" else ()
+        if library:
+            drivers, unused = read_sources(library, pipeline, say, engine=chosen, device=device)
+            for line in unused:
+                typer.echo(f"  left out of the library, {line}", err=True)
+        if motion != "own":
+            plan = borrow_motions(plan, drivers, seed, bool(library))
+        manifest = augment_cohort(plan, sources, out, bundle=bundle, tolerance=tolerance, tries=tries, steps=steps, dicom=dicom,
+                                  nifti=nifti, device=device, drivers=drivers, pipeline=pipeline, engine=chosen, progress=say)
     kept = manifest[manifest["accepted"]]
     typer.echo(f"{len(kept)} of {len(manifest)} clips accepted, from {len(sources)} of {len(files)} source clips")
     if len(kept):

@@ -4,7 +4,8 @@ import hashlib
 import math
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from echokdm.core.types import Clip
 from echokdm.derive import Derived, Progress, derive_keypoints, quiet
 from echokdm.ops.trajectory import EF_RANGE, ef_limits
 from echokdm.validate import SPLITS
+from echokdm.workers import Engine, serial
 
 FORMS = "uniform:20-70, match:FILE (a FileList's EF column) or balance"
 BIN = 5.0  # points of EF, of the histogram that `balance` makes flat
@@ -53,41 +55,69 @@ class Source:
         return Derived(clip, sector, to_model_frame(clip, sector), self.keypoints, self.found, False)
 
 
-def read_sources(clips: Sequence[Clip | str | Path], pipeline: Any, progress: Progress = quiet) -> tuple[list[Source], list[str]]:
+_Found = tuple[Source, str]
+
+
+def read_sources(clips: Sequence[Clip | str | Path], pipeline: Any, progress: Progress = quiet, *, engine: Engine = serial,
+                 device: str = "cpu") -> tuple[list[Source], list[str]]:
     """The clips whose ventricle was found and moves, and for each other one "clip 3: why not".
 
     Clips are numbered from 1 in the order given and never named. DICOM clips of one patient get one subject.
-    Raises ClipError where no clip can be used.
+    engine: see `augment_cohort`; device: to which a worker takes the pipeline. Raises ClipError where no clip can be used.
     """
-    from echokdm.io import read_clip, require_motion
-
-    # A new salt a run: it tells patients apart here and leads back to none from what is written.
-    salt = secrets.token_hex(16)
+    given = [clip if isinstance(clip, Clip) else Path(clip).absolute() for clip in clips]
+    found: dict[int, _Found | str] = {}
+    salt = secrets.token_hex(16)  # new each run: it tells patients apart here and leads back to none from what is written
+    for number, result in engine(partial(_Reader, pipeline, salt, device), list(enumerate(given, 1))):
+        found[number] = result
+        progress(f"Looked for the ventricle in {len(found)} of {len(clips)} clips")
     subjects: dict[str, str] = {}
     sources, refused = [], []
-    for number, given in enumerate(clips, 1):
-        progress(f"Finding the ventricle of clip {number} of {len(clips)}")
-        try:
-            clip = given if isinstance(given, Clip) else read_clip(given, salt=salt)
-            require_motion(clip)
-            derived = derive_keypoints(clip, pipeline=pipeline)
-            limits = ef_limits(derived.keypoints, derived.ed, fps=clip.fps)
-            # Plans hold two decimals, and those are kept inside.
-            limits = math.ceil(limits[0] * 100) / 100, math.floor(limits[1] * 100) / 100
-            if limits[0] > limits[1]:
-                raise ClipError(f"Its ventricle allows no ejection fraction from {EF_RANGE[0]:g} to {EF_RANGE[1]:g} %.")
-        except EchoKDMError as error:
-            refused.append(f"clip {number}: {error}")
-            continue
-        pixels = np.rint(derived.model.clip.frames.numpy() * 255).astype(np.uint8)
-        own = hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest()
-        subject = subjects.setdefault(clip.subject or own, own)
-        sources.append(Source(clip if isinstance(given, Clip) else Path(given), number, derived.keypoints, derived.found, subject,
-                              derived.ejection_fraction, limits))
+    for number, result in sorted(found.items()):
+        if isinstance(result, str):
+            refused.append(f"clip {number}: {result}")
+        else:
+            source, patient = result
+            sources.append(replace(source, subject=subjects.setdefault(patient, source.subject)))
     if not sources:
         raise ClipError(refused[0].split(": ", 1)[1] if refused else
                         "There is no clip to make a cohort from; name a folder of apical 4-chamber clips.")
     return sources, refused
+
+
+class _Reader:
+    """A worker that finds the ventricle of one clip: (number, (its Source, what tells the patient from others)) or (number, why not)."""
+
+    def __init__(self, pipeline: Any, salt: str, device: str) -> None:
+        self.pipeline, self.salt = placed(pipeline, device), salt
+
+    def __call__(self, item: tuple[int, Clip | Path]) -> list[tuple[int, _Found | str]]:
+        number, given = item
+        try:
+            return [(number, self._read(number, given))]
+        except EchoKDMError as error:
+            return [(number, str(error))]
+
+    def _read(self, number: int, given: Clip | Path) -> _Found:
+        from echokdm.io import read_clip, require_motion
+
+        clip = given if isinstance(given, Clip) else read_clip(given, salt=self.salt)
+        require_motion(clip)
+        derived = derive_keypoints(clip, pipeline=self.pipeline)
+        limits = ef_limits(derived.keypoints, derived.ed, fps=clip.fps)
+        # Plans hold two decimals, and those are kept inside.
+        limits = math.ceil(limits[0] * 100) / 100, math.floor(limits[1] * 100) / 100
+        if limits[0] > limits[1]:
+            raise ClipError(f"Its ventricle allows no ejection fraction from {EF_RANGE[0]:g} to {EF_RANGE[1]:g} %.")
+        pixels = np.rint(derived.model.clip.frames.numpy() * 255).astype(np.uint8)
+        own = hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest()
+        source = Source(given, number, derived.keypoints, derived.found, own, derived.ejection_fraction, limits)
+        return source, clip.subject or own
+
+
+def placed(pipeline: Any, device: str) -> Any:
+    """A pipeline on a device; one on the CPU stays where its owner has put it."""
+    return pipeline if device == "cpu" else pipeline.to(device)
 
 
 def plan_cohort(sources: Sequence[Source], per_clip: int, ef: str = "uniform:20-70", seed: int = 0,
@@ -96,9 +126,9 @@ def plan_cohort(sources: Sequence[Source], per_clip: int, ef: str = "uniform:20-
 
     ef: "uniform:LOW-HIGH" percent; "match:FILE", drawn from a FileList's EF column; "balance", which fills up the sources'
     own histogram over the range it spans. split: one of TRAIN, VAL, TEST for all, or shares of the subjects such as "80/10/10".
-    Columns: id, source (its place in `sources`), clip (its number), subject, split, source_ef, motion ("ef": the source's own,
-    scaled), wished (first drawn), asked (what the source allows: redrawn, else clipped to its range), low, high (that range),
-    note, seed. Raises ConfigError as `check_wishes` does.
+    Columns: id, source (its place in `sources`), clip (its number), subject, split, source_ef, driver (-1) and motion ("own"), for
+    which see `cohort_motion.borrow_motions`, wished (first drawn), asked (what the source allows: redrawn, else clipped to its
+    range), low, high (that range), note, seed. Raises ConfigError as `check_wishes` does.
     """
     draw = check_wishes(per_clip, ef, split)
     rows = pd.DataFrame([{"source": i, "clip": s.number, "subject": s.subject, "source_ef": round(s.ef, 2), "low": s.limits[0],
@@ -108,10 +138,11 @@ def plan_cohort(sources: Sequence[Source], per_clip: int, ef: str = "uniform:20-
     else:
         wishes = [_within(draw, np.random.default_rng(derive_seed(row.seed, 1)), row.low, row.high) for row in rows.itertuples()]
     rows["wished"], rows["asked"], rows["note"] = zip(*wishes, strict=True)
-    rows["split"] = rows["subject"].map(_splits(rows["subject"].unique(), split, seed))
+    rows["split"] = rows["subject"].map(split_subjects(rows["subject"].unique(), split, seed))
     rows["id"] = [f"SYN{number:06d}" for number in range(1, len(rows) + 1)]
-    rows["motion"] = "ef"
-    return rows[["id", "source", "clip", "subject", "split", "source_ef", "motion", "wished", "asked", "low", "high", "note", "seed"]]
+    rows["driver"], rows["motion"] = -1, "own"
+    return rows[["id", "source", "clip", "subject", "split", "source_ef", "driver", "motion", "wished", "asked", "low", "high", "note",
+                 "seed"]]
 
 
 def check_wishes(per_clip: int, ef: str, split: str) -> Draw | None:
@@ -202,8 +233,8 @@ def _shares(split: str) -> np.ndarray:
     return shares / shares.sum()
 
 
-def _splits(subjects: Sequence[str], split: str, seed: int) -> dict[str, str]:
-    """Each subject's split, so that no patient is in two."""
+def split_subjects(subjects: Sequence[str], split: str, seed: int) -> dict[str, str]:
+    """Each subject's split, so that no patient is in two. split: as of `plan_cohort`; seed: deals them out."""
     order = np.random.default_rng(derive_seed(seed, 2)).permutation(len(subjects))
     ends = np.rint(np.cumsum(_shares(split)) * len(subjects))
     return {subjects[i]: SPLITS[int(np.searchsorted(ends, place, side="right"))] for place, i in enumerate(order)}

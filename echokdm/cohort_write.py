@@ -1,14 +1,14 @@
 """An EchoNet-Dynamic folder that grows clip by clip: a killed run goes on where it was and ends with the same bytes.
 
 A clip's files are written whole, then its part, a JSON in `cohort-parts/` that says it is done. When every planned clip has
-its part, the tables are merged from the parts and the parts go.
+its part, the tables are merged from the parts, each once, and the parts go. Several processes may write clips; one begins and merges.
 """
 
 import csv
-import io
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,10 +48,15 @@ class Labels:
 
 
 def labels_of(keypoints: np.ndarray, ed: int, es: int, spacing_mm: tuple[float, float] | None) -> Labels:
-    """Labels of drawn key-points (T, 40, 2), computed from the tracings in the digits in which they are written."""
-    from echokdm.ops.ventricle import simpson_volume, tracing_from_keypoints
+    """Labels of drawn key-points (T, 40, 2), computed from the tracings in the digits in which they are written.
 
-    rows = [np.round(tracing_from_keypoints(keypoints[frame]), DIGITS) for frame in (ed, es)]
+    Key-points that were smoothed or moved no longer end chords at right angles to their axis, which a tracing's reader draws
+    anew: they are first laid on the same outline as it will lay them.
+    """
+    from echokdm.ops.ventricle import keypoints_from_tracing, simpson_volume, tracing_from_keypoints
+
+    laid = [keypoints_from_tracing(tracing_from_keypoints(keypoints[frame])) for frame in (ed, es)]
+    rows = [np.round(tracing_from_keypoints(points), DIGITS) for points in laid]
     edv, esv = (float(simpson_volume(outline(r), spacing_mm)) for r in rows)
     return Labels(ed, es, *rows, edv, esv, PIXELS if spacing_mm is None else MILLILITRES)
 
@@ -66,10 +71,13 @@ def check_free(out: str | Path) -> None:
 
 
 class CohortFolder:
-    """The folder of one cohort, told from others by `record`: everything that its bytes follow from, as JSON."""
+    """The folder of one cohort, told from others by `record`: everything that its bytes follow from, as JSON.
 
-    def __init__(self, out: str | Path, record: dict[str, Any]) -> None:
-        self.root = Path(out)
+    columns: of manifest.csv.
+    """
+
+    def __init__(self, out: str | Path, record: dict[str, Any], columns: Sequence[str] = MANIFEST) -> None:
+        self.root, self.columns = Path(out).absolute(), columns  # a worker may run elsewhere
         self.parts, self.videos = self.root / PARTS, self.root / "Videos"
         self._record = json.dumps(record, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
@@ -95,6 +103,13 @@ class CohortFolder:
                 left.unlink()
         return False
 
+    def join(self) -> None:
+        """What a worker asks before it writes. Raises OutputError where it doesn't see the folder that was begun."""
+        begun = self.root / BEGUN
+        if not begun.exists() or begun.read_bytes() != self._record.encode():
+            raise OutputError(f"A worker does not see the cohort that was begun in '{self.root.name}': let the output lie on a disk that "
+                              "all machines share.")
+
     def part(self, name: str) -> dict[str, Any] | None:
         """A finished clip's manifest row; None where the clip is still to be made."""
         path = self._part(name)
@@ -119,10 +134,21 @@ class CohortFolder:
 
     def merge(self, names: Sequence[str]) -> None:
         """The tables of all parts in the order of `names`, and the record; then the parts go. run.json comes last: it says complete."""
-        parts = [json.loads(self._part(name).read_text(encoding="utf-8")) for name in names]
-        _write_table(self.root / "manifest.csv", MANIFEST, ([p["manifest"][column] for column in MANIFEST] for p in parts))
-        _write_table(self.root / "VolumeTracings.csv", HEADER, (row for p in parts for row in p["tracings"]))
-        _write_table(self.root / "FileList.csv", LISTED, ([p["listed"][column] for column in LISTED] for p in parts if p["listed"]))
+        tables = (("manifest.csv", self.columns), ("VolumeTracings.csv", HEADER), ("FileList.csv", LISTED))
+        with ExitStack() as stack:
+            paths = [stack.enter_context(atomic_file(self.root / name)) for name, _ in tables]
+            writers = []
+            for path, (_, header) in zip(paths, tables, strict=True):
+                file = stack.enter_context(path.open("w", encoding="utf-8", newline=""))
+                writers.append(csv.writer(file, lineterminator="\n"))
+                writers[-1].writerow(header)
+            for name in names:  # one part at a time, however many there are
+                part = json.loads(self._part(name).read_text(encoding="utf-8"))
+                listed = part["listed"]
+                rows = ([[part["manifest"][column] for column in self.columns]], part["tracings"],
+                        [[listed[column] for column in LISTED]] if listed else [])
+                for writer, lines in zip(writers, rows, strict=True):
+                    writer.writerows([_cell(value) for value in line] for line in lines)
         with atomic_file(self.root / DONE) as temporary:
             temporary.write_text(self._record, encoding="utf-8")
         shutil.rmtree(self.parts, ignore_errors=True)
@@ -131,15 +157,6 @@ class CohortFolder:
         return self.parts / f"{name}.json"
 
 
-def _write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A CSV; numbers with six decimals at most, None as an empty cell."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([_cell(value) for value in row] for row in rows)
-    with atomic_file(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
-
-
 def _cell(value: Any) -> Any:
+    """As a CSV has it: six decimals at most, None as an empty cell."""
     return f"{value:.{DIGITS}f}".rstrip("0").rstrip(".") if isinstance(value, float) else "" if value is None else value

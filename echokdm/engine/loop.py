@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from echokdm.core.seeding import derive_seed
 from echokdm.engine.checkpoint import load_state, save_state
+from echokdm.engine.processes import any_of, average_gradients, share_state
 from echokdm.engine.stage import Run, Stage
 
 
@@ -34,6 +36,7 @@ def train_stage(stage: Stage, *, steps: int, folder: Path, seed: int = 0, precis
     folder: receives `checkpoint.safetensors` and TensorBoard events. precision: "no", "bf16" or "fp16".
     A run killed at any time and started again gives the numbers of an undisturbed run, since item i of step s and
     the noise of step s depend on (seed, s, i) alone. max_minutes: stop early there, with a checkpoint, schedules kept.
+    Of several processes each takes its own items, `stage.batch_size` of them; the main one alone writes.
     """
     from accelerate import Accelerator
     from diffusers.training_utils import EMAModel
@@ -44,7 +47,7 @@ def train_stage(stage: Stage, *, steps: int, folder: Path, seed: int = 0, precis
     accelerator = Accelerator(mixed_precision=precision, cpu=device == "cpu")
     checkpoint = folder / "checkpoint.safetensors"
     for name, module in stage.modules.items():
-        stage.modules[name] = accelerator.prepare(module.train())
+        stage.modules[name] = accelerator.prepare_model(module.train(), evaluation_mode=True)  # without DDP, see engine.processes
     for name, optimizer in stage.optimizers.items():
         stage.optimizers[name] = accelerator.prepare(optimizer)
     for module in stage.frozen.values():
@@ -64,6 +67,10 @@ def train_stage(stage: Stage, *, steps: int, folder: Path, seed: int = 0, precis
             average.shadow_params = [p.to(accelerator.device) for p in state["ema"][n]]
             average.optimization_step = state["ema_step"]
 
+    def backward(loss: Tensor) -> None:
+        accelerator.backward(loss)
+        average_gradients(bare.values())
+
     def save(step: int) -> None:
         if accelerator.is_main_process:
             save_state(checkpoint, {
@@ -78,25 +85,28 @@ def train_stage(stage: Stage, *, steps: int, folder: Path, seed: int = 0, precis
                TextColumn("{task.fields[figures]}"))
     scalars: dict[str, float] = {}
     began, done = time.monotonic(), start
-    with SummaryWriter(str(folder)) as writer, Progress(*columns, disable=not accelerator.is_main_process) as progress:
+    main = accelerator.is_main_process
+    with SummaryWriter(str(folder)) if main else nullcontext() as writer, Progress(*columns, disable=not main) as progress:
         bar = progress.add_task(stage.name, total=steps, completed=start, figures="")
         for step, batch in enumerate(loader, start):
             torch.manual_seed(derive_seed(seed, step, accelerator.process_index))
             batch = {k: v.to(accelerator.device) for k, v in batch.items()}
-            logged = stage.step(batch, Run(step, steps, accelerator.device, accelerator.backward, accelerator.autocast))
+            logged = stage.step(batch, Run(step, steps, accelerator.device, backward, accelerator.autocast))
+            share_state(bare.values())
             for n, average in averages.items():
                 average.step(bare[n].parameters())
             done = step + 1
             if done % log_every == 0 or done == steps:
                 scalars = {k: float(v.detach() if isinstance(v, Tensor) else v) for k, v in logged.items()}
-                for k, v in scalars.items():
-                    writer.add_scalar(f"{stage.name}/{k}", v, done)
                 text = " ".join(f"{k} {v:.4g}" for k, v in scalars.items())
                 progress.update(bar, figures=text)
-                with open(folder / "log.txt", "a") as log:
-                    log.write(f"step {done} {time.monotonic() - began:.0f} s {text}\n")
+                if writer is not None:
+                    for k, v in scalars.items():
+                        writer.add_scalar(f"{stage.name}/{k}", v, done)
+                    with open(folder / "log.txt", "a") as log:
+                        log.write(f"step {done} {time.monotonic() - began:.0f} s {text}\n")
             progress.update(bar, completed=done)
-            late = max_minutes is not None and time.monotonic() - began > 60 * max_minutes
+            late = max_minutes is not None and any_of(time.monotonic() - began > 60 * max_minutes)
             if done % save_every == 0 or done == steps or late:
                 save(done)
             if late:

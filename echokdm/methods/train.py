@@ -18,6 +18,7 @@ from echokdm.core.config import load_config, read_values
 from echokdm.core.errors import BundleError, ConfigError
 from echokdm.core.seeding import derive_seed
 from echokdm.engine.loop import train_stage
+from echokdm.engine.processes import is_main, main_first, wait
 from echokdm.methods.base import Method, find_method
 from echokdm.methods.bundle import CONFIG, find_bundle
 
@@ -42,13 +43,14 @@ def train_config(path: str | Path, stage: str | None = None, from_bundle: str | 
         print(resolved)
         return folder / "bundle"
     bundle = folder / "bundle"
-    bundle.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(resolved)
     given = find_bundle(from_bundle) if from_bundle else None
-    if given is not None:
-        for name in method.pipeline.COMPONENTS:
+    if is_main():
+        bundle.mkdir(parents=True, exist_ok=True)
+        (folder / "config.yaml").write_text(resolved)
+        for name in method.pipeline.COMPONENTS if given is not None else ():
             if (given / name).is_dir() and not (bundle / name).exists():
                 shutil.copytree(given / name, bundle / name)
+    wait()
     data = method.data(config)
     for name in stages if stage is None else (stage,):
         settings = getattr(config, name)
@@ -57,20 +59,25 @@ def train_config(path: str | Path, stage: str | None = None, from_bundle: str | 
             continue
         torch.manual_seed(derive_seed(config.seed, stages.index(name), 7))  # initial weights
         began = time.monotonic()
-        trained = method.build_stage(name, config, data, bundle, given is not None)
+        with main_first():
+            trained = method.build_stage(name, config, data, bundle, given is not None)
         kept = [n for n in trained.modules if n in method.pipeline.COMPONENTS]
         share = getattr(settings, "start_share", 0.0) if given is not None else 0.0
         start = {n: copy.deepcopy(trained.modules[n].state_dict()) for n in kept} if share > 0 else None
         figures = train_stage(trained, steps=settings.steps, folder=folder / name, seed=derive_seed(config.seed, stages.index(name), 8),
                               precision=config.precision, save_every=config.save_every, workers=config.data.workers,
                               max_minutes=max_minutes)
-        for n in kept:
-            if start is not None:
-                mix_in(trained.modules[n], start[n], share)
-            save_component(trained.modules[n], bundle / n)
-        record.write_text(json.dumps({"stage": name, "steps": settings.steps, "minutes": round((time.monotonic() - began) / 60, 1),
-                                      "figures": figures, "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads"}))
-    assemble(method, config, folder)
+        if is_main():
+            for n in kept:
+                if start is not None:
+                    mix_in(trained.modules[n], start[n], share)
+                save_component(trained.modules[n], bundle / n)
+            record.write_text(json.dumps({"stage": name, "steps": settings.steps, "minutes": round((time.monotonic() - began) / 60, 1),
+                                          "figures": figures, "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads"}))
+        wait()
+    if is_main():
+        assemble(method, config, folder)
+    wait()
     return bundle
 
 
@@ -116,7 +123,7 @@ def assemble(method: Method, config: Any, folder: Path) -> None:
 def without_places(config: Any) -> dict[str, Any]:
     """The configuration as plain values, without the folders of the machine it was trained on."""
     values = config.model_dump(mode="json")
-    values["data"] = {k: v for k, v in values["data"].items() if k != "cache" and (k != "root" or str(v).isdecimal())}
+    values["data"] = {k: v for k, v in values["data"].items() if k not in ("cache", "clips") and (k != "root" or str(v).isdecimal())}
     return values
 
 

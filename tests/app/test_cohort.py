@@ -18,6 +18,7 @@ from echokdm import cohort_write
 from echokdm.cli import OneSentence
 from echokdm.cohort import augment_cohort
 from echokdm.cohort_cli import augment
+from echokdm.cohort_motion import borrow_motions
 from echokdm.cohort_plan import Source, plan_cohort, read_sources
 from echokdm.core.errors import ClipError, ConfigError, EchoKDMError, OutputError
 from echokdm.core.types import Clip
@@ -85,6 +86,31 @@ def test_balance_makes_the_histogram_flat() -> None:
     assert counts.sum() == 63 and np.ptp(counts) <= 1
     held = plan_cohort([fake(31, high=37.0), fake(56)], 20, "balance")
     assert held[held["source"] == 0]["asked"].max() <= 37 and (held["note"] == "").all()
+
+
+def test_motions_come_from_other_patients_of_the_same_split() -> None:
+    sources = [fake(30 + i, subject=f"{i // 2}") for i in range(20)]  # two clips a patient
+    plan = plan_cohort(sources, 3, split="50/25/25")
+    borrowed = borrow_motions(plan, sources)
+    assert borrowed.equals(borrow_motions(plan, sources)) and (borrowed["driver"] >= 0).all()
+    split_of = dict(zip(plan["source"], plan["split"], strict=True))
+    for row in borrowed.itertuples():
+        assert sources[row.driver].subject != row.subject and split_of[row.driver] == row.split
+    assert borrowed["driver"].nunique() > 8 and (plan["driver"] == -1).all()
+    alone = borrow_motions(plan_cohort(sources[:2], 2), sources[:2])
+    assert (alone["motion"] == "own").all() and (alone["driver"] == -1).all()
+    library = borrow_motions(plan, [fake(50, subject="library")], library=True)
+    assert (library["driver"] == 0).all() and (library["motion"] == "beat 1").all()
+
+
+def test_a_clip_moves_as_its_driver_does(two, pipeline, tmp_path) -> None:
+    plan = plan_cohort(two, 1, "uniform:35-40")
+    own = augment_cohort(plan, two, tmp_path / "own", pipeline=pipeline, tolerance=15)
+    borrowed = borrow_motions(plan, two)
+    other = augment_cohort(borrowed, two, tmp_path / "other", pipeline=pipeline, tolerance=15, drivers=two)
+    assert list(other["motion"]) == ["clip 2", "clip 1"] and list(own["motion"]) == ["own", "own"]
+    assert np.abs(other["drawn"] - other["asked"]).max() < 0.1  # the wish is set on the other's motion
+    assert (tmp_path / "own" / "VolumeTracings.csv").read_bytes() != (tmp_path / "other" / "VolumeTracings.csv").read_bytes()
 
 
 def test_no_patient_is_in_two_splits() -> None:
