@@ -46,8 +46,11 @@ def overlay(frame: Tensor | np.ndarray, keypoints: np.ndarray, scale: float = 4.
     for (a, b), colour in zip(schema.edges, schema.colours, strict=True):
         draw.line([points[a], points[b]], fill=_rgb(colour), width=round(1.5 * OVERSAMPLE))
     radius = 2.6 * OVERSAMPLE
+    # A point has the colour of the first edge that leads from it, or else to it; 40 of a ring each their own.
+    coloured = list(zip(schema.edges, schema.colours, strict=True))
+    colour_of = {b: _rgb(colour) for (_, b), colour in coloured} | {a: _rgb(colour) for (a, _), colour in reversed(coloured)}
     for i, (x, y) in enumerate(points if dots else []):
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_rgb(schema.colours[i]), outline="white", width=OVERSAMPLE // 2)
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour_of.get(i, INK), outline="white", width=OVERSAMPLE // 2)
     return image.resize((image.width // OVERSAMPLE, image.height // OVERSAMPLE), Image.Resampling.BOX)
 
 

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from echokdm import figures
+from echokdm.core.schemas import IBUG_68
 
 
 def test_overlay_puts_a_point_where_it_belongs() -> None:
@@ -16,6 +17,14 @@ def test_overlay_puts_a_point_where_it_belongs() -> None:
     y, x = np.indices(picture.shape)
     assert abs((x * picture).sum() / picture.sum() - 121.5) < 0.75
     assert abs((y * picture).sum() / picture.sum() - 41.5) < 0.75
+
+
+def test_points_of_an_open_schema_have_their_edges_colours() -> None:
+    points = np.stack([np.arange(68) % 10 * 6.0 + 3, np.arange(68) // 10 * 8.0 + 4], 1)
+    image = np.asarray(figures.overlay(np.zeros((64, 64), np.float32), points, schema=IBUG_68))
+    for point in (0, 16, 67):  # of the jaw, its end, and of the mouth
+        x, y = np.rint((points[point] + 0.5) * 4 - 0.5).astype(int)
+        assert image[y, x].max() > 100
 
 
 def test_enlarging_keeps_the_frame_in_place() -> None:
