@@ -4,6 +4,7 @@ import argparse
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 SHARED_CLIP = Path(__file__).resolve().parents[2] / "shared" / "data" / "echo" / "a4c_echotracker.npz"
 
@@ -27,6 +28,16 @@ def begin(arguments: argparse.Namespace) -> str:
         torch.set_num_threads(arguments.threads)
     return (f"{machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; "
             f"bundle {Path(arguments.bundle).name} (sha256 {bundle_hash(find_bundle(arguments.bundle))})")
+
+
+def perceptual_distances() -> dict[str, Any]:
+    """LPIPS by each backbone whose weights are on this machine. Raises BundleError where there is none."""
+    from echokdm.losses.perceptual import find_backbone, found_distances
+
+    found = found_distances()
+    if not found:
+        find_backbone("squeeze")  # says what to put where
+    return found
 
 
 def machine() -> str:

@@ -11,10 +11,9 @@ import time
 
 import numpy as np
 import torch
-from bars import Bars, begin, parser
+from bars import Bars, begin, parser, perceptual_distances
 
 from echokdm.derive import load_pipeline
-from echokdm.evaluate import perceptual_distances
 from echokdm.metrics.held_out import ED_TO_ES, FIRST_SEED, held_out_pairs
 from echokdm.metrics.image import image_scores
 from echokdm.metrics.intervals import mean_interval, ratio_interval

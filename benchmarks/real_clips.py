@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bars import SHARED_CLIP, Bars, begin, parser
+from bars import SHARED_CLIP, Bars, begin, parser, perceptual_distances
 
 from echokdm.derive import derive_keypoints, load_pipeline
-from echokdm.evaluate import perceptual_distances, score_clip
+from echokdm.evaluate import score_clip
 from echokdm.io import find_sector, read_clip, to_model_frame
 from echokdm.methods.bundle import find_bundle
 from echokdm.metrics.codec import codec_scores

@@ -6,6 +6,7 @@ The names below are loaded when first used, so `import echokdm` and `echokdm --h
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from echokdm.audit import audit_cohort
     from echokdm.cohort import augment_cohort
     from echokdm.cohort_plan import plan_cohort, read_sources
     from echokdm.derive import Derived, derive_keypoints
@@ -19,6 +20,7 @@ _HOME = {
     "Derived": "echokdm.derive",
     "KDMPipeline": "echokdm.methods.kdm.pipeline",
     "Synthesis": "echokdm.synth",
+    "audit_cohort": "echokdm.audit",
     "augment_cohort": "echokdm.cohort",
     "derive_keypoints": "echokdm.derive",
     "plan_cohort": "echokdm.cohort_plan",
@@ -30,8 +32,8 @@ _HOME = {
     "write_synthesis": "echokdm.report",
 }
 
-__all__ = ["Derived", "KDMPipeline", "Synthesis", "__version__", "augment_cohort", "derive_keypoints", "plan_cohort", "read_clip",
-           "read_sources", "synthesize", "validate_folder", "write_keypoints", "write_synthesis"]
+__all__ = ["Derived", "KDMPipeline", "Synthesis", "__version__", "audit_cohort", "augment_cohort", "derive_keypoints", "plan_cohort",
+           "read_clip", "read_sources", "synthesize", "validate_folder", "write_keypoints", "write_synthesis"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,10 +6,12 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from echokdm.audit_cli import audit
 from echokdm.cohort_cli import augment, validate
 from echokdm.core.errors import ConfigError, EchoKDMError, OutputError
 from echokdm.data_cli import adapters, data_app
 from echokdm.deid_cli import deid
+from echokdm.pipeline_cli import run
 from echokdm.terminal import BundleOption, DeviceOption, say
 
 BAD_INPUT = 2
@@ -300,8 +302,10 @@ def doctor() -> None:
     raise typer.Exit(main())
 
 
+app.command()(run)
 app.command()(deid)
 app.command()(augment)
 app.command()(validate)
+app.command()(audit)
 app.command()(adapters)
 app.add_typer(data_app, name="data")

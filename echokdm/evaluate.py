@@ -1,8 +1,7 @@
 """Score a bundle as the paper's tables do: on held-out phantoms, or on a folder of clips."""
 
 import platform
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,16 +31,6 @@ class Evaluation:
     scores: "dict[str, pd.DataFrame]"
 
 
-def perceptual_distances(device: str = "cpu") -> "dict[str, Perceptual]":
-    """LPIPS by each backbone whose weights are on this machine. Raises BundleError where there is none."""
-    from echokdm.losses.perceptual import find_backbone, found_distances
-
-    found = found_distances(device)
-    if not found:
-        find_backbone("squeeze")  # says what to put where
-    return found
-
-
 def measured_how(bundle: str | Path, distances: "Mapping[str, Perceptual]", size: int = 112, **facts: Any) -> dict[str, Any]:
     """The record that goes with every table: size, weights, backbones, mask, machine."""
     import torch
@@ -55,37 +44,40 @@ def measured_how(bundle: str | Path, distances: "Mapping[str, Perceptual]", size
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, echokdm {__version__}"}
 
 
-def evaluate(bundle: str | Path = DEFAULT_BUNDLE, data: str | Path = "phantom", patients: int = 200, out: str | Path | None = None, *,
-             device: str = "cpu", steps: int = 4, strength: float = 1.0, seed: int = 0, overwrite: bool = False,
-             pipeline: Any = None, show: bool = True) -> Evaluation:
+def evaluate(bundle: str | Path = DEFAULT_BUNDLE, data: str | Path | Sequence[Path] = "phantom", patients: int = 200,
+             out: str | Path | None = None, *, device: str = "cpu", steps: int = 4, strength: float = 1.0, seed: int = 0,
+             overwrite: bool = False, pipeline: Any = None, show: bool = True) -> Evaluation:
     """Print the tables and, with `out`, write them there as `tables.md`, `.csv`, `.json`, and the scores behind them.
 
-    data: "phantom" for `patients` simulated hearts that no training saw, ED to ES and random pairs; else a clip or a folder of
-    clips, whose own motion is made again from one frame. A bundle beyond echo is scored by its method's tables on the held-out split
-    it was trained beside, or on that of another data set, "adapter:root". pipeline: a loaded KDMPipeline of `bundle`. steps,
-    strength, seed: see KDMPipeline. Raises BundleError, ClipError (no clip to use), ConfigError, OutputError.
+    data: "phantom" for `patients` simulated hearts that no training saw, ED to ES and random pairs; else a clip, clips or a
+    folder of clips, whose own motion is made again from one frame. A bundle beyond echo is scored by its method's tables on the
+    held-out split it was trained beside, or on that of another data set, "adapter:root". LPIPS is left out where no backbone's
+    weights are on this machine. pipeline: a loaded KDMPipeline of `bundle`. steps, strength, seed: see KDMPipeline.
+    Raises BundleError, ClipError (no clip to use), ConfigError, OutputError.
     """
+    from echokdm.losses.perceptual import found_distances
     from echokdm.metrics.paper import QUOTED, clip_tables, phantom_tables
 
     if str(data) == "phantom" and patients < 1:
         raise ConfigError(f"An evaluation needs at least one patient, not {patients}.")
     if out is not None and Path(out).exists() and not overwrite:  # said before the work, not after it
         raise OutputError(f"The output folder '{Path(out).name}' exists already; choose another, or pass overwrite.")
-    began = time.perf_counter()
     if pipeline is None and not is_echo(bundle):
         tables, record = _score_method(bundle, str(data), device)
         return _finish(Evaluation(tables, record, {}), out, overwrite, show)
     pipeline = pipeline or load_pipeline(bundle, device)
-    distances = perceptual_distances(device)
-    options = {"steps": steps, "strength": strength, "seed": seed}
+    distances = found_distances(device)
+    options: dict[str, Any] = {"steps": steps, "strength": strength, "seed": seed}
     if str(data) == "phantom":
         scores, facts = _score_phantoms(pipeline, distances, patients, options)
         tables = phantom_tables(scores["images"], scores["flows"])
     else:
-        scores, facts = _score_folder(pipeline, distances, Path(data), options)
+        scores, facts = _score_folder(pipeline, distances, data, options)
         tables = clip_tables(scores["frames"], list(dict.fromkeys(scores["frames"]["clip"])))
     tables += QUOTED
-    facts |= {"KDM": f"{steps} calls of F2I-net, k = {strength:g} T, seed {seed}", "seconds": round(time.perf_counter() - began)}
+    facts |= {"KDM": f"{steps} calls of F2I-net, k = {strength:g} T, seed {seed}"}
+    if not distances:
+        facts["LPIPS"] = "not measured: `echokdm doctor` says which backbone's weights to put where"
     return _finish(Evaluation(tables, measured_how(bundle, distances, **facts), scores), out, overwrite, show)
 
 
@@ -193,13 +185,14 @@ def score_clip(pipeline: Any, source: Derived, distances: "Mapping[str, Perceptu
     return score_resynthesis(pipeline, source.model.clip.frames, source.keypoints, sector, source.beats, detect, distances, **options)
 
 
-def _score_folder(pipeline: Any, distances: "Mapping[str, Perceptual]", path: Path,
+def _score_folder(pipeline: Any, distances: "Mapping[str, Perceptual]", data: str | Path | Sequence[Path],
                   options: dict[str, Any]) -> "tuple[dict[str, pd.DataFrame], dict[str, Any]]":
     import pandas as pd
     from rich.progress import track
 
+    files = clip_files(Path(data)) if isinstance(data, str | Path) else list(data)
     tables, refused = [], []
-    for number, file in enumerate(track(clip_files(path), description="clips", transient=True), 1):
+    for number, file in enumerate(track(files, description="clips", transient=True), 1):
         try:
             source = derive_keypoints(file, pipeline=pipeline)
             if len(source.clip) < 2:
@@ -212,7 +205,7 @@ def _score_folder(pipeline: Any, distances: "Mapping[str, Perceptual]", path: Pa
         tables.append(table.assign(clip=f"clip {number}", ef=source.ejection_fraction))
     if not tables:
         raise ClipError(refused[0].split(": ", 1)[1] if refused else
-                        f"'{path.name}' holds no clip that can be read; name a folder of apical 4-chamber clips.")
+                        "There is no clip that can be read; name a folder of apical 4-chamber clips.")
     facts = {"data": f"{len(tables)} clips, in name order; {len(refused)} refused", **({"refused": "; ".join(refused)} if refused else {}),
              "mask": "inside the sector and only where what KDM's flow fetches lies inside it too; black outside in both pictures",
              "MD": "key-points found in the output against those found in the clip, both by the bundle's segmenter, smoothed in time"}

@@ -16,14 +16,14 @@ def load_config(path: Path, model: type[Model], overrides: list[str] | None = No
     """Read `path`, apply overrides such as "k2f.steps=100", validate. Raises ConfigError with one clear sentence."""
     values = read_values(path)
     for override in overrides or []:
-        _apply(values, override)
+        apply_override(values, override)
     return validate(values, model, path.name)
 
 
-def read_values(path: Path) -> dict[str, Any]:
-    """The keys and values of a YAML, not yet validated. Raises ConfigError where it is none."""
+def read_values(path: Path, shipped: str = "configs") -> dict[str, Any]:
+    """The keys and values of a YAML, not yet validated. shipped: the folder to look in. Raises ConfigError where it is none."""
     if not path.is_file():
-        raise ConfigError(f"There is no configuration {path.name}; the shipped ones are in the folder configs.")
+        raise ConfigError(f"There is no configuration {path.name}; the shipped ones are in the folder {shipped}.")
     try:
         values = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -47,7 +47,8 @@ def validate(values: dict[str, Any], model: type[Model], source: str) -> Model:
         raise ConfigError(f"{source}: '{place}': {fault['msg'][0].lower()}{fault['msg'][1:]}.") from None
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def apply_override(values: dict[str, Any], override: str) -> None:
+    """Set "a.b=value" in nested values, in place. Raises ConfigError for another form."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"An override reads a.b=value, not '{override}'.")

@@ -58,7 +58,9 @@ class Phantom:
 
         phantom = A4CPhantom([row["_seed"]])
         points = phantom.keypoints(phases)[0].float()
-        labels = {"EF": float(phantom.ejection_fraction[0]), "condition": _coloured(phantom.masks(phases)[0])}
+        # One beat in FRAMES frames, in mm: what a scanner's file would tell.
+        labels = {"EF": float(phantom.ejection_fraction[0]), "fps": FRAMES * float(phantom.heart_rate[0]) / 60,
+                  "spacing_mm": (float(phantom.mm_per_px[0]),) * 2, "condition": _coloured(phantom.masks(phases)[0])}
         return Sequence(phantom.frames(phases)[0].float(), points, torch.ones(points.shape[:2], dtype=torch.bool), A4C_BLOODPOOL_40,
                         labels | labels_of(row))
 

@@ -12,7 +12,7 @@ Key-point guided image manipulation (KDM) for {subject} at {size} x {size} px: {
 flows, key-points-to-flow and flow-to-image latent diffusion, and the one-step ablation.
 Load it with `echokdm.KDMPipeline.from_pretrained("{name}")`.
 
-**Data.** {patients} simulated {simulated} (six frames each) and {procedural} procedural image pairs, drawn from seeds. {real}
+**Data.** {patients} (six frames each) and {procedural} procedural image pairs, drawn from seeds. {real}
 The only weights of others were those of LPIPS, a loss in training, none of which is in here.{flow_target}
 
 **Training.** Seed {seed}, precision {precision}.
@@ -32,6 +32,11 @@ _HEART = {
     "limits": "Research only; not for diagnosis. Trained without a patient: speckle, artefacts and anatomy outside the simulator's "
               "range\nare rendered less faithfully. One view (A4C), gray-scale, one ventricle.",
 }
+_CLIPS = _HEART | {
+    "simulated": "clips of patients", "real": "The weights learned from patients' pixels, and stay with whoever trained them.",
+    "limits": "Research only; not for diagnosis. Weights can remember what they were trained on: audit what they make before it is "
+              "passed\non. One view (A4C), gray-scale, one ventricle.",
+}
 _OTHERS = {"face": ("faces", "faces with 68 landmarks"), "body": ("people", "people with 18 joints")}
 
 
@@ -49,6 +54,10 @@ def card(config: KDMConfig, rows: str) -> str:
     """The card's text from the configuration and its table's rows."""
     if (share := config.f2i.start_share) > 0:
         rows += f"\n\nF2I-net's weights are {share:.0%} those its last run started from and the rest its own."
-    truth = " K2F-net learned the simulator's exact flow." if config.flow_target == "truth" else " K2F-net learned OF-net's flow."
-    return _TEXT.format(name=config.name, size=config.size, patients=config.data.patients, procedural=config.data.procedural,
-                        seed=config.seed, precision=config.precision, flow_target=truth, rows=rows, **_words(config.data.phantom))
+    clips = bool(config.data.clips)
+    words = _CLIPS if clips else _words(config.data.phantom)
+    patients = "Real clips" if clips else f"{config.data.patients} simulated {words['simulated']}"
+    exact = config.flow_target == "truth" and not clips
+    truth = " K2F-net learned the simulator's exact flow." if exact else " K2F-net learned OF-net's flow."
+    return _TEXT.format(name=config.name, size=config.size, patients=patients, procedural=config.data.procedural,
+                        seed=config.seed, precision=config.precision, flow_target=truth, rows=rows, **words)

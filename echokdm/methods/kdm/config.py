@@ -12,11 +12,12 @@ from echokdm.methods.kdm.of_net import OFNetConfig
 
 
 class DataConfig(BaseModel):
-    """Simulated training data, cached on disk."""
+    """Training data, cached on disk: simulated, or real clips in place of the simulated hearts."""
 
     model_config = ConfigDict(extra="forbid")
 
     phantom: Literal["heart", "face", "body"] = "heart"  # what is simulated; the segmenter's stage is the heart's alone
+    clips: str = ""  # a folder of real clips with key-points, as the stage `keypoints` of a pipeline writes it
     patients: int = 2000  # phantoms, six frames each
     procedural: int = 5000  # pairs without anatomy
     held_out: int = 40  # further patients, for validation

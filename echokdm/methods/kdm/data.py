@@ -5,6 +5,7 @@ from pathlib import Path
 from echokdm.core.seeding import derive_seed
 from echokdm.core.types import A4C_BLOODPOOL_40
 from echokdm.data.adapters.phantoms import HELD_OUT
+from echokdm.data.clip_store import clip_store
 from echokdm.data.pairs import FlowPairs, phantom_store, procedural_store
 from echokdm.data.posed import posed_store, schema_of
 from echokdm.data.store import ArrayStore
@@ -22,8 +23,10 @@ class KDMData:
     def _folder(self, name: str, count: int) -> Path:
         return self.folder / f"{name}-{self.config.size}-{count}"
 
-    def phantoms(self) -> ArrayStore:
-        """Of training."""
+    def patients(self) -> ArrayStore:
+        """Of training; real clips where the configuration names them."""
+        if self.config.data.clips:
+            return clip_store(self._folder("clips", 0), Path(self.config.data.clips), "TRAIN", self.config.size)
         return self._store("phantoms", self.config.data.patients, 0)
 
     def held_out(self) -> ArrayStore:
@@ -45,5 +48,5 @@ class KDMData:
         """What a stage draws from; share: of procedural pairs. flows: in place of the exact ones."""
         seed = derive_seed(self.config.seed, STAGES.index(stage))
         drift = self.config.data.drift_share if self.heart and stage in ("flow_codec", "k2f") else 0.0
-        return FlowPairs(self.phantoms() if share < 1 else None, self.procedural() if share > 0 else None, share, seed, flows=flows,
+        return FlowPairs(self.patients() if share < 1 else None, self.procedural() if share > 0 else None, share, seed, flows=flows,
                          drift_share=drift, schema=self.schema)

@@ -10,6 +10,7 @@ from echokdm.core.errors import ConfigError
 from echokdm.core.types import KeypointSchema, luma
 from echokdm.data.frames import FrameSource
 from echokdm.data.pairs import FlowPairs, PhantomClips, estimated_flows
+from echokdm.data.store import ArrayStore
 from echokdm.engine.sampling import build_scheduler
 from echokdm.engine.stage import Stage
 from echokdm.methods.base import Generated, Method, Request
@@ -47,12 +48,14 @@ class KDM(Method):
         return KDMData(config)
 
     def build_stage(self, name: str, config: KDMConfig, data: KDMData, bundle: Path, start: bool) -> Stage:
-        """See `Method`. Raises BundleError where a stage before this one is not trained yet."""
+        """See `Method`. Raises BundleError where a stage before this one is not trained yet, ConfigError where clips can't teach it."""
         settings = getattr(config, name)
+        if config.data.clips and name in ("segmenter", "of_net"):
+            raise ConfigError(f"Real clips have no truth to teach {name} by: set {name}.steps=0, and start --from a bundle that has it.")
         before = load(bundle, name) if start and (bundle / name).is_dir() else None
         if name == "segmenter":
             empty = EmptyClips(data.procedural(), config.seed)
-            return SegmenterStage(PhantomClips(data.phantoms(), config.seed, settings.warped_share), config.seed, empty=empty,
+            return SegmenterStage(PhantomClips(data.patients(), config.seed, settings.warped_share), config.seed, empty=empty,
                                   batch_size=settings.batch, held_out=PhantomClips(data.held_out(), 1), learning_rate=settings.lr,
                                   network=before)
         if name in ("of_net", "landmarks"):
@@ -61,14 +64,11 @@ class KDM(Method):
                 return OFNetStage(settings, data.pairs(name, 0.0), held_out=held_out, network=before)
             return LandmarkStage(settings, data.pairs(name, 0.0), len(data.schema), held_out=held_out, network=before)
         if name in ("image_codec", "flow_codec"):
-            return CodecStage(settings, data.pairs(name, settings.procedural_share), name.removesuffix("_codec"),
-                              image_channels=data.image_channels, codec=before)
+            return CodecStage(settings, data.pairs(name, settings.procedural_share, _flows(config, data, bundle, False)),
+                              name.removesuffix("_codec"), image_channels=data.image_channels, codec=before)
         needed = {"k2f": ("flow_codec",), "f2i": ("image_codec",), "k2i": ("image_codec",)}[name]
         codecs = {n: load(bundle, n) for n in needed}
-        flows = None
-        if name == "k2f" and config.flow_target == "of_net":
-            store = data.phantoms()
-            flows = estimated_flows(store.folder / "of_net", store, load(bundle, "of_net"))
+        flows = _flows(config, data, bundle, name == "k2f" and config.flow_target == "of_net")
         judge = load(bundle, "segmenter") if settings.label_weight > 0 else None
         kind = {"k2f": K2FStage, "f2i": F2IStage, "k2i": K2IStage}[name]
         return kind(settings, data.pairs(name, settings.procedural_share, flows), codecs, schema=data.schema,
@@ -115,6 +115,14 @@ class KDM(Method):
     def evaluate(self, pipeline: KDMPipeline, data: FrameSource) -> list[Table]:
         """Tables 1-3 in form: pairs of frames of held-out identities, against no edit, a spline and both ablations."""
         return score_pairs(pipeline, data)
+
+
+def _flows(config: KDMConfig, data: KDMData, bundle: Path, estimated: bool) -> ArrayStore | None:
+    """OF-net's flows of the cached pairs where they are asked for or, of real clips, nothing else is known; else None."""
+    if not estimated and not config.data.clips:
+        return None
+    store = data.patients()
+    return estimated_flows(store.folder / "of_net", store, load(bundle, "of_net"))
 
 
 def load(bundle: Path, name: str) -> Any:

@@ -1,0 +1,64 @@
+"""Cached training pairs of real clips with key-points, in the form that `FlowPairs` draws from."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from echokdm.core.errors import ConfigError
+from echokdm.core.seeding import generator
+from echokdm.data.pairs import FRAMES, PAIRS
+from echokdm.data.store import ArrayStore
+
+SIZE = 112
+"""px a side of the frame that key-points are kept in."""
+
+
+def clip_files(folder: Path, split: str) -> list[Path]:
+    """The Keypoints/*.npz of one split, TRAIN, VAL or TEST, by the folder's FileList.csv. Raises ConfigError where there is none."""
+    import pandas as pd
+
+    try:
+        listed = pd.read_csv(folder / "FileList.csv", dtype={"FileName": str})
+        names = listed["FileName"][listed["Split"] == split]
+    except (OSError, KeyError, ValueError):
+        raise ConfigError(f"The folder '{folder.name}' holds no FileList.csv of clips: name what the stage keypoints of a pipeline "
+                          "wrote.") from None
+    files = [folder / "Keypoints" / f"{name}.npz" for name in names]
+    if not files or not all(file.exists() for file in files):
+        raise ConfigError(f"The folder '{folder.name}' has no clips of the split {split} with key-points in every frame: name what the "
+                          "stage keypoints of a pipeline wrote.")
+    return files
+
+
+def clip_store(folder: Path, clips: Path, split: str, size: int = SIZE) -> ArrayStore:
+    """The clips of one split, FRAMES frames each: end-diastole and end-systole by area, then drawn ones; images, key-points, sector.
+
+    `pair` holds (target frame, source frame) of PAIRS pairs; no flow, which nobody knows. Raises ConfigError: another size, or no
+    clip in the split.
+    """
+    if size != SIZE:
+        raise ConfigError(f"Real clips are kept at {SIZE} px: a size of {size} px needs simulated hearts.")
+    files = clip_files(clips, split)
+    layout = {"image": ((FRAMES, size, size), "uint8"), "sector": ((size, size), "bool"), "keypoints": ((FRAMES, 40, 2), "float32"),
+              "pair": ((PAIRS, 2), "int64")}
+
+    def produce(rows: range) -> dict[str, np.ndarray]:
+        drawn = [_draw(files[row], row) for row in rows]
+        return {name: np.stack([item[name] for item in drawn]) for name in layout}
+
+    origin = {"clips": [[file.name, file.stat().st_size] for file in files], "split": split}
+    return ArrayStore(folder, len(files), layout, origin).fill(produce, 16, "clips")
+
+
+def _draw(file: Path, seed: int) -> dict[str, np.ndarray]:
+    from echokdm.ops.ventricle import simpson_volume
+
+    with np.load(file, allow_pickle=False) as arrays:
+        images, points, sector = (arrays[name] for name in ("image", "keypoints", "sector"))
+    volumes, g = simpson_volume(points), generator(seed, 91)
+    others = torch.randint(len(images), (FRAMES - 2,), generator=g).tolist()
+    chosen = [int(np.argmax(volumes)), int(np.argmin(volumes)), *others]
+    from_ed = [[target, 0] for target in range(1, FRAMES)]
+    drawn = [torch.randperm(FRAMES, generator=g)[:2].tolist() for _ in range(PAIRS - len(from_ed))]
+    return {"image": images[chosen], "sector": sector, "keypoints": points[chosen].astype(np.float32), "pair": np.array(from_ed + drawn)}

@@ -1,0 +1,102 @@
+"""What a pipeline's YAML may say: one model a kind of stage."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Outside = Literal["clips", "bundle", "cohort", "file"]
+
+
+class StageOptions(BaseModel):
+    """kind: what the stage does, where its name does not say it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: str = ""
+    reads: ClassVar[Mapping[str, Outside]] = {}
+    """Options that name another stage, or something outside: a folder of clips or ADAPTER:ROOT, a bundle, a cohort's folder, a file."""
+
+
+class Ingest(StageOptions):
+    """Find clips, take the patient out of them, and keep those that show an apical four-chamber view."""
+
+    source: str  # a folder of DICOM, or ADAPTER:ROOT for another data set, such as echonet-dynamic:FOLDER
+    select: Literal["a4c", "all"] = "a4c"
+    bundle: str = "a4c-phantom"  # whose segmenter looks for the ventricle
+    salt: str | None = None  # a file with a secret, so that runs agree on subjects and UIDs
+    shift_dates: bool = False
+    reads = {"source": "clips", "bundle": "bundle", "salt": "file"}
+
+
+class Keypoints(StageOptions):
+    """Find 40 key-points in every frame, split the patients, and write an EchoNet-Dynamic folder of the real clips."""
+
+    clips: str = "ingest"
+    bundle: str = "a4c-phantom"
+    split: str = "70/15/15"  # shares of the patients in TRAIN, VAL and TEST, where the data set has no splits of its own
+    reads = {"clips": "clips", "bundle": "bundle"}
+
+
+class Train(StageOptions):
+    """Train a bundle by a configuration of `echokdm train`."""
+
+    config: str
+    clips: str | None = None  # real clips with key-points to train on, in place of simulated hearts
+    start: str | None = None  # weights to start from
+    values: dict[str, Any] = Field({}, alias="set")  # overrides of the configuration, nested as in its YAML
+    reads = {"config": "file", "clips": "cohort", "start": "bundle"}
+
+
+class Evaluate(StageOptions):
+    """Score a bundle as the paper's tables do."""
+
+    bundle: str = "train"
+    data: str = "phantom"  # or the stage whose clips of the splits VAL and TEST are used, or as `echokdm evaluate --data`
+    patients: int = 200  # phantoms
+    reads = {"bundle": "bundle", "data": "clips"}
+
+
+class Augment(StageOptions):
+    """Make a labelled synthetic cohort from the real clips of one split."""
+
+    clips: str = "keypoints"
+    bundle: str = "train"
+    split: Literal["TRAIN", "VAL", "TEST"] = "TRAIN"
+    per_clip: int = 4
+    ef: str = "uniform:20-70"
+    motion: Literal["own", "others"] = "own"
+    tolerance: float = 5.0
+    tries: int = 3
+    steps: int = 4
+    dicom: bool = False
+    nifti: bool = False
+    reads = {"clips": "cohort", "bundle": "bundle"}
+
+
+class Audit(StageOptions):
+    """Look for leaks between splits and for synthetic clips that copy a real one."""
+
+    real: str = "keypoints"
+    synth: str = "augment"
+    bundle: str = "a4c-phantom"
+    reads = {"real": "cohort", "synth": "cohort", "bundle": "bundle"}
+
+
+class Report(StageOptions):
+    """One page of what all other stages found."""
+
+
+KINDS: Mapping[str, type[StageOptions]] = {
+    "ingest": Ingest, "keypoints": Keypoints, "train": Train, "evaluate": Evaluate, "augment": Augment, "audit": Audit, "report": Report}
+
+
+class PipelineOptions(BaseModel):
+    """The YAML's top. name: what it makes, told from others by it. out: default runs/<name>."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,60}$")
+    out: str | None = None
+    seed: int = 0
+    stages: dict[str, dict[str, Any] | None] = Field(min_length=1)

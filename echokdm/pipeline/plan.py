@@ -1,0 +1,153 @@
+"""Which stages a pipeline has, in which order, and by which fingerprint the result of each is told."""
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from echokdm.core.config import apply_override, read_values, validate
+from echokdm.core.errors import BundleError, ConfigError, DataError
+from echokdm.pipeline.options import KINDS, PipelineOptions, StageOptions
+
+STAGE_NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,40}$")
+SIMULATED = "phantom"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage in its place. needs: stages before it. recipe: all that its result follows from. fingerprint: the recipe's digest."""
+
+    name: str
+    kind: str
+    options: StageOptions
+    needs: tuple[str, ...]
+    recipe: Mapping[str, Any]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A YAML that was read and checked. steps: in an order in which they can run."""
+
+    name: str
+    out: Path
+    seed: int
+    steps: tuple[Step, ...]
+
+
+def read_pipeline(path: str | Path, overrides: list[str] | None = None, out: str | Path | None = None) -> Pipeline:
+    """Read a pipeline's YAML, apply overrides such as "stages.augment.per_clip=8", check all of it.
+
+    Raises ConfigError with one sentence: an unknown key or stage with its nearest neighbour, a cycle, something outside that is
+    not there.
+    """
+    path = Path(path)
+    values = read_values(path, "pipelines")
+    for override in overrides or []:
+        apply_override(values, override)
+    top = validate(values, PipelineOptions, path.name)
+    stages = {name: _stage(path.name, name, block or {}) for name, block in top.stages.items()}
+    needs = {name: _needs(name, options, stages) for name, (_, options) in stages.items()}
+    steps: dict[str, Step] = {}
+    for name in _ordered(path.name, needs):
+        kind, options = stages[name]
+        inputs = {field: steps[value].fingerprint if value in steps else _outside(name, field, value, options)
+                  for field in options.reads if (value := getattr(options, field)) is not None}
+        if kind == "report":
+            inputs |= {other: steps[other].fingerprint for other in needs[name]}
+        recipe = {"kind": kind, "options": options.model_dump(mode="json", exclude={"kind", *options.reads}), "inputs": inputs,
+                  "seed": top.seed, "echokdm": _version()}
+        digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+        steps[name] = Step(name, kind, options, needs[name], recipe, digest)
+    return Pipeline(top.name, Path(out or top.out or Path("runs") / top.name), top.seed, tuple(steps.values()))
+
+
+def _stage(source: str, name: str, block: Mapping[str, Any]) -> tuple[str, StageOptions]:
+    if not STAGE_NAME.match(name):
+        raise ConfigError(f"{source}: a stage's name is of small letters, digits, - and _, not {name!r}.")
+    kind = str(block.get("kind") or name)
+    if kind not in KINDS:
+        near = difflib.get_close_matches(kind, KINDS, 1, 0.0)[0]
+        raise ConfigError(f"{source} has an unknown stage '{kind}'; did you mean '{near}'? A stage of another name says its kind.")
+    return kind, validate(dict(block), KINDS[kind], f"{source}, stage {name},")
+
+
+def _needs(name: str, options: StageOptions, stages: Mapping[str, Any]) -> tuple[str, ...]:
+    if KINDS["report"] is type(options):
+        return tuple(other for other, (kind, _) in stages.items() if kind != "report")
+    return tuple(dict.fromkeys(value for field in options.reads if (value := getattr(options, field)) in stages))
+
+
+def _ordered(source: str, needs: Mapping[str, tuple[str, ...]]) -> list[str]:
+    try:
+        order = list(TopologicalSorter(needs).static_order())
+    except CycleError as error:
+        raise ConfigError(f"{source}: the stages {' -> '.join(error.args[1])} wait for each other: let one of them read something "
+                          "else.") from None
+    kinds = list(KINDS)
+    named = list(needs)
+    # As the YAML has them wherever that is possible: the sorter's own order depends on nothing a user sees.
+    done: list[str] = []
+    while len(done) < len(order):
+        done.append(min((n for n in order if n not in done and set(needs[n]) <= set(done)),
+                        key=lambda n: (kinds.index(n) if n in kinds else len(kinds), named.index(n))))
+    return done
+
+
+def _outside(stage: str, field: str, value: str, options: StageOptions) -> str:
+    """The fingerprint of what an option names that is no stage. Raises ConfigError where it is not there."""
+    what = options.reads[field]
+    if what == "bundle":
+        from echokdm.methods.bundle import bundle_hash, find_bundle
+
+        try:
+            return bundle_hash(find_bundle(value))
+        except BundleError:
+            raise ConfigError(f"The stage {stage} asks for the bundle '{Path(value).name}' as its {field}, which is neither a stage "
+                              "of this pipeline nor a bundle.") from None
+    adapter, colon, root = value.partition(":")
+    if what == "clips" and (value == SIMULATED or colon and not Path(value).exists()):
+        return value if value == SIMULATED else _data_set(stage, adapter, root)
+    path = Path(value)
+    if not path.exists() or (what == "file") != path.is_file() and what != "clips":
+        kind = {"file": "file", "cohort": "folder in EchoNet-Dynamic's layout"}.get(what, "folder of clips")
+        raise ConfigError(f"The stage {stage} reads '{path.name}' as its {field}, which is neither a stage of this pipeline nor a "
+                          f"{kind} that exists.")
+    return _digest(path)
+
+
+def _data_set(stage: str, adapter: str, root: str) -> str:
+    from echokdm.data.adapters import find_adapter
+
+    find_adapter(adapter)
+    if root.isdecimal():
+        return f"{adapter}:{root}"
+    if not Path(root).exists():
+        raise ConfigError(f"The stage {stage} reads the data set {adapter} from a folder '{Path(root).name}' that does not exist.")
+    return f"{adapter}:{_digest(Path(root))}"
+
+
+def _digest(path: Path) -> str:
+    """Of a file its content; of a folder names, sizes and times of change, since reading a disk of clips would take hours."""
+    if path.is_file():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    total = hashlib.sha256()
+    try:
+        for file in sorted(path.rglob("*")):
+            if not file.is_dir():
+                found = file.lstat()
+                total.update(f"{file.relative_to(path)}\0{found.st_size}\0{found.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+    except OSError:
+        raise DataError("A folder that the pipeline reads can't be opened: check its permissions.") from None
+    return total.hexdigest()
+
+
+def _version() -> str:
+    from echokdm import __version__
+
+    return __version__

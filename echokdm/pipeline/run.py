@@ -1,0 +1,115 @@
+"""`run_pipeline`: every stage that is not done yet, in order, each once."""
+
+import datetime
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from echokdm.core.errors import EchoKDMError, OutputError
+from echokdm.pipeline.plan import Pipeline, Step
+from echokdm.pipeline.records import Figures, Records
+
+Say = Callable[[str], None]
+Track = Callable[[Iterable[Any], int, str], Iterable[Any]]
+
+
+def untracked(items: Iterable[Any], _: int, __: str) -> Iterable[Any]:
+    """The progress of those who want none."""
+    return items
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage works with. folder: to write to, perhaps half done. reads: each option of what it reads, as a place.
+
+    others: for a report, the stages before with their folders and figures. say: tells and logs; show: tells alone.
+    """
+
+    step: Step
+    folder: Path
+    out: Path
+    seed: int
+    device: str
+    reads: dict[str, Any]
+    others: list[tuple[Step, Path, Figures]]
+    say: Say
+    show: Say
+    track: Track
+
+
+def run_pipeline(pipeline: Pipeline, *, device: str = "cpu", say: Say = lambda _: None, track: Track = untracked) -> Path:
+    """Run what is not done yet; returns the folder. A second run does nothing; one that was stopped goes on.
+
+    What happens is told to `say` and kept, with the time, in run.log. Raises OutputError where the folder is another's or another
+    run is at work in it, and whatever the stages raise.
+    """
+    from filelock import FileLock, Timeout
+
+    from echokdm.pipeline.stages import CHECK, RUN
+
+    records = Records(pipeline)
+    records.check()
+    pipeline.out.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(pipeline.out / ".lock", timeout=0):
+            records.claim()
+            for left in (*pipeline.out.glob(".*.tmp.*"), *(pipeline.out / "stages").glob(".*.tmp.*")):  # of a run that was killed
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            for number, step in enumerate(pipeline.steps, 1):
+                head = f"{number} of {len(pipeline.steps)}, {step.name}"
+                folder = records.begin(step)
+                if records.is_done(step):
+                    say(f"{head}: done already")
+                    continue
+                say(head)
+                _log(pipeline.out, f"{step.name}: begins, {step.fingerprint[:8]}")
+                try:
+                    figures = RUN[step.kind](_work(records, step, folder, device, say, track))
+                    # What a later stage would stumble over is told now, and not after a night of training.
+                    for later in (s for s in pipeline.steps if step.name in s.needs and s.kind in CHECK):
+                        CHECK[later.kind](_work(records, later, folder, device, say, track), step.name)
+                    records.finish(step, figures)
+                except EchoKDMError as error:
+                    _log(pipeline.out, f"{step.name}: stopped, {error}")
+                    raise
+                _log(pipeline.out, f"{step.name}: done")
+    except Timeout:
+        raise OutputError(f"Another run is at work in '{pipeline.out.name}': wait for its end, or stop it.") from None
+    return pipeline.out
+
+
+def _work(records: Records, step: Step, folder: Path, device: str, say: Say, track: Track) -> Work:
+    pipeline = records.pipeline
+
+    def tell(text: str) -> None:
+        _log(pipeline.out, f"{step.name}: {text}")
+        say(f"  {text}")
+
+    reads = {field: _place(pipeline, step, field) for field in step.options.reads}
+    others = [(s, pipeline.out / s.name, records.figures(s)) for s in pipeline.steps if s.name in step.needs]
+    return Work(step, folder, pipeline.out, pipeline.seed, device, reads, others, tell, say, track)
+
+
+def _place(pipeline: Pipeline, step: Step, field: str) -> Any:
+    """Where an input lies: a stage's folder, of a training its bundle; else as the YAML says."""
+    value = getattr(step.options, field)
+    if value not in step.needs:
+        return value
+    kind = next(s.kind for s in pipeline.steps if s.name == value)
+    return pipeline.out / value / "bundle" if kind == "train" else pipeline.out / value
+
+
+def _log(out: Path, text: str) -> None:
+    with (out / "run.log").open("a", encoding="utf-8") as file:
+        file.write(f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S}  {text}\n")
+
+
+def plan_lines(pipeline: Pipeline) -> Iterator[str]:
+    """The plan, a line a stage: what is cached, what is to run, and why."""
+    records = Records(pipeline)
+    records.check()
+    width = max(len(step.name) for step in pipeline.steps)
+    for planned in records.plan():
+        yield f"{planned.step.name:{width}}  {planned.state:7}  {planned.why}"
