@@ -67,16 +67,17 @@ def main() -> int:
     print(machine())
     with tempfile.TemporaryDirectory() as scratch:
         root = arguments.keep or Path(scratch)
-        whole, killed = root / "whole", root / "killed"
-        bars = Bars()
-        bars.at_most("undisturbed, minutes", seconds(arguments.pipeline, whole) / 60, 10, 1)
-        bars.at_most("second run, seconds", seconds(arguments.pipeline, whole), 10, 1)
+        out, bars = root / "run", Bars()
+        bars.at_most("undisturbed, minutes", seconds(arguments.pipeline, out) / 60, 10, 1)
+        bars.at_most("second run, seconds", seconds(arguments.pipeline, out), 10, 1)
+        first = outputs(out)
+        out.rename(root / "undisturbed")  # the same place for both, which the training's own configuration tells
         for step in read_pipeline(arguments.pipeline).steps:
-            after = arguments.after
-            met = kill_in(step.name, arguments.pipeline, killed, after)
+            after = 0.0 if step.kind == "report" else arguments.after  # a page is written at once
+            met = kill_in(step.name, arguments.pipeline, out, after)
             print(f"      killed in {step.name}, {after:g} s after it began" + ("" if met else ": it was done already"), flush=True)
-        seconds(arguments.pipeline, killed)
-        first, second = outputs(whole), outputs(killed)
+        seconds(arguments.pipeline, out)
+        second = outputs(out)
         other = sorted({name for name in first.keys() | second.keys() if first.get(name) != second.get(name)})
         bars.check("outputs with other bytes after the kills", not other, f"{', '.join(other[:5]) or 'none'} of {len(first)}", "none")
     return bars.close()
