@@ -9,7 +9,9 @@ import torch
 from pydicom import Dataset, dcmread
 from pydicom.examples import get_path
 from pydicom.sr.codedict import codes
+from typer.testing import CliRunner
 
+from echokdm.cli import app
 from echokdm.core.errors import ClipError, ConfigError
 from echokdm.data.clip_store import clip_store
 from echokdm.derive import load_pipeline
@@ -148,3 +150,31 @@ def test_a_folder_without_the_view_is_told(maker, folder) -> None:
         kept_clips(folder)
     with pytest.raises(ConfigError, match="key-points"):
         read_table(folder)
+
+
+def test_the_whole_way_by_the_command(tmp_path, folder, monkeypatch) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(f"""
+name: small
+stages:
+  ingest: {{source: "clips:{folder}"}}
+  keypoints: {{split: 50/0/50}}
+  augment: {{bundle: a4c-phantom, per_clip: 1, steps: 1, tries: 1, tolerance: 60}}
+  audit: {{}}
+  report: {{}}
+""")
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner()
+    plan = runner.invoke(app, ["run", str(path), "--dry-run"])
+    assert plan.exit_code == 0 and plan.output.count("never ran") == 5 and not (tmp_path / "runs").exists()
+    made = runner.invoke(app, ["run", str(path)])
+    assert made.exit_code == 0, made.output
+    out = tmp_path / "runs" / "small"
+    page = (out / "report" / "report.html").read_text()
+    assert "SYN" in (out / "augment" / "manifest.csv").read_text() and validate_folder(out / "augment").sound
+    assert all(word in page for word in ("ingest", "keypoints", "augment", "audit", "clips kept", "planted copies", "data:image/png"))
+    assert "leaks" in (out / "audit" / "audit.json").read_text()
+    again = runner.invoke(app, ["run", str(path)])
+    assert again.output.count("done already") == 5
+    wrong = runner.invoke(app, ["run", str(path), "--set", "stages.augment.per_clp=2"])
+    assert wrong.exit_code == 2 and "did you mean 'per_clip'" in wrong.output
