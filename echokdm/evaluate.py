@@ -110,9 +110,10 @@ def _score_method(bundle: str | Path, data: str, device: str) -> "tuple[list[Tab
 
     folder = find_bundle(bundle)
     method, config = method_of(folder), bundle_config(folder)
-    own = {k: v for k, v in config["data"].items() if k in FrameData.model_fields}
-    if "phantom" in config["data"]:
-        own["adapter"] = f"phantom-{config['data']['phantom']}"
+    if "phantom" in config["data"]:  # KDM's own stores, whose held_out is a number
+        own: dict[str, Any] = {"adapter": f"phantom-{config['data']['phantom']}"}
+    else:
+        own = {k: v for k, v in config["data"].items() if k in FrameData.model_fields}
     if data == "phantom" and "root" not in own and not own["adapter"].startswith("phantom-"):
         raise ConfigError(f"Say where the data is that this bundle was trained beside: --data {own['adapter']}:FOLDER.")
     if data != "phantom":

@@ -4,17 +4,19 @@ import pytest
 import torch
 
 from echokdm.core.errors import BundleError, GeometryError
+from echokdm.evaluate import evaluate
 from echokdm.methods.kdm.pipeline import KDMPipeline
 
 
 @pytest.fixture(scope="module", params=["face", "body"])
 def trained(request, tiny_yaml, train_tiny):
     text = tiny_yaml.replace("size: 112", "size: 64").replace("data: {", f"data: {{phantom: {request.param}, ")
-    return request.param, KDMPipeline.from_pretrained(train_tiny(text, request.param) / "run" / "bundle")
+    bundle = train_tiny(text, request.param) / "run" / "bundle"
+    return request.param, KDMPipeline.from_pretrained(bundle), bundle
 
 
 def test_a_bundle_knows_its_keypoints_and_makes_colour_pictures(trained):
-    kind, pipe = trained
+    kind, pipe, _ = trained
     count = {"face": 68, "body": 18}[kind]
     assert pipe.segmenter is None and len(pipe.schema) == count
     source, points = torch.rand(1, 3, 64, 64), torch.rand(3, count, 2) * 40 + 10
@@ -26,9 +28,18 @@ def test_a_bundle_knows_its_keypoints_and_makes_colour_pictures(trained):
 
 
 def test_keypoints_of_another_kind_are_refused_and_there_is_no_ventricle_to_find(trained):
-    _, pipe = trained
+    _, pipe, _ = trained
     sector = torch.ones(64, 64, dtype=torch.bool)
     with pytest.raises(GeometryError, match=pipe.schema.name):
         pipe(torch.rand(1, 3, 64, 64), torch.rand(40, 2), torch.rand(2, 40, 2), sector=sector)
     with pytest.raises(BundleError, match="no segmenter"):
         pipe.segment(torch.rand(2, 1, 64, 64), sector)
+
+
+def test_a_bundle_is_scored_on_its_own_kind_of_phantom(trained, tmp_path, monkeypatch):
+    kind, _, bundle = trained
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("echokdm.losses.perceptual.found_distances", lambda device: {})
+    result = evaluate(bundle, f"phantom-{kind}:4", show=False)
+    rows = dict(result.tables[0].rows)
+    assert {"no edit", "KDM", "KDM without F2I", "KDM without K2F"} <= set(rows) and result.record["data"] == f"phantom-{kind}, split test"
