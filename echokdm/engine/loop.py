@@ -39,11 +39,13 @@ def train_stage(stage: Stage, *, steps: int, folder: Path, seed: int = 0, precis
     Of several processes each takes its own items, `stage.batch_size` of them; the main one alone writes.
     """
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
     from diffusers.training_utils import EMAModel
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from torch.utils.tensorboard import SummaryWriter
 
     folder.mkdir(parents=True, exist_ok=True)
+    AcceleratorState._reset_state()  # one training after another in a program may ask for other precisions
     accelerator = Accelerator(mixed_precision=precision, cpu=device == "cpu")
     checkpoint = folder / "checkpoint.safetensors"
     for name, module in stage.modules.items():
