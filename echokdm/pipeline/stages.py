@@ -52,6 +52,7 @@ def augment(work: Work) -> Figures:
     from echokdm.cohort import augment_cohort
     from echokdm.cohort_motion import borrow_motions
     from echokdm.cohort_plan import check_wishes, plan_cohort
+    from echokdm.workers import serial
 
     options = work.step.options
     assert isinstance(options, Augment)
@@ -62,7 +63,7 @@ def augment(work: Work) -> Figures:
         plan = borrow_motions(plan, sources, work.seed)
     manifest = augment_cohort(plan, sources, work.folder, bundle=work.reads["bundle"], tolerance=options.tolerance, tries=options.tries,
                               steps=options.steps, dicom=options.dicom, nifti=options.nifti, device=work.device, drivers=sources,
-                              progress=work.show)
+                              engine=lambda build, items: iter(work.track(serial(build, items), len(plan), "making clips")))
     kept = manifest[manifest["accepted"]]
     figures: Figures = {"planned": len(manifest), "accepted": len(kept), "source clips": len(sources)}
     if len(kept):
