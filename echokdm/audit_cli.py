@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from echokdm.core.errors import OutputError
-from echokdm.terminal import BundleOption, DeviceOption, say
+from echokdm.terminal import BundleOption, DeviceOption, OverwriteOption, output_folder, say
 
 FOUND = 1
 
@@ -18,13 +17,11 @@ def audit(
     out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Default: <synth>-audit.", show_default=False)] = None,
     bundle: BundleOption = "a4c-phantom",
     device: DeviceOption = "cpu",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the files of an output folder that exists.")] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Look for copies of real clips among synthetic ones, and for patients in two splits. Exit code 0 where there is nothing, 1 where
     there is anything or not every clip could be audited, 2 for bad input."""
-    folder = out if out is not None else Path(f"{synth.resolve().name}-audit")
-    if folder.exists() and not (overwrite and folder.is_dir()):  # said before the work, not after it
-        raise OutputError(f"The output '{folder.name}' exists already; choose another with --out, or pass --overwrite for a folder.")
+    folder = output_folder(out, f"{synth.resolve().name}-audit", overwrite)
     from echokdm.audit import audit_cohort
     from echokdm.audit.report import write_audit
 

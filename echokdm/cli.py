@@ -8,11 +8,11 @@ from typer.core import TyperGroup
 
 from echokdm.audit_cli import audit
 from echokdm.cohort_cli import augment, validate
-from echokdm.core.errors import ConfigError, EchoKDMError, OutputError
+from echokdm.core.errors import ConfigError, EchoKDMError
 from echokdm.data_cli import adapters, data_app
 from echokdm.deid_cli import deid
 from echokdm.pipeline_cli import run
-from echokdm.terminal import BundleOption, DeviceOption, say
+from echokdm.terminal import BundleOption, DeviceOption, OverwriteOption, output_folder, say
 
 BAD_INPUT = 2
 
@@ -83,16 +83,6 @@ def parse_numbers(flag: str, text: str) -> list[float]:
         raise ConfigError(f"{flag} takes numbers with commas between, such as 0,0.5,1, not {text!r}.") from None
 
 
-def output_folder(out: Path | None, default: str, overwrite: bool) -> Path:
-    """The folder to write, refused before any work where it exists. Raises OutputError."""
-    folder = out if out is not None else Path(default)
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"The output '{folder.name}' is a file; name a folder with --out.")
-    if folder.exists() and not overwrite:
-        raise OutputError(f"The output folder '{folder.name}' exists already; pass --overwrite to replace it or choose another with --out.")
-    return folder
-
-
 def clip_stem(clip: Path) -> str:
     """A clip's bare name without its endings."""
     return clip.resolve().name.split(".")[0] or "clip"
@@ -118,7 +108,6 @@ def repeatable(name: str, **options: Any) -> str:
 
 ClipArgument = Annotated[Path | None, typer.Argument(metavar="CLIP", help="An apical 4-chamber clip: DICOM, AVI, MP4, GIF, NIfTI, .npz or "
                                                                            "a folder of frames.", show_default=False)]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the files of an output folder that exists.")]
 DemoOption = Annotated[bool, typer.Option("--demo", help="Use the real A4C clip that pydicom ships.")]
 KeypointsOption = Annotated[Path | None, typer.Option("--keypoints", metavar="FILE", show_default=False, help="The ventricle's outlines, "
                             "in the clip's own pixels, instead of the segmenter's: CSV in EchoNet VolumeTracings form, or NIfTI masks.")]

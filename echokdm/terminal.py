@@ -1,14 +1,28 @@
-"""What the commands share: options, progress on stderr, and how a folder's problems are told."""
+"""What the commands share: options, output folders, progress on stderr, and how a folder's problems are told."""
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from echokdm.core.errors import OutputError
 
 BAD_DATA = 2
 
 BundleOption = Annotated[str, typer.Option("--bundle", help="Trained weights: a name or a folder.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the files of an output folder that exists.")]
+
+
+def output_folder(out: Path | None, default: str, overwrite: bool) -> Path:
+    """The folder to write, refused before any work where it exists. Raises OutputError."""
+    folder = out if out is not None else Path(default)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"The output '{folder.name}' is a file; name a folder with --out.")
+    if folder.exists() and not overwrite:
+        raise OutputError(f"The output folder '{folder.name}' exists already; pass --overwrite to replace it or choose another with --out.")
+    return folder
 
 
 def say(message: str) -> None:

@@ -85,6 +85,7 @@ def _spread(build: Callable[[], Worker], items: Sequence[Any], workers: int | No
         return
     context = DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
+    # Pickled as Ray pickles all that goes between its own processes; nothing that was read from a file is unpickled.
     # As bytes: of anything else Ray Data guesses a type for its tables, and logs the values, a clip's path, that have none.
     rows = ray.data.from_items([{"item": cloudpickle.dumps(item)} for item in items], override_num_blocks=len(items))
     resource = "GPU" if device.startswith("cuda") else "CPU"

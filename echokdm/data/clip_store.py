@@ -7,7 +7,7 @@ import torch
 
 from echokdm.core.errors import ConfigError
 from echokdm.core.seeding import generator
-from echokdm.data.pairs import FRAMES, PAIRS
+from echokdm.data.pairs import FRAMES, PAIRS, frame_pairs
 from echokdm.data.store import ArrayStore
 
 SIZE = 112
@@ -59,6 +59,4 @@ def _draw(file: Path, seed: int) -> dict[str, np.ndarray]:
     volumes, g = simpson_volume(points), generator(seed, 91)
     others = torch.randint(len(images), (FRAMES - 2,), generator=g).tolist()
     chosen = [int(np.argmax(volumes)), int(np.argmin(volumes)), *others]
-    from_ed = [[target, 0] for target in range(1, FRAMES)]
-    drawn = [torch.randperm(FRAMES, generator=g)[:2].tolist() for _ in range(PAIRS - len(from_ed))]
-    return {"image": images[chosen], "sector": sector, "keypoints": points[chosen].astype(np.float32), "pair": np.array(from_ed + drawn)}
+    return {"image": images[chosen], "sector": sector, "keypoints": points[chosen].astype(np.float32), "pair": frame_pairs(g).numpy()}

@@ -54,7 +54,7 @@ def phantom_store(folder: Path, count: int, size: int = 112, first_seed: int = 0
         seeds = [first_seed + r for r in rows]
         phantom = A4CPhantom(seeds, size)
         phases = torch.stack([_phases(s, float(e)) for s, e in zip(seeds, phantom.end_systole, strict=True)])
-        pairs = torch.stack([_pairs(s) for s in seeds])
+        pairs = torch.stack([frame_pairs(torch.Generator().manual_seed(derive_seed(s, 2))) for s in seeds])
         flows = [phantom.flow(phases.gather(1, pairs[:, k, :1])[:, 0], phases.gather(1, pairs[:, k, 1:])[:, 0]) for k in range(PAIRS)]
         return {"image": _to_bytes(phantom.frames(phases)[:, :, 0]), "label": phantom.masks(phases).numpy(),
                 "sector": phantom.sector.numpy(), "keypoints": phantom.keypoints(phases).numpy(),
@@ -86,8 +86,8 @@ def _phases(seed: int, end_systole: float) -> Tensor:
     return torch.cat([torch.tensor([0.0, end_systole]), drawn])
 
 
-def _pairs(seed: int) -> Tensor:
-    g = torch.Generator().manual_seed(derive_seed(seed, 2))
+def frame_pairs(g: torch.Generator) -> Tensor:
+    """(PAIRS, 2) of (target frame, source frame): every frame from end-diastole, frame 0, then drawn ones."""
     from_ed = torch.tensor([[t, 0] for t in range(1, FRAMES)])
     drawn = [torch.randperm(FRAMES, generator=g)[:2] for _ in range(PAIRS - len(from_ed))]
     return torch.cat([from_ed, torch.stack(drawn)])
