@@ -23,6 +23,7 @@ class Reason(Enum):
     DOPPLER = "It shows colour Doppler, which is not masked."
     NO_SECTOR = "No ultrasound sector of a phased-array probe is found, so nothing can be masked."
     REGION_DISAGREES = "The sector in the picture and the ultrasound region in the header disagree, so the mask is not sure."
+    SECTOR_DISAGREES = "Its frames disagree on where the ultrasound sector is, so the mask is not sure."
     COLOURED_MARKS = "Coloured marks or text lie over the sector."
     TEXT_IN_SECTOR = "Something sharp stands still over the sector, which may be burned-in text."
     OTHER_PICTURE = "Single frames show another picture than the rest."
