@@ -14,7 +14,8 @@ def deid(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A folder of DICOM ultrasound, read with all folders in it, or one file.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder for what is put out.")],
     salt: Annotated[Path | None, typer.Option("--salt", metavar="FILE", show_default=False, help="A secret of 16 bytes or more, so that "
-                                              "runs agree on subjects and UIDs; without it one is drawn and forgotten.")] = None,
+                                              "runs agree on subjects and UIDs, and one that was stopped goes on; without it "
+                                              "one is drawn and forgotten.")] = None,
     shift_dates: Annotated[bool, typer.Option("--shift-dates", help="Keep study dates, a patient's all moved back by the same one to ten "
                                               "years, rather than none.")] = False,
 ) -> None:

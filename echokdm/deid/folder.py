@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from echokdm.core.errors import ClipError, ConfigError, OutputError
+from echokdm.deid.journal import Journal
 from echokdm.deid.reasons import Reason, Refusal
 from echokdm.deid.review import write_sheets
 from echokdm.deid.worker_process import Limits, Worker
@@ -46,7 +47,8 @@ def deidentify_folder(source: str | os.PathLike[str], out: str | os.PathLike[str
     to be looked at before anything is passed on). Inputs are numbered from 1 as `find SOURCE ! -type d | LC_ALL=C sort` lists them.
 
     salt: a secret of at least 16 bytes; the same one gives the same pseudonyms, UIDs and shifts, and the same bytes. Without it one
-    is drawn for this run and forgotten. shift_dates: keep study dates, all of a patient's moved back by the same one to ten
+    is drawn for this run and forgotten. With one, a run that was stopped goes on: what it had done lies, hidden, beside `out`.
+    shift_dates: keep study dates, all of a patient's moved back by the same one to ten
     years, rather than none. limits: for each single file. progress: called with (files done, files in all).
 
     Raises ClipError where there is no input, ConfigError for a short salt, and OutputError where `out` exists, lies inside
@@ -59,28 +61,42 @@ def deidentify_folder(source: str | os.PathLike[str], out: str | os.PathLike[str
     if not source.exists():
         raise ClipError("The input does not exist: check the path of the folder to de-identify.")
     _check_apart(source, out)
+    lasting = salt is not None
+    salt = salt or secrets.token_bytes(32)
     with atomic_folder(out) as folder:
         inputs, closed = list_inputs(source)
         if not inputs and not closed:
             raise ClipError("This folder holds no file: give a folder of DICOM files.")
-        staging = folder / "staging"
-        staging.mkdir()
+        staging = out.with_name(f".{out.name}.partial") if lasting else folder / "staging"
+        staging.mkdir(0o700, exist_ok=True)
+        journal = Journal(staging, salt, shift_dates)
         quarantined = {len(inputs) + n: Reason.FOLDER_UNREADABLE for n in range(1, closed + 1)}
         accepted: dict[int, Facts] = {}
-        with Worker(salt or secrets.token_bytes(32), shift_dates, limits or Limits()) as worker:
+        staged: dict[int, Path] = {}
+        with Worker(salt, shift_dates, limits or Limits()) as worker:
             for number, path in enumerate(inputs, 1):
-                try:
-                    accepted[number] = worker.deidentify(path, staging / f"{number}.dcm")
-                except Refusal as refusal:
-                    quarantined[number] = refusal.reason
+                target = journal.target(path)
+                outcome = journal.recall(target)
+                if outcome is None:
+                    outcome = _outcome(worker, path, target)
+                    journal.keep(target, outcome)
+                if isinstance(outcome, Reason):
+                    quarantined[number] = outcome
+                else:
+                    accepted[number], staged[number] = outcome, target
                 if progress is not None:
                     progress(number, len(inputs))
         quarantined |= _contradictions(accepted)
-        clips = _put_out(folder, staging, {number: facts for number, facts in accepted.items() if number not in quarantined})
-        write_sheets(folder / "review", [(name, staging / f"{number}.npz") for name, number, _ in clips])
+        clips = _named({number: facts for number, facts in accepted.items() if number not in quarantined})
+        write_sheets(folder / "review", [(name, staged[number].with_suffix(".npz")) for name, number, _ in clips])
         _write_table(folder / "manifest.csv", _MANIFEST, (_manifest_row(name, facts) for name, _, facts in clips))
         _write_table(folder / "quarantine.csv", ("number", "reason"), ((n, quarantined[n].value) for n in sorted(quarantined)))
-        shutil.rmtree(staging)
+        for name, number, _ in clips:  # last, so that a run that is stopped before has all of them still
+            (folder / name).parent.mkdir(exist_ok=True)
+            os.replace(staged[number], folder / name)
+        if not lasting:
+            shutil.rmtree(staging)
+    shutil.rmtree(staging, ignore_errors=True)
     return Summary(len(inputs) + closed, tuple(name for name, _, _ in clips), dict(sorted(quarantined.items())))
 
 
@@ -94,6 +110,13 @@ def list_inputs(source: Path) -> tuple[list[Path], int]:
         found += [Path(here, name) for name in files]
         found += [Path(here, name) for name in folders if Path(here, name).is_symlink()]
     return sorted(found, key=os.fsencode), len(closed)
+
+
+def _outcome(worker: Worker, source: Path, target: Path) -> Facts | Reason:
+    try:
+        return worker.deidentify(source, target)
+    except Refusal as refusal:
+        return refusal.reason
 
 
 def _check_apart(source: Path, out: Path) -> None:
@@ -126,18 +149,11 @@ def _groups(accepted: Mapping[int, Facts], key: str) -> list[list[int]]:
     return list(groups.values())
 
 
-def _put_out(folder: Path, staging: Path, kept: Mapping[int, Facts]) -> list[tuple[str, int, Facts]]:
+def _named(kept: Mapping[int, Facts]) -> list[tuple[str, int, Facts]]:
     """(output's name, number, facts): subjects and clips in the order of their pseudonyms, which says nothing of the inputs' order."""
     subjects = sorted(_groups(kept, "subject"), key=lambda numbers: kept[numbers[0]]["subject"])
-    clips = []
-    for s, numbers in enumerate(subjects, 1):
-        place = folder / f"subject-{s:03d}"
-        place.mkdir()
-        for c, number in enumerate(sorted(numbers, key=lambda n: kept[n]["instance"]), 1):
-            name = f"subject-{s:03d}/clip-{c:03d}.dcm"
-            os.replace(staging / f"{number}.dcm", folder / name)
-            clips.append((name, number, kept[number]))
-    return clips
+    return [(f"subject-{s:03d}/clip-{c:03d}.dcm", number, kept[number]) for s, numbers in enumerate(subjects, 1)
+            for c, number in enumerate(sorted(numbers, key=lambda n: kept[n]["instance"]), 1)]
 
 
 def _manifest_row(name: str, facts: Facts) -> tuple[Any, ...]:

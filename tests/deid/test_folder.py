@@ -216,3 +216,44 @@ def test_a_file_that_takes_too_long_is_quarantined(tmp_path, scene):
     summary = deidentify_folder(tmp_path / "in", tmp_path / "out", limits=Limits(seconds=0.001))
     assert dict(summary.quarantined) == {1: Reason.TOO_SLOW} and not summary.outputs
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"manifest.csv", "quarantine.csv", "review"}
+
+
+class Interrupted(Exception):
+    """Stands for a kill."""
+
+
+def test_a_run_that_was_stopped_goes_on_with_its_salt(study, first, tmp_path, monkeypatch):
+    read = []
+    deidentify = Worker.deidentify
+
+    def until_the_fifth(self, source, target):
+        if len(read) == 5:
+            raise Interrupted
+        read.append(source)
+        return deidentify(self, source, target)
+
+    monkeypatch.setattr(Worker, "deidentify", until_the_fifth)
+    with pytest.raises(Interrupted):
+        deidentify_folder(study, tmp_path / "out", salt=SALT, shift_dates=True)
+    partial = tmp_path / ".out.partial"
+    assert not (tmp_path / "out").exists() and partial.stat().st_mode & 0o777 == 0o700
+    told = b"".join(path.name.encode() + path.read_bytes() for path in partial.glob("*.json"))
+    assert not any(word in told for word in (b"Doe", b"DOE", b"a/1", b"1.2.1.1", str(study).encode()))
+    cut = next(partial.glob("*.dcm"))  # as a power failure leaves it
+    cut.write_bytes(cut.read_bytes()[:-1])
+    again = []
+    monkeypatch.setattr(Worker, "deidentify", lambda self, source, target: (again.append(source), deidentify(self, source, target))[1])
+    deidentify_folder(study, tmp_path / "out", salt=SALT, shift_dates=True)
+    inputs, _ = list_inputs(study)
+    assert len(again) == len(inputs) - 4 and set(inputs[5:]) < set(again)
+    assert tree(tmp_path / "out") == tree(first[0]) and not partial.exists()
+
+
+def test_a_run_without_a_salt_leaves_nothing(study, tmp_path, monkeypatch):
+    def stop(self, source, target):
+        raise Interrupted
+
+    monkeypatch.setattr(Worker, "deidentify", stop)
+    with pytest.raises(Interrupted):
+        deidentify_folder(study, tmp_path / "out")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,58 @@
+"""What a run has done so far, file by file, so that one that was stopped goes on."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from echokdm import __version__
+from echokdm.deid.identity import Pseudonyms
+from echokdm.deid.reasons import Reason
+from echokdm.io.atomic import atomic_file
+
+# What another run may decide otherwise: the machine was busy, or out of memory.
+_PASSING = (Reason.TOO_SLOW, Reason.CRASHED)
+
+
+class Journal:
+    """Outcomes in a folder, under names that tell nothing of the inputs: keyed hashes of path, size, time of change and settings.
+
+    Beside each outcome lies what the file became, NAME.dcm and NAME.npz. An outcome whose files are not whole is forgotten.
+    """
+
+    def __init__(self, folder: Path, salt: bytes, shift_dates: bool) -> None:
+        self.folder = folder
+        self._pseudonyms, self._settings = Pseudonyms(salt), (__version__, shift_dates)
+
+    def target(self, source: Path) -> Path:
+        """Where the de-identified form of a file belongs."""
+        try:
+            found = source.stat()
+            state: tuple[int, ...] = (found.st_size, found.st_mtime_ns)
+        except OSError:
+            state = ()
+        return self.folder / (self._pseudonyms.token("file", repr((os.fsencode(os.path.abspath(source)), state, self._settings))) + ".dcm")
+
+    def recall(self, target: Path) -> dict[str, Any] | Reason | None:
+        """The facts of a file put out, the reason of one refused, or None where it has to be read."""
+        try:
+            outcome = json.loads(target.with_suffix(".json").read_text(encoding="utf-8"))
+            if "refused" in outcome:
+                return Reason[outcome["refused"]]
+            whole = outcome["digests"] == _digests(target)
+        except (OSError, ValueError, KeyError):
+            return None
+        return dict(outcome["done"]) if whole else None
+
+    def keep(self, target: Path, outcome: dict[str, Any] | Reason) -> None:
+        """Note an outcome. Raises OutputError where the disk is full."""
+        if outcome in _PASSING:
+            return
+        told = {"refused": outcome.name} if isinstance(outcome, Reason) else {"done": outcome, "digests": _digests(target)}
+        with atomic_file(target.with_suffix(".json")) as temporary:
+            temporary.write_text(json.dumps(told), encoding="utf-8")
+
+
+def _digests(target: Path) -> list[str]:
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in (target, target.with_suffix(".npz"))]
