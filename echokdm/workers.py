@@ -17,6 +17,7 @@ Worker = Callable[[Any], Iterable[Any]]
 Engine = Callable[[Callable[[], Worker], Sequence[Any]], Iterator[Any]]
 
 STORE = 512 << 20  # bytes of shared memory for what workers are handed; sources go as paths, so it is little
+RETRIES = 3  # of an item whose worker died; one that kills every worker must not keep them busy for ever
 
 
 class WorkerError(EchoKDMError):
@@ -35,8 +36,9 @@ def ray_engine(workers: int | None = None, device: str = "cpu") -> Iterator[Engi
     """An engine of `workers` Ray actors with one thread each; default: one a core, or one a GPU with `device` "cuda".
 
     Ray is started on this machine and stopped at the end, except where RAY_ADDRESS names a cluster or the program has started Ray
-    already. A worker that dies is started again, and its item done again. The engine raises what a worker raised where that is an
-    EchoKDMError, and WorkerError where the cluster goes. Raises ConfigError where Ray is not installed, or no cluster is there.
+    already. A worker that dies is started again, and its item done again, three times at most. The engine raises what a worker
+    raised where that is an EchoKDMError, and WorkerError where the cluster goes or an item ends every worker. Raises ConfigError
+    where Ray is not installed, or no cluster is there.
     """
     if workers is not None and workers < 1:
         raise ConfigError(f"A cohort takes 1 or more workers, not {workers}.")
@@ -93,7 +95,8 @@ def _spread(build: Callable[[], Worker], items: Sequence[Any], workers: int | No
     if not there:
         raise ConfigError(f"The workers would wait for ever: no machine of Ray has a {resource}; use another --device.")
     done = rows.flat_map(_Actor, fn_constructor_args=(ray.put(build),), num_cpus=1, num_gpus=int(resource == "GPU"),
-                         compute=ActorPoolStrategy(size=min(workers or there, len(items)), max_tasks_in_flight_per_actor=1))
+                         compute=ActorPoolStrategy(size=min(workers or there, len(items)), max_tasks_in_flight_per_actor=1),
+                         max_task_retries=RETRIES)
     fault = None
     try:
         for row in done.iter_rows():
@@ -104,7 +107,8 @@ def _spread(build: Callable[[], Worker], items: Sequence[Any], workers: int | No
     except ray.exceptions.RayTaskError:
         raise  # a fault of the program
     except ray.exceptions.RayError as error:
-        raise WorkerError("The workers are lost; what is finished is kept, and the same command goes on from there.") from error
+        raise WorkerError("The workers are lost, with a machine or to one clip that ended each that took it; what is finished is kept, and "
+                          "the same command goes on from there.") from error
     if fault is not None:
         raise fault
 

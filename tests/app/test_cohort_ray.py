@@ -20,7 +20,7 @@ from echokdm.cohort_plan import plan_cohort, read_sources
 from echokdm.core.errors import ConfigError, OutputError
 from echokdm.core.types import Clip
 from echokdm.io.atomic import atomic_file
-from echokdm.workers import Engine, ray_engine
+from echokdm.workers import Engine, WorkerError, ray_engine
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,17 @@ def test_a_killed_worker_changes_no_byte(files: list[Path], engine: Engine, sent
     assert killed.exists() and manifest["id"].tolist() == plan["id"].tolist() and told[-1] == "Made 8 of 8 clips"
     assert contents(tmp_path / "spread") == contents(tmp_path / "alone")
     assert "Doe" not in "".join(capfd.readouterr())
+
+
+def test_an_item_that_ends_every_worker_stops_the_run(engine: Engine) -> None:
+    class Worker:
+        def __call__(self, item):
+            if item == "deadly":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return [item]
+
+    with pytest.raises(WorkerError, match="one clip that ended each"):
+        list(engine(Worker, ["sound", "deadly"]))
 
 
 def test_a_full_disk_stops_clearly_and_the_run_goes_on(files: list[Path], engine: Engine, sent, tmp_path: Path) -> None:
