@@ -7,6 +7,7 @@ one item after another; what comes out is yielded as it is ready. Results must n
 import logging
 import os
 import socket
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -94,9 +95,10 @@ def _spread(build: Callable[[], Worker], items: Sequence[Any], workers: int | No
     there = int(ray.cluster_resources().get(resource, 0))
     if not there:
         raise ConfigError(f"The workers would wait for ever: no machine of Ray has a {resource}; use another --device.")
-    done = rows.flat_map(_Actor, fn_constructor_args=(ray.put(build),), num_cpus=1, num_gpus=int(resource == "GPU"),
-                         compute=ActorPoolStrategy(size=min(workers or there, len(items)), max_tasks_in_flight_per_actor=1),
-                         max_task_retries=RETRIES)
+    with warnings.catch_warnings(action="ignore"):  # Ray has no other way yet to say how often
+        done = rows.flat_map(_Actor, fn_constructor_args=(ray.put(build),), num_cpus=1, num_gpus=int(resource == "GPU"),
+                             compute=ActorPoolStrategy(size=min(workers or there, len(items)), max_tasks_in_flight_per_actor=1),
+                             max_task_retries=RETRIES)
     fault = None
     try:
         for row in done.iter_rows():
