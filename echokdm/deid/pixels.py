@@ -22,8 +22,9 @@ LEAST_FRAMES = 8
 _MARGIN = 2
 _SECTOR_FRAMES = 32
 _LEAST_PIXELS = 400
-# Of the sector's pixels, between all frames and every second one. Sound clips stay below 0.004; one damaged frame among eight makes 0.2.
-_MOST_DISAGREEMENT = 0.03
+# Of the sector that all frames show, what every second one must show too. Where an edge is dark they differ by 0.07; one damaged frame
+# among eight makes 0.2.
+_LEAST_AGREEMENT = 0.85
 
 # Of frames reduced to blocks, with the median frame. Real clips stay above 0.78 even pixel by pixel.
 _LEAST_CORRELATION = 0.5
@@ -67,12 +68,13 @@ def _sure_mask(raw: RawFrames, fps: float) -> tuple[np.ndarray, np.ndarray]:
         raise Refusal(Reason.DOPPLER if "Doppler" in str(error) else Reason.NO_SECTOR) from None
     if not _agrees_with_region(sector, raw.meta.get("region")):
         raise Refusal(Reason.REGION_DISAGREES)
-    if max((half.mask ^ sector.mask).sum() for half in halves) > _MOST_DISAGREEMENT * sector.mask.sum():
+    agreed = sector.mask & halves[0].mask & halves[1].mask  # what a single frame has beside the fan widens one half alone
+    if agreed.sum() < _LEAST_AGREEMENT * sector.mask.sum():
         raise Refusal(Reason.SECTOR_DISAGREES)
-    mask = ndimage.binary_erosion(sector.mask, iterations=int(np.ceil(_MARGIN * max(sector.step))))
+    mask = ndimage.binary_erosion(agreed, iterations=int(np.ceil(_MARGIN * max(sector.step))))
     if mask.sum() < _LEAST_PIXELS:
         raise Refusal(Reason.NO_SECTOR)
-    return sector.mask, mask
+    return agreed, mask
 
 
 def _agrees_with_region(sector: Sector, region: tuple[int, int, int, int] | None) -> bool:
