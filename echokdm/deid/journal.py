@@ -11,8 +11,8 @@ from echokdm.deid.identity import Pseudonyms
 from echokdm.deid.reasons import Reason
 from echokdm.io.atomic import atomic_file
 
-# What another run may decide otherwise: the machine was busy, or out of memory.
-_PASSING = (Reason.TOO_SLOW, Reason.CRASHED)
+# What another run may decide otherwise: on a machine less busy, with other limits, another decoder or other permissions.
+_PASSING = (Reason.TOO_SLOW, Reason.CRASHED, Reason.TOO_LARGE, Reason.NO_DECODER, Reason.UNREADABLE)
 
 
 class Journal:
