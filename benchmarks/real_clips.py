@@ -4,7 +4,7 @@
 
 Without CLIP: pydicom's A4C example and, where ../shared is there, the echotracker clip. Bars: codec LPIPS <= .020 and
 MSE <= .0006; in every third MSE <= 0.75 x no edit, LPIPS <= 1.1 x no edit, MD <= 2 px at 112. --bound: what flows of few control
-points reach that are fitted to each frame by this very MSE, as none can be that is told by key-points alone.
+points reach that are fitted to each frame by this very MSE, as none can be that is told by key-points alone: the warp, and F2I's frames.
 """
 
 from pathlib import Path
@@ -63,7 +63,7 @@ def check_motion(clip: Path, pipeline, distances: dict, bars: Bars, look: Path |
         bars.at_most(f"{clip.stem}, {third} third: LPIPS over no edit", mine["LPIPS_squeeze"] / still["LPIPS_squeeze"], 1.1, 3)
         bars.at_most(f"{clip.stem}, {third} third: MD, px", mine["MD"], 2.0, 2)
     if bound:
-        print_bound(source)
+        print_bound(source, pipeline)
     if look is not None:
         strip(source.model.clip.frames, made, look / f"{clip.stem}.png")
 
@@ -87,18 +87,21 @@ def fitted_flow(image: torch.Tensor, targets: torch.Tensor, sector: torch.Tensor
     return flow().detach()
 
 
-def print_bound(source: Derived, counts: tuple[int, ...] = (2, 4, 5, 6, 8)) -> None:
+def print_bound(source: Derived, pipeline, counts: tuple[int, ...] = (2, 4, 5, 6, 8)) -> None:
     """MSE over no edit by third, of flows that saw the target."""
     frames, sector = source.model.clip.frames, torch.as_tensor(source.model.sector_mask)
     image = frames[source.ed:source.ed + 1]
     third, kept = beat_thirds(len(frames), source.beats), np.arange(len(frames)) != source.ed
     still = ((image - frames) * sector).square().mean((1, 2, 3)).numpy()
+    points = torch.as_tensor(source.keypoints, dtype=torch.float32)
     for count in counts:
-        made = warp(image.expand_as(frames), fitted_flow(image, frames, sector, count))
-        left = ((made - frames) * sector).square().mean((1, 2, 3)).numpy()
-        ratios = [f"{name} {left[kept & (third == n)].mean() / still[kept & (third == n)].mean():.3f}" for n, name in enumerate(THIRDS)
-                  if (kept & (third == n)).any()]
-        print(f"      fitted to the target, {count} x {count} control points: MSE over no edit {', '.join(ratios)}")
+        flow = fitted_flow(image, frames, sector, count)
+        drawn = pipeline(image, points[source.ed], points, sector=sector, flow=flow).frames
+        for name, made in (("warp", warp(image.expand_as(frames), flow)), ("F2I", drawn)):
+            left = ((made - frames) * sector).square().mean((1, 2, 3)).numpy()
+            ratios = [f"{THIRDS[n]} {left[kept & (third == n)].mean() / still[kept & (third == n)].mean():.3f}" for n in range(3)
+                      if (kept & (third == n)).any()]
+            print(f"      fitted to the target, {count} x {count} control points, {name}: MSE over no edit {', '.join(ratios)}")
 
 
 def strip(real: torch.Tensor, made: torch.Tensor, path: Path, shown: int = 8, zoom: int = 2) -> None:

@@ -28,7 +28,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "annulus_slope": (-0.06, 0.22),
     **{f"shape_{side}{k}": (-1.0, 1.0) for side in "sl" for k in (1, 2, 3)},
     **{f"region_{side}{k}": (-1.0, 1.0) for side in "sl" for k in (1, 2)},
-    "long_power": (1.05, 1.45), "base_shortening": (0.35, 0.65), "lateral_long": (-1.5, 2.5), "rv_long": (1.0, 1.35),
+    "long_power": (1.05, 1.45), "base_shortening": (0.35, 0.65), "lateral_long": (-1.5, 2.5), "rv_long": (1.0, 1.7),
     # atria and right heart, mm
     "la_length": (30.0, 54.0), "la_width": (28.0, 47.0), "la_shift": (-4.0, 6.0), "atrial_wall": (2.0, 3.5), "la_swell": (0.05, 0.32),
     "rv_apex": (0.06, 0.32), "rv_width": (22.0, 38.0), "rv_wall": (3.0, 5.5), "rv_blunt": (0.8, 1.35), "rv_squeeze": (0.5, 1.1),
@@ -46,7 +46,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "apex_depth": (18.0, 42.0), "bearing": (-6.0, 15.0), "tilt_a": (-1.0, 1.0), "tilt_b": (-1.0, 1.0), "tilt_c": (-1.0, 1.0),
     "asymmetry": (-0.26, 0.26),  # by which the lateral wall's share of the squeeze exceeds the septum's
     "lateral_fade": (25.0, 60.0),  # mm over which what lies beyond the lateral wall follows it less and less
-    "atrial_tail": (-14.0, 14.0),  # mm beyond the left atrium's roof that the base's travel reaches
+    "atrial_tail": (-13.0, 8.0),  # mm beyond the left atrium's roof that the base's travel reaches
+    # s by which the base goes back before the walls do, and the right heart after the left; mm that the cavity's tip is filled at ES
+    "long_lead": (-0.02, 0.07), "right_lag": (-0.02, 0.1), "apex_fill": (0.5, 2.5),
 }
 
 

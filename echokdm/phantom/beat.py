@@ -32,6 +32,7 @@ class Beat:
         self.kick = 1 - torch.minimum(0.11 * rate, 0.3 * diastole)
         self.early, self.slow = flat("filling_early"), flat("filling_slow")
         self.middle, self.atrial = flat("opening_mid"), flat("opening_atrial")
+        self.lead, self.lag = flat("long_lead") * rate, flat("right_lag") * rate
 
     def fullness(self, phase: Tensor) -> Tensor:
         """(V - ESV) / (EDV - ESV) at `phase` (B,): ejection fast at first, no change in IVR, E wave, diastasis, A wave."""
@@ -41,6 +42,19 @@ class Beat:
         slow = smoothstep((phase - self.relaxed) / (1 - self.relaxed))
         late = _ease((phase - self.kick) / (1 - self.kick))
         return 1 - ejected + self.early * early + self.slow * slow + (1 - self.early - self.slow) * late
+
+    def axial_lead(self, phase: Tensor) -> Tensor:
+        """By how much less the base is drawn to the apex at `phase` (B,) than the walls inwards, as a share of its way."""
+        return self.fullness(phase + self.lead * self._between(phase)) - self.fullness(phase)
+
+    def right_lag(self, phase: Tensor) -> Tensor:
+        """By how much more the right heart is contracted at `phase` (B,) than the left, as a share."""
+        return self.fullness(phase) - self.fullness(phase - self.lag * self._between(phase))
+
+    @staticmethod
+    def _between(phase: Tensor) -> Tensor:
+        """0 at ED, where every part of the heart is at rest, 1 amid the beat."""
+        return smoothstep(phase / 0.2) * smoothstep((1 - phase) / 0.2)
 
     def opening(self, phase: Tensor) -> Tensor:
         """0 (valve closed, the whole systole) .. 1 (E peak) at `phase` (B,); half closes in diastasis, opens again in A."""

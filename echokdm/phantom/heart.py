@@ -8,12 +8,13 @@ from torch import Tensor
 
 from echokdm.phantom.anatomy import SEPTAL, Anatomy
 from echokdm.phantom.beat import Beat
-from echokdm.phantom.motion import Motion, long_axis, simpson
+from echokdm.phantom.motion import Contraction, Motion, long_axis, simpson
 from echokdm.phantom.tissue import ETA_RANGE, XI_RANGE, TissueMap, TissueSample, axis, lookup
 
 GRID = 2.0  # mm a node of the displacement field
 OUTLINE = 48  # points a wall of the LV outline
-LEVELS = 9  # contractions at which the volume is tabulated, and radial amplitudes tried at a time
+LEVELS = 9  # radial amplitudes tried at a time
+CONTRACTION, CONTRACTIONS = (-0.25, 1.25), 13  # where the walls' contraction is sought; 0, ED, is among those tried
 KEPT = 4  # phases whose fields are kept
 STEPS = 12  # of Newton's method, at most; most points take 3 or 4
 TOLERANCE = 1e-3  # mm
@@ -50,7 +51,7 @@ class Heart:
         """
         self.motion.edge_distance = edge_distance
         self._fields: OrderedDict[tuple[float, ...], Tensor] = OrderedDict()
-        self._volumes: Tensor | None = None
+        self._volumes: tuple[Tensor, Tensor] | None = None
 
     def taper(self, points: Tensor) -> Tensor:
         """Weight (B, N) of the motion at ED points (B, N, 2) mm: 0 near the probe, far from the heart and at the sector's edge."""
@@ -142,7 +143,7 @@ class Heart:
         return torch.cat(self.anatomy.to_image(xi[..., None], eta[..., None]), -1)
 
     def _calibrate(self) -> None:
-        """Find the radial amplitude that gives the drawn EF, then tabulate volume against contraction.
+        """Find the radial amplitude that gives the drawn EF.
 
         The outline is moved by the interpolated field itself, evaluated only at the nodes around its points.
         """
@@ -154,33 +155,41 @@ class Heart:
         xi, eta = corners[..., :1] + XI_RANGE[0], corners[..., 1:] + ETA_RANGE[0]
         fx, fy = part[..., :1], part[..., 1:]
         share = torch.cat([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], 1) * self.motion.sector_weight(xi, eta)
-        rows = self.anatomy.rows(eta)
+        self._nodes = self.anatomy.rows(eta), xi, share
 
-        def volumes(contraction: Tensor, squeeze: Tensor) -> Tensor:
-            """(B, 1, K), (B, 1, K) -> (B, K)."""
-            moved = [sum((d * share).chunk(4, 1)) for d in self.motion.displacement(rows, xi, contraction, squeeze)]
-            at = points[:, None] + torch.stack(moved, -1).transpose(1, 2)
-            return simpson(at.flatten(0, 1), OUTLINE).view(len(points), -1)
-
-        goal = simpson(points, OUTLINE)[:, None] * (1 - self.anatomy["ef"][..., 0])
+        ed = simpson(points, OUTLINE)[:, None]
+        goal = ed * (1 - self.anatomy["ef"][..., 0])
         levels = torch.linspace(0, 1, LEVELS, device=points.device).view(1, 1, -1)
         low_s, high_s = (torch.full_like(goal, s)[..., None] for s in SQUEEZE)
         for _ in range(2):
             tried = low_s + (high_s - low_s) * levels
-            found = volumes(torch.ones_like(tried), tried)
+            whole = torch.ones_like(tried)
+            found = self._moved_volumes(Contraction(whole, whole, whole), tried)
             k = (found > goal).sum(1, keepdim=True).clamp(1, LEVELS - 1)  # a stronger squeeze leaves less
             low_s, high_s = tried[:, 0].gather(1, k - 1)[..., None], tried[:, 0].gather(1, k)[..., None]
             low_v, high_v = found.gather(1, k - 1), found.gather(1, k)
         self._squeeze = low_s + ((low_v - goal) / (low_v - high_v)).clamp(0, 1)[..., None] * (high_s - low_s)
-        table = volumes(levels.expand(len(points), -1, -1), self._squeeze.expand(-1, -1, LEVELS))
-        self._volumes = (table - table[:, -1:]) / (table[:, :1] - table[:, -1:])  # 1 at ED .. 0 at ES
+        self._volumes = ed, goal
 
-    def _contraction(self, phase: Tensor) -> Tensor:
-        """(B, 1, 1): 0 at ED, 1 at ES, so that the volume follows `Beat.fullness`."""
-        ejected, want = (1 - self._volumes).contiguous(), 1 - self.beat.fullness(phase)[:, None]
-        k = torch.searchsorted(ejected, want.contiguous(), right=True).clamp(1, LEVELS - 1)
-        lo, hi = ejected.gather(1, k - 1), ejected.gather(1, k)
-        return ((k - 1 + (want - lo) / (hi - lo).clamp(min=1e-6)) / (LEVELS - 1))[..., None]
+    def _moved_volumes(self, contraction: Contraction, squeeze: Tensor) -> Tensor:
+        """Volume (B, K) mm^3 of the outline moved by contractions (B, 1, K) and squeezes (B, 1, K)."""
+        rows, xi, share = self._nodes
+        moved = [sum((d * share).chunk(4, 1)) for d in self.motion.displacement(rows, xi, contraction, squeeze)]
+        at = self._outline[:, None] + torch.stack(moved, -1).transpose(1, 2)
+        return simpson(at.flatten(0, 1), OUTLINE).view(len(at), -1)
+
+    def _contraction(self, phase: Tensor) -> Contraction:
+        """(B, 1, 1) each: 0 at ED, the radial one such that the volume follows `Beat.fullness`."""
+        lead, lag = (v.view(-1, 1, 1) for v in (self.beat.axial_lead(phase), self.beat.right_lag(phase)))
+        tried = torch.linspace(*CONTRACTION, CONTRACTIONS, device=phase.device).expand(len(phase), 1, -1)
+        found = self._moved_volumes(Contraction(tried, tried - lead, tried + lag), self._squeeze.expand(-1, -1, CONTRACTIONS))
+        ed, es = self._volumes
+        want = es + (ed - es) * self.beat.fullness(phase)[:, None]
+        k = torch.searchsorted(-found, -want, right=True).clamp(1, CONTRACTIONS - 1)
+        above, below = found.gather(1, k - 1), found.gather(1, k)
+        place = k - 1 + ((above - want) / (above - below).clamp(min=1e-3)).clamp(0, 1)
+        radial = (CONTRACTION[0] + place * (CONTRACTION[1] - CONTRACTION[0]) / (CONTRACTIONS - 1))[..., None]
+        return Contraction(radial, radial - lead, radial + lag)
 
     def _field(self, phase: Tensor) -> Tensor:
         """(B, 2, rows, columns): displacement (xi, eta) at the nodes."""

@@ -7,18 +7,30 @@ Its Jacobian is triangular up to slow terms, so it does not fold. The field is l
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from echokdm.phantom.anatomy import LATERAL, SEPTAL, Anatomy, Rows, smoothstep
 
-FADE = 30.0  # mm from the right heart's outer wall to where nothing moves
-EDGE = 1.9  # from the sector's edge, where nothing moves, to full motion: this many times the excursion at that level, plus 6 mm
+FADE = 40.0  # mm from the right heart's outer wall to where nothing moves
+EDGE = 1.6  # from the sector's edge, where nothing moves, to full motion: this many times the excursion at that level, plus 6 mm
+TAPSE = 23.0  # mm, the most that the tricuspid annulus moves
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """How far three parts of the heart are from ED (0) to ES (1), each (B, 1, 1 or K): the LV's walls inwards, its base towards
+    the apex, the right heart."""
+
+    radial: Tensor
+    axial: Tensor
+    right: Tensor
 
 
 class Motion:
-    """Displacement of B patients in their LV frame. `contraction` is 0 at ED and 1 at ES; `squeeze` is the radial amplitude.
+    """Displacement of B patients in their LV frame; `squeeze` is the radial amplitude.
 
     edge_distance: points (B, N, 2) image mm -> how far inside the sector they lie (B, N), mm; None: there is no edge.
     """
@@ -35,7 +47,7 @@ class Motion:
         if self.edge_distance is not None:
             distance = self.edge_distance(torch.stack([x, y], -1).flatten(1, 2)).view_as(weight)
             p = self.anatomy
-            excursion = p["mapse"] * p["rv_long"] * self.long_weight(eta).clamp(min=0) + 0.5 * p["la_width"] * self._swell(eta)
+            excursion = p["mapse"] * p["rv_long"] * self.long_weight(eta) + 0.5 * p["la_width"] * self._swell(eta)
             weight = weight * smoothstep(distance / (6 + EDGE * excursion))
         return weight
 
@@ -56,19 +68,25 @@ class Motion:
         up = (eta / p["length"]).clamp(min=0) ** p["long_power"]
         down = smoothstep((p["roof"] + p["atrial_tail"] - eta) / (p["la_length"] + p["atrial_tail"] + 10))
         blend = 0.5 * (up + down - ((up - down) ** 2 + 0.02 * smoothstep(up)).sqrt())
-        reach = p["apex_wall"] + 12
-        return blend.clamp(min=0) - 0.1 * smoothstep((eta + reach) / reach) * (1 - smoothstep(eta / 22))
+        return blend.clamp(min=0)
 
     def long_weight(self, eta: Tensor) -> Tensor:
-        """Share of the annular excursion at `eta`: about -0.1 at the apex (its wall thickens), 1 at the annulus, 0 about the roof."""
+        """Share of the annular excursion at `eta`: 0 at the apex, 1 at the annulus, 0 about the roof."""
         return self._long_raw(eta) / self._base
 
-    def excursion(self, xi: Tensor) -> Tensor:
-        """Excursion of the annular plane towards the apex at `xi`, mm: lateral and tricuspid hinges travel further."""
+    def filling(self, eta: Tensor) -> Tensor:
+        """mm by which the LV's tip has come down at ES at `eta`, because its wall thickens and trabeculae close up."""
+        p = self.anatomy
+        reach = p["apex_wall"] + 12
+        return p["apex_fill"] * p["ef"] / 0.6 * smoothstep((eta + reach) / reach) * (1 - smoothstep(eta / 45))
+
+    def travel(self, xi: Tensor, contraction: Contraction) -> Tensor:
+        """Of the annular plane towards the apex at `xi`, mm: lateral and tricuspid hinges travel further."""
         p = self.anatomy
         tilt = p["lateral_long"] * (xi / 60).clamp(-0.5, 0.5) * (p["mapse"] / 12)
         far = smoothstep((-xi - p["annulus"] - p["wall"]) / p["rv_width"])
-        return p["mapse"] * (1 + (p["rv_long"] - 1) * far) + tilt
+        left, right = contraction.axial * (p["mapse"] + tilt), contraction.right * ((p["mapse"] * p["rv_long"]).clamp(max=TAPSE) + tilt)
+        return left + far * (right - left)
 
     def _cavity_scale(self, eta: Tensor, contraction: Tensor, squeeze: Tensor, side: int) -> Tensor:
         p = self.anatomy
@@ -83,21 +101,23 @@ class Motion:
         """How much wider the left atrium is at ES, as a share of its width at ED."""
         return self.anatomy["la_swell"] * smoothstep((eta - self.anatomy["length"]) / 18)
 
-    def displacement(self, rows: Rows, xi: Tensor, contraction: Tensor, squeeze: Tensor) -> tuple[Tensor, Tensor]:
+    def displacement(self, rows: Rows, xi: Tensor, contraction: Contraction, squeeze: Tensor) -> tuple[Tensor, Tensor]:
         """(d_xi, d_eta) mm at (rows.eta, xi), broadcast; contraction and squeeze (B, 1, 1 or C). Sector and probe not yet counted."""
         p, eta = self.anatomy, rows.eta
         weight = self.long_weight(eta)
         slope = self.long_weight(eta + 0.5) - self.long_weight(eta - 0.5)
-        travel = contraction * self.excursion(xi)
-        stretch = 1 - travel * slope
+        travel = self.travel(xi, contraction)
 
         x = xi - rows.centre
+        filled = contraction.radial * (1 - smoothstep((-x - rows.outer[SEPTAL]) / 30))
+        stretch = 1 - travel * slope + filled * (self.filling(eta + 0.5) - self.filling(eta - 0.5))
+
         is_right = x > 0
         r = x.abs()
         a = torch.where(is_right, rows.cavity[LATERAL], rows.cavity[SEPTAL])
         e = torch.where(is_right, rows.outer[LATERAL], rows.outer[SEPTAL])
-        scale = torch.where(is_right, self._cavity_scale(eta, contraction, squeeze, LATERAL),
-                            self._cavity_scale(eta, contraction, squeeze, SEPTAL))
+        scale = torch.where(is_right, self._cavity_scale(eta, contraction.radial, squeeze, LATERAL),
+                            self._cavity_scale(eta, contraction.radial, squeeze, SEPTAL))
         inside = torch.minimum(r, e)
         wall = ((inside * inside - a * a * (1 - stretch * scale * scale)).clamp(min=1e-6) / stretch).sqrt()
         moved = torch.where(inside < a, scale * inside, wall) - inside
@@ -107,11 +127,11 @@ class Motion:
         right_heart = p["rv_squeeze"] * squeeze.clamp(min=0.05)
         ventricle = 1 - smoothstep((eta - p["tv"] + 25) / 45)
         pull = 0.5 * right_heart * ventricle - 0.25 * p["la_swell"] * (1 - ventricle)
-        drawn = contraction * (pull * torch.minimum(beyond, rows.right)
+        drawn = contraction.right * (pull * torch.minimum(beyond, rows.right)
                                - 0.3 * right_heart * ventricle * torch.minimum((beyond - rows.right).clamp(min=0), rows.free_wall))
         d = torch.where(is_right, d, d + drawn)
         fade = self.heart_weight(rows, xi)
-        return (d + contraction * p["swing"] * weight) * fade, -travel * weight * fade
+        return (d + contraction.axial * p["swing"] * weight) * fade, (filled * self.filling(eta) - travel * weight) * fade
 
 
 def long_axis(points: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import torch
 from echokdm.core.types import A4C_BLOODPOOL_40
 from echokdm.engine.sampling import build_scheduler
 from echokdm.methods.kdm.conditions import outline
-from echokdm.methods.kdm.denoiser import DenoiserConfig, F2IStage, predicted_clean, psi_strides
+from echokdm.methods.kdm.denoiser import DenoiserConfig, F2IStage, K2FStage, predicted_clean, psi_strides
 from echokdm.networks.codec import build_codec, encode
 from echokdm.ops.render import fill_polygon
 
@@ -62,3 +62,18 @@ def test_the_label_loss_asks_for_a_ventricle_where_its_keypoints_are():
     assert loss(asked) < 0.05 < loss(asked.roll(4, 3)) < loss(asked.roll(8, 3))
     batch["has_keypoints"] = torch.zeros(2)
     assert loss(asked.roll(8, 3)) == 0
+
+
+def test_k2f_is_shown_target_key_points_with_a_smooth_error_alone():
+    torch.manual_seed(0)
+    codec = build_codec(2, (8, 8), 3, 16)
+    angle = torch.arange(40) / 40 * 6.2832
+    points = torch.stack([28 + 12 * angle.cos(), 28 + 16 * angle.sin()], -1).expand(3, -1, -1)
+    batch = {"source": torch.rand(3, 1, 56, 56), "source_keypoints": points, "target_keypoints": points, "sector": torch.ones(3, 1, 56, 56)}
+    seen = {}
+    for jitter in (0.0, 1.0):
+        stage = K2FStage(DenoiserConfig(block_out_channels=(8, 16), keypoint_jitter=jitter), None, {"flow_codec": codec})
+        seen[jitter] = stage.condition(batch)[0]
+    changed = (seen[1.0] != seen[0.0]).any(0).flatten(1).any(1)
+    assert changed.any() and not changed[:5].any()  # the source and its key-points stay as they are
+    assert torch.equal(batch["target_keypoints"], points)

@@ -168,6 +168,24 @@ def test_base_descends_and_apex_stays(hearts: Heart) -> None:
     assert torch.corrcoef(torch.stack([base, hearts.ejection_fraction]))[0, 1] > 0.6
 
 
+def test_base_goes_back_before_the_walls_and_the_right_heart_after_the_left(hearts: Heart) -> None:
+    beat, still = hearts.beat, torch.zeros(COUNT)
+    early = 0.5 * (beat.relaxed + beat.filled)
+    torch.testing.assert_close(beat.axial_lead(still), still, atol=0, rtol=0)
+    torch.testing.assert_close(beat.right_lag(still), still, atol=0, rtol=0)
+    assert torch.equal(beat.axial_lead(early) > 0, beat.lead > 0) and torch.equal(beat.right_lag(early) > 0, beat.lag > 0)
+    p = hearts.anatomy
+    at = torch.cat(p.to_image(-p["annulus"] - p["wall"] - 0.8 * p["rv_width"], p["tv"]), -1)  # the tricuspid plane, far from the septum
+    axis = torch.stack([p.sin, p.cos], -1)[:, 0]
+
+    def share(phase: torch.Tensor) -> torch.Tensor:
+        way, whole = ((hearts.forward(at, t) - at).mul(axis).sum((1, 2)) for t in (phase, hearts.end_systole))
+        return way / whole
+
+    late, level = beat.lag > 0.05, beat.lag.abs() < 0.01
+    assert share(early)[late].mean() > share(early)[level].mean() + 0.1
+
+
 def test_labels_lie_where_they_should() -> None:
     y, x = torch.meshgrid(torch.arange(2, 200, 1.0), torch.arange(-100, 100, 1.0), indexing="ij")
     points = torch.stack([x, y], -1).view(1, -1, 2).expand(20, -1, -1)

@@ -47,6 +47,7 @@ class DenoiserConfig(BaseModel):
     label_weight: float = 0.0  # F2I: of how far the frozen segmenter, shown the decoded x0 prediction, is from the asked outline
     label_items: int = 2  # hearts of a batch that are decoded whole for it
     flow_jitter: float = 0.0  # px; F2I's flows get a smooth error of a standard deviation drawn from 0 to this, as K2F's will have one
+    keypoint_jitter: float = 0.0  # px; the same for the target key-points that K2F is shown, as a segmenter's will have one
 
 
 class DenoiserStage(Stage):
@@ -204,8 +205,12 @@ class K2FStage(DenoiserStage):
         return encode_flow(self.codecs["flow_codec"], batch["flow"])
 
     def condition(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        points = batch["source_keypoints"], batch["target_keypoints"]
-        return k2f_condition(batch["source"], *points, batch["sector"], self.schema), None, None
+        target = batch["target_keypoints"]
+        if self.config.keypoint_jitter > 0:
+            coarse = torch.randn(len(target), 2, 8, device=target.device) * torch.rand(len(target), 1, 1, device=target.device)
+            error = F.interpolate(coarse, target.shape[1], mode="linear", align_corners=True)
+            target = target + self.config.keypoint_jitter * error.transpose(1, 2)
+        return k2f_condition(batch["source"], batch["source_keypoints"], target, batch["sector"], self.schema), None, None
 
 
 class F2IStage(DenoiserStage):
