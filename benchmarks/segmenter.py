@@ -16,7 +16,7 @@ from torch import Tensor
 
 from echokdm.core.errors import GeometryError
 from echokdm.core.types import Clip
-from echokdm.data.pairs import HELD_OUT
+from echokdm.data.adapters.phantoms import HELD_OUT
 from echokdm.methods.kdm.segmentation import lv_dice
 from echokdm.networks.segmenter import Segmenter
 from echokdm.ops.segmentation import segment_clip
