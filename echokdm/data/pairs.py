@@ -45,6 +45,7 @@ def phantom_store(folder: Path, count: int, size: int = 112, first_seed: int = 0
     `pair` holds (target frame, source frame) of each flow; `spacing` mm a pixel; `phase` of each frame.
     """
     from echokdm.phantom.a4c import A4CPhantom
+    from echokdm.phantom.anatomy import RANGES
 
     layout = {"image": ((FRAMES, size, size), "uint8"), "label": ((FRAMES, size, size), "uint8"), "sector": ((size, size), "bool"),
               "keypoints": ((FRAMES, 40, 2), "float32"), "flow": ((PAIRS, 2, size, size), "float16"), "pair": ((PAIRS, 2), "int64"),
@@ -61,7 +62,7 @@ def phantom_store(folder: Path, count: int, size: int = 112, first_seed: int = 0
                 "flow": torch.stack(flows, 1).numpy().astype(np.float16), "pair": pairs.numpy(), "phase": phases.numpy(),
                 "spacing": phantom.mm_per_px.numpy(), "ejection_fraction": phantom.ejection_fraction.numpy()}
 
-    return ArrayStore(folder, count, layout, {"phantom": first_seed, "size": size}).fill(produce, 8, "phantom patients")
+    return ArrayStore(folder, count, layout, {"phantom": first_seed, "size": size, "ranges": RANGES}).fill(produce, 8, "phantom patients")
 
 
 def estimated_flows(folder: Path, phantoms: ArrayStore, of_net: nn.Module) -> ArrayStore:

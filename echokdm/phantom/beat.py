@@ -13,7 +13,7 @@ def _ease(x: Tensor) -> Tensor:
 
 
 class Beat:
-    """Event times of B patients as fractions of the beat, each (B,).
+    """Event times of B patients, and the base's lead and the right heart's lag, as fractions of the beat, each (B,).
 
     Systole from the electromechanical interval QS2 = 546 - 2.1 HR ms (Weissler 1968) less 40 ms before ED; isovolumic relaxation
     70 ms; early filling 180 ms; the atrial kick fills the last 110 ms; all compressed where a fast heart leaves less room.
@@ -44,11 +44,11 @@ class Beat:
         return 1 - ejected + self.early * early + self.slow * slow + (1 - self.early - self.slow) * late
 
     def axial_lead(self, phase: Tensor) -> Tensor:
-        """By how much less the base is drawn to the apex at `phase` (B,) than the walls inwards, as a share of its way."""
+        """By how much less the base is drawn to the apex at `phase` (B,) than the walls inwards, as a share of its way (B,)."""
         return self.fullness(phase + self.lead * self._between(phase)) - self.fullness(phase)
 
     def right_lag(self, phase: Tensor) -> Tensor:
-        """By how much more the right heart is contracted at `phase` (B,) than the left, as a share."""
+        """By how much more the right heart is contracted at `phase` (B,) than the left, as a share (B,)."""
         return self.fullness(phase) - self.fullness(phase - self.lag * self._between(phase))
 
     @staticmethod

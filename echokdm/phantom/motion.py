@@ -21,8 +21,10 @@ TAPSE = 23.0  # mm, the most that the tricuspid annulus moves
 
 @dataclass(frozen=True)
 class Contraction:
-    """How far three parts of the heart are from ED (0) to ES (1), each (B, 1, 1 or K): the LV's walls inwards, its base towards
-    the apex, the right heart."""
+    """How far three parts of the heart are from ED (0) to ES (1), each (B, 1, 1 or K).
+
+    radial: the LV's walls inwards. axial: its base towards the apex. right: the right heart.
+    """
 
     radial: Tensor
     axial: Tensor
@@ -74,8 +76,8 @@ class Motion:
         """Share of the annular excursion at `eta`: 0 at the apex, 1 at the annulus, 0 about the roof."""
         return self._long_raw(eta) / self._base
 
-    def filling(self, eta: Tensor) -> Tensor:
-        """mm by which the LV's tip has come down at ES at `eta`, because its wall thickens and trabeculae close up."""
+    def tip_descent(self, eta: Tensor) -> Tensor:
+        """How far the cavity's tip has come down at ES at `eta`, mm, because its wall thickens and trabeculae close up."""
         p = self.anatomy
         reach = p["apex_wall"] + 12
         return p["apex_fill"] * p["ef"] / 0.6 * smoothstep((eta + reach) / reach) * (1 - smoothstep(eta / 45))
@@ -109,8 +111,8 @@ class Motion:
         travel = self.travel(xi, contraction)
 
         x = xi - rows.centre
-        filled = contraction.radial * (1 - smoothstep((-x - rows.outer[SEPTAL]) / 30))
-        stretch = 1 - travel * slope + filled * (self.filling(eta + 0.5) - self.filling(eta - 0.5))
+        near = contraction.radial * (1 - smoothstep((-x - rows.outer[SEPTAL]) / 30))
+        stretch = 1 - travel * slope + near * (self.tip_descent(eta + 0.5) - self.tip_descent(eta - 0.5))
 
         is_right = x > 0
         r = x.abs()
@@ -128,10 +130,10 @@ class Motion:
         ventricle = 1 - smoothstep((eta - p["tv"] + 25) / 45)
         pull = 0.5 * right_heart * ventricle - 0.25 * p["la_swell"] * (1 - ventricle)
         drawn = contraction.right * (pull * torch.minimum(beyond, rows.right)
-                               - 0.3 * right_heart * ventricle * torch.minimum((beyond - rows.right).clamp(min=0), rows.free_wall))
+                                     - 0.3 * right_heart * ventricle * torch.minimum((beyond - rows.right).clamp(min=0), rows.free_wall))
         d = torch.where(is_right, d, d + drawn)
         fade = self.heart_weight(rows, xi)
-        return (d + contraction.axial * p["swing"] * weight) * fade, (filled * self.filling(eta) - travel * weight) * fade
+        return (d + contraction.axial * p["swing"] * weight) * fade, (near * self.tip_descent(eta) - travel * weight) * fade
 
 
 def long_axis(points: Tensor, count: int) -> tuple[Tensor, Tensor]:
