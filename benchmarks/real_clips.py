@@ -21,6 +21,7 @@ from echokdm.methods.bundle import find_bundle
 from echokdm.metrics.codec import codec_scores
 from echokdm.metrics.held_out import KDM, NO_EDIT
 from echokdm.metrics.resynthesis import THIRDS, beat_thirds
+from echokdm.ops.cycle import valve_opening
 from echokdm.ops.warp import warp
 
 
@@ -91,12 +92,12 @@ def print_bound(source: Derived, pipeline, counts: tuple[int, ...] = (2, 4, 5, 6
     """MSE over no edit by third, of flows that saw the target."""
     frames, sector = source.model.clip.frames, torch.as_tensor(source.model.sector_mask)
     image = frames[source.ed:source.ed + 1]
-    third, kept = beat_thirds(len(frames), source.beats), np.arange(len(frames)) != source.ed
+    third, kept = beat_thirds(source.volumes, source.beats), np.arange(len(frames)) != source.ed
     still = ((image - frames) * sector).square().mean((1, 2, 3)).numpy()
-    points = torch.as_tensor(source.keypoints, dtype=torch.float32)
+    points, valves = torch.as_tensor(source.keypoints, dtype=torch.float32), torch.as_tensor(valve_opening(source.volumes))
     for count in counts:
         flow = fitted_flow(image, frames, sector, count)
-        drawn = pipeline(image, points[source.ed], points, sector=sector, flow=flow).frames
+        drawn = pipeline(image, points[source.ed], points, sector=sector, flow=flow, valve_opening=valves).frames
         for name, made in (("warp", warp(image.expand_as(frames), flow)), ("F2I", drawn)):
             left = ((made - frames) * sector).square().mean((1, 2, 3)).numpy()
             ratios = [f"{THIRDS[n]} {left[kept & (third == n)].mean() / still[kept & (third == n)].mean():.3f}" for n in range(3)

@@ -24,7 +24,7 @@ def errors(seed: int, frames: int, pipeline) -> tuple[float, float, float]:
     phantom = A4CPhantom([seed])
     phases = torch.arange(frames)[None] / frames
     real, points, sector = phantom.frames(phases)[0], phantom.keypoints(phases)[0], phantom.sector[0]
-    out = pipeline(real[:1], points[0], points, sector=sector)
+    out = pipeline(real[:1], points[0], points, sector=sector, valve_opening=phantom.valve_opening(phases)[0])
     between, known = flow_between(out.flow[1:], out.flow[:-1])
     known &= fetched_inside(between, sector.expand(frames - 1, 1, -1, -1))
     exact = [(phantom.flow(phases[:, t], phases[:, t - 1]), phantom.valid(phases[:, t], phases[:, t - 1])) for t in range(1, frames)]

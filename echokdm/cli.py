@@ -138,7 +138,7 @@ def synth(
     frames: Annotated[int | None, typer.Option("--frames", help="Number of frames to make, spread over the motion; default: the clip's.",
                                                show_default=False)] = None,
     fps: Annotated[float | None, typer.Option("--fps", help="Frames per second; default: the clip's.", show_default=False)] = None,
-    steps: Annotated[int, typer.Option("--steps", help="Network steps a frame.")] = 4,
+    steps: Annotated[int, typer.Option("--steps", help="Network steps a frame.")] = 2,
     without: Annotated[str | None, typer.Option("--without", metavar="f2i|k2f", help="Leave a network out, to see what it does.",
                                                 show_default=False)] = None,
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = 0,

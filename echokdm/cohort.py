@@ -46,7 +46,7 @@ class Made:
 
 
 def augment_cohort(plan: pd.DataFrame, sources: Sequence[Source], out: str | Path, *, bundle: str | Path = DEFAULT_BUNDLE,
-                   tolerance: float = 5.0, tries: int = 3, steps: int = 4, dicom: bool = False, nifti: bool = False,
+                   tolerance: float = 5.0, tries: int = 3, steps: int = 2, dicom: bool = False, nifti: bool = False,
                    device: str = "cpu", drivers: Sequence[Source] = (), pipeline: Any = None, engine: Engine = serial,
                    progress: Progress = quiet) -> pd.DataFrame:
     """Make the planned clips of `cohort_plan.plan_cohort` and write them to the folder `out`; returns its manifest.
@@ -150,7 +150,8 @@ def _try(source: Derived, driving: Derived | None, ef: float, seed: int, number:
     except GeometryError as error:
         return Made(None, None, None, None, number, seed, str(error))
     output = pipeline(source.model.clip.frames[start:start + 1], torch.as_tensor(source.keypoints[start], dtype=torch.float32),
-                      torch.as_tensor(trajectory.keypoints, dtype=torch.float32), sector=sector, steps=steps, seed=seed)
+                      torch.as_tensor(trajectory.keypoints, dtype=torch.float32), sector=sector,
+                      valve_opening=torch.as_tensor(trajectory.valve_opening), steps=steps, seed=seed)
     spacing = source.model.clip.spacing_mm
     clip = Clip(output.frames.cpu(), trajectory.fps, spacing, view=source.clip.view, meta={"synthetic": True})
     labels = labels_of(trajectory.keypoints, trajectory.ed, trajectory.es, spacing)

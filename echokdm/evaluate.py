@@ -45,7 +45,7 @@ def measured_how(bundle: str | Path, distances: "Mapping[str, Perceptual]", size
 
 
 def evaluate(bundle: str | Path = DEFAULT_BUNDLE, data: str | Path | Sequence[Path] = "phantom", patients: int = 200,
-             out: str | Path | None = None, *, device: str = "cpu", steps: int = 4, strength: float = 1.0, seed: int = 0,
+             out: str | Path | None = None, *, device: str = "cpu", steps: int = 2, strength: float = 1.0, seed: int = 0,
              overwrite: bool = False, pipeline: Any = None, show: bool = True) -> Evaluation:
     """Print the tables and, with `out`, write them there as `tables.md`, `.csv`, `.json`, and the scores behind them.
 

@@ -35,7 +35,8 @@ class Trajectory:
 
     keypoints: (N, 40, 2) in the model's pixels. fps: of the output. real: (N,) the source clip's frame that stands beside
     each, or None where the motion is not the source's. ed, es: the frames between which the ejection fraction is meant:
-    end-diastole of the strongest beat, and the smallest volume. asked: (N,) volumes wished for.
+    end-diastole of the strongest beat, and the smallest volume. asked: (N,) volumes wished for. valve_opening: (N,) 0 shut to 1 wide open;
+    0.5 where nothing beats.
     """
 
     keypoints: np.ndarray
@@ -44,6 +45,7 @@ class Trajectory:
     ed: int
     es: int
     asked: np.ndarray
+    valve_opening: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,7 @@ def plan(source: Derived, source_frame: int, *, ef: float | None = None, driving
     drag: point index -> (dx, dy) in the source clip's own pixels; it moves every frame's outline, and grows from nothing
     where the source is a single frame. Raises GeometryError (beyond what the source allows), ClipError (no motion).
     """
+    from echokdm.ops.cycle import valve_opening
     from echokdm.ops.trajectory import drag as drag_points
     from echokdm.ops.trajectory import resample_trajectory, transfer_motion, with_ejection_fraction
 
@@ -192,8 +195,10 @@ def plan(source: Derived, source_frame: int, *, ef: float | None = None, driving
     if not np.array_equal(at, np.arange(len(points))):
         points = np.asarray(resample_trajectory(points, len(at), step=float(at[1] - at[0])), float)
     real = np.rint(at).astype(int) if driving is None and source.moves else None
-    return Trajectory(points, out_fps, real, int(np.abs(at - ed).argmin()), int(simpson(points, spacing).argmin()),
-                      np.interp(at, np.arange(len(asked)), asked))
+    drawn = simpson(points, spacing)
+    valves = valve_opening(drawn) if moves else np.full(len(points), 0.5)
+    return Trajectory(points, out_fps, real, int(np.abs(at - ed).argmin()), int(drawn.argmin()),
+                      np.interp(at, np.arange(len(asked)), asked), valves)
 
 
 def matching_frame(source: Derived, source_frame: int, driving: Derived) -> int:
@@ -246,7 +251,7 @@ def weights_hash(pipeline: Any) -> str:
 
 def synthesize(clip: Clip | str | Path, *, ef: float | None = None, driving: Clip | str | Path | None = None,
                keypoints: str | Path | None = None, drag: Mapping[int, tuple[float, float]] | None = None,
-               source_frame: int | None = None, frames: int | None = None, fps: float | None = None, steps: int = 4,
+               source_frame: int | None = None, frames: int | None = None, fps: float | None = None, steps: int = 2,
                strength: float = 1.0, without: str | None = None, seed: int = 0, bundle: str | Path = DEFAULT_BUNDLE,
                device: str = "cpu", pipeline: Any = None, progress: Callable[[str], None] = quiet) -> Synthesis:
     """Make a synthetic clip of the same heart from one frame of an apical 4-chamber clip.
@@ -286,8 +291,8 @@ def synthesize(clip: Clip | str | Path, *, ef: float | None = None, driving: Cli
     progress(f"Synthesising {len(trajectory.keypoints)} frames")
     model, sector = source.model, torch.as_tensor(source.model.sector_mask)
     output = pipeline(model.clip.frames[start:start + 1], torch.as_tensor(source.keypoints[start], dtype=torch.float32),
-                      torch.as_tensor(trajectory.keypoints, dtype=torch.float32), sector=sector, steps=steps,
-                      strength=strength, seed=seed, without=without)
+                      torch.as_tensor(trajectory.keypoints, dtype=torch.float32), sector=sector,
+                      valve_opening=torch.as_tensor(trajectory.valve_opening), steps=steps, strength=strength, seed=seed, without=without)
     watch.lap("synthesise")
     made = Clip(output.frames.cpu(), trajectory.fps, model.clip.spacing_mm, view=clip.view, meta={"synthetic": True})
     progress("Measuring the output")

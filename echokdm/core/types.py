@@ -64,7 +64,8 @@ class KeypointSchema:
     """What N key-points mean: names, the lines that join them, their colours, left-right pairs.
 
     edges: index pairs. colours: one RGB in [0, 1] an edge. closed: the points, in order, bound one region. plane: of a closed
-    schema, the edge that joins its ends across a plane, so that only points between them tell how the plane moves.
+    schema, the edge that joins its ends across a plane, so that only points between them tell how the plane moves. valves: of a
+    heart, whose valves open and shut, which F2I-net is told, since one outline is met with either.
     """
 
     name: str
@@ -74,6 +75,7 @@ class KeypointSchema:
     pairs: tuple[tuple[int, int], ...] = ()
     closed: bool = False
     plane: int | None = None
+    valves: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
@@ -130,7 +132,7 @@ def _bloodpool_40() -> KeypointSchema:
         return (1.0 if i < 20 else 0.0, depth, 1.0 - depth)
 
     return KeypointSchema("a4c-bloodpool-40", names, edges, tuple(colour(i) for i in range(40)),
-                          tuple((i, 39 - i) for i in range(20)), closed=True, plane=19)
+                          tuple((i, 39 - i) for i in range(20)), closed=True, plane=19, valves=True)
 
 
 A4C_BLOODPOOL_40 = _bloodpool_40()

@@ -34,14 +34,14 @@ def clip_files(folder: Path, split: str) -> list[Path]:
 def clip_store(folder: Path, clips: Path, split: str, size: int = SIZE) -> ArrayStore:
     """The clips of one split, FRAMES frames each: end-diastole and end-systole by area, then drawn ones; images, key-points, sector.
 
-    `pair` holds (target frame, source frame) of PAIRS pairs; no flow, which nobody knows. Raises ConfigError: another size, or no
-    clip in the split.
+    `pair` holds (target frame, source frame) of PAIRS pairs, `opening` how far each frame's valves are open; no flow, which nobody knows.
+    Raises ConfigError: another size, or no clip in the split.
     """
     if size != SIZE:
         raise ConfigError(f"Real clips are kept at {SIZE} px: a size of {size} px needs simulated hearts.")
     files = clip_files(clips, split)
     layout = {"image": ((FRAMES, size, size), "uint8"), "sector": ((size, size), "bool"), "keypoints": ((FRAMES, 40, 2), "float32"),
-              "pair": ((PAIRS, 2), "int64")}
+              "pair": ((PAIRS, 2), "int64"), "opening": ((FRAMES,), "float32")}
 
     def produce(rows: range) -> dict[str, np.ndarray]:
         drawn = [_draw(files[row], row) for row in rows]
@@ -52,6 +52,7 @@ def clip_store(folder: Path, clips: Path, split: str, size: int = SIZE) -> Array
 
 
 def _draw(file: Path, seed: int) -> dict[str, np.ndarray]:
+    from echokdm.ops.cycle import valve_opening
     from echokdm.ops.ventricle import simpson_volume
 
     with np.load(file, allow_pickle=False) as arrays:
@@ -59,4 +60,5 @@ def _draw(file: Path, seed: int) -> dict[str, np.ndarray]:
     volumes, g = simpson_volume(points), generator(seed, 91)
     others = torch.randint(len(images), (FRAMES - 2,), generator=g).tolist()
     chosen = [int(np.argmax(volumes)), int(np.argmin(volumes)), *others]
-    return {"image": images[chosen], "sector": sector, "keypoints": points[chosen].astype(np.float32), "pair": frame_pairs(g).numpy()}
+    return {"image": images[chosen], "sector": sector, "keypoints": points[chosen].astype(np.float32), "pair": frame_pairs(g).numpy(),
+            "opening": valve_opening(volumes)[chosen].astype(np.float32)}

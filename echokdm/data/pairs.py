@@ -22,6 +22,8 @@ from echokdm.ops.warp import pixel_grid, sample_points
 
 FRAMES = 6  # cached a phantom patient: ED, ES, then drawn phases
 PAIRS = 8  # cached flows a patient: every frame from ED, then drawn pairs
+UNTOLD = 0.15  # share of hearts whose valves' opening is withheld, as it is where a single outline is drawn by hand
+TRIES = 12  # for a pair in which the valves open or shut
 
 
 def procedural_store(folder: Path, count: int, size: int = 112, seed: int = 0) -> ArrayStore:
@@ -42,14 +44,14 @@ def procedural_store(folder: Path, count: int, size: int = 112, seed: int = 0) -
 def phantom_store(folder: Path, count: int, size: int = 112, first_seed: int = 0) -> ArrayStore:
     """`count` heart-phantom patients, FRAMES frames each: images, labels, key-points, volumes, PAIRS exact flows, sector.
 
-    `pair` holds (target frame, source frame) of each flow; `spacing` mm a pixel; `phase` of each frame.
+    `pair` holds (target frame, source frame) of each flow; `spacing` mm a pixel; `opening` of the valves in each frame.
     """
     from echokdm.phantom.a4c import A4CPhantom
     from echokdm.phantom.anatomy import RANGES
 
     layout = {"image": ((FRAMES, size, size), "uint8"), "label": ((FRAMES, size, size), "uint8"), "sector": ((size, size), "bool"),
               "keypoints": ((FRAMES, 40, 2), "float32"), "flow": ((PAIRS, 2, size, size), "float16"), "pair": ((PAIRS, 2), "int64"),
-              "phase": ((FRAMES,), "float32"), "spacing": ((), "float32"), "ejection_fraction": ((), "float32")}
+              "opening": ((FRAMES,), "float32"), "spacing": ((), "float32"), "ejection_fraction": ((), "float32")}
 
     def produce(rows: range) -> dict[str, np.ndarray]:
         seeds = [first_seed + r for r in rows]
@@ -59,8 +61,9 @@ def phantom_store(folder: Path, count: int, size: int = 112, first_seed: int = 0
         flows = [phantom.flow(phases.gather(1, pairs[:, k, :1])[:, 0], phases.gather(1, pairs[:, k, 1:])[:, 0]) for k in range(PAIRS)]
         return {"image": _to_bytes(phantom.frames(phases)[:, :, 0]), "label": phantom.masks(phases).numpy(),
                 "sector": phantom.sector.numpy(), "keypoints": phantom.keypoints(phases).numpy(),
-                "flow": torch.stack(flows, 1).numpy().astype(np.float16), "pair": pairs.numpy(), "phase": phases.numpy(),
-                "spacing": phantom.mm_per_px.numpy(), "ejection_fraction": phantom.ejection_fraction.numpy()}
+                "flow": torch.stack(flows, 1).numpy().astype(np.float16), "pair": pairs.numpy(),
+                "opening": phantom.valve_opening(phases).numpy(), "spacing": phantom.mm_per_px.numpy(),
+                "ejection_fraction": phantom.ejection_fraction.numpy()}
 
     return ArrayStore(folder, count, layout, {"phantom": first_seed, "size": size, "ranges": RANGES}).fill(produce, 8, "phantom patients")
 
@@ -104,22 +107,25 @@ def _image(row: np.ndarray) -> Tensor:
 
 
 class FlowPairs(Dataset):
-    """Pairs with flow from both stores: source, target, flow, sector, key-points (nan where there is no heart), has_keypoints.
+    """Pairs with flow from both stores: source, target, flow, sector, key-points (nan: there is no heart), has_keypoints, valve_opening.
+
+    valve_opening: of the target's heart, 0 shut to 1 wide open; 0.5 where it is not known, as it is made of some hearts too.
 
     procedural_share: the fraction of items drawn from the procedural store. flows: stands in for the exact flows. schema: of
     the phantoms' key-points; ConfigError where the store has another number of them.
-    drift_share: the fraction of hearts that also swing as a whole. Half the items are mirrored left-right; a mirrored heart
+    drift_share: the fraction of hearts that also swing as a whole. valve_share: the fraction of hearts that are looked for until
+    the valves open or shut by more than half from source to target. Half the items are mirrored left-right; a mirrored heart
     keeps its key-point order (first ends on the image's left) by exchanging the schema's left-right pairs.
     """
 
     def __init__(self, phantoms: ArrayStore | None, procedural: ArrayStore | None, procedural_share: float, seed: int,
-                 gray_jitter: float = 0.3, flows: ArrayStore | None = None, drift_share: float = 0.0,
+                 gray_jitter: float = 0.3, flows: ArrayStore | None = None, drift_share: float = 0.0, valve_share: float = 0.0,
                  schema: KeypointSchema = A4C_BLOODPOOL_40) -> None:
         if phantoms is not None and phantoms["keypoints"].shape[2] != len(schema):
             raise ConfigError(f"The phantoms have {phantoms['keypoints'].shape[2]} key-points, {schema.name} has {len(schema)}.")
         self.schema = schema
         self.phantoms, self.procedural, self.seed, self.gray_jitter = phantoms, procedural, seed, gray_jitter
-        self.drift_share = drift_share
+        self.drift_share, self.valve_share = drift_share, valve_share
         self.channels = 3 if phantoms is not None and phantoms["image"].ndim == 5 else 1
         self.flows = phantoms if flows is None else flows
         self.share = 1.0 if phantoms is None else 0.0 if procedural is None else procedural_share
@@ -139,12 +145,24 @@ class FlowPairs(Dataset):
 
     def _heart(self, rng: np.random.Generator) -> dict[str, Tensor]:
         store, p, k = self.phantoms, int(rng.integers(self.phantoms.count)), int(rng.integers(PAIRS))
+        if self.schema.valves and rng.random() < self.valve_share:
+            for _ in range(TRIES):
+                target, source = store["opening"][p][store["pair"][p, k]]
+                if abs(target - source) > 0.5:
+                    break
+                p, k = int(rng.integers(store.count)), int(rng.integers(PAIRS))
         target, source = (int(v) for v in store["pair"][p, k])
         points = torch.from_numpy(store["keypoints"][p].copy())
         return {"source": _image(store["image"][p, source]), "target": _image(store["image"][p, target]),
                 "flow": torch.from_numpy(self.flows["flow"][p, k].astype(np.float32)),
                 "sector": torch.from_numpy(store["sector"][p].astype(np.float32))[None],
-                "source_keypoints": points[source], "target_keypoints": points[target], "has_keypoints": torch.ones(())}
+                "source_keypoints": points[source], "target_keypoints": points[target], "has_keypoints": torch.ones(()),
+                "valve_opening": self._opening(p, target, rng)}
+
+    def _opening(self, p: int, target: int, rng: np.random.Generator) -> Tensor:
+        if not self.schema.valves or rng.random() < UNTOLD:
+            return torch.tensor(0.5)
+        return torch.tensor(float(self.phantoms["opening"][p, target]))
 
     def _leaves(self, rng: np.random.Generator) -> dict[str, Tensor]:
         store, p = self.procedural, int(rng.integers(self.procedural.count))
@@ -153,7 +171,7 @@ class FlowPairs(Dataset):
                 "flow": torch.from_numpy(store["flow"][p].astype(np.float32)),
                 "sector": torch.from_numpy(store["sector"][p].astype(np.float32))[None],
                 "source_keypoints": _no_points(self.schema), "target_keypoints": _no_points(self.schema),
-                "has_keypoints": torch.zeros(())}
+                "has_keypoints": torch.zeros(()), "valve_opening": torch.tensor(0.5)}
 
 
 def _no_points(schema: KeypointSchema) -> Tensor:

@@ -30,7 +30,8 @@ class HeldOutPairs:
 
     source, target (N, 1, S, S) in [0, 1]; source_keypoints, target_keypoints (N, 40, 2) px; sector (N, S, S) bool; valid
     (N, 1, S, S) bool, where the sector holds target and source of the true warp; heart (N, 1, S, S) bool, its labels in
-    the target; flow (N, 2, S, S) the exact backward flow, px; seeds (N,) of the patients; kinds, N of ED_TO_ES or RANDOM.
+    the target; flow (N, 2, S, S) the exact backward flow, px; valve_opening (N,) of the target, 0 to 1; seeds (N,) of the patients;
+    kinds, N of ED_TO_ES or RANDOM.
     """
 
     source: Tensor
@@ -41,6 +42,7 @@ class HeldOutPairs:
     valid: Tensor
     heart: Tensor
     flow: Tensor
+    valve_opening: Tensor
     seeds: np.ndarray
     kinds: tuple[str, ...]
 
@@ -62,6 +64,7 @@ def held_out_pairs(seeds: Sequence[int], size: int = 112) -> HeldOutPairs:
     return HeldOutPairs(frames[:, 0::2].flatten(0, 1), frames[:, 1::2].flatten(0, 1), points[:, 0::2].flatten(0, 1),
                         points[:, 1::2].flatten(0, 1), phantom.sector.repeat_interleave(2, 0), torch.stack(valid, 1).flatten(0, 1),
                         (labels > 0).flatten(0, 1)[:, None], torch.stack(flows, 1).flatten(0, 1),
+                        phantom.valve_opening(phases[:, 1::2]).flatten(),
                         np.repeat(phantom.seeds, 2), (ED_TO_ES, RANDOM) * len(seeds))
 
 
@@ -77,7 +80,7 @@ def tps_warp(source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor,
 
 
 @torch.no_grad()
-def score_pairs(pipeline: Any, pairs: HeldOutPairs, distances: Mapping[str, Distance], *, steps: int = 4, strength: float = 1.0,
+def score_pairs(pipeline: Any, pairs: HeldOutPairs, distances: Mapping[str, Distance], *, steps: int = 2, strength: float = 1.0,
                 flow_steps: int = 2, seed: int = 0, strengths: Sequence[float] = ()) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every method on every pair -> (images, flows), long tables.
 
@@ -88,11 +91,12 @@ def score_pairs(pipeline: Any, pairs: HeldOutPairs, distances: Mapping[str, Dist
     options = {"steps": steps, "flow_steps": flow_steps, "seed": seed}
     given = (pairs.source, pairs.source_keypoints, pairs.target_keypoints)
     inside = pairs.sector[:, None].float()
-    full = pipeline(*given, sector=pairs.sector, strength=strength, **options)
+    told = {"sector": pairs.sector, "valve_opening": pairs.valve_opening}
+    full = pipeline(*given, **told, strength=strength, **options)
     spline, spline_flow = tps_warp(*given, pairs.sector)
     made = {NO_EDIT: pairs.source, TPS: spline, NO_F2I: full.warped}
     if pipeline.k2i is not None:
-        made[NO_K2F] = pipeline(*given, sector=pairs.sector, without="k2f", **options).frames
+        made[NO_K2F] = pipeline(*given, **told, without="k2f", **options).frames
     made[KDM] = full.frames
     flows = {"no motion": torch.zeros_like(pairs.flow), TPS: spline_flow, "K2F-net": full.flow}
     if pipeline.of_net is not None:
@@ -116,7 +120,7 @@ def _sweep(pipeline: Any, pairs: HeldOutPairs, flow: Tensor, strength: float, di
     """KDM from another noise level (KDM, appendix C), on the same flow; ED to ES alone."""
     rows = [i for i, kind in enumerate(pairs.kinds) if kind == ED_TO_ES]
     made = pipeline(pairs.source[rows], pairs.source_keypoints[rows], pairs.target_keypoints[rows], sector=pairs.sector[rows],
-                    flow=flow[rows], strength=strength, **options).frames
+                    valve_opening=pairs.valve_opening[rows], flow=flow[rows], strength=strength, **options).frames
     scores = image_scores(made, pairs.target[rows], pairs.valid[rows], distances)
     return pd.DataFrame({"patient": pairs.seeds[rows], "pair": ED_TO_ES, "method": KDM, "strength": strength, **scores})
 

@@ -12,19 +12,21 @@ from echokdm.metrics.held_out import KDM, NO_EDIT, NO_F2I, NO_K2F, TPS, tps_warp
 from echokdm.metrics.image import Distance, image_scores
 from echokdm.metrics.keypoints import mean_distance
 from echokdm.metrics.temporal import fetched_inside
+from echokdm.ops.cycle import closing_end_diastole, valve_opening
 from echokdm.ops.ventricle import simpson_volume
 
 THIRDS = ("first", "middle", "last")
 SYSTOLE = 0.37  # share of a beat at rest; tells the beat's length where only one end-diastole is seen
 
 
-def beat_thirds(frames: int, beats: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Which third of its beat, 0, 1 or 2, each of `frames` frames is in (T,); a beat runs from one end-diastole to the next.
+def beat_thirds(volumes: np.ndarray, beats: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Which third of its beat, 0, 1 or 2, each frame is in (T,), by the volumes (T,); a beat runs from one end-diastole to the next.
 
-    beats: (end-diastolic, end-systolic) frames. With one end-diastole seen, the beat's length is told by its systole, or by
-    the diastole before it where the end-systole comes first.
+    beats: (end-diastolic, end-systolic) frames. The last beat ends where the ventricle is full again. With one end-diastole seen, the
+    beat's length is told by its systole, or by the diastole before it where the end-systole comes first.
     """
-    starts = sorted({ed for ed, _ in beats})
+    frames, end = len(volumes), closing_end_diastole(volumes, beats)
+    starts = sorted({ed for ed, _ in beats} | ({end} if end is not None else set()))
     if len(starts) > 1:
         period = float(np.diff(starts).mean())
     else:
@@ -41,7 +43,7 @@ def beat_thirds(frames: int, beats: Sequence[tuple[int, int]]) -> np.ndarray:
 
 @torch.no_grad()
 def score_resynthesis(pipeline: Any, frames: Tensor, keypoints: np.ndarray, sector: Tensor, beats: Sequence[tuple[int, int]],
-                      detect: Callable[[Tensor], np.ndarray], distances: Mapping[str, Distance], *, steps: int = 4,
+                      detect: Callable[[Tensor], np.ndarray], distances: Mapping[str, Distance], *, steps: int = 2,
                       strength: float = 1.0, seed: int = 0, ablations: bool = True) -> tuple[pd.DataFrame, Tensor]:
     """Every method on every frame but the source -> a long table, and KDM's frames (T, 1, H, W).
 
@@ -50,20 +52,22 @@ def score_resynthesis(pipeline: Any, frames: Tensor, keypoints: np.ndarray, sect
     sector where what KDM's flow fetches lies inside it too, the same for all methods.
     """
     source = int(beats[0][0])
+    volumes = simpson_volume(keypoints)
     points = torch.as_tensor(keypoints, dtype=torch.float32)
     total = len(frames)
     image, start = frames[source:source + 1], points[source]
-    out = pipeline(image, start, points, sector=sector, steps=steps, strength=strength, seed=seed)
+    told = {"sector": sector, "valve_opening": torch.as_tensor(valve_opening(volumes))}
+    out = pipeline(image, start, points, **told, steps=steps, strength=strength, seed=seed)
     still = image.expand(total, -1, -1, -1)
     made = {NO_EDIT: still}
     if ablations:
         made[TPS] = tps_warp(still, start.expand(total, -1, -1), points, sector.expand(total, -1, -1))[0]
         made[NO_F2I] = out.warped
         if pipeline.k2i is not None:
-            made[NO_K2F] = pipeline(image, start, points, sector=sector, steps=steps, seed=seed, without="k2f").frames
+            made[NO_K2F] = pipeline(image, start, points, **told, steps=steps, seed=seed, without="k2f").frames
     made[KDM] = out.frames
     mask = fetched_inside(out.flow, sector.expand(total, 1, -1, -1))
-    thirds = beat_thirds(total, beats)
+    thirds = beat_thirds(volumes, beats)
     kept = np.arange(total) != source  # the source is in its own place
     tables = []
     for name, pictures in made.items():

@@ -1,5 +1,7 @@
 """The heart's cycle in a curve of volumes or areas: end-diastole, end-systole, and smoothing along time that keeps them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage, signal
@@ -12,6 +14,9 @@ _FASTEST_BEAT_S = 0.3  # 200 beats a minute
 _SIGMA_S = 0.03  # smoothing before extrema are sought
 _PART = 0.5  # a beat's fall in volume, in parts of the largest, below which it is not a beat but noise or a fragment
 _PLATEAU = 0.04  # within this part of the fall, the last top before contraction is end-diastole
+_OPEN, _WIDE = 0.1, 0.6  # of the fastest inflow: where a valve parts, where it is wide open
+_DIASTASIS = 0.35  # how far it stays open between early filling and the atrial kick
+_FILLED = 0.85  # of a beat's fall that is filled again by the end-diastole after it
 _WINDOW_S = 0.2  # Savitzky-Golay window of key-points
 
 
@@ -56,6 +61,37 @@ def _end_diastole(smooth: Array, start: int, es: int) -> int:
     gaps = np.flatnonzero(np.diff(high) > 1)
     run = high[gaps[-1] + 1:] if len(gaps) else high
     return start + int(run[part[run].argmax()])
+
+
+def closing_end_diastole(volumes: ArrayLike, beats: Sequence[tuple[int, int]]) -> int | None:
+    """The end-diastole that ends the last of `beats`: the top after its end-systole. None where the clip (T,) ends before it.
+
+    `find_ed_es` names no such frame, as no systole that could be measured follows it.
+    """
+    v, (ed, es) = np.asarray(volumes, dtype=np.float64), beats[-1]
+    if es < ed or es + 2 >= len(v):
+        return None
+    top = _end_diastole(v, es, len(v) - 1)
+    filled = v[top] - v[es] >= _FILLED * (v[ed] - v[es])
+    return top if filled and top + 1 < len(v) else None
+
+
+def valve_opening(volumes: ArrayLike) -> Array:
+    """How far the valves into the ventricles are open in each frame (T,), 0 shut to 1 wide open, from the volumes (T,) of a clip.
+
+    They open with the inflow, half close between early filling and the atrial kick, and are shut while the ventricle ejects: the M of a
+    mitral M-mode. 0.5 throughout where nothing fills.
+    """
+    v = np.asarray(volumes, dtype=np.float64)
+    inflow = np.gradient(v).clip(min=0) if len(v) > 1 else np.zeros(len(v))
+    if inflow.max(initial=0) <= 1e-9 * max(np.abs(v).max(initial=0), 1e-9):
+        return np.full(len(v), 0.5)
+    opening = ((inflow / inflow.max() - _OPEN) / (_WIDE - _OPEN)).clip(0, 1)
+    flows = np.flatnonzero(opening > 0)
+    for last, following in zip(flows, flows[1:], strict=False):
+        if following > last + 1 and v[last] - v[last:following].min() < _OPEN * np.ptp(v):  # nothing was ejected between: one diastole
+            opening[last:following + 1] = np.maximum(opening[last:following + 1], _DIASTASIS)
+    return opening
 
 
 def smooth_keypoints(keypoints: ArrayLike, fps: float) -> Array:

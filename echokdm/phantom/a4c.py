@@ -73,6 +73,10 @@ class A4CPhantom:
         """phases (B, T) -> (B, T) single-plane Simpson volumes of the key-points, px^3."""
         return torch.from_numpy(np.asarray(simpson_volume(self.keypoints(phases).double().numpy())))
 
+    def valve_opening(self, phases: Tensor) -> Tensor:
+        """phases (B, T) -> (B, T) in [0, 1]: how far mitral and tricuspid valve are open."""
+        return torch.stack([self.heart.beat.opening(phase) for phase in torch.remainder(phases, 1.0).unbind(1)], 1)
+
     def clip(self, fps: float = 30.0, beats: float = 1.0) -> list[Clip]:
         """One clip a patient, from end-diastole on, `beats` long at the patient's heart rate."""
         per_frame = self.heart_rate.cpu() / 60 / fps

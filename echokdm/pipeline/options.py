@@ -68,7 +68,7 @@ class Augment(StageOptions):
     motion: Literal["own", "others"] = "own"
     tolerance: float = 5.0
     tries: int = 3
-    steps: int = 4
+    steps: int = 2
     dicom: bool = False
     nifti: bool = False
     reads = {"clips": "cohort", "bundle": "bundle"}

@@ -73,7 +73,8 @@ class DrawnPipeline:
         return torch.from_numpy(np.array(masks))
 
     def __call__(self, source, source_keypoints, target_keypoints, sector, steps=8, strength=1.0, seed=0, gamma=1.0, without=None,
-                 batch_size=16):
+                 batch_size=16, valve_opening=None):
+        self.valve_opening = valve_opening
         self.calls.append({"steps": steps, "strength": strength, "seed": seed, "without": without})
         start = source_keypoints[None].expand(len(target_keypoints), -1, -1).float()
         flow = spread_motion(start, target_keypoints.float(), 112, 112) * gamma

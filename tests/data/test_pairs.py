@@ -56,6 +56,17 @@ def test_an_item_depends_on_its_key_alone_and_has_a_heart_or_none(stores):
     assert all((i["source_keypoints"].abs().sum() > 0) == bool(i["has_keypoints"]) for i in items)
 
 
+def test_how_far_valves_are_open_is_told_of_most_hearts_and_pairs_that_open_or_shut_them_can_be_had(stores):
+    opening = stores[0]["opening"]
+    assert (opening[:, :2] == 0).all() and opening.max() > 0.5  # shut at end-diastole and end-systole
+    pairs = FlowPairs(stores[0], None, 0.0, seed=0)
+    told = [float(pairs[(0, i)]["valve_opening"]) for i in range(80)]
+    assert 3 < told.count(0.5) < 30 and set(told) <= {0.5, *opening.flatten().tolist()}
+    changing = FlowPairs(stores[0], None, 0.0, seed=0, valve_share=1.0)
+    plain, sought = (np.mean([float(data[(0, i)]["valve_opening"]) for i in range(80)]) for data in (pairs, changing))
+    assert sought > plain + 0.1
+
+
 def test_a_mirrored_item_is_still_consistent(stores):
     pairs = FlowPairs(stores[0], None, 0.0, seed=0, gray_jitter=0.0)
     item = next(item for item in (pairs[(0, k)] for k in range(9)) if item["flow"].abs().max() > 1)

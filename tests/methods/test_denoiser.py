@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from echokdm.core.schemas import IBUG_68
 from echokdm.core.types import A4C_BLOODPOOL_40
 from echokdm.engine.sampling import build_scheduler
-from echokdm.methods.kdm.conditions import outline
+from echokdm.methods.kdm.conditions import f2i_channels, f2i_condition, k2f_channels, k2f_condition, outline
 from echokdm.methods.kdm.denoiser import DenoiserConfig, F2IStage, K2FStage, predicted_clean, psi_strides
+from echokdm.methods.kdm.valves import valve_weights
 from echokdm.networks.codec import build_codec, encode
 from echokdm.ops.render import fill_polygon
 
@@ -77,3 +79,28 @@ def test_k2f_is_shown_target_key_points_with_a_smooth_error_alone():
     changed = (seen[1.0] != seen[0.0]).any(0).flatten(1).any(1)
     assert changed.any() and not changed[:5].any()  # the source and its key-points stay as they are
     assert torch.equal(batch["target_keypoints"], points)
+
+
+@pytest.mark.parametrize("schema", [A4C_BLOODPOOL_40, IBUG_68])
+def test_conditions_have_their_channels_and_a_heart_its_valves(schema):
+    source, sector = torch.rand(2, 1, 24, 24), torch.ones(2, 1, 24, 24)
+    points, flow = torch.rand(2, len(schema), 2) * 20, torch.zeros(2, 2, 24, 24)
+    assert k2f_condition(source, points, points, sector, schema).shape[1] == k2f_channels(schema)
+    told = f2i_condition(source, source, points, flow, sector, schema, torch.tensor([1.0, 0.0]))
+    untold = f2i_condition(source, source, points, flow, sector, schema)
+    assert told.shape[1] == untold.shape[1] == f2i_channels(schema)
+    assert torch.equal(untold, f2i_condition(source, source, points, flow, sector, schema, torch.tensor([0.5, 0.5])))
+    assert (told != untold).any(3).any(2).any(0).nonzero().flatten().tolist() == ([told.shape[1] - 1] if schema.valves else [])
+    if schema.valves:
+        assert told[:, -1, 5, 5].tolist() == [1, -1]
+
+
+def test_errors_count_more_about_the_valves():
+    points = torch.full((2, 40, 2), 30.0)
+    points[0, 19], points[0, 20] = torch.tensor([40.0, 60.0]), torch.tensor([60.0, 60.0])  # a level plane of 20 px
+    points[1] = torch.nan
+    weight = valve_weights(points, A4C_BLOODPOOL_40, 112, 112, 2.5)
+    assert weight.shape == (2, 1, 112, 112) and (weight[1] == 1).all()
+    assert weight[0, 0, 60, 50] == weight[0, 0, 70, 50] == 3.5 and weight[0, 0, 60, 20] == weight[0, 0, 60, 80] == 2.0
+    assert weight[0, 0, 75, 50] == weight[0, 0, 60, 100] == weight[0, 0, 60, 5] == 1
+    assert (valve_weights(points, A4C_BLOODPOOL_40, 8, 8, 0.0) == 1).all() and (valve_weights(points, IBUG_68, 8, 8, 1.0) == 1).all()

@@ -62,9 +62,14 @@ def test_a_folder_of_clips(quick, tiny_pipeline, tiny_bundle, tmp_path, pairs, m
 
 
 def test_thirds_of_beats():
-    two = beat_thirds(20, [(2, 6), (11, 15)])
+    def volumes(frames: int, knots: dict[int, float]) -> np.ndarray:
+        return np.interp(np.arange(frames), list(knots), list(knots.values()))
+
+    two = beat_thirds(volumes(20, {2: 9, 6: 4, 11: 9, 15: 4, 19: 8}), [(2, 6), (11, 15)])
     assert two[2:11].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2] and two[0] == 2 and two[11] == 0
-    one = beat_thirds(30, [(0, 11)])
+    one = beat_thirds(volumes(30, {0: 9, 11: 4, 29: 9}), [(0, 11)])  # its length is told by its systole
     assert one[0] == 0 and one[11] == 1 and one[29] == 2
-    backwards = beat_thirds(30, [(21, 5)])  # the clip starts in systole: its end-diastole comes after the end-systole
+    seen = beat_thirds(volumes(30, {0: 9, 11: 4, 24: 9, 29: 7}), [(0, 11)])  # full again at frame 24
+    assert np.flatnonzero(np.diff(seen)).tolist() == [7, 15, 23] and seen[24] == 0
+    backwards = beat_thirds(volumes(30, {0: 6, 5: 4, 21: 9, 29: 5}), [(21, 5)])  # it starts in systole
     assert backwards[21] == backwards[0] == 0 and backwards[5] == 1 and backwards[20] == 2

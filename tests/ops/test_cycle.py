@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
 from echokdm.core.errors import GeometryError
-from echokdm.ops.cycle import find_ed_es, smooth_keypoints
+from echokdm.ops.cycle import closing_end_diastole, find_ed_es, smooth_keypoints, valve_opening
 from echokdm.ops.trajectory import beat_profile
+from echokdm.phantom.a4c import A4CPhantom
 
 
 def curve(beats, fps, rate=60.0, ef=0.6, start=0.0, noise=0.0, seed=0):
@@ -84,3 +86,34 @@ def test_smoothing_keeps_the_beat_and_drops_outliers():
     still = np.repeat(truth[:1], 10, axis=0)
     np.testing.assert_allclose(smooth_keypoints(still, 30), still, atol=1e-9)
     np.testing.assert_array_equal(smooth_keypoints(truth[:3], 30), truth[:3])
+
+
+def test_valves_open_with_the_inflow_and_half_close_between_its_two_waves():
+    volumes = np.array([10, 10, 9, 7, 5, 4, 4, 6, 8.5, 9, 9, 9, 9, 9.6, 10, 10, 8, 5, 4, 4])
+    opening = valve_opening(volumes)
+    assert opening.min() == 0 and opening.max() == 1
+    assert (opening[:6] == 0).all() and (opening[15:] == 0).all()  # ejection, isovolumic times, the next ejection
+    assert opening[7] == 1 and (opening[10:12] == 0.35).all() and 0 < opening[13] < 1
+    np.testing.assert_allclose(valve_opening(volumes * 7 + 3), opening)
+    assert (valve_opening(np.full(5, 3.0)) == 0.5).all() and valve_opening([2.0]).tolist() == [0.5]  # nothing is known
+
+
+def test_the_phantoms_valves_are_told_from_its_volumes():
+    phantom = A4CPhantom([3, 8, 12, 21])
+    phases = (torch.arange(40) / 40).expand(4, -1)
+    truth = phantom.valve_opening(phases).numpy()
+    told = np.stack([valve_opening(v) for v in phantom.volumes(phases).numpy()])
+    assert (truth[:, 0] == 0).all() and (truth.max(1) > 0.95).all()
+    assert np.abs(told - truth).mean() < 0.12
+    assert np.corrcoef(told.ravel(), truth.ravel())[0, 1] > 0.8
+
+
+@pytest.mark.parametrize(("volumes", "beats", "expected"), [
+    ([10, 6, 4, 7, 8, 10, 9], [(0, 2)], 5),
+    ([10, 6, 4, 7, 8, 9, 10], [(0, 2)], None),  # the clip ends as the ventricle still fills
+    ([10, 6, 4, 6, 7, 6.5, 6.4], [(0, 2)], None),  # a pause, not full again
+    ([8, 4, 7, 10, 10, 6], [(4, 1)], None),  # the clip starts in mid-systole: its one end-diastole is known
+    ([10, 4, 10, 5, 9.9, 10, 8], [(0, 1), (2, 3)], 5),
+])
+def test_the_last_beat_ends_where_the_ventricle_is_full_again(volumes, beats, expected):
+    assert closing_end_diastole(volumes, beats) == expected

@@ -130,6 +130,7 @@ def test_clips_become_an_echonet_folder(maker, folder) -> None:
     assert store.count == 1 and store["image"].shape == (1, 6, 112, 112)
     volumes = store["keypoints"][0, :2, :, 0].std(1)
     assert volumes[0] > volumes[1]  # end-diastole first
+    assert (store["opening"][0, :2] < 0.3).all() and (store["opening"] <= 1).all()  # the valves are shut at end-diastole and at end-systole
     with pytest.raises(ConfigError, match="VAL"):
         clip_store(pipeline.out / "cache2", made, "VAL")
 

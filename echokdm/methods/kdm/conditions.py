@@ -17,8 +17,8 @@ def k2f_channels(schema: KeypointSchema, image_channels: int = 1) -> int:
 
 
 def f2i_channels(schema: KeypointSchema, image_channels: int = 1) -> int:
-    """Of `f2i_condition`: I_src, its warp, x_K,tgt drawn, F (2), the sector, where the warp's source is inside."""
-    return 2 * image_channels + _drawn_channels(schema) + 4
+    """Of `f2i_condition`: I_src, its warp, x_K,tgt drawn, F (2), the sector, where the warp's source is inside, the valves."""
+    return 2 * image_channels + _drawn_channels(schema) + 4 + schema.valves
 
 
 def _drawn_channels(schema: KeypointSchema) -> int:
@@ -46,13 +46,22 @@ def k2f_condition(source: Tensor, source_keypoints: Tensor, target_keypoints: Te
     return torch.cat([source * 2 - 1, *drawn, motion, sector], 1)
 
 
-def f2i_condition(source: Tensor, warped: Tensor, target_keypoints: Tensor, flow: Tensor, sector: Tensor,
-                  schema: KeypointSchema) -> Tensor:
-    """I_src and its warp (B, C, H, W) in [0, 1], x_K,tgt (B, N, 2), F (B, 2, H, W) px, sector -> (B, f2i_channels, H, W)."""
+def f2i_condition(source: Tensor, warped: Tensor, target_keypoints: Tensor, flow: Tensor, sector: Tensor, schema: KeypointSchema,
+                  valve_opening: Tensor | None = None) -> Tensor:
+    """I_src and its warp (B, C, H, W) in [0, 1], x_K,tgt (B, N, 2), F (B, 2, H, W) px, sector -> (B, f2i_channels, H, W).
+
+    valve_opening: (B,) of the target's heart, 0 shut to 1 wide open; 0.5, the default, where it is not known.
+    """
     size = source.shape[2], source.shape[3]
     origin = sample(sector, pixel_grid(*size, device=flow.device) + flow, padding="zeros")
     drawn = render_keypoints(target_keypoints, schema, *size)
-    return torch.cat([source * 2 - 1, warped * 2 - 1, drawn, flow / FLOW_RANGE, sector, origin], 1)
+    return torch.cat([source * 2 - 1, warped * 2 - 1, drawn, flow / FLOW_RANGE, sector, origin, *_valves(sector, schema, valve_opening)], 1)
+
+
+def _valves(sector: Tensor, schema: KeypointSchema, opening: Tensor | None) -> list[Tensor]:
+    if not schema.valves:
+        return []
+    return [torch.zeros_like(sector) if opening is None else sector * (2 * opening.to(sector) - 1).view(-1, 1, 1, 1)]
 
 
 def warp_source(source: Tensor, flow: Tensor, sector: Tensor) -> Tensor:

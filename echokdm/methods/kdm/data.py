@@ -44,9 +44,9 @@ class KDMData:
         data = self.config.data
         return procedural_store(self._folder("procedural", data.procedural), data.procedural, self.config.size, self.config.seed)
 
-    def pairs(self, stage: str, share: float, flows: ArrayStore | None = None) -> FlowPairs:
-        """What a stage draws from; share: of procedural pairs. flows: in place of the exact ones."""
+    def pairs(self, stage: str, share: float, flows: ArrayStore | None = None, valve_share: float = 0.0) -> FlowPairs:
+        """What a stage draws from; share: of procedural pairs. flows: in place of the exact ones. valve_share: as in `FlowPairs`."""
         seed = derive_seed(self.config.seed, STAGES.index(stage))
         drift = self.config.data.drift_share if self.heart and stage in ("flow_codec", "k2f") else 0.0
         return FlowPairs(self.patients() if share < 1 else None, self.procedural() if share > 0 else None, share, seed, flows=flows,
-                         drift_share=drift, schema=self.schema)
+                         drift_share=drift, valve_share=valve_share, schema=self.schema)

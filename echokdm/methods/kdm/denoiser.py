@@ -15,6 +15,7 @@ from echokdm.engine.sampling import build_scheduler
 from echokdm.engine.stage import Run, Stage, cosine_with_warmup
 from echokdm.losses.perceptual import Perceptual
 from echokdm.methods.kdm.conditions import f2i_channels, f2i_condition, k2f_channels, k2f_condition, warp_source
+from echokdm.methods.kdm.valves import valve_weights
 from echokdm.networks.codec import decode, encode, encode_flow
 from echokdm.networks.conditioned_unet import ConditionedUNet
 from echokdm.networks.segmenter import LV, Segmenter
@@ -46,6 +47,8 @@ class DenoiserConfig(BaseModel):
     perceptual_crop: int = 32  # latent pixels a side of the window that is decoded for both
     label_weight: float = 0.0  # F2I: of how far the frozen segmenter, shown the decoded x0 prediction, is from the asked outline
     label_items: int = 2  # hearts of a batch that are decoded whole for it
+    valve_weight: float = 0.0  # by how much more errors count where a heart's valve leaflets may be
+    valve_share: float = Field(0.0, ge=0, le=1)  # of hearts whose valves are made to open or shut from source to target
     flow_jitter: float = 0.0  # px; F2I's flows get a smooth error of a standard deviation drawn from 0 to this, as K2F's will have one
     keypoint_jitter: float = 0.0  # px; the same for the target key-points that K2F is shown, as a segmenter's will have one
 
@@ -115,14 +118,16 @@ class DenoiserStage(Stage):
         with run.autocast():
             network = self.modules[self.name]
             output = network(noisy, t, self.network.encode_condition(pixels, latents))
-        loss = (F.l1_loss if config.loss == "l1" else F.mse_loss)(output.float(), target)
+        error = (F.l1_loss if config.loss == "l1" else F.mse_loss)(output.float(), target, reduction="none")
+        weight = valve_weights(batch["target_keypoints"], self.schema, *batch["target"].shape[2:], config.valve_weight)
+        loss = (error * F.adaptive_avg_pool2d(weight, error.shape[2:])).mean()
         logged = {"loss": loss.detach()}
         if self.perceptual is not None or self.segmenter is not None:
             with run.autocast():
                 clean = predicted_clean(self.scheduler.alphas_cumprod.to(noisy)[t], noisy, output.float(), config.prediction)
         if self.perceptual is not None:
             with run.autocast():
-                distance, squared = self.picture_losses(clean, batch["target"], latents, warped)
+                distance, squared = self.picture_losses(clean, batch["target"], weight, latents, warped)
             logged |= {"perceptual": distance.detach(), "squared": squared.detach()}
             loss = loss + config.perceptual_weight * distance + config.squared_weight * squared
         if self.segmenter is not None and latents is not None and warped is not None:
@@ -136,10 +141,11 @@ class DenoiserStage(Stage):
         optimizer.step()
         return logged
 
-    def picture_losses(self, clean: Tensor, target: Tensor, latents: Tensor | None, warped: Tensor | None) -> tuple[Tensor, Tensor]:
+    def picture_losses(self, clean: Tensor, target: Tensor, weight: Tensor, latents: Tensor | None,
+                       warped: Tensor | None) -> tuple[Tensor, Tensor]:
         """LPIPS and squared error, means over the batch, of a random window of the decoded x0 prediction to target (B, 1, H, W).
 
-        With a warped source, its latents come first in `latents`.
+        weight: (B, 1, H, W), of squared errors. With a warped source, its latents come first in `latents`.
         """
         side = self.config.perceptual_crop
         factor = target.shape[2] // clean.shape[2]
@@ -150,7 +156,7 @@ class DenoiserStage(Stage):
 
         start = (window(latents), window(warped, factor)) if warped is not None and latents is not None else ()
         made, real = self.picture(window(clean), *start), window(target, factor)
-        return self.perceptual(made, real).float().mean(), F.mse_loss(made.float(), real)
+        return self.perceptual(made, real).float().mean(), ((made.float() - real).square() * window(weight, factor)).mean()
 
     def picture(self, clean: Tensor, latents: Tensor | None = None, warped: Tensor | None = None) -> Tensor:
         """Latents (B, L, h, w) decoded to (B, C, H, W) in [0, 1], with what the codec loses of the warped source added back.
@@ -230,7 +236,7 @@ class F2IStage(DenoiserStage):
             error = F.interpolate(coarse, flow.shape[2:], mode="bicubic", align_corners=True)
             flow = flow + self.config.flow_jitter * error * batch["has_keypoints"].view(-1, 1, 1, 1)
         warped = warp_source(source, flow, batch["sector"])
-        pixels = f2i_condition(source, warped, batch["target_keypoints"], flow, batch["sector"], self.schema)
+        pixels = f2i_condition(source, warped, batch["target_keypoints"], flow, batch["sector"], self.schema, batch["valve_opening"])
         return pixels, torch.cat([encode(codec, warped * 2 - 1), encode(codec, source * 2 - 1)], 1), warped
 
 

@@ -76,10 +76,11 @@ class KDMPipeline(MethodPipeline):
         return segment_clip(network, frames, sector, in_context=in_context)[0]
 
     @torch.no_grad()
-    def __call__(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, *, sector: Tensor, steps: int = 4,
+    def __call__(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, *, sector: Tensor, steps: int = 2,
                  strength: float = 1.0, flow_steps: int = 2, seed: int = 0, gamma: float = 1.0, without: Ablation | None = None,
                  scheduler: Literal["ddim", "dpm++"] = "ddim", carry_detail: bool = True, quantize: bool = False,
-                 flow: Tensor | None = None, progress: Callable[[float], None] | None = None) -> KDMOutput:
+                 flow: Tensor | None = None, valve_opening: Tensor | None = None,
+                 progress: Callable[[float], None] | None = None) -> KDMOutput:
         """Move a frame's key-points and get the frames they ask for.
 
         source: (1, 1, H, W) in [0, 1]. source_keypoints: (40, 2), target_keypoints: (T, 40, 2), (x, y) px.
@@ -89,7 +90,8 @@ class KDMPipeline(MethodPipeline):
         k. flow_steps: network calls of K2F. seed: one noise, shared by all frames. gamma: scales the flow (appendix B). without:
         "f2i" gives the warp alone, "k2f" the one-step net.
         carry_detail: adds back what the codec loses of the warped source. quantize: latents pass the codebook on
-        decoding. flow: (T, 2, H, W) px, instead of K2F's. progress: called with the share done.
+        decoding. flow: (T, 2, H, W) px, instead of K2F's. valve_opening: (T,) 0 shut to 1 wide open, as of
+        `ops.cycle.valve_opening`; 0.5 where it is not known, the default. progress: called with the share done.
         Raises GeometryError for key-points of a wrong shape.
         """
         total, chunk = len(target_keypoints), CHUNK
@@ -104,11 +106,12 @@ class KDMPipeline(MethodPipeline):
         size = source.shape[2:]
         sources, sectors = source.expand(total, -1, -1, -1), sector.float().reshape(-1, 1, *size).expand(total, -1, -1, -1)
         starts = source_keypoints.float().reshape(-1, *each).expand(total, -1, -1)
+        valves = torch.full((total,), 0.5) if valve_opening is None else valve_opening.float()
         frames, flows, warps = [], [], []
         for first in range(0, total, chunk):
             count = min(chunk, total - first)
             rows = torch.arange(first, first + chunk).clamp(max=total - 1)  # a full chunk: the same kernels whatever the length
-            images, mask, begin, part = (v[rows].to(device) for v in (sources, sectors, starts, target_keypoints.float()))
+            images, mask, begin, part, opening = (v[rows].to(device) for v in (sources, sectors, starts, target_keypoints.float(), valves))
             if flow is not None:
                 moved = flow[rows].to(device)
             elif without == "k2f":
@@ -124,7 +127,7 @@ class KDMPipeline(MethodPipeline):
                 if without == "k2f":
                     made = self._one_step(images, latents, begin, part, mask, steps, seed, scheduler, quantize)
                 else:
-                    made = self._render(images, latents, warped, part, moved, mask, steps, strength, seed, scheduler, carry_detail,
+                    made = self._render(images, latents, warped, part, moved, mask, opening, steps, strength, seed, scheduler, carry_detail,
                                         quantize)
             frames.append((made * mask).clamp(0, 1)[:count].float().cpu())
             flows.append(moved[:count].cpu())
@@ -148,11 +151,12 @@ class KDMPipeline(MethodPipeline):
             flow = carry_keypoints(flow, *points, outline=self.schema.closed) * sector
         return flow
 
-    def _render(self, source: Tensor, source_latents: Tensor, warped: Tensor, targets: Tensor, flow: Tensor, sector: Tensor, steps: int,
-                strength: float, seed: int, scheduler: str, carry_detail: bool, quantize: bool) -> Tensor:
+    def _render(self, source: Tensor, source_latents: Tensor, warped: Tensor, targets: Tensor, flow: Tensor, sector: Tensor,
+                valve_opening: Tensor, steps: int, strength: float, seed: int, scheduler: str, carry_detail: bool,
+                quantize: bool) -> Tensor:
         """F2I-net from the noised warp (section 3.4)."""
         begin = self._encode(warped)
-        seen = f2i_condition(source, warped, targets, flow, sector, self.schema)
+        seen = f2i_condition(source, warped, targets, flow, sector, self.schema, valve_opening)
         latent = self._denoise(self.f2i, seen, torch.cat([begin, source_latents], 1), steps, seed, scheduler, begin, strength)
         made = self._decode(latent, quantize)
         return made + warped - self._decode(begin, quantize) if carry_detail else made

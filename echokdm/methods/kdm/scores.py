@@ -43,7 +43,7 @@ def pair_scores(pipeline: KDMPipeline, data: FrameSource, perceptual: Perceptual
     sector = torch.ones(len(source), *source.shape[2:], dtype=torch.bool)
     for method, without in ((NO_F2I, "f2i"), (NO_K2F, "k2f"), (KDM, None)):
         if without != "k2f" or pipeline.k2i is not None:
-            made[method] = pipeline(source, before, after, sector=sector, seed=seed, without=without).frames
+            made[method] = pipeline(source, before, after, sector=sector, steps=4, seed=seed, without=without).frames
     made[TARGET] = target
     whole = torch.ones(len(target), 1, *target.shape[2:], dtype=torch.bool)
     scores = {method: image_scores(frames, target, whole, {"squeeze": perceptual}) for method, frames in made.items()}
