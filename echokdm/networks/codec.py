@@ -6,6 +6,7 @@ from diffusers.models.autoencoders.vq_model import VQModel
 from torch import Tensor, nn
 
 FLOW_UNIT = 4.0  # px that are 1 to the flow codec, at the model's own size
+REDRAWN = 0.1  # change of gray value by which the start's detail is mostly left out
 
 
 def build_codec(channels: int, block_out_channels: tuple[int, ...], latent_channels: int, codes: int, layers_per_block: int = 1) -> VQModel:
@@ -83,3 +84,12 @@ def fit_codebook(codec: VQModel, latents: Tensor, iterations: int = 8) -> None:
         counts = torch.bincount(nearest, minlength=codes)[:, None]
         centres = torch.where(counts > 0, sums / counts.clamp_min(1), centres)
     codec.quantize.embedding.weight.data.copy_(centres)
+
+
+def with_detail(made: Tensor, start: Tensor, decoded: Tensor) -> Tensor:
+    """A decoded picture with what the codec lost of the picture it was made from, where the two are alike; all (B, C, H, W) in [0, 1].
+
+    start: the picture that `made` went out from. decoded: the same through the codec. Where something else was drawn, as an open valve,
+    the detail of what had been there would show through.
+    """
+    return made + (start - decoded) * torch.exp(-((made - decoded) / REDRAWN).square())

@@ -16,7 +16,7 @@ from echokdm.engine.stage import Run, Stage, cosine_with_warmup
 from echokdm.losses.perceptual import Perceptual
 from echokdm.methods.kdm.conditions import f2i_channels, f2i_condition, k2f_channels, k2f_condition, warp_source
 from echokdm.methods.kdm.valves import valve_weights
-from echokdm.networks.codec import decode, encode, encode_flow
+from echokdm.networks.codec import decode, encode, encode_flow, with_detail
 from echokdm.networks.conditioned_unet import ConditionedUNet
 from echokdm.networks.segmenter import LV, Segmenter
 from echokdm.ops.render import fill_polygon
@@ -168,7 +168,7 @@ class DenoiserStage(Stage):
         if warped is not None and latents is not None:
             with torch.no_grad():
                 start = decode(codec, latents[:, :clean.shape[1]], quantize=False)
-            made = made + warped - (start + 1) / 2
+            made = with_detail(made, warped, (start + 1) / 2)
         return made.clamp(0, 1)
 
     def label_loss(self, clean: Tensor, batch: dict[str, Tensor], latents: Tensor, warped: Tensor) -> Tensor:

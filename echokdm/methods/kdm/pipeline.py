@@ -16,7 +16,7 @@ from echokdm.core.types import A4C_BLOODPOOL_40
 from echokdm.engine.sampling import build_scheduler, sample
 from echokdm.methods.kdm.conditions import f2i_condition, k2f_condition, outline, warp_source
 from echokdm.methods.pipeline import MethodPipeline
-from echokdm.networks.codec import FlowCodec, decode, decode_flow, encode
+from echokdm.networks.codec import FlowCodec, decode, decode_flow, encode, with_detail
 from echokdm.networks.conditioned_unet import ConditionedUNet
 from echokdm.networks.landmarks import LandmarkNet
 from echokdm.networks.pwc_lite import PWCLite
@@ -89,7 +89,7 @@ class KDMPipeline(MethodPipeline):
         F2I a frame. strength: k / T, the noise level at which F2I starts from the warped source; F2I sees that source at any
         k. flow_steps: network calls of K2F. seed: one noise, shared by all frames. gamma: scales the flow (appendix B). without:
         "f2i" gives the warp alone, "k2f" the one-step net.
-        carry_detail: adds back what the codec loses of the warped source. quantize: latents pass the codebook on
+        carry_detail: adds back what the codec loses of the warped source, where it isn't redrawn. quantize: latents pass the codebook on
         decoding. flow: (T, 2, H, W) px, instead of K2F's. valve_opening: (T,) 0 shut to 1 wide open, as of
         `ops.cycle.valve_opening`; 0.5 where it is not known, the default. progress: called with the share done.
         Raises GeometryError for key-points of a wrong shape.
@@ -159,7 +159,7 @@ class KDMPipeline(MethodPipeline):
         seen = f2i_condition(source, warped, targets, flow, sector, self.schema, valve_opening)
         latent = self._denoise(self.f2i, seen, torch.cat([begin, source_latents], 1), steps, seed, scheduler, begin, strength)
         made = self._decode(latent, quantize)
-        return made + warped - self._decode(begin, quantize) if carry_detail else made
+        return with_detail(made, warped, self._decode(begin, quantize)) if carry_detail else made
 
     def _one_step(self, source: Tensor, latents: Tensor, source_keypoints: Tensor, targets: Tensor, sector: Tensor, steps: int,
                   seed: int, scheduler: str, quantize: bool) -> Tensor:
