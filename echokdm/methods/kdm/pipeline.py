@@ -87,7 +87,7 @@ class KDMPipeline(MethodPipeline):
         sector: (H, W) bool; outside it the result is black. Source, its key-points and sector may also be T in number,
         (T, 1, H, W), (T, 40, 2) and (T, H, W): one for each frame, to move many hearts in one call. steps: network calls of
         F2I a frame. strength: k / T, the noise level at which F2I starts from the warped source; F2I sees that source at any
-        k. flow_steps: network calls of K2F. seed: one noise, shared by all frames. gamma: scales the flow (appendix B). without:
+        k. flow_steps: network calls of K2F for each of two samples. seed: one noise, shared by all frames. gamma: scales the flow (appendix B). without:
         "f2i" gives the warp alone, "k2f" the one-step net.
         carry_detail: adds back what the codec loses of the warped source, where it isn't redrawn. quantize: latents pass the codebook on
         decoding. flow: (T, 2, H, W) px, instead of K2F's. valve_opening: (T,) 0 shut to 1 wide open, as of
@@ -140,10 +140,11 @@ class KDMPipeline(MethodPipeline):
                      seed: int = 0, scheduler: str = "ddim", exact: bool = True) -> Tensor:
         """K2F-net: flow (B, 2, H, W) in px for B sources and key-point pairs; zero outside the sector (B, 1, H, W).
 
-        exact: the flow is made to carry the target outline onto the source's, the rest spread smoothly.
+        The mean of two samples, from one noise and from its negative: what a sample owes to its noise is nearly odd in it, so that
+        seeds differ little. exact: the flow is made to carry the target outline onto the source's, the rest spread smoothly.
         """
         seen = k2f_condition(source, source_keypoints, target_keypoints, sector, self.schema)
-        latent = self._denoise(self.k2f, seen, None, steps, seed, scheduler)
+        latent = sum(self._denoise(self.k2f, seen, None, steps, seed, scheduler, sign=sign) for sign in (1.0, -1.0)) / 2
         with fast_arithmetic(self.device):
             flow = decode_flow(self.flow_codec, latent, quantize=False).float() * sector
         if exact:
@@ -178,7 +179,7 @@ class KDMPipeline(MethodPipeline):
             return (decode(self.image_codec, latents, quantize).float() + 1) / 2
 
     def _denoise(self, network: ConditionedUNet, pixels: Tensor, latents: Tensor | None, steps: int, seed: int, scheduler: str,
-                 start: Tensor | None = None, strength: float = 1.0) -> Tensor:
+                 start: Tensor | None = None, strength: float = 1.0, sign: float = 1.0) -> Tensor:
         """A clean latent (B, L, h, w) under conditions, from one noise shared by all, so that texture stands where nothing moves."""
         with fast_arithmetic(self.device):
             condition = network.encode_condition(pixels, latents)
@@ -187,7 +188,7 @@ class KDMPipeline(MethodPipeline):
             with fast_arithmetic(self.device):
                 return network(noisy, t, condition)
 
-        noise = seeded_randn((network.config.latent_channels, *condition.shape[2:]), seed, [0]).to(pixels.device)
+        noise = sign * seeded_randn((network.config.latent_channels, *condition.shape[2:]), seed, [0]).to(pixels.device)
         return sample(denoise, noise.expand(len(pixels), -1, -1, -1), self._scheduler(scheduler), calls=steps, start=start,
                       strength=strength)
 
