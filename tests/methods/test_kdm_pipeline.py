@@ -63,3 +63,21 @@ def test_a_damaged_bundle_is_refused(tiny_run, tmp_path):
     weights.write_bytes(weights.read_bytes()[:200])
     with pytest.raises(BundleError, match="damaged"):
         KDMPipeline.from_pretrained(tmp_path / "b")
+
+
+def test_the_shipped_nets_open_valves_that_are_told_to_be_open_and_their_seeds_move_a_heart_alike():
+    from echokdm.phantom.a4c import A4CPhantom
+
+    pipe, phantom = KDMPipeline.from_pretrained("a4c-phantom"), A4CPhantom([1_010_003, 1_010_008, 1_010_011])
+    widest = phantom.valve_opening((torch.arange(40) / 40).expand(3, -1)).argmax(1) / 40
+    phases = torch.stack([torch.zeros(3), widest], 1)
+    frames, points = phantom.frames(phases), phantom.keypoints(phases)
+    given = {"sector": phantom.sector}
+    made = {told: pipe(frames[:, 0], points[:, 0], points[:, 1], valve_opening=torch.full((3,), told), **given) for told in (0.0, 1.0)}
+    middle = (points[:, 1, 19] + points[:, 1, 20]) / 2
+    y, x = torch.meshgrid(torch.arange(112), torch.arange(112), indexing="ij")
+    near = ((x - middle[:, :1, None]) ** 2 + (y - middle[:, 1:, None]) ** 2 < 12**2)[:, None]
+    shut, opened = (((made[told].frames - frames[:, 1]) ** 2)[near].mean() for told in (0.0, 1.0))
+    assert opened < 0.8 * shut
+    flow = pipe(frames[:, 0], points[:, 0], points[:, 1], seed=1, without="f2i", **given).flow
+    assert (flow - made[0.0].flow).norm(dim=1).mean() < 0.06 * flow.norm(dim=1).mean()

@@ -87,8 +87,8 @@ class KDMPipeline(MethodPipeline):
         sector: (H, W) bool; outside it the result is black. Source, its key-points and sector may also be T in number,
         (T, 1, H, W), (T, 40, 2) and (T, H, W): one for each frame, to move many hearts in one call. steps: network calls of
         F2I a frame. strength: k / T, the noise level at which F2I starts from the warped source; F2I sees that source at any
-        k. flow_steps: network calls of K2F for each of two samples. seed: one noise, shared by all frames. gamma: scales the flow (appendix B). without:
-        "f2i" gives the warp alone, "k2f" the one-step net.
+        k. flow_steps: network calls of K2F for each of two samples. seed: one noise, shared by all frames. gamma: scales the
+        flow (appendix B). without: "f2i" gives the warp alone, "k2f" the one-step net.
         carry_detail: adds back what the codec loses of the warped source, where it isn't redrawn. quantize: latents pass the codebook on
         decoding. flow: (T, 2, H, W) px, instead of K2F's. valve_opening: (T,) 0 shut to 1 wide open, as of
         `ops.cycle.valve_opening`; 0.5 where it is not known, the default. progress: called with the share done.
