@@ -34,7 +34,7 @@ def score_pairs(pipeline: KDMPipeline, data: FrameSource, *, net: str = "squeeze
 
 @torch.no_grad()
 def pair_scores(pipeline: KDMPipeline, data: FrameSource, perceptual: Perceptual, seed: int = 0) -> dict[str, dict[str, np.ndarray]]:
-    """method -> score -> (identities,)."""
+    """method -> score -> (identities,). With four calls of F2I-net, as the figures in docs/methods.md have."""
     pairs = data.held_out(2, seed)
     items = [pairs[(0, i)] for i in range(len(pairs))]
     target, source = (torch.stack([item["frames"][k] for item in items]) for k in (0, 1))
