@@ -149,8 +149,8 @@ def fill_frames(keypoints: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def smooth(keypoints: np.ndarray, fps: float) -> np.ndarray:
-    """`ops.cycle.smooth_keypoints` where there is motion to smooth."""
-    from echokdm.ops.cycle import smooth_keypoints
+    """`ops.smoothing.smooth_keypoints` where there is motion to smooth."""
+    from echokdm.ops.smoothing import smooth_keypoints
 
     return np.asarray(smooth_keypoints(keypoints, fps), float) if len(keypoints) > 4 else keypoints
 

@@ -1,4 +1,4 @@
-"""The heart's cycle in a curve of volumes or areas: end-diastole, end-systole, and smoothing along time that keeps them."""
+"""The heart's cycle in a curve of volumes or areas: end-diastole, end-systole, the valves."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,6 @@ _PLATEAU = 0.04  # within this part of the fall, the last top before contraction
 _OPEN, _WIDE = 0.1, 0.6  # of the fastest inflow: where a valve parts, where it is wide open
 _DIASTASIS = 0.35  # how far it stays open between early filling and the atrial kick
 _FILLED = 0.85  # of a beat's fall that is filled again by the end-diastole after it
-_WINDOW_S = 0.2  # Savitzky-Golay window of key-points
 
 
 def find_ed_es(volumes: ArrayLike, fps: float) -> list[tuple[int, int]]:
@@ -92,24 +91,3 @@ def valve_opening(volumes: ArrayLike) -> Array:
         if following > last + 1 and v[last] - v[last:following].min() < _OPEN * np.ptp(v):  # nothing was ejected between: one diastole
             opening[last:following + 1] = np.maximum(opening[last:following + 1], _DIASTASIS)
     return opening
-
-
-def smooth_keypoints(keypoints: ArrayLike, fps: float) -> Array:
-    """Key-points (T, N, 2) smoothed along time without phase shift: lone outliers replaced, then a cubic Savitzky-Golay filter of 0.2 s.
-
-    The cubic keeps the height of tops and bottoms, so that volumes at end-diastole and end-systole stay. Clips of under five frames come
-    back as they are.
-    """
-    points = np.asarray(keypoints, dtype=np.float64)
-    if points.ndim != 3:
-        raise GeometryError(f"Key-points over time have the shape (frames, points, 2), not {points.shape}.")
-    window = 2 * int(round(_WINDOW_S * fps / 2)) + 1
-    window = min(max(window, 5), len(points) - (len(points) + 1) % 2)
-    if window < 5:
-        return points.copy()
-    # A window of 0.1 s, 3 or 5 frames: a longer one would take a fast heart's end-systole for an outlier.
-    lone = 5 if fps >= 40 else 3
-    middle = ndimage.median_filter(points, size=(lone, 1, 1), mode="nearest")
-    spread = ndimage.median_filter(np.abs(points - middle), size=(lone, 1, 1), mode="nearest")
-    points = np.where(np.abs(points - middle) > 4.5 * spread + 0.5, middle, points)  # Hampel: 3 robust deviations, and half a pixel
-    return signal.savgol_filter(points, window, 3, axis=0, mode="interp")

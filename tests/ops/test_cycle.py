@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from echokdm.core.errors import GeometryError
-from echokdm.ops.cycle import closing_end_diastole, find_ed_es, smooth_keypoints, valve_opening
+from echokdm.ops.cycle import closing_end_diastole, find_ed_es, valve_opening
 from echokdm.ops.trajectory import beat_profile
 from echokdm.phantom.a4c import A4CPhantom
 
@@ -70,22 +70,6 @@ def test_gaps_are_filled_and_too_few_frames_refused():
     assert abs(find_ed_es(v, 30)[0][1] - 11) <= 1
     with pytest.raises(GeometryError):
         find_ed_es([1.0, np.nan], 30)
-
-
-def test_smoothing_keeps_the_beat_and_drops_outliers():
-    profile = beat_profile(np.arange(60) / 30)
-    truth = np.zeros((60, 40, 2))
-    truth[..., 0] = np.arange(40) + 8 * profile[:, None]
-    rng = np.random.default_rng(0)
-    noisy = truth + 0.4 * rng.normal(size=truth.shape)
-    noisy[25] += 9
-    smooth = smooth_keypoints(noisy, 30)
-    assert np.abs(smooth - truth).mean() < 0.7 * np.abs(noisy - truth).mean()
-    assert np.abs(smooth[25] - truth[25]).mean() < 0.7
-    assert np.abs(smooth[[11, 41]] - truth[[11, 41]]).mean() < 0.5, "end-systole keeps its depth"
-    still = np.repeat(truth[:1], 10, axis=0)
-    np.testing.assert_allclose(smooth_keypoints(still, 30), still, atol=1e-9)
-    np.testing.assert_array_equal(smooth_keypoints(truth[:3], 30), truth[:3])
 
 
 def test_valves_open_with_the_inflow_and_half_close_between_its_two_waves():

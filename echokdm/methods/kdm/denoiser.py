@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from echokdm.core.types import A4C_BLOODPOOL_40, KeypointSchema
-from echokdm.engine.sampling import build_scheduler
+from echokdm.engine.sampling import build_scheduler, timesteps_from
 from echokdm.engine.stage import Run, Stage, cosine_with_warmup
 from echokdm.losses.perceptual import Perceptual
 from echokdm.methods.kdm.conditions import f2i_channels, f2i_condition, k2f_channels, k2f_condition, warp_source
@@ -40,6 +40,7 @@ class DenoiserConfig(BaseModel):
     start_share: float = Field(0.0, ge=0, le=1)  # of the weights a run starts --from, averaged in at its end (Wortsman et al., CVPR 2022)
     early_share: float = 0.0  # share of draws confined to noise levels below early_limit, where a warm start begins
     early_limit: float = 0.6  # of T
+    two_call_share: float = Field(0.0, ge=0, le=1)  # of draws at the levels of a picture made in two calls, each as the call meets it
     procedural_share: float = 0.0  # of the pairs
     perceptual: Literal["squeeze", "alex", "vgg"] = "squeeze"
     perceptual_weight: float = 0.0  # of LPIPS between the decoded x0 prediction and the target; not in the paper
@@ -107,17 +108,13 @@ class DenoiserStage(Stage):
         with torch.no_grad(), run.autocast():
             latent = self.clean_latent(batch).float()
             pixels, latents, warped = self.condition(batch)
-        total = self.scheduler.config.num_train_timesteps
-        early = torch.rand(len(latent), device=latent.device) < config.early_share
-        share = torch.rand(len(latent), device=latent.device) * torch.where(early, config.early_limit, 1.0)
-        t = (share * total).long().clamp(0, total - 1)
-        noise = torch.randn_like(latent)
-        noisy = self.scheduler.add_noise(latent, noise, t)
+        with run.autocast():
+            condition = self.network.encode_condition(pixels, latents)
+        noisy, t, noise = self.draw_noisy(latent, condition, latents if warped is not None else None, run)
         target = {"epsilon": lambda: noise, "sample": lambda: latent,
                   "v_prediction": lambda: self.scheduler.get_velocity(latent, noise, t)}[config.prediction]()
         with run.autocast():
-            network = self.modules[self.name]
-            output = network(noisy, t, self.network.encode_condition(pixels, latents))
+            output = self.modules[self.name](noisy, t, condition)
         error = (F.l1_loss if config.loss == "l1" else F.mse_loss)(output.float(), target, reduction="none")
         weight = valve_weights(batch["target_keypoints"], self.schema, *batch["target"].shape[2:], config.valve_weight)
         loss = (error * F.adaptive_avg_pool2d(weight, error.shape[2:])).mean()
@@ -140,6 +137,34 @@ class DenoiserStage(Stage):
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         optimizer.step()
         return logged
+
+    def draw_noisy(self, latent: Tensor, condition: Tensor, start: Tensor | None, run: Run) -> tuple[Tensor, Tensor, Tensor]:
+        """Noisy latents, their timesteps (B,) and the noise they hold besides `latent`; all but t as latent (B, L, h, w).
+
+        `config.two_call_share` of them are what a call meets when a picture is made in two: pure noise or, with `start`, whose first
+        L channels are the warp's latents, that under noise; and what the network as it is makes of it for the second call.
+        """
+        config, total = self.config, self.scheduler.config.num_train_timesteps
+        rows = len(latent)
+        early = torch.rand(rows, device=latent.device) < config.early_share
+        share = torch.rand(rows, device=latent.device) * torch.where(early, config.early_limit, 1.0)
+        t = (share * total).long().clamp(0, total - 1)
+        noise = torch.randn_like(latent)
+        noisy = self.scheduler.add_noise(latent, noise, t)
+        if config.two_call_share == 0:
+            return noisy, t, noise
+        chosen = torch.rand(rows, device=latent.device) < config.two_call_share
+        second = chosen & (torch.rand(rows, device=latent.device) < 0.5)
+        first_t, second_t = timesteps_from(self.scheduler, 2, 1.0).to(t)
+        begin = noise if start is None else self.scheduler.add_noise(start[:, :latent.shape[1]].float(), noise, first_t.expand(rows))
+        t = torch.where(second, second_t, torch.where(chosen, first_t, t))
+        noisy = torch.where(chosen.view(-1, 1, 1, 1), begin, noisy)
+        if second.any():
+            with torch.no_grad(), run.autocast():
+                made = self.modules[self.name](begin[second], first_t, condition[second])
+            noisy[second] = self.scheduler.step(made.float(), first_t, begin[second]).prev_sample
+        alpha = self.scheduler.alphas_cumprod.to(latent)[t].view(-1, 1, 1, 1)
+        return noisy, t, (noisy - alpha.sqrt() * latent) / (1 - alpha).sqrt()
 
     def picture_losses(self, clean: Tensor, target: Tensor, weight: Tensor, latents: Tensor | None,
                        warped: Tensor | None) -> tuple[Tensor, Tensor]:
