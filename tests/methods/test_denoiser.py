@@ -1,11 +1,14 @@
 """The denoiser stages' arithmetic, with networks that know the answer."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from echokdm.core.schemas import IBUG_68
 from echokdm.core.types import A4C_BLOODPOOL_40
-from echokdm.engine.sampling import build_scheduler
+from echokdm.engine.sampling import build_scheduler, sample
 from echokdm.methods.kdm.conditions import f2i_channels, f2i_condition, k2f_channels, k2f_condition, outline
 from echokdm.methods.kdm.denoiser import DenoiserConfig, F2IStage, K2FStage, predicted_clean, psi_strides
 from echokdm.methods.kdm.valves import valve_weights
@@ -104,3 +107,31 @@ def test_errors_count_more_about_the_valves():
     assert weight[0, 0, 60, 50] == weight[0, 0, 70, 50] == 3.5 and weight[0, 0, 60, 20] == weight[0, 0, 60, 80] == 2.0
     assert weight[0, 0, 75, 50] == weight[0, 0, 60, 100] == weight[0, 0, 60, 5] == 1
     assert (valve_weights(points, A4C_BLOODPOOL_40, 8, 8, 0.0) == 1).all() and (valve_weights(points, IBUG_68, 8, 8, 1.0) == 1).all()
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("warm", [False, True])
+def test_two_calls_are_trained_on_what_each_of_them_meets(prediction, warm):
+    torch.manual_seed(0)
+    codec = build_codec(2, (8, 8), 3, 16)
+    config = DenoiserConfig(block_out_channels=(8, 16), prediction=prediction, two_call_share=1.0)
+    stage, met = K2FStage(config, None, {"flow_codec": codec}), []
+
+    def network(noisy, t, condition):
+        met.append(noisy)
+        return 0.3 * noisy + condition
+
+    stage.modules["k2f"] = network
+    latent, condition = torch.randn(12, 3, 7, 7), torch.randn(12, 3, 7, 7)
+    start = torch.randn(12, 6, 7, 7) if warm else None
+    noisy, t, noise = stage.draw_noisy(latent, condition, start, SimpleNamespace(autocast=nullcontext))
+    assert set(t.tolist()) == {999, 499}
+    assert torch.allclose(stage.scheduler.add_noise(latent, noise, t), noisy, atol=1e-4)
+    second = t == 499
+    seen = []  # the same two calls as a picture is made by
+    sample(lambda x, step: network(x, step, condition[second]), met[0], build_scheduler("ddim", prediction), calls=2,
+           hook=lambda i, step, x: seen.append(x) or x)
+    assert torch.allclose(noisy[second], seen[0], atol=1e-5)
+    signal = stage.scheduler.alphas_cumprod[999].sqrt()
+    begun = noisy[~second] - signal * (start[~second, :3] if warm else 0)
+    assert 0.8 < begun.std() < 1.2 and abs(float((begun * latent[~second]).mean())) < 0.1
