@@ -44,25 +44,26 @@ def replace_clean(scheduler: "Scheduler", latents: Tensor, output: Tensor, t: Te
 
 
 def sample(denoise: Denoiser, noise: Tensor, scheduler: "Scheduler", *, calls: int, start: Tensor | None = None, strength: float = 1.0,
-           hook: Hook | None = None, revise: Revise | None = None, gradients: bool = False) -> Tensor:
+           hook: Hook | None = None, revise: Revise | None = None, gradients: bool = False, only: int | None = None) -> Tensor:
     """Denoise to a clean latent.
 
     denoise(latents (B, ...), timestep) -> the network's output of the same shape. noise: (B, ...) standard normal,
     which makes the result a function of its seeds alone. start: clean latents to noise up to `strength` and begin
     from (the warm start); from pure noise where None. hook(step, timestep, latents) may replace the latents after
     each step. revise(step, timestep, clean) may replace the x0 prediction that the step goes on from; at the last step
-    too, where the x0 prediction is the result. gradients: keep them, for losses on the result. Returns (B, ...) float32.
+    too, where the x0 prediction is the result. gradients: keep them, for losses on the result. only: make so many of the calls
+    and return what the next one would be shown. Returns (B, ...) float32.
     """
     with torch.set_grad_enabled(gradients):
-        return _sample(denoise, noise, scheduler, calls, start, strength, hook, revise)
+        return _sample(denoise, noise, scheduler, calls, start, strength, hook, revise, only)
 
 
 def _sample(denoise: Denoiser, noise: Tensor, scheduler: "Scheduler", calls: int, start: Tensor | None, strength: float,
-            hook: Hook | None, revise: Revise | None) -> Tensor:
+            hook: Hook | None, revise: Revise | None, only: int | None) -> Tensor:
     steps = timesteps_from(scheduler, calls, strength if start is not None else 1.0)
     latents = noise if start is None else scheduler.add_noise(start, noise, steps[:1].expand(len(start)))
     latents = latents * (scheduler.init_noise_sigma if start is None else 1.0)
-    for i, t in enumerate(steps):
+    for i, t in enumerate(steps[:only]):
         output = denoise(scheduler.scale_model_input(latents, t), t).float()
         if revise is not None:
             latents, output = replace_clean(scheduler, latents, output, t, partial(revise, i, t))

@@ -1,6 +1,7 @@
 """Training of K2F-net, F2I-net and the one-step ablation K2I (KDM, Eq. 2, Eq. 3 and Table 3)."""
 
 from abc import abstractmethod
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from echokdm.core.types import A4C_BLOODPOOL_40, KeypointSchema
-from echokdm.engine.sampling import build_scheduler, timesteps_from
+from echokdm.engine.sampling import build_scheduler, sample, timesteps_from
 from echokdm.engine.stage import Run, Stage, cosine_with_warmup
 from echokdm.losses.perceptual import Perceptual
 from echokdm.methods.kdm.conditions import f2i_channels, f2i_condition, k2f_channels, k2f_condition, warp_source
@@ -113,15 +114,14 @@ class DenoiserStage(Stage):
         noisy, t, noise = self.draw_noisy(latent, condition, latents if warped is not None else None, run)
         target = {"epsilon": lambda: noise, "sample": lambda: latent,
                   "v_prediction": lambda: self.scheduler.get_velocity(latent, noise, t)}[config.prediction]()
-        with run.autocast():
-            output = self.modules[self.name](noisy, t, condition)
-        error = (F.l1_loss if config.loss == "l1" else F.mse_loss)(output.float(), target, reduction="none")
+        output = self.predict(condition, run, noisy, t)
+        error = (F.l1_loss if config.loss == "l1" else F.mse_loss)(output, target, reduction="none")
         weight = valve_weights(batch["target_keypoints"], self.schema, *batch["target"].shape[2:], config.valve_weight)
         loss = (error * F.adaptive_avg_pool2d(weight, error.shape[2:])).mean()
         logged = {"loss": loss.detach()}
         if self.perceptual is not None or self.segmenter is not None:
             with run.autocast():
-                clean = predicted_clean(self.scheduler.alphas_cumprod.to(noisy)[t], noisy, output.float(), config.prediction)
+                clean = predicted_clean(self.scheduler.alphas_cumprod.to(noisy)[t], noisy, output, config.prediction)
         if self.perceptual is not None:
             with run.autocast():
                 distance, squared = self.picture_losses(clean, batch["target"], weight, latents, warped)
@@ -137,6 +137,11 @@ class DenoiserStage(Stage):
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         optimizer.step()
         return logged
+
+    def predict(self, condition: Tensor, run: Run, noisy: Tensor, t: Tensor) -> Tensor:
+        """The network's output (B, L, h, w) in float32."""
+        with run.autocast():
+            return self.modules[self.name](noisy, t, condition).float()
 
     def draw_noisy(self, latent: Tensor, condition: Tensor, start: Tensor | None, run: Run) -> tuple[Tensor, Tensor, Tensor]:
         """Noisy latents, their timesteps (B,) and the noise they hold besides `latent`; all but t as latent (B, L, h, w).
@@ -155,14 +160,13 @@ class DenoiserStage(Stage):
             return noisy, t, noise
         chosen = torch.rand(rows, device=latent.device) < config.two_call_share
         second = chosen & (torch.rand(rows, device=latent.device) < 0.5)
-        first_t, second_t = timesteps_from(self.scheduler, 2, 1.0).to(t)
-        begin = noise if start is None else self.scheduler.add_noise(start[:, :latent.shape[1]].float(), noise, first_t.expand(rows))
-        t = torch.where(second, second_t, torch.where(chosen, first_t, t))
-        noisy = torch.where(chosen.view(-1, 1, 1, 1), begin, noisy)
-        if second.any():
-            with torch.no_grad(), run.autocast():
-                made = self.modules[self.name](begin[second], first_t, condition[second])
-            noisy[second] = self.scheduler.step(made.float(), first_t, begin[second]).prev_sample
+        levels = timesteps_from(self.scheduler, 2, 1.0).to(t)
+        for calls, drawn in enumerate((chosen & ~second, second)):
+            if drawn.any():
+                t[drawn] = levels[calls]
+                warp = None if start is None else start[drawn, :latent.shape[1]].float()
+                noisy[drawn] = sample(partial(self.predict, condition[drawn], run), noise[drawn], self.scheduler, calls=2, start=warp,
+                                      only=calls)
         alpha = self.scheduler.alphas_cumprod.to(latent)[t].view(-1, 1, 1, 1)
         return noisy, t, (noisy - alpha.sqrt() * latent) / (1 - alpha).sqrt()
 
