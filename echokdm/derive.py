@@ -117,9 +117,9 @@ def segment_keypoints(pipeline: Any, frames: "Tensor", sector: "Tensor", fps: fl
                       in_context: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Key-points (T, 40, 2) by the bundle's segmenter, smoothed in time, and the frames (T,) in which a ventricle was found.
 
-    frames: (T, 1, 112, 112) in [0, 1]. sector: (112, 112) bool. in_context: see `ops.segmentation.segment_clip`. Frames
-    without a ventricle are interpolated from their neighbours. Raises GeometryError where it was found in fewer than
-    `LEAST_FOUND` of the frames, or nothing that was found looks like a left ventricle.
+    frames: (T, 1, 112, 112) in [0, 1]. sector: (112, 112) bool. in_context: see `ops.segmentation.segment_clip`; without it
+    the frames don't share modes of motion either. Frames without a ventricle are interpolated from their neighbours. Raises
+    GeometryError where it was found in fewer than `LEAST_FOUND` of the frames, or nothing that was found looks like a left ventricle.
     """
     from echokdm.ops.ventricle import axis_from_keypoints, keypoints_from_mask
 
@@ -136,7 +136,7 @@ def segment_keypoints(pipeline: Any, frames: "Tensor", sector: "Tensor", fps: fl
         raise GeometryError(
             f"A left ventricle could not be found {where}: is this an apical 4-chamber view? If it is, pass its outline with "
             "--keypoints FILE (a CSV in EchoNet VolumeTracings form or a NIfTI of masks, in the clip's own pixels).")
-    return smooth(fill_frames(keypoints, found), fps), found
+    return smooth(fill_frames(keypoints, found), fps, modes=in_context), found
 
 
 def fill_frames(keypoints: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -148,11 +148,11 @@ def fill_frames(keypoints: np.ndarray, known: np.ndarray) -> np.ndarray:
     return flat.reshape(keypoints.shape)
 
 
-def smooth(keypoints: np.ndarray, fps: float) -> np.ndarray:
+def smooth(keypoints: np.ndarray, fps: float, modes: bool) -> np.ndarray:
     """`ops.smoothing.smooth_keypoints` where there is motion to smooth."""
     from echokdm.ops.smoothing import smooth_keypoints
 
-    return np.asarray(smooth_keypoints(keypoints, fps), float) if len(keypoints) > 4 else keypoints
+    return np.asarray(smooth_keypoints(keypoints, fps, modes), float) if len(keypoints) > 4 else keypoints
 
 
 def derive_keypoints(clip: "Clip | str | Path", *, bundle: str | Path = DEFAULT_BUNDLE, keypoints: str | Path | None = None,

@@ -13,14 +13,14 @@ _ALONG = 2.0  # key-points, the standard deviation of the smoothing along a wall
 _LEFT_PX = 0.3  # root mean square of the motion that no mode carries, at 112 px
 
 
-def smooth_keypoints(keypoints: ArrayLike, fps: float) -> Array:
+def smooth_keypoints(keypoints: ArrayLike, fps: float, modes: bool = True) -> Array:
     """Key-points (T, 40, 2), px at 112, as a segmenter finds them in each frame by itself -> the same without its jitter.
 
     Over time, without phase shift: lone outliers are replaced, then a cubic Savitzky-Golay filter of 0.2 s, which keeps the height of
-    tops and bottoms, so that volumes at end-diastole and end-systole stay. Then, of what each point does about its mean place: smooth
-    along either wall, and carried by the fewest modes that leave 0.3 px of it (a singular value decomposition; active shape models,
-    Cootes et al., CVIU 1995). A wall moves as a whole, errors do not. Clips of under five frames come back as they are. Raises
-    GeometryError for another shape.
+    tops and bottoms, so that volumes at end-diastole and end-systole stay. Then, unless `modes` is False, of what each point does about
+    its mean place: smooth along either wall, and carried by the fewest modes that leave 0.3 px of it (a singular value decomposition;
+    active shape models, Cootes et al., CVIU 1995). A wall moves as a whole, errors do not. Clips of under five frames come back as
+    they are. Raises GeometryError for another shape.
     """
     points = np.asarray(keypoints, dtype=np.float64)
     if points.ndim != 3 or points.shape[1:] != (40, 2):
@@ -35,6 +35,8 @@ def smooth_keypoints(keypoints: ArrayLike, fps: float) -> Array:
     spread = ndimage.median_filter(np.abs(points - middle), size=(lone, 1, 1), mode="nearest")
     points = np.where(np.abs(points - middle) > 4.5 * spread + 0.5, middle, points)  # Hampel: 3 robust deviations, and half a pixel
     points = signal.savgol_filter(points, window, 3, axis=0, mode="interp")
+    if not modes:
+        return points
     mean = points.mean(0)
     walls = (points - mean).reshape(len(points), 2, 20, 2)
     return mean + _main_modes(ndimage.gaussian_filter1d(walls, _ALONG, axis=2, mode="nearest").reshape(points.shape))

@@ -36,6 +36,8 @@ def test_jitter_of_each_point_goes_and_the_ejection_fraction_stays():
         smooth = smooth_keypoints(noisy, 40)
         moved, real, seen = (points - points.mean(0) for points in (smooth, truth, noisy))
         assert np.square(moved - real).mean() < 0.1 * np.square(seen - real).mean()
+        over_time_alone = smooth_keypoints(noisy, 40, modes=False)
+        assert np.square(over_time_alone - truth).mean() > 2 * np.square(smooth - truth).mean()
         volumes = [simpson_volume(points) for points in (truth, smooth)]
         assert abs(np.diff([float(ejection_fraction(v.max(), v.min())) for v in volumes])[0]) < 3
 
