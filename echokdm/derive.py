@@ -149,10 +149,14 @@ def fill_frames(keypoints: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def smooth(keypoints: np.ndarray, fps: float, modes: bool) -> np.ndarray:
-    """`ops.smoothing.smooth_keypoints` where there is motion to smooth."""
+    """`ops.smoothing.smooth_keypoints` where there is motion to smooth; with modes laid again as chords at right angles to the axis."""
     from echokdm.ops.smoothing import smooth_keypoints
+    from echokdm.ops.ventricle import keypoints_from_tracing, tracing_from_keypoints
 
-    return np.asarray(smooth_keypoints(keypoints, fps, modes), float) if len(keypoints) > 4 else keypoints
+    if len(keypoints) <= 4:
+        return keypoints
+    smoothed = np.asarray(smooth_keypoints(keypoints, fps, modes), float)
+    return np.stack([keypoints_from_tracing(tracing_from_keypoints(points)) for points in smoothed]) if modes else smoothed
 
 
 def derive_keypoints(clip: "Clip | str | Path", *, bundle: str | Path = DEFAULT_BUNDLE, keypoints: str | Path | None = None,

@@ -14,6 +14,7 @@ _FASTEST_BEAT_S = 0.3  # 200 beats a minute
 _SIGMA_S = 0.03  # smoothing before extrema are sought
 _PART = 0.5  # a beat's fall in volume, in parts of the largest, below which it is not a beat but noise or a fragment
 _PLATEAU = 0.04  # within this part of the fall, the last top before contraction is end-diastole
+_TOP = 0.02  # within this part of it, a top is flat, and where it ends does not hang on noise
 _OPEN, _WIDE = 0.1, 0.6  # of the fastest inflow: where a valve parts, where it is wide open
 _DIASTASIS = 0.35  # how far it stays open between early filling and the atrial kick
 _FILLED = 0.85  # of a beat's fall that is filled again by the end-diastole after it
@@ -54,12 +55,13 @@ def find_ed_es(volumes: ArrayLike, fps: float) -> list[tuple[int, int]]:
 
 
 def _end_diastole(smooth: Array, start: int, es: int) -> int:
-    """The last top of smooth[start:es + 1]: after a plateau of slow filling the top that contraction starts from."""
+    """The last top of smooth[start:es + 1]: after a plateau of slow filling the top that contraction starts from, and its last frame."""
     part = smooth[start:es + 1]
     high = np.flatnonzero(part >= part.max() - _PLATEAU * (part.max() - part[-1]))
     gaps = np.flatnonzero(np.diff(high) > 1)
     run = high[gaps[-1] + 1:] if len(gaps) else high
-    return start + int(run[part[run].argmax()])
+    top = part[run].max()
+    return start + int(run[part[run] >= top - _TOP * (top - part[-1])][-1])
 
 
 def closing_end_diastole(volumes: ArrayLike, beats: Sequence[tuple[int, int]]) -> int | None:

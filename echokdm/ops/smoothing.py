@@ -38,8 +38,13 @@ def smooth_keypoints(keypoints: ArrayLike, fps: float, modes: bool = True) -> Ar
     if not modes:
         return points
     mean = points.mean(0)
-    walls = (points - mean).reshape(len(points), 2, 20, 2)
-    return mean + _main_modes(ndimage.gaussian_filter1d(walls, _ALONG, axis=2, mode="nearest").reshape(points.shape))
+    return mean + _main_modes(_along_walls(points - mean))
+
+
+def _along_walls(motion: Array) -> Array:
+    """Motion (T, 40, 2) smoothed along either wall's 20 points."""
+    walls = motion.reshape(len(motion), 2, 20, 2)
+    return ndimage.gaussian_filter1d(walls, _ALONG, axis=2, mode="nearest").reshape(motion.shape)
 
 
 def _main_modes(motion: Array) -> Array:

@@ -10,7 +10,7 @@ from echokdm.core.types import Clip
 from echokdm.derive import derive_keypoints, fill_frames
 from echokdm.io.tracings import write_tracings
 from echokdm.io.write import write_nifti
-from echokdm.ops.ventricle import keypoints_to_mask, tracing_from_keypoints
+from echokdm.ops.ventricle import axis_from_keypoints, keypoints_to_mask, tracing_from_keypoints
 
 
 def test_finds_the_drawn_ventricle(drawn_clip: Clip, heart, pipeline) -> None:
@@ -20,6 +20,13 @@ def test_finds_the_drawn_ventricle(drawn_clip: Clip, heart, pipeline) -> None:
     assert np.abs(middle - heart.centre).max() < 2.5
     assert derived.ed in (0, 1, heart.frames - 1) and abs(derived.es - heart.frames // 2) <= 1
     assert derived.ejection_fraction == pytest.approx(100 * (1 - 0.85**3), abs=5)
+
+
+def test_chords_are_at_right_angles_to_the_axis(drawn_clip: Clip, pipeline) -> None:
+    for points in derive_keypoints(drawn_clip, pipeline=pipeline).keypoints:
+        apex, base = axis_from_keypoints(points)
+        chords = points[:20] - points[39:19:-1]
+        assert np.abs(chords @ (base - apex) / np.linalg.norm(base - apex)).max() < 1e-6
 
 
 def test_volume_is_in_ml_where_the_spacing_is_known(drawn_clip: Clip, heart, pipeline, tmp_path: Path) -> None:

@@ -101,3 +101,10 @@ def test_the_phantoms_valves_are_told_from_its_volumes():
 ])
 def test_the_last_beat_ends_where_the_ventricle_is_full_again(volumes, beats, expected):
     assert closing_end_diastole(volumes, beats) == expected
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_end_diastole_is_where_a_flat_top_ends(seed):
+    volumes = np.r_[np.full(6, 10.0), 9, 7, 5, 4, 4, 5, 7, 8.5, 9.5, np.full(5, 10.0)]
+    noisy = volumes + 0.03 * np.random.default_rng(seed).normal(size=len(volumes))
+    assert find_ed_es(noisy, 10)[0][0] == 5
