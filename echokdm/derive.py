@@ -33,8 +33,8 @@ class Derived:
     """What a clip's left ventricle does.
 
     clip: as read. sector: where the echo is. model: the clip in the model's frame (112 x 112). keypoints: (T, 40, 2) in
-    that frame's pixels, smoothed over time. found: (T,) where the ventricle was found or given rather than interpolated.
-    given: the key-points came from a file, not from the segmenter.
+    that frame's pixels, the segmenter's made steady by `ops.smoothing`. found: (T,) where the ventricle was found or given
+    rather than interpolated. given: the key-points came from a file, not from the segmenter.
     """
 
     clip: Clip

@@ -139,7 +139,7 @@ class DenoiserStage(Stage):
         return logged
 
     def predict(self, condition: Tensor, run: Run, noisy: Tensor, t: Tensor) -> Tensor:
-        """The network's output (B, L, h, w) in float32."""
+        """The network's output (B, L, h, w) in float32 for noisy (B, L, h, w) at timesteps t, (B,) or one, and an encoded condition."""
         with run.autocast():
             return self.modules[self.name](noisy, t, condition).float()
 
