@@ -149,17 +149,11 @@ def check_video() -> list[Check]:
 
 
 def check_backbones() -> list[Check]:
-    """ImageNet weights for LPIPS: needed to evaluate and to train, not to make a clip."""
-    from echokdm.core.errors import BundleError
-    from echokdm.losses.perceptual import BACKBONES, find_backbone
+    """ImageNet weights for LPIPS: needed to score by it, neither to train nor to make a clip."""
+    from echokdm.losses.perceptual import BACKBONES, find_backbone, missing_backbone
 
-    checks = []
-    for net in BACKBONES:
-        try:
-            checks.append(Check(f"LPIPS-{net}", True, find_backbone(net).name, required=False))
-        except BundleError as error:
-            checks.append(Check(f"LPIPS-{net}", False, "weights not found", str(error), required=False))
-    return checks
+    return [Check(f"LPIPS-{net}", False, "weights not found", missing, required=False) if (missing := missing_backbone(net)) else
+            Check(f"LPIPS-{net}", True, find_backbone(net).name, required=False) for net in BACKBONES]
 
 
 def describe_bundle(folder: Path) -> Check:

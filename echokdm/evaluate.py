@@ -1,6 +1,7 @@
 """Score a bundle as the paper's tables do: on held-out phantoms, or on a folder of clips."""
 
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ def evaluate(bundle: str | Path = DEFAULT_BUNDLE, data: str | Path | Sequence[Pa
     weights are on this machine. pipeline: a loaded KDMPipeline of `bundle`. steps, strength, seed: see KDMPipeline.
     Raises BundleError, ClipError (no clip to use), ConfigError, OutputError.
     """
-    from echokdm.losses.perceptual import found_distances
+    from echokdm.losses.perceptual import found_distances, missing_backbone
     from echokdm.metrics.paper import QUOTED, clip_tables, phantom_tables
 
     if str(data) == "phantom" and patients < 1:
@@ -63,10 +64,12 @@ def evaluate(bundle: str | Path = DEFAULT_BUNDLE, data: str | Path | Sequence[Pa
     if out is not None and Path(out).exists() and not overwrite:  # said before the work, not after it
         raise OutputError(f"The output folder '{Path(out).name}' exists already; choose another, or pass overwrite.")
     if pipeline is None and not is_echo(bundle):
-        tables, record = _score_method(bundle, str(data), device)
+        tables, record = _score_method(bundle, str(data), device, show)
         return _finish(Evaluation(tables, record, {}), out, overwrite, show)
     pipeline = pipeline or load_pipeline(bundle, device)
     distances = found_distances(device)
+    if show and not distances:
+        print(f"LPIPS is left out. {missing_backbone()}", file=sys.stderr)  # before the work
     options: dict[str, Any] = {"steps": steps, "strength": strength, "seed": seed}
     if str(data) == "phantom":
         scores, facts = _score_phantoms(pipeline, distances, patients, options)
@@ -77,7 +80,7 @@ def evaluate(bundle: str | Path = DEFAULT_BUNDLE, data: str | Path | Sequence[Pa
     tables += QUOTED
     facts |= {"KDM": f"{steps} calls of F2I-net, k = {strength:g} T, seed {seed}"}
     if not distances:
-        facts["LPIPS"] = "not measured: `echokdm doctor` says which backbone's weights to put where"
+        facts["LPIPS"] = f"not measured. {missing_backbone()}"
     return _finish(Evaluation(tables, measured_how(bundle, distances, **facts), scores), out, overwrite, show)
 
 
@@ -101,10 +104,10 @@ def is_echo(bundle: str | Path) -> bool:
     return settings["_class_name"] == "KDMPipeline" and settings.get("schema", "a4c-bloodpool-40") == "a4c-bloodpool-40"
 
 
-def _score_method(bundle: str | Path, data: str, device: str) -> "tuple[list[Table], dict[str, Any]]":
+def _score_method(bundle: str | Path, data: str, device: str, show: bool) -> "tuple[list[Table], dict[str, Any]]":
     """A method's own tables. data: "phantom" for the data it was trained beside, or "adapter:root"."""
     from echokdm.data.frames import FrameData, FrameSource
-    from echokdm.losses.perceptual import found_distances
+    from echokdm.losses.perceptual import found_distances, missing_backbone
     from echokdm.methods.base import method_of
     from echokdm.methods.bundle import bundle_config, find_bundle
 
@@ -121,10 +124,13 @@ def _score_method(bundle: str | Path, data: str, device: str) -> "tuple[list[Tab
         if not colon:
             raise ConfigError(f"--data takes ADAPTER:ROOT for a bundle of {method.name}, such as voxceleb:FOLDER, not '{adapter}'.")
         own |= {"adapter": adapter, "root": root}
+    distances = found_distances(device)
+    if show and not distances:
+        print(f"LPIPS is left out. {missing_backbone()}", file=sys.stderr)
     source = FrameSource(FrameData(**own), int(config["size"]), int(config["seed"]))
     tables = method.evaluate(method.pipeline.from_pretrained(folder).to(device), source)
     facts = {"method": method.name, "data": f"{source.config.adapter}, split {source.config.held_out}"}
-    return tables, measured_how(bundle, found_distances(device), int(config["size"]), **facts)
+    return tables, measured_how(bundle, distances, int(config["size"]), **facts)
 
 
 def _score_phantoms(pipeline: Any, distances: "Mapping[str, Perceptual]", patients: int,

@@ -23,11 +23,13 @@ def run(
 
     from echokdm.pipeline.plan import read_pipeline
     from echokdm.pipeline.run import plan_lines, run_pipeline
+    from echokdm.pipeline.stages import check_losses
 
     pipeline = read_pipeline(config, overrides or [], out)
     if dry_run:
         for line in plan_lines(pipeline):
             typer.echo(line)
+        check_losses(pipeline)
         return
     console = Console(stderr=True)
 

@@ -59,7 +59,7 @@ def main() -> int:
         pipeline = KDMPipeline.from_pretrained(trained(arguments, seed))
         detector = detector or pipeline.landmarks
         pipeline.register_modules(landmarks=detector)
-        seeds.append(pair_scores(pipeline, data, distance))
+        seeds.append(pair_scores(pipeline, data, {"squeeze": distance}))
     count = len(data.held_out(2, 0))
     print(f"{data.config.adapter} at {config.size} px, {count} held-out identities, one pair of frames each; "
           f"{len(seeds)} seeds, codecs of the first; {distance.provenance}; {machine()}\n")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from echokdm.core.precision import has_bfloat16
 from echokdm.core.seeding import derive_seed
 from echokdm.engine.checkpoint import load_state, save_state
 from echokdm.engine.processes import any_of, average_gradients, share_state
@@ -33,7 +34,7 @@ def train_stage(stage: Stage, *, steps: int, folder: Path, seed: int = 0, precis
                 log_every: int = 50, workers: int = 0, device: str | None = None, max_minutes: float | None = None) -> dict[str, float]:
     """Train `stage` for `steps` steps, or go on from the checkpoint in `folder`; returns the last logged scalars.
 
-    folder: receives `checkpoint.safetensors` and TensorBoard events. precision: "no", "bf16" or "fp16".
+    folder: receives `checkpoint.safetensors` and TensorBoard events. precision: "no", "bf16" (float32 where the device has none) or "fp16".
     A run killed at any time and started again gives the numbers of an undisturbed run, since item i of step s and
     the noise of step s depend on (seed, s, i) alone. max_minutes: stop early there, with a checkpoint, schedules kept.
     Of several processes each takes its own items, `stage.batch_size` of them; the main one alone writes.
@@ -47,6 +48,9 @@ def train_stage(stage: Stage, *, steps: int, folder: Path, seed: int = 0, precis
     folder.mkdir(parents=True, exist_ok=True)
     AcceleratorState._reset_state()  # one training after another in a program may ask for other precisions
     accelerator = Accelerator(mixed_precision=precision, cpu=device == "cpu")
+    if precision == "bf16" and not has_bfloat16(accelerator.device):  # emulated, it takes ten times as long as float32
+        AcceleratorState._reset_state()
+        accelerator = Accelerator(mixed_precision="no", cpu=device == "cpu")
     checkpoint = folder / "checkpoint.safetensors"
     for name, module in stage.modules.items():
         stage.modules[name] = accelerator.prepare_model(module.train(), evaluation_mode=True)  # without DDP, see engine.processes

@@ -1,10 +1,10 @@
-"""LPIPS (Zhang et al. 2018, v0.1) over a backbone that is found on this machine, never downloaded."""
+"""Perceptual distances: our own, which comes with the package, and LPIPS (Zhang et al. 2018, v0.1) over a backbone found here."""
 
 import hashlib
 import os
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from echokdm.core.errors import BundleError
 
+PerceptualNet = Literal["own", "squeeze", "alex", "vgg"]
+
 
 class _Backbone(NamedTuple):
     file: str  # plain name
-    hub_file: str  # torchvision's name in its cache
+    hub_file: str  # torchvision's name in its cache, with the first 8 hex digits of the file's SHA-256
 
 
 BACKBONES = {
@@ -31,42 +33,86 @@ _OTHERS = {"vgg19": _Backbone("vgg19.pth", "vgg19-dcbb9e9d.pth")}
 def find_backbone(net: str) -> Path:
     """File with torchvision's ImageNet weights for `net` ("squeeze", "alex", "vgg" or "vgg19").
 
-    Looked for in the folder that ECHOKDM_BACKBONES names, torchvision's cache, and `../shared/data/backbone` beside a checkout.
-    Raises BundleError, which says what to put where, when it is in none of them.
+    Looked for in the folder that ECHOKDM_BACKBONES names and in torchvision's cache.
+    Raises BundleError, which says what to put where, when it is in neither.
     """
     known = BACKBONES | _OTHERS
     if net not in known:
-        raise BundleError(f"There is no perceptual backbone '{net}': choose one of {', '.join(known)}.")
+        raise BundleError(f"There is no perceptual backbone '{net}': choose one of own, {', '.join(known)}.")
     backbone = known[net]
     cache = Path(torch.hub.get_dir()) / "checkpoints"
-    folders = [cache, Path(__file__).resolve().parents[3] / "shared" / "data" / "backbone"]
+    folders = [cache]
     if os.environ.get("ECHOKDM_BACKBONES"):
         folders.insert(0, Path(os.environ["ECHOKDM_BACKBONES"]))
     for folder in folders:
         for name in backbone:
             if (folder / name).is_file():
                 return folder / name
-    raise BundleError(f"The backbone {net} needs torchvision's ImageNet weights: put {backbone.hub_file} into {cache}, "
-                      f"or into a folder named by the environment variable ECHOKDM_BACKBONES.")
+    begins = backbone.hub_file.rsplit("-", 1)[1].removesuffix(".pth")
+    raise BundleError(f"The backbone {net} needs torchvision's ImageNet weights: put {backbone.hub_file} (SHA-256 {begins}...) into "
+                      f"{_short(cache)}, or into a folder named by the environment variable ECHOKDM_BACKBONES; or learn by 'own'.")
+
+
+def _short(folder: Path) -> str:
+    """A folder as the user may type it, the home directory not spelled out."""
+    try:
+        return f"~/{folder.relative_to(Path.home()).as_posix()}"
+    except ValueError:
+        return str(folder)
+
+
+def missing_backbone(net: str = "squeeze") -> str:
+    """What to put where so that `net` is found, in a sentence; "" where it is."""
+    try:
+        find_backbone(net)
+    except BundleError as error:
+        return str(error)
+    return ""
 
 
 def has_backbone(net: str) -> bool:
     """Whether `find_backbone(net)` would find a file."""
-    try:
-        find_backbone(net)
-    except BundleError:
-        return False
-    return True
+    return not missing_backbone(net)
 
 
 class Perceptual(nn.Module):
-    """LPIPS distance with a swappable backbone; frozen, differentiable in the images.
+    """A perceptual distance; frozen, differentiable in the images.
 
-    net: "squeeze", "alex" or "vgg". provenance: one line for a table's footnote, with the hash of the backbone's weights.
+    net: "own", or LPIPS over "squeeze", "alex" or "vgg". provenance: one line for a table's footnote, with the hash of the weights.
     Raises BundleError when the weights are missing or unreadable.
     """
 
-    def __init__(self, net: str = "squeeze") -> None:
+    def __init__(self, net: PerceptualNet) -> None:
+        super().__init__()
+        if net == "own":
+            from echokdm.losses.feature_net import load_shipped
+
+            self.net, self.provenance = load_shipped()
+        else:
+            self.net = LPIPS(net)
+            self.provenance = self.net.provenance
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "Perceptual":
+        """Stays in evaluation mode: dropout would make the distance random."""
+        return super().train(False)
+
+    def forward(self, first: Tensor, second: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Distance (B,) of images (B, 1 or 3, H, W) in [0, 1]; with `mask` (B, 1, H, W) in [0, 1], the mean inside it alone."""
+        total = first.new_zeros(first.shape[0])
+        for distance in self.net.differences(first.expand(-1, 3, -1, -1), second.expand(-1, 3, -1, -1)):
+            if mask is None:
+                total = total + distance.mean((1, 2, 3))
+            else:
+                weight = F.interpolate(mask.to(distance.dtype), distance.shape[2:], mode="area")
+                total = total + (distance * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1e-6)
+        return total
+
+
+class LPIPS(nn.Module):
+    """The lpips package's network with torchvision's weights from this machine."""
+
+    def __init__(self, net: str) -> None:
         super().__init__()
         path = find_backbone(net)
         from echokdm.core import torchvision_compat  # noqa: F401  (first: lpips imports torchvision)
@@ -85,32 +131,20 @@ class Perceptual(nn.Module):
         except Exception:  # a damaged or foreign file fails in many ways, all with one remedy
             raise BundleError(
                 f"{path.name} does not hold torchvision's weights for LPIPS-{net}: put the right file in its place.") from None
-        self.requires_grad_(False).eval()
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
         self.provenance = f"LPIPS v0.1, {net} backbone {path.name} (sha256 {digest})"
 
-    def train(self, mode: bool = True) -> "Perceptual":
-        """Stays in evaluation mode: dropout would make the distance random."""
-        return super().train(False)
-
-    def forward(self, first: Tensor, second: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Distance (B,) of images (B, 1 or 3, H, W) in [0, 1]; with `mask` (B, 1, H, W) in [0, 1], the mean inside it alone."""
+    def differences(self, first: Tensor, second: Tensor) -> list[Tensor]:
+        """Weighted squared differences of the unit-length features of (B, 3, H, W) in [0, 1]: (B, 1, h, w) a layer."""
         import lpips
 
-        total = first.new_zeros(first.shape[0])
-        for lin, a, b in zip(self.lpips.lins, self._features(first), self._features(second), strict=True):
-            distance = lin((lpips.normalize_tensor(a) - lpips.normalize_tensor(b)).square())
-            if mask is None:
-                total = total + distance.mean((1, 2, 3))
-            else:
-                weight = F.interpolate(mask.to(distance.dtype), distance.shape[2:], mode="area")
-                total = total + (distance * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1e-6)
-        return total
+        return [lin((lpips.normalize_tensor(a) - lpips.normalize_tensor(b)).square())
+                for lin, a, b in zip(self.lpips.lins, self._features(first), self._features(second), strict=True)]
 
     def _features(self, image: Tensor) -> tuple[Tensor, ...]:
-        return self.lpips.net(self.lpips.scaling_layer(image.expand(-1, 3, -1, -1) * 2 - 1))
+        return self.lpips.net(self.lpips.scaling_layer(image * 2 - 1))
 
 
 def found_distances(device: torch.device | str = "cpu") -> dict[str, Perceptual]:
-    """LPIPS by each backbone whose weights are on this machine, by the backbone's name."""
+    """LPIPS by each backbone whose weights are on this machine, by the backbone's name: the judges; our own net only teaches."""
     return {net: Perceptual(net).to(device) for net in BACKBONES if has_backbone(net)}

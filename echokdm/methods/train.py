@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from echokdm.core.errors import BundleError, ConfigError
 from echokdm.core.seeding import derive_seed
 from echokdm.engine.loop import train_stage
 from echokdm.engine.processes import is_main, main_first, wait
-from echokdm.methods.base import Method, find_method
+from echokdm.losses.perceptual import find_backbone
+from echokdm.methods.base import Method, MethodConfig, find_method
 from echokdm.methods.bundle import CONFIG, find_bundle
 
 
@@ -29,10 +31,11 @@ def train_config(path: str | Path, stage: str | None = None, from_bundle: str | 
 
     stage: only this one. from_bundle: start every trained stage from this bundle's weights and take over what is not
     trained. out: default `runs/<name>`. A run that was stopped goes on where it was; a finished stage is not repeated.
-    dry_run: print the resolved configuration. Raises ConfigError, BundleError.
+    dry_run: print the resolved configuration. Raises ConfigError, BundleError; of a perceptual loss whose weights are not on this
+    machine before any work, a dry run too.
     """
-    method = find_method(str(read_values(Path(path)).get("method", "kdm")))
-    config = load_config(Path(path), method.config, overrides)
+    config = read_config(path, overrides)
+    method = find_method(config.method)
     stages = method.stages(config)
     if stage is not None and stage not in stages:
         near = difflib.get_close_matches(stage, stages, 1, 0.0)
@@ -41,6 +44,8 @@ def train_config(path: str | Path, stage: str | None = None, from_bundle: str | 
     folder = Path(out) if out is not None else Path("runs") / config.name
     if dry_run:
         print(resolved)
+    check_losses(config)
+    if dry_run:
         return folder / "bundle"
     bundle = folder / "bundle"
     given = find_bundle(from_bundle) if from_bundle else None
@@ -79,6 +84,33 @@ def train_config(path: str | Path, stage: str | None = None, from_bundle: str | 
         assemble(method, config, folder)
     wait()
     return bundle
+
+
+def read_config(path: str | Path, overrides: list[str] | None = None) -> MethodConfig:
+    """A training's YAML as the configuration of the method that it names. Raises ConfigError."""
+    method = find_method(str(read_values(Path(path)).get("method", "kdm")))
+    return load_config(Path(path), method.config, overrides)
+
+
+def check_losses(config: MethodConfig) -> None:
+    """Raises BundleError, naming the file and its place, where a loss needs weights that are not on this machine.
+
+    Said before any work, and not after the hours that the stages before it take.
+    """
+    for net in needed_backbones(config.model_dump()):
+        find_backbone(net)
+
+
+def needed_backbones(values: Mapping[str, Any]) -> list[str]:
+    """ImageNet networks that a configuration's losses need, by the names of `losses.perceptual.find_backbone`, sorted.
+
+    values: the configuration as plain values. Stages of no steps and distances of no weight need none.
+    """
+    if values.get("steps") == 0:
+        return []
+    named = {values.get("backbone")} | ({values.get("perceptual")} if values.get("perceptual_weight", 1) else set())
+    inner = [net for value in values.values() if isinstance(value, Mapping) for net in needed_backbones(value)]
+    return sorted(set(inner) | named - {None, "own"})
 
 
 def mix_in(module: nn.Module, weights: dict[str, Tensor], share: float) -> None:

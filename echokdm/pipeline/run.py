@@ -47,7 +47,9 @@ def run_pipeline(pipeline: Pipeline, *, device: str = "cpu", say: Say = lambda _
     """
     from filelock import FileLock, Timeout
 
-    from echokdm.pipeline.stages import CHECK, RUN
+    from echokdm.pipeline.stages import CHECK, RUN, check_losses
+
+    check_losses(pipeline)
 
     records = Records(pipeline)
     records.check()

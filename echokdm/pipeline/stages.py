@@ -9,8 +9,18 @@ from echokdm.core.errors import ConfigError
 from echokdm.pipeline.ingest import ingest
 from echokdm.pipeline.keypoints import find_keypoints, read_keypointed
 from echokdm.pipeline.options import Audit, Augment, Evaluate, Train
+from echokdm.pipeline.plan import Pipeline
 from echokdm.pipeline.records import Figures
 from echokdm.pipeline.run import Work
+
+
+def check_losses(pipeline: Pipeline) -> None:
+    """Raises BundleError where a training's loss needs weights that are not on this machine: said before the first stage runs."""
+    from echokdm.methods import train as training
+
+    for step in pipeline.steps:
+        if isinstance(step.options, Train):
+            training.check_losses(training.read_config(step.options.config, overrides_of(step.options.values)))
 
 
 def train(work: Work) -> Figures:

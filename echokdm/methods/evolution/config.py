@@ -1,9 +1,8 @@
 """Configuration of the motion transfer; defaults are the paper's, and FOMM's where the paper says it follows that."""
 
-from typing import Literal
-
 from pydantic import Field
 
+from echokdm.losses.features import Backbone
 from echokdm.methods.base import MethodConfig, StageConfig
 from echokdm.networks.ode_field import Solver
 
@@ -33,7 +32,7 @@ class AnimatorConfig(StageConfig):
     copy_pixels: bool = False  # let the decoder blend in the moved pictures themselves; not in the paper, see `networks/warp_generator.py`
     references: int = Field(3, ge=0)  # N; 0: the paper's ablation without multi-view fusion
     fewest_references: int = Field(3, ge=0)  # below N, each step draws how many it shows
-    backbone: Literal["vgg19", "squeeze"] = "vgg19"
+    backbone: Backbone = "vgg19"
     layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
     scales: tuple[float, ...] = (1, 0.5, 0.25, 0.125)
     perceptual_weight: float = 10.0

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from echokdm.data.frames import FrameSource
 from echokdm.losses.features import Features
-from echokdm.losses.perceptual import Perceptual
+from echokdm.losses.perceptual import found_distances, has_backbone
 from echokdm.methods.evolution.pipeline import EvolutionPipeline
 from echokdm.metrics.image import Distance, frame_scores
 from echokdm.metrics.intervals import mean_interval
@@ -84,11 +84,11 @@ def score_reconstruction(pipeline: EvolutionPipeline, data: FrameSource, distanc
 
 
 @torch.no_grad()
-def score_animation(pipeline: EvolutionPipeline, data: FrameSource, features: Features, seed: int = 1) -> pd.DataFrame:
+def score_animation(pipeline: EvolutionPipeline, data: FrameSource, features: Features | None, seed: int = 1) -> pd.DataFrame:
     """Each held-out object in the poses of another: a long table with sequence, frame, variant, identity and pose.
 
     identity: cosine of the pictures' mean features with the source's, which stands for CSIM where there is no network of
-    identities. pose: mean distance, px, of the key-points found again in the picture from those asked for.
+    identities, nan without `features`. pose: mean distance, px, of the key-points found again in the picture from those asked for.
     """
     kept = data.config.frames
     views = min(1 + REFERENCES, kept)
@@ -112,9 +112,9 @@ def score_animation(pipeline: EvolutionPipeline, data: FrameSource, features: Fe
     return pd.concat(tables, ignore_index=True)
 
 
-def _appearance(features: Features, images: Tensor) -> Tensor:
-    """Mean activations of the last layer: (B, 3, H, W) -> (B, C)."""
-    return features(images)[-1].mean((2, 3))
+def _appearance(features: Features | None, images: Tensor) -> Tensor:
+    """Mean activations of the last layer: (B, 3, H, W) -> (B, C); nan without a network."""
+    return images.new_full((len(images), 1), torch.nan) if features is None else features(images)[-1].mean((2, 3))
 
 
 def _rows(scores: pd.DataFrame, names: tuple[str, ...]) -> tuple[tuple[str, tuple[Any, ...]], ...]:
@@ -124,11 +124,12 @@ def _rows(scores: pd.DataFrame, names: tuple[str, ...]) -> tuple[tuple[str, tupl
 
 def evaluation_tables(pipeline: EvolutionPipeline, data: FrameSource, detector: Detector | None = None) -> list[Table]:
     """Reconstruction, number of references, animation. Without a detector there is no AKD."""
-    distance = Perceptual("squeeze")
-    made = score_reconstruction(pipeline, data, {"squeeze": distance}, detector)
-    animated = score_animation(pipeline, data, Features("squeeze", ("relu5_1",)))
+    distances = {net: distance for net, distance in found_distances().items() if net == "squeeze"}
+    made = score_reconstruction(pipeline, data, distances, detector)
+    animated = score_animation(pipeline, data, Features("squeeze", ("relu5_1",)) if has_backbone("squeeze") else None)
     names = tuple(n for n in COLUMNS if n in made)
-    note = (f"Held-out sequences at {data.size} px; {distance.provenance}. In brackets: 95 % intervals by bootstrap over sequences. "
+    lpips = distances["squeeze"].provenance if distances else "LPIPS and identity need ImageNet's weights, see `echokdm doctor`"
+    note = (f"Held-out sequences at {data.size} px; {lpips}. In brackets: 95 % intervals by bootstrap over sequences. "
             "AKD in px, of key-points found again in the pictures.")
     main, number = (made[made["task"] == task] for task in ("main", "number"))
     return [Table("Video reconstruction (the paper's Tables 1 and 3 in form)", names, _rows(main, names), note),

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from echokdm.engine.stage import Run, Stage, cosine_with_warmup
 from echokdm.losses.adversarial import adaptive_weight, discriminator_hinge, generator_hinge
-from echokdm.losses.perceptual import Perceptual
+from echokdm.losses.perceptual import Perceptual, PerceptualNet
 from echokdm.networks.codec import FLOW_UNIT, FlowCodec, build_codec, fit_codebook, fit_scale
 from echokdm.networks.discriminator import PatchDiscriminator
 
@@ -31,7 +31,7 @@ class CodecConfig(BaseModel):
     codes: int = 2048
     quantize_from: float = 0.5  # share of the steps after which half of each batch is quantised
     latent_noise: float = 0.05  # before that, so that the latents keep a scale
-    perceptual: Literal["squeeze", "alex", "vgg"] | None = "squeeze"
+    perceptual: PerceptualNet | None = "own"
     perceptual_weight: float = 1.0
     squared_weight: float = 0.0  # a flow is mostly zero, which L1 alone is content with
     discriminator_weight: float = 0.75  # times the adaptive weight; 0 for none
@@ -110,7 +110,7 @@ class CodecStage(Stage):
         if self.perceptual is not None:
             with run.autocast():
                 distance = self.perceptual((decoded + 1) / 2, (values + 1) / 2).float().mean()
-            logged["lpips"] = distance.detach()
+            logged["perceptual"] = distance.detach()
             reconstruction = reconstruction + config.perceptual_weight * distance
         loss = reconstruction + commitment
         against = self.adversarial and progress >= config.discriminator_from

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from echokdm.core.types import A4C_BLOODPOOL_40, KeypointSchema
 from echokdm.engine.sampling import build_scheduler, sample, timesteps_from
 from echokdm.engine.stage import Run, Stage, cosine_with_warmup
-from echokdm.losses.perceptual import Perceptual
+from echokdm.losses.perceptual import Perceptual, PerceptualNet
 from echokdm.methods.kdm.conditions import f2i_channels, f2i_condition, k2f_channels, k2f_condition, warp_source
 from echokdm.methods.kdm.valves import valve_weights
 from echokdm.networks.codec import decode, encode, encode_flow, with_detail
@@ -43,8 +43,8 @@ class DenoiserConfig(BaseModel):
     early_limit: float = 0.6  # of T
     two_call_share: float = Field(0.0, ge=0, le=1)  # of draws at the levels of a picture made in two calls, each as the call meets it
     procedural_share: float = 0.0  # of the pairs
-    perceptual: Literal["squeeze", "alex", "vgg"] = "squeeze"
-    perceptual_weight: float = 0.0  # of LPIPS between the decoded x0 prediction and the target; not in the paper
+    perceptual: PerceptualNet = "own"
+    perceptual_weight: float = 0.0  # of that distance between the decoded x0 prediction and the target; not in the paper
     squared_weight: float = 0.0  # of the squared error of the same picture; nothing where perceptual_weight is 0
     perceptual_crop: int = 32  # latent pixels a side of the window that is decoded for both
     label_weight: float = 0.0  # F2I: of how far the frozen segmenter, shown the decoded x0 prediction, is from the asked outline

@@ -1,12 +1,14 @@
 """KDM beyond echo, scored as the paper's Tables 1-3 do: pairs of frames of identities that no training saw."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from echokdm.core.errors import ConfigError
 from echokdm.data.frames import FrameSource
-from echokdm.losses.perceptual import Perceptual
+from echokdm.losses.perceptual import Perceptual, found_distances
 from echokdm.methods.kdm.pipeline import KDMPipeline
 from echokdm.metrics.image import image_scores
 from echokdm.metrics.intervals import mean_interval
@@ -17,14 +19,13 @@ from echokdm.ops.warp import warp
 NO_EDIT, TPS, NO_F2I, NO_K2F, KDM, TARGET = "no edit", "TPS warp", "KDM without F2I", "KDM without K2F", "KDM", "target itself"
 
 
-def score_pairs(pipeline: KDMPipeline, data: FrameSource, *, net: str = "squeeze", seed: int = 0) -> list[Table]:
-    """One pair of frames of each held-out sequence: MSE_img, LPIPS and SSIM against the target, and MD where the bundle finds key-points.
-
-    Raises ConfigError where the data has other key-points than the bundle, BundleError where LPIPS' backbone is missing.
+def score_pairs(pipeline: KDMPipeline, data: FrameSource, *, seed: int = 0) -> list[Table]:
+    """One pair of frames of each held-out sequence: MSE_img, SSIM and an LPIPS of each backbone that is at hand, against the target, and
+    MD where the bundle finds key-points. Raises ConfigError where the data has other key-points than the bundle.
     """
     if data.schema is None or data.schema.name != pipeline.schema.name:
         raise ConfigError(f"The bundle needs {pipeline.schema.name} key-points, the data set has {getattr(data.schema, 'name', 'none')}.")
-    scores = pair_scores(pipeline, data, Perceptual(net), seed)
+    scores = pair_scores(pipeline, data, found_distances(), seed)
     rows = [(method, tuple(mean_interval(values[name]) for name in values)) for method, values in scores.items()]
     names = tuple(next(iter(scores.values())))
     return [Table(f"Held-out {data.config.adapter} (the paper's Tables 1 to 3 in form)", names, tuple(rows),
@@ -33,7 +34,8 @@ def score_pairs(pipeline: KDMPipeline, data: FrameSource, *, net: str = "squeeze
 
 
 @torch.no_grad()
-def pair_scores(pipeline: KDMPipeline, data: FrameSource, perceptual: Perceptual, seed: int = 0) -> dict[str, dict[str, np.ndarray]]:
+def pair_scores(pipeline: KDMPipeline, data: FrameSource, distances: Mapping[str, Perceptual],
+                seed: int = 0) -> dict[str, dict[str, np.ndarray]]:
     """method -> score -> (identities,). With four calls of F2I-net, as the figures in docs/methods.md have."""
     pairs = data.held_out(2, seed)
     items = [pairs[(0, i)] for i in range(len(pairs))]
@@ -46,7 +48,7 @@ def pair_scores(pipeline: KDMPipeline, data: FrameSource, perceptual: Perceptual
             made[method] = pipeline(source, before, after, sector=sector, steps=4, seed=seed, without=without).frames
     made[TARGET] = target
     whole = torch.ones(len(target), 1, *target.shape[2:], dtype=torch.bool)
-    scores = {method: image_scores(frames, target, whole, {"squeeze": perceptual}) for method, frames in made.items()}
+    scores = {method: image_scores(frames, target, whole, distances) for method, frames in made.items()}
     if pipeline.landmarks is not None:
         for method, frames in made.items():
             scores[method]["MD, px"] = seen_distance(pipeline.landmarks.detect(frames)[0], after)

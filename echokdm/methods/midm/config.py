@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from echokdm.losses.features import Backbone
 from echokdm.methods.base import MethodConfig, StageConfig
 from echokdm.methods.kdm.codec import CodecConfig
 
@@ -87,7 +88,7 @@ class MIDMConfig(MethodConfig):
 
     method: Literal["midm"] = "midm"
     condition: Kind = "keypoints"
-    backbone: Literal["vgg19", "squeeze"] = "vgg19"  # of the losses' features
+    backbone: Backbone = "vgg19"  # of the losses' features
     layers: tuple[str, ...] = Field(("relu1_2", "relu2_2", "relu3_2", "relu4_2"), min_length=2)  # style is of all but the first
     matching: MatchingConfig = MatchingConfig()
     image_codec: CodecConfig = CodecConfig(block_out_channels=(64, 128, 128), codes=8192)

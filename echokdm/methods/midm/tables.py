@@ -8,7 +8,7 @@ from torch import Tensor
 
 from echokdm.data.frames import FrameSource
 from echokdm.losses.features import Backbone, Features
-from echokdm.losses.perceptual import Perceptual
+from echokdm.losses.perceptual import Perceptual, has_backbone
 from echokdm.methods.midm.conditions import pair_images
 from echokdm.methods.midm.pipeline import MIDMPipeline
 from echokdm.metrics.image import frame_scores
@@ -18,13 +18,14 @@ from echokdm.metrics.style import STYLE_LAYERS, style_scores
 from echokdm.metrics.tables import Cell, Table
 
 SEED = 1  # of the held-out draw
-FIGURES = ("LPIPS", "L1", "PSNR", "SSIM", "colour", "texture", "semantic")  # a figure each picture; SWD is of the whole set
+STYLE = ("colour", "texture", "semantic")
+FIGURES = ("LPIPS", "L1", "PSNR", "SSIM", *STYLE)  # a figure each picture; SWD is of the whole set
 COPY, FULL, ONE_TIME = "exemplar itself", "MIDM", "(-) recurrent matching"
 ABLATIONS: dict[str, dict[str, bool]] = {FULL: {}, "(-) confidence masking": {"masked": False}, ONE_TIME: {"rematch": False},
                                          "(-) diffusion U-Net": {"diffuse": False}}
 NOISES = (0.20, 0.25, 0.30, 0.35)  # Table 4
-NOTE = ("Condition and truth are one held-out frame, the exemplar another frame of its subject. LPIPS: squeeze; SWD in 1e-3, of "
-        "patches of 7 px; colour and texture: style relevance to the exemplar; semantic: consistency with the truth; {net} features. "
+NOTE = ("Condition and truth are one held-out frame, the exemplar another frame of its subject. SWD in 1e-3, of patches of 7 px. "
+        "{judge} "
         "The paper scores by FID, whose network is not part of this package.")
 
 
@@ -39,19 +40,33 @@ class Held:
 
 
 class Judge:
-    """Scores of pictures against the truth and the exemplar. net: of the style scores' features."""
+    """Scores of pictures against the truth and the exemplar.
+
+    net: of the style scores' features. They and LPIPS are left out where ImageNet's weights are not on this machine.
+    """
 
     def __init__(self, net: Backbone = "squeeze") -> None:
-        self.net, self.lpips, self.features = net, Perceptual("squeeze"), Features(net, STYLE_LAYERS)
+        self.lpips = Perceptual("squeeze") if has_backbone("squeeze") else None
+        self.features = Features(net, STYLE_LAYERS) if net == "own" or has_backbone(net) else None
+        self.note = (f"LPIPS: squeeze; colour and texture: style relevance to the exemplar; semantic: consistency with the truth; {net} "
+                     "features." if self.lpips and self.features else "LPIPS and style need ImageNet's weights: see `echokdm doctor`.")
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Those of `FIGURES` that can be had."""
+        missing = (("LPIPS",) if self.lpips is None else ()) + (STYLE if self.features is None else ())
+        return tuple(name for name in FIGURES if name not in missing)
 
     @torch.no_grad()
     def scores(self, made: Tensor, held: Held) -> dict[str, np.ndarray]:
-        """Every figure of `FIGURES`, (N,) float64; pictures (N, 3, S, S) in [0, 1]."""
-        values = frame_scores(made, held.truth, {"squeeze": self.lpips})
-        values["LPIPS"] = values.pop("LPIPS_squeeze")
-        style = style_scores(self.features, made, held.exemplar, held.truth)
-        values |= {name: value.double().numpy() for name, value in style.items()}
-        return {name: values[name] for name in FIGURES}
+        """Those of `FIGURES` that can be had, (N,) float64; pictures (N, 3, S, S) in [0, 1]."""
+        values = frame_scores(made, held.truth, {} if self.lpips is None else {"squeeze": self.lpips})
+        if self.lpips is not None:
+            values["LPIPS"] = values.pop("LPIPS_squeeze")
+        if self.features is not None:
+            style = style_scores(self.features, made, held.exemplar, held.truth)
+            values |= {name: value.double().numpy() for name, value in style.items()}
+        return {name: values[name] for name in self.figures}
 
     def row(self, label: str, made: Tensor, held: Held) -> tuple[str, tuple[Cell, ...]]:
         """A table's row: the figures' means with their intervals over sequences, and SWD."""
@@ -66,13 +81,13 @@ def tables(pipeline: MIDMPipeline, data: FrameSource, seed: int = 0, judge: Judg
     count: of sequences, all for None.
     """
     held, judge = Held(pipeline, data, count), judge or Judge()
-    note = NOTE.format(net=judge.net) + f" {len(held.truth)} sequences."
+    note = NOTE.format(judge=judge.note) + f" {len(held.truth)} sequences."
 
     def made(options: Mapping[str, bool | float]) -> Tensor:
         return pipeline(held.exemplar, held.condition, seed=seed, **options).frames
 
     rows = [judge.row(COPY, held.exemplar, held)] + [judge.row(name, made(options), held) for name, options in ABLATIONS.items()]
     noises = [judge.row(f"{noise:.0%}", made({"strength": noise}), held) for noise in NOISES]
-    columns = (*FIGURES, "SWD")
+    columns = (*judge.figures, "SWD")
     return [Table("MIDM and without its parts (Tables 2, 3)", columns, tuple(rows), note),
             Table("Noise level of the start (Table 4)", columns, tuple(noises), note)]

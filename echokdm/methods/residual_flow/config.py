@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from echokdm.losses.features import Backbone
 from echokdm.methods.base import MethodConfig, StageConfig
 
 
@@ -27,7 +28,7 @@ class LossConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    backbone: Literal["vgg19", "squeeze"] = "vgg19"
+    backbone: Backbone = "vgg19"
     correctness: float = 5.0
     regularity: float = 0.0025
     l1: float = 5.0  # of pictures in [-1, 1]
