@@ -6,13 +6,15 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from echokdm.core import defaults
+
 SHARED_CLIP = Path(__file__).resolve().parents[2] / "shared" / "data" / "echo" / "a4c_echotracker.npz"
 
 
 def parser(doc: str | None, patients: int, meaning: str = "held-out phantoms to score") -> argparse.ArgumentParser:
     """Options of every benchmark: --bundle, --patients and --threads."""
     made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--bundle", default="a4c-phantom", help="trained weights: a shipped name or a folder")
+    made.add_argument("--bundle", default=defaults.BUNDLE, help="trained weights: a shipped name or a folder")
     made.add_argument("--patients", type=int, default=patients, help=f"{meaning}; default {patients}")
     made.add_argument("--threads", type=int, default=0, help="threads for torch; default: its own choice")
     return made

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from bars import Bars, begin, parser, perceptual_distances
 
+from echokdm.core import defaults
 from echokdm.derive import load_pipeline
 from echokdm.metrics.held_out import ED_TO_ES, FIRST_SEED, held_out_pairs
 from echokdm.metrics.image import image_scores
@@ -27,8 +28,8 @@ SAMPLES = {"few": 2, "DDIM 200": 1}  # of K2F-net that count
 def main() -> int:
     """Parse the command line, print figures and verdicts."""
     options = parser(__doc__, 24)
-    options.add_argument("--steps", type=int, default=2, help="calls of F2I-net; default 2")
-    options.add_argument("--flow-steps", type=int, default=2, help="calls of K2F-net a sample; default 2")
+    options.add_argument("--steps", type=int, default=defaults.STEPS, help="calls of F2I-net")
+    options.add_argument("--flow-steps", type=int, default=defaults.FLOW_STEPS, help="calls of K2F-net a sample")
     options.add_argument("--scheduler", choices=("ddim", "dpm++"), default="ddim", help="of the few steps")
     arguments = options.parse_args()
     print(begin(arguments))

@@ -1,6 +1,6 @@
 """Ray's workers: speed against one worker, memory of the driver, `kill -9` of a worker and of the driver, a full disk.
 
-    python benchmarks/scale.py [workers] [memory] [kill] [disk] [--bundle B] [--patients 8] [--per-clip 4] [--pairs 3] [--steps 4]
+    python benchmarks/scale.py [workers] [memory] [kill] [disk] [--bundle B] [--patients 8] [--per-clip 4] [--pairs 3] [--steps 2]
 
 `workers`: the same phantom cohort by one worker and by two, one thread each, in pairs; clips a second while all workers are at work, so
 that the start of Ray, the loading of the bundle and the last clip of a worker that waits for the other are left out, then with them.
@@ -32,6 +32,7 @@ from bars import Bars, begin, parser
 
 from echokdm.cohort import augment_cohort
 from echokdm.cohort_plan import plan_cohort, read_sources
+from echokdm.core import defaults
 from echokdm.core.errors import OutputError
 from echokdm.derive import load_pipeline
 from echokdm.metrics.held_out import FIRST_SEED
@@ -144,7 +145,7 @@ def driver_memory(clips: int, folder: Path) -> None:
     """Make `clips` clips with the stand-in and print the driver's peaks, MiB, as JSON."""
     from echokdm.ops.ventricle import keypoints_to_mask
 
-    pipeline = load_pipeline("a4c-phantom")
+    pipeline = load_pipeline(defaults.BUNDLE)
     given, _ = read_sources(phantom_files(folder / "clips", 4), pipeline)
     source = given[0]
     standin = Standin(keypoints_to_mask(source.keypoints[source.open().ed], 112, 112))
@@ -181,7 +182,7 @@ def compare_memory(bars: Bars, scratch: Path) -> None:
     bars.at_most("driver's resident memory, 1,000 clips over 100", peaks[1000]["resident"] / peaks[100]["resident"], 1.05, 3)
 
 
-def cohort(folder: Path, out: Path, workers: int, bundle: str = "a4c-phantom") -> pd.DataFrame:
+def cohort(folder: Path, out: Path, workers: int, bundle: str = defaults.BUNDLE) -> pd.DataFrame:
     """A small cohort of the phantoms in `folder`, by Ray where there are workers; returns its plan."""
     pipeline = load_pipeline(bundle)
     sources, _ = read_sources(sorted(folder.glob("*.npz")), pipeline)
@@ -250,9 +251,9 @@ def main() -> int:
     """Parse the command line, print figures and verdicts."""
     options = parser(__doc__, 8, "phantom patients of the comparison of workers")
     options.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default: all")
-    options.add_argument("--per-clip", type=int, default=4)
+    options.add_argument("--per-clip", type=int, default=defaults.PER_CLIP)
     options.add_argument("--pairs", type=int, default=3)
-    options.add_argument("--steps", type=int, default=4)
+    options.add_argument("--steps", type=int, default=defaults.STEPS)
     arguments = options.parse_args()
     parts = arguments.parts or PARTS
     if set(parts) - set(PARTS):

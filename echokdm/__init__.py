@@ -5,6 +5,8 @@ The names below are loaded when first used, so `import echokdm` and `echokdm --h
 
 from typing import TYPE_CHECKING, Any
 
+from echokdm.core.threads import arrange as _arrange_threads
+
 if TYPE_CHECKING:
     from echokdm.audit import audit_cohort
     from echokdm.cohort import augment_cohort
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from echokdm.report import write_keypoints, write_synthesis
     from echokdm.synth import Synthesis, synthesize
     from echokdm.validate import validate_folder
+
+_arrange_threads()  # torch reads it when it is loaded, which is after this line
 
 _HOME = {
     "Derived": "echokdm.derive",

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from echokdm.core import defaults
 from echokdm.terminal import BundleOption, DeviceOption, OverwriteOption, output_folder, say
 
 FOUND = 1
@@ -15,8 +16,8 @@ def audit(
                                          "clips.")],
     synth: Annotated[Path, typer.Argument(metavar="SYNTH", help="The synthetic clips, such as what `echokdm augment` wrote.")],
     out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Default: <synth>-audit.", show_default=False)] = None,
-    bundle: BundleOption = "a4c-phantom",
-    device: DeviceOption = "cpu",
+    bundle: BundleOption = defaults.BUNDLE,
+    device: DeviceOption = defaults.DEVICE,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Look for copies of real clips among synthetic ones, and for patients in two splits. Exit code 0 where there is nothing, 1 where

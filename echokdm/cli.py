@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 from echokdm.audit_cli import audit
 from echokdm.cohort_cli import augment, validate
+from echokdm.core import defaults
 from echokdm.core.errors import ConfigError, EchoKDMError
 from echokdm.data_cli import adapters, data_app
 from echokdm.deid_cli import deid
@@ -138,12 +139,12 @@ def synth(
     frames: Annotated[int | None, typer.Option("--frames", help="Number of frames to make, spread over the motion; default: the clip's.",
                                                show_default=False)] = None,
     fps: Annotated[float | None, typer.Option("--fps", help="Frames per second; default: the clip's.", show_default=False)] = None,
-    steps: Annotated[int, typer.Option("--steps", help="Network steps a frame.")] = 2,
+    steps: Annotated[int, typer.Option("--steps", help="Network steps a frame.")] = defaults.STEPS,
     without: Annotated[str | None, typer.Option("--without", metavar="f2i|k2f", help="Leave a network out, to see what it does.",
                                                 show_default=False)] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = 0,
-    bundle: BundleOption = "a4c-phantom",
-    device: DeviceOption = "cpu",
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = defaults.SEED,
+    bundle: BundleOption = defaults.BUNDLE,
+    device: DeviceOption = defaults.DEVICE,
     out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Default: <clip>-synth, or demo.", show_default=False)] = None,
     overwrite: OverwriteOption = False,
     demo: DemoOption = False,
@@ -173,8 +174,8 @@ def synth(
 def keypoints_command(
     clip: ClipArgument = None,
     keypoints: KeypointsOption = None,
-    bundle: BundleOption = "a4c-phantom",
-    device: DeviceOption = "cpu",
+    bundle: BundleOption = defaults.BUNDLE,
+    device: DeviceOption = defaults.DEVICE,
     out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Default: <clip>-keypoints.", show_default=False)] = None,
     overwrite: OverwriteOption = False,
     demo: DemoOption = False,
@@ -232,8 +233,8 @@ def generate(
     relative: Annotated[bool, typer.Option("--relative", help="Carry over the driving clip's motion since its first frame.")] = False,
     whole: Annotated[bool, typer.Option("--whole", help="Don't cut pictures to their key-points.")] = False,
     steps: Annotated[int | None, typer.Option("--steps", help="Network steps; default: the method's own.", show_default=False)] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = 0,
-    device: DeviceOption = "cpu",
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = defaults.SEED,
+    device: DeviceOption = defaults.DEVICE,
     out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Default: <bundle>-generated.", show_default=False)] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
@@ -269,11 +270,11 @@ def methods() -> None:
 
 @app.command()
 def evaluate(
-    bundle: BundleOption = "a4c-phantom",
+    bundle: BundleOption = defaults.BUNDLE,
     data: Annotated[str, typer.Option("--data", metavar="phantom|FOLDER|ADAPTER:ROOT", help="Held-out phantoms of its kind, a folder of "
-                                           "clips, or the held-out split of a data set.")] = "phantom",
+                                           "clips, or the held-out split of a data set.")] = defaults.DATA,
     out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Where the tables are written.", show_default=False)] = None,
-    device: DeviceOption = "cpu",
+    device: DeviceOption = defaults.DEVICE,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Score a bundle as the paper's tables do."""

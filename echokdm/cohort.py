@@ -17,10 +17,11 @@ import torch
 
 from echokdm.cohort_plan import Source, placed
 from echokdm.cohort_write import MANIFEST, CohortFolder, Labels, labels_of
+from echokdm.core import defaults
 from echokdm.core.errors import ConfigError, GeometryError, OutputError
 from echokdm.core.seeding import derive_seed
 from echokdm.core.types import Clip
-from echokdm.derive import DEFAULT_BUNDLE, Derived, Progress, load_pipeline, quiet, segment_keypoints, simpson
+from echokdm.derive import Derived, Progress, load_pipeline, quiet, segment_keypoints, simpson
 from echokdm.ops.ventricle import self_crossing
 from echokdm.synth import Trajectory, fall, weights_hash
 from echokdm.synth import plan as plan_trajectory
@@ -45,10 +46,10 @@ class Made:
     reason: str
 
 
-def augment_cohort(plan: pd.DataFrame, sources: Sequence[Source], out: str | Path, *, bundle: str | Path = DEFAULT_BUNDLE,
-                   tolerance: float = 5.0, tries: int = 3, steps: int = 2, dicom: bool = False, nifti: bool = False,
-                   device: str = "cpu", drivers: Sequence[Source] = (), pipeline: Any = None, engine: Engine = serial,
-                   progress: Progress = quiet) -> pd.DataFrame:
+def augment_cohort(plan: pd.DataFrame, sources: Sequence[Source], out: str | Path, *, bundle: str | Path = defaults.BUNDLE,
+                   tolerance: float = defaults.TOLERANCE, tries: int = defaults.TRIES, steps: int = defaults.STEPS, dicom: bool = False,
+                   nifti: bool = False, device: str = defaults.DEVICE, drivers: Sequence[Source] = (), pipeline: Any = None,
+                   engine: Engine = serial, progress: Progress = quiet) -> pd.DataFrame:
     """Make the planned clips of `cohort_plan.plan_cohort` and write them to the folder `out`; returns its manifest.
 
     out: `Videos/<id>.avi`, FileList.csv, VolumeTracings.csv (end-systole and end-diastole), manifest.csv, run.json; with `dicom`
@@ -103,7 +104,7 @@ class Maker:
     Called with a source and rows of `plan_cohort`, it yields the name of each clip as it is finished.
     """
 
-    def __init__(self, pipeline: Any, folder: CohortFolder, record: dict[str, Any], device: str = "cpu") -> None:
+    def __init__(self, pipeline: Any, folder: CohortFolder, record: dict[str, Any], device: str = defaults.DEVICE) -> None:
         if versions() != record["versions"]:
             raise ConfigError("A worker has other versions of Python or of its packages than the machine that began the cohort; "
                               "install the same on all.")

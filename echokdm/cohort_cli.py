@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from echokdm.core import defaults
 from echokdm.core.errors import ClipError, ConfigError
 from echokdm.terminal import BundleOption, DeviceOption, reading_bar, say, tell_problems
 
@@ -32,26 +33,27 @@ class EngineName(StrEnum):
 def augment(
     clips: Annotated[Path, typer.Argument(metavar="SRC", help="A folder of apical 4-chamber clips, or one clip.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write; an unfinished cohort there is gone on with.")],
-    per_clip: Annotated[int, typer.Option("--per-clip", help="Synthetic clips from each clip.")] = 4,
+    per_clip: Annotated[int, typer.Option("--per-clip", help="Synthetic clips from each clip.")] = defaults.PER_CLIP,
     ef: Annotated[str, typer.Option("--ef", metavar="uniform:20-70|match:FILE|balance", help="Ejection fractions to ask for: evenly from a "
                                     "range, as in a FileList's EF column, or so that the clips' own histogram becomes flat.")]
-    = "uniform:20-70",
+    = defaults.EF,
     motion: Annotated[str, typer.Option("--motion", metavar="own|others|library:FOLDER", help="Whose motion: the clip's own, another "
-                                        "patient's of the same split, or one of a folder of clips.")] = "own",
+                                        "patient's of the same split, or one of a folder of clips.")] = defaults.MOTION,
     split: Annotated[str, typer.Option("--split", metavar="TRAIN|VAL|TEST|80/10/10", help="Split of all, or shares of the patients.")]
-    = "TRAIN",
-    tolerance: Annotated[float, typer.Option("--tolerance", help="Points by which the EF measured on a clip may miss its label.")] = 5.0,
-    tries: Annotated[int, typer.Option("--tries", help="Tries before a clip is rejected.")] = 3,
-    steps: Annotated[int, typer.Option("--steps", help="Network steps a frame.")] = 4,
+    = defaults.SPLIT,
+    tolerance: Annotated[float, typer.Option("--tolerance", help="Points by which the EF measured on a clip may miss its label.")]
+    = defaults.TOLERANCE,
+    tries: Annotated[int, typer.Option("--tries", help="Tries before a clip is rejected.")] = defaults.TRIES,
+    steps: Annotated[int, typer.Option("--steps", help="Network steps a frame.")] = defaults.STEPS,
     dicom: Annotated[bool, typer.Option("--dicom", help="Write each clip as DICOM too.")] = False,
     nifti: Annotated[bool, typer.Option("--nifti", help="Write each clip and its ventricle as NIfTI too.")] = False,
-    seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = defaults.SEED,
     engine: Annotated[EngineName, typer.Option("--engine", help="Who makes the clips: this process, or workers of Ray here or on the "
                                                "cluster of RAY_ADDRESS.")] = EngineName.local,
     workers: Annotated[int | None, typer.Option("--workers", help="Workers of Ray; default: one a core, or one a GPU.",
                                                 show_default=False)] = None,
-    bundle: BundleOption = "a4c-phantom",
-    device: DeviceOption = "cpu",
+    bundle: BundleOption = defaults.BUNDLE,
+    device: DeviceOption = defaults.DEVICE,
 ) -> None:
     """Make many labelled synthetic clips from a folder of clips, as an EchoNet-Dynamic folder. Stopped runs go on where they were."""
     from echokdm.cohort import augment_cohort

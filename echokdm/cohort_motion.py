@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 
 from echokdm.cohort_plan import Source
+from echokdm.core import defaults
 from echokdm.core.errors import ConfigError
 from echokdm.core.seeding import derive_seed
 
 OWN = "own"
 
 
-def borrow_motions(plan: pd.DataFrame, drivers: Sequence[Source], seed: int = 0, library: bool = False) -> pd.DataFrame:
+def borrow_motions(plan: pd.DataFrame, drivers: Sequence[Source], seed: int = defaults.SEED, library: bool = False) -> pd.DataFrame:
     """The plan with a driver drawn for each row, whose motion is carried over before the ejection fraction is set.
 
     plan: of `plan_cohort`. drivers: the plan's own sources, of which another patient's in the same split is drawn, so that no

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from echokdm.core import defaults
 from echokdm.core.errors import ClipError, ConfigError, EchoKDMError
 from echokdm.core.seeding import derive_seed
 from echokdm.core.types import Clip
@@ -59,7 +60,7 @@ _Found = tuple[Source, str]
 
 
 def read_sources(clips: Sequence[Clip | str | Path], pipeline: Any, progress: Progress = quiet, *, engine: Engine = serial,
-                 device: str = "cpu") -> tuple[list[Source], list[str]]:
+                 device: str = defaults.DEVICE) -> tuple[list[Source], list[str]]:
     """The clips whose ventricle was found and moves, and for each other one "clip 3: why not".
 
     Clips are numbered from 1 in the order given and never named. DICOM clips of one patient get one subject.
@@ -120,8 +121,8 @@ def placed(pipeline: Any, device: str) -> Any:
     return pipeline if device == "cpu" else pipeline.to(device)
 
 
-def plan_cohort(sources: Sequence[Source], per_clip: int, ef: str = "uniform:20-70", seed: int = 0,
-                split: str = "TRAIN") -> pd.DataFrame:
+def plan_cohort(sources: Sequence[Source], per_clip: int = defaults.PER_CLIP, ef: str = defaults.EF, seed: int = defaults.SEED,
+                split: str = defaults.SPLIT) -> pd.DataFrame:
     """One row a planned clip, in the order of the sources; the same for the same arguments.
 
     ef: "uniform:LOW-HIGH" percent; "match:FILE", drawn from a FileList's EF column; "balance", which fills up the sources'

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from echokdm.core import defaults
 from echokdm.core.errors import GeometryError
 from echokdm.core.types import Clip
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from echokdm.io.frame import ModelClip
     from echokdm.io.sector import Sector
 
-DEFAULT_BUNDLE = "a4c-phantom"
 LEAST_FOUND = 0.8  # share of frames in which the ventricle has to be found; the others are interpolated in time
 CHORDS = 20  # least number in a tracing
 
@@ -159,8 +159,8 @@ def smooth(keypoints: np.ndarray, fps: float, modes: bool) -> np.ndarray:
     return np.stack([keypoints_from_tracing(tracing_from_keypoints(points)) for points in smoothed]) if modes else smoothed
 
 
-def derive_keypoints(clip: "Clip | str | Path", *, bundle: str | Path = DEFAULT_BUNDLE, keypoints: str | Path | None = None,
-                     pipeline: Any = None, device: str = "cpu", progress: Progress = quiet) -> Derived:
+def derive_keypoints(clip: "Clip | str | Path", *, bundle: str | Path = defaults.BUNDLE, keypoints: str | Path | None = None,
+                     pipeline: Any = None, device: str = defaults.DEVICE, progress: Progress = quiet) -> Derived:
     """Find the left ventricle in every frame of an apical 4-chamber clip and describe it by 40 key-points.
 
     clip: a file or a Clip. keypoints: a file with outlines in the clip's own pixels, which replaces the segmenter; frames
@@ -265,7 +265,7 @@ def _from_tracings(path: Path, clip: Clip) -> dict[int, np.ndarray]:
     return given
 
 
-def load_pipeline(bundle: str | Path, device: str = "cpu", progress: Progress = quiet) -> Any:
+def load_pipeline(bundle: str | Path, device: str = defaults.DEVICE, progress: Progress = quiet) -> Any:
     """A KDMPipeline from a bundle's name or folder, on a device. Raises BundleError or ConfigError (unknown device)."""
     import torch
 

@@ -54,6 +54,8 @@ def check_torch() -> list[Check]:
     """torch itself, and the device that computes; each device is tried with a small product."""
     import torch
 
+    from echokdm.core.threads import source
+
     def works(device: str) -> bool:
         try:
             return bool(torch.ones(8, 8, device=device).mm(torch.ones(8, 8, device=device)).sum().item() == 512)
@@ -67,8 +69,8 @@ def check_torch() -> list[Check]:
             return "no bf16"
         return "bf16"
 
-    threads = torch.get_num_threads()
-    detail = f"{torch.__version__}, {threads} thread{'s' if threads != 1 else ''}, {torch.backends.cpu.get_cpu_capability()}, {bf16()}"
+    threads = f"{torch.get_num_threads()} thread{'s' if torch.get_num_threads() != 1 else ''} ({source()})"
+    detail = f"{torch.__version__}, {threads}, {torch.backends.cpu.get_cpu_capability()}, {bf16()}"
     checks = [Check("torch", works("cpu"), detail, "" if works("cpu") else REINSTALL)]
     if torch.cuda.is_available():
         name, memory = torch.cuda.get_device_name(0), torch.cuda.get_device_properties(0).total_memory / 2**30

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from echokdm.core import defaults
 from echokdm.core.errors import ClipError, ConfigError, EchoKDMError, OutputError
-from echokdm.derive import DEFAULT_BUNDLE, Derived, derive_keypoints, load_pipeline, segment_keypoints
+from echokdm.derive import Derived, derive_keypoints, load_pipeline, segment_keypoints
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,9 +46,10 @@ def measured_how(bundle: str | Path, distances: "Mapping[str, Perceptual]", size
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, echokdm {__version__}"}
 
 
-def evaluate(bundle: str | Path = DEFAULT_BUNDLE, data: str | Path | Sequence[Path] = "phantom", patients: int = 200,
-             out: str | Path | None = None, *, device: str = "cpu", steps: int = 2, strength: float = 1.0, seed: int = 0,
-             overwrite: bool = False, pipeline: Any = None, show: bool = True) -> Evaluation:
+def evaluate(bundle: str | Path = defaults.BUNDLE, data: str | Path | Sequence[Path] = defaults.DATA, patients: int = defaults.PATIENTS,
+             out: str | Path | None = None, *, device: str = defaults.DEVICE, steps: int = defaults.STEPS,
+             strength: float = defaults.STRENGTH, seed: int = defaults.SEED, overwrite: bool = False, pipeline: Any = None,
+             show: bool = True) -> Evaluation:
     """Print the tables and, with `out`, write them there as `tables.md`, `.csv`, `.json`, and the scores behind them.
 
     data: "phantom" for `patients` simulated hearts that no training saw, ED to ES and random pairs; else a clip, clips or a

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from echokdm.core import defaults
 from echokdm.core.errors import ConfigError, GeometryError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Generation:
 def generate(bundle: str | Path, sources: Sequence[str | Path], *, source_keypoints: Sequence[str | Path] = (),
              driving: str | Path | None = None, keypoints: str | Path | None = None, condition: str | Path | None = None,
              drag: Mapping[int, tuple[float, float]] | None = None, gammas: Sequence[float] | None = None, relative: bool = False,
-             whole: bool = False, steps: int | None = None, seed: int = 0, device: str = "cpu") -> Generation:
+             whole: bool = False, steps: int | None = None, seed: int = defaults.SEED, device: str = defaults.DEVICE) -> Generation:
     """Generate frames with a trained bundle of any method.
 
     sources: pictures; several where the method takes them. source_keypoints: a file for each. driving: a clip whose motion is

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from echokdm.core import defaults
 from echokdm.terminal import DeviceOption
 
 
@@ -15,7 +16,7 @@ def run(
                                                         "stages.ingest.source=/data/export; repeatable.", show_default=False)] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Default: runs/<name>.", show_default=False)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what is done already, what is to run and why, and stop.")] = False,
-    device: DeviceOption = "cpu",
+    device: DeviceOption = defaults.DEVICE,
 ) -> None:
     """Run a pipeline: every stage once. A second run does nothing; a stopped one goes on; a changed value re-runs what follows from it."""
     from rich.console import Console

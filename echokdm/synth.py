@@ -12,19 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from echokdm.core import defaults
 from echokdm.core.errors import ClipError, ConfigError, GeometryError
 from echokdm.core.types import Clip
-from echokdm.derive import (
-    DEFAULT_BUNDLE,
-    Derived,
-    derive_keypoints,
-    load_pipeline,
-    quiet,
-    segment_keypoints,
-    simpson,
-)
+from echokdm.derive import Derived, derive_keypoints, load_pipeline, quiet, segment_keypoints, simpson
+from echokdm.ops.trajectory import EF_RANGE
 
-EF_RANGE = (5.0, 80.0)  # percent
 STILL = "There is a single frame of this ventricle, and so no motion of its own; give a motion with --driving CLIP2, or --drag."
 STILL_FRAMES = 16  # frames over which a drag grows where the source has one frame alone
 
@@ -251,9 +244,10 @@ def weights_hash(pipeline: Any) -> str:
 
 def synthesize(clip: Clip | str | Path, *, ef: float | None = None, driving: Clip | str | Path | None = None,
                keypoints: str | Path | None = None, drag: Mapping[int, tuple[float, float]] | None = None,
-               source_frame: int | None = None, frames: int | None = None, fps: float | None = None, steps: int = 2,
-               strength: float = 1.0, without: str | None = None, seed: int = 0, bundle: str | Path = DEFAULT_BUNDLE,
-               device: str = "cpu", pipeline: Any = None, progress: Callable[[str], None] = quiet) -> Synthesis:
+               source_frame: int | None = None, frames: int | None = None, fps: float | None = None, steps: int = defaults.STEPS,
+               strength: float = defaults.STRENGTH, without: str | None = None, seed: int = defaults.SEED,
+               bundle: str | Path = defaults.BUNDLE, device: str = defaults.DEVICE, pipeline: Any = None,
+               progress: Callable[[str], None] = quiet) -> Synthesis:
     """Make a synthetic clip of the same heart from one frame of an apical 4-chamber clip.
 
     Without a wish the clip's own motion is made again from its end-diastolic frame (Oh et al., KDM, the echo task).

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from echokdm.core import defaults
 from echokdm.core.errors import ConfigError, EchoKDMError
 
 Worker = Callable[[Any], Iterable[Any]]
@@ -33,7 +34,7 @@ def serial(build: Callable[[], Worker], items: Sequence[Any]) -> Iterator[Any]:
 
 
 @contextmanager
-def ray_engine(workers: int | None = None, device: str = "cpu") -> Iterator[Engine]:
+def ray_engine(workers: int | None = None, device: str = defaults.DEVICE) -> Iterator[Engine]:
     """An engine of `workers` Ray actors with one thread each; default: one a core, or one a GPU with `device` "cuda".
 
     Ray is started on this machine and stopped at the end, except where RAY_ADDRESS names a cluster or the program has started Ray

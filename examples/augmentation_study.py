@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import echokdm
+from echokdm.core import defaults
 from echokdm.core.seeding import derive_seed, generator
 from echokdm.core.types import Clip
 from echokdm.derive import Derived
@@ -303,7 +304,7 @@ def draw_figure(table: pd.DataFrame, path: Path) -> None:
     plt.close(figure)
 
 
-def study(out: Path, bundle: str = "a4c-phantom", sizes: Sequence[int] = (25, 50, 100), rounds: int = 2, seeds: int = 5,
+def study(out: Path, bundle: str = defaults.BUNDLE, sizes: Sequence[int] = (25, 50, 100), rounds: int = 2, seeds: int = 5,
           arms: Sequence[str] = tuple(ARMS), steps: Sequence[int] = (1200, 1000), judge: str = "test", judged: int = 100) -> pd.DataFrame:
     """Make what `out` lacks: cohorts, trainings, results.csv (every score), summary.csv and figure.png. Returns the summary.
 
@@ -340,7 +341,7 @@ def main() -> None:
     """Parse the command line, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="a folder for cohorts, trainings, results.csv, summary.csv and figure.png")
-    parser.add_argument("--bundle", default="a4c-phantom", help="trained weights: a shipped name or a folder")
+    parser.add_argument("--bundle", default=defaults.BUNDLE, help="trained weights: a shipped name or a folder")
     parser.add_argument("--sizes", type=int, nargs="+", default=[25, 50, 100], help="numbers of patients; the largest is made")
     parser.add_argument("--rounds", type=int, default=2, help="synthetic clips a patient")
     parser.add_argument("--seeds", type=int, default=5)

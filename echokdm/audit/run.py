@@ -18,8 +18,9 @@ from echokdm.audit.controls import disguise
 from echokdm.audit.leaks import COPIED, HELD_OUT, SAME_HEART, split_leaks
 from echokdm.audit.result import COPY, PAIRS, Audit, CopyTest, Picture, copy_test
 from echokdm.audit.search import CANDIDATES, Likeness, nearest, search
+from echokdm.core import defaults
 from echokdm.core.errors import DataError, EchoKDMError
-from echokdm.derive import DEFAULT_BUNDLE, Progress, load_pipeline, quiet
+from echokdm.derive import Progress, load_pipeline, quiet
 from echokdm.ops.clip_alignment import Match
 
 CONTROLS = 20  # copies that the audit plants itself
@@ -27,8 +28,8 @@ REFERENCE = 500  # real clips, at most, whose distance to other patients is meas
 SHOWN = 6  # pairs as pictures
 
 
-def audit_cohort(real: str | Path, synth: str | Path, *, bundle: str | Path = DEFAULT_BUNDLE, device: str = "cpu", pipeline: Any = None,
-                 progress: Progress = quiet) -> Audit:
+def audit_cohort(real: str | Path, synth: str | Path, *, bundle: str | Path = defaults.BUNDLE, device: str = defaults.DEVICE,
+                 pipeline: Any = None, progress: Progress = quiet) -> Audit:
     """Compare every clip of the folder `synth` with the real clips of `real`.
 
     Each folder is in EchoNet-Dynamic's layout or any folder of clips. The reference is what real clips of VAL and TEST have in common

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from echokdm.core import defaults
 from echokdm.core.errors import OutputError
 from echokdm.io.atomic import atomic_file
 from echokdm.io.write import Frames, to_uint8
@@ -118,7 +119,7 @@ def region_item(size: tuple[int, ...], spacing_mm: tuple[float, float], box: tup
     return region
 
 
-def write_dicom(path: str | os.PathLike[str], frames: Frames, fps: float, *, weights_hash: str, weights: str = "a4c-phantom",
+def write_dicom(path: str | os.PathLike[str], frames: Frames, fps: float, *, weights_hash: str, weights: str = defaults.BUNDLE,
                 entropy: Sequence[str] = (), spacing_mm: tuple[float, float] | None = None,
                 region: tuple[int, int, int, int] | None = None, mask_verified: bool = False, view: str = "A4C",
                 description: str = "echokdm", derivation: str = "Synthesised by a key-point driven diffusion model.") -> dict[str, str]:

@@ -11,7 +11,6 @@ import yaml
 from echokdm.core.errors import BundleError
 
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles"
-DEFAULT_BUNDLE = "a4c-phantom"
 CONFIG = "config.yaml"
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from echokdm.core import defaults
 from echokdm.core.seeding import generator
 from echokdm.data.adapters.phantoms import HELD_OUT
 from echokdm.metrics.flow import flow_errors
@@ -80,8 +81,9 @@ def tps_warp(source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor,
 
 
 @torch.no_grad()
-def score_pairs(pipeline: Any, pairs: HeldOutPairs, distances: Mapping[str, Distance], *, steps: int = 2, strength: float = 1.0,
-                flow_steps: int = 2, seed: int = 0, strengths: Sequence[float] = ()) -> tuple[pd.DataFrame, pd.DataFrame]:
+def score_pairs(pipeline: Any, pairs: HeldOutPairs, distances: Mapping[str, Distance], *, steps: int = defaults.STEPS,
+                strength: float = defaults.STRENGTH, flow_steps: int = defaults.FLOW_STEPS, seed: int = defaults.SEED,
+                strengths: Sequence[float] = ()) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every method on every pair -> (images, flows), long tables.
 
     images: patient, pair, method, strength (of `strengths`, ED to ES alone, else nan), MSE_img, SSIM, LPIPS_*, MD, EF,

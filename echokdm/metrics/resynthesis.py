@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from echokdm.core import defaults
 from echokdm.metrics.held_out import KDM, NO_EDIT, NO_F2I, NO_K2F, TPS, tps_warp
 from echokdm.metrics.image import Distance, image_scores
 from echokdm.metrics.keypoints import mean_distance
@@ -43,8 +44,9 @@ def beat_thirds(volumes: np.ndarray, beats: Sequence[tuple[int, int]]) -> np.nda
 
 @torch.no_grad()
 def score_resynthesis(pipeline: Any, frames: Tensor, keypoints: np.ndarray, sector: Tensor, beats: Sequence[tuple[int, int]],
-                      detect: Callable[[Tensor], np.ndarray], distances: Mapping[str, Distance], *, steps: int = 2,
-                      strength: float = 1.0, seed: int = 0, ablations: bool = True) -> tuple[pd.DataFrame, Tensor]:
+                      detect: Callable[[Tensor], np.ndarray], distances: Mapping[str, Distance], *,
+                      steps: int = defaults.STEPS, strength: float = defaults.STRENGTH, seed: int = defaults.SEED,
+                      ablations: bool = True) -> tuple[pd.DataFrame, Tensor]:
     """Every method on every frame but the source -> a long table, and KDM's frames (T, 1, H, W).
 
     frames (T, 1, H, W) in [0, 1], keypoints (T, 40, 2) px, sector (H, W) bool. detect: frames -> key-points (T, 40, 2).

@@ -17,7 +17,7 @@ from echokdm.ops.ventricle import axis_from_keypoints, ejection_fraction, self_c
 
 Array = NDArray[np.float64]
 
-EF_RANGE = (5.0, 80.0)
+EF_RANGE = (5.0, 80.0)  # percent that may be asked for
 _STILL = 5.0  # per cent; a source that ejects less has no motion worth scaling
 _OWN_MOTION = 2.0  # up to this factor the source's own motion is scaled; past it the canonical contraction is added
 _NARROWEST, _SHORTEST = 0.15, 0.55  # parts of the width and length at end-diastole that a contraction leaves

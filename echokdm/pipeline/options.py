@@ -5,6 +5,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from echokdm.core import defaults
+
 Outside = Literal["clips", "bundle", "cohort", "file"]
 
 
@@ -23,7 +25,7 @@ class Ingest(StageOptions):
 
     source: str  # a folder of DICOM, or ADAPTER:ROOT for another data set, such as echonet-dynamic:FOLDER
     select: Literal["a4c", "all"] = "a4c"
-    bundle: str = "a4c-phantom"  # whose segmenter looks for the ventricle
+    bundle: str = defaults.BUNDLE  # whose segmenter looks for the ventricle
     salt: str | None = None  # a file with a secret, so that runs agree on subjects and UIDs
     shift_dates: bool = False
     reads = {"source": "clips", "bundle": "bundle", "salt": "file"}
@@ -33,7 +35,7 @@ class Keypoints(StageOptions):
     """Find 40 key-points in every frame, split the patients, and write an EchoNet-Dynamic folder of the real clips."""
 
     clips: str = "ingest"
-    bundle: str = "a4c-phantom"
+    bundle: str = defaults.BUNDLE
     split: str = "70/15/15"  # shares of the patients in TRAIN, VAL and TEST, where the data set has no splits of its own
     reads = {"clips": "clips", "bundle": "bundle"}
 
@@ -52,8 +54,8 @@ class Evaluate(StageOptions):
     """Score a bundle as the paper's tables do."""
 
     bundle: str = "train"
-    data: str = "phantom"  # or the stage whose clips of the splits VAL and TEST are used, or as `echokdm evaluate --data`
-    patients: int = 200  # phantoms
+    data: str = defaults.DATA  # or the stage whose clips of the splits VAL and TEST are used, or as `echokdm evaluate --data`
+    patients: int = defaults.PATIENTS  # phantoms
     reads = {"bundle": "bundle", "data": "clips"}
 
 
@@ -62,13 +64,13 @@ class Augment(StageOptions):
 
     clips: str = "keypoints"
     bundle: str = "train"
-    split: Literal["TRAIN", "VAL", "TEST"] = "TRAIN"
-    per_clip: int = 4
-    ef: str = "uniform:20-70"
-    motion: Literal["own", "others"] = "own"
-    tolerance: float = 5.0
-    tries: int = 3
-    steps: int = 2
+    split: Literal["TRAIN", "VAL", "TEST"] = defaults.SPLIT
+    per_clip: int = defaults.PER_CLIP
+    ef: str = defaults.EF
+    motion: Literal["own", "others"] = defaults.MOTION
+    tolerance: float = defaults.TOLERANCE
+    tries: int = defaults.TRIES
+    steps: int = defaults.STEPS
     dicom: bool = False
     nifti: bool = False
     reads = {"clips": "cohort", "bundle": "bundle"}
@@ -79,7 +81,7 @@ class Audit(StageOptions):
 
     real: str = "keypoints"
     synth: str = "augment"
-    bundle: str = "a4c-phantom"
+    bundle: str = defaults.BUNDLE
     reads = {"real": "cohort", "synth": "cohort", "bundle": "bundle"}
 
 
@@ -98,5 +100,5 @@ class PipelineOptions(BaseModel):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,60}$")
     out: str | None = None
-    seed: int = 0
+    seed: int = defaults.SEED
     stages: dict[str, dict[str, Any] | None] = Field(min_length=1)

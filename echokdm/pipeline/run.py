@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from echokdm.core import defaults
 from echokdm.core.errors import EchoKDMError, OutputError
 from echokdm.pipeline.plan import Pipeline, Step
 from echokdm.pipeline.records import Figures, Records
@@ -39,7 +40,7 @@ class Work:
     track: Track
 
 
-def run_pipeline(pipeline: Pipeline, *, device: str = "cpu", say: Say = lambda _: None, track: Track = untracked) -> Path:
+def run_pipeline(pipeline: Pipeline, *, device: str = defaults.DEVICE, say: Say = lambda _: None, track: Track = untracked) -> Path:
     """Run what is not done yet; returns the folder. A second run does nothing; one that was stopped goes on.
 
     What happens is told to `say` and kept, with the time, in run.log. Raises OutputError where the folder is another's or another

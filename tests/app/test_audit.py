@@ -20,6 +20,7 @@ from echokdm.audit.report import write_audit
 from echokdm.audit.result import copy_test
 from echokdm.audit_cli import audit
 from echokdm.cli import OneSentence
+from echokdm.core import defaults
 from echokdm.core.errors import BundleError
 from echokdm.core.seeding import generator
 from echokdm.core.types import Clip
@@ -256,6 +257,6 @@ def test_subjects_of_a_cohort_lead_back_to_their_real_clips(home: Path, network:
     from echokdm.derive import load_pipeline
 
     file = home / "real" / "Videos" / f"{PATIENT}-0.avi"
-    sources, _ = read_sources([file], load_pipeline("a4c-phantom"))
+    sources, _ = read_sources([file], load_pipeline(defaults.BUNDLE))
     seen = read_clip(file)
     assert sources[0].subject == sketch(Listed(file, "", "", ""), in_model_frame(Clip(seen.frames, seen.fps)), network, False).pixels

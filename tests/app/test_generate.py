@@ -9,6 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from echokdm.cli import app
+from echokdm.core import defaults
 from echokdm.core.errors import ConfigError, GeometryError
 from echokdm.generate import generate
 from echokdm.phantom.face import FacePhantom
@@ -130,4 +131,4 @@ def test_keypoints_of_another_kind_are_told(face, file, words):
 
 def test_an_echo_bundle_leads_to_synth(face):
     with pytest.raises(ConfigError, match="echokdm synth"):
-        generate("a4c-phantom", [face / "face.png"], drag={0: (1.0, 1.0)})
+        generate(defaults.BUNDLE, [face / "face.png"], drag={0: (1.0, 1.0)})

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from echokdm.core import defaults
 from echokdm.core.errors import BundleError, GeometryError
 from echokdm.methods.kdm.pipeline import KDMPipeline
 
@@ -68,7 +69,7 @@ def test_a_damaged_bundle_is_refused(tiny_run, tmp_path):
 def test_the_shipped_nets_open_valves_that_are_told_to_be_open_and_their_seeds_move_a_heart_alike():
     from echokdm.phantom.a4c import A4CPhantom
 
-    pipe, phantom = KDMPipeline.from_pretrained("a4c-phantom"), A4CPhantom([1_010_003, 1_010_008, 1_010_011])
+    pipe, phantom = KDMPipeline.from_pretrained(defaults.BUNDLE), A4CPhantom([1_010_003, 1_010_008, 1_010_011])
     widest = phantom.valve_opening((torch.arange(40) / 40).expand(3, -1)).argmax(1) / 40
     phases = torch.stack([torch.zeros(3), widest], 1)
     frames, points = phantom.frames(phases), phantom.keypoints(phases)

@@ -12,6 +12,7 @@ from pydicom.sr.codedict import codes
 from typer.testing import CliRunner
 
 from echokdm.cli import app
+from echokdm.core import defaults
 from echokdm.core.errors import ClipError, ConfigError
 from echokdm.data.clip_store import clip_store
 from echokdm.derive import load_pipeline
@@ -35,7 +36,7 @@ def work(pipeline, name: str) -> Work:
 
 @pytest.fixture(scope="module")
 def bundle():
-    return load_pipeline("a4c-phantom")
+    return load_pipeline(defaults.BUNDLE)
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +161,7 @@ name: small
 stages:
   ingest: {{source: "clips:{folder}"}}
   keypoints: {{split: 50/0/50}}
-  augment: {{bundle: a4c-phantom, per_clip: 1, steps: 1, tries: 1, tolerance: 60}}
+  augment: {{bundle: {defaults.BUNDLE}, per_clip: 1, steps: 1, tries: 1, tolerance: 60}}
   audit: {{}}
   report: {{}}
 """)

@@ -8,6 +8,7 @@ import torch
 from diffusers.models.autoencoders.vq_model import VQModel
 from torch import Tensor
 
+from echokdm.core import defaults
 from echokdm.core.errors import BundleError, GeometryError
 from echokdm.core.precision import fast_arithmetic
 from echokdm.core.schemas import schema as schema_named
@@ -76,10 +77,10 @@ class KDMPipeline(MethodPipeline):
         return segment_clip(network, frames, sector, in_context=in_context)[0]
 
     @torch.no_grad()
-    def __call__(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, *, sector: Tensor, steps: int = 2,
-                 strength: float = 1.0, flow_steps: int = 2, seed: int = 0, gamma: float = 1.0, without: Ablation | None = None,
-                 scheduler: Literal["ddim", "dpm++"] = "ddim", carry_detail: bool = True, quantize: bool = False,
-                 flow: Tensor | None = None, valve_opening: Tensor | None = None,
+    def __call__(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, *, sector: Tensor, steps: int = defaults.STEPS,
+                 strength: float = defaults.STRENGTH, flow_steps: int = defaults.FLOW_STEPS, seed: int = defaults.SEED, gamma: float = 1.0,
+                 without: Ablation | None = None, scheduler: Literal["ddim", "dpm++"] = "ddim", carry_detail: bool = True,
+                 quantize: bool = False, flow: Tensor | None = None, valve_opening: Tensor | None = None,
                  progress: Callable[[float], None] | None = None) -> KDMOutput:
         """Move a frame's key-points and get the frames they ask for.
 
@@ -136,8 +137,8 @@ class KDMPipeline(MethodPipeline):
                 progress(min(first + chunk, total) / total)
         return KDMOutput(torch.cat(frames), torch.cat(flows), torch.cat(warps))
 
-    def predict_flow(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, sector: Tensor, *, steps: int = 2,
-                     seed: int = 0, scheduler: str = "ddim", exact: bool = True) -> Tensor:
+    def predict_flow(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, sector: Tensor, *,
+                     steps: int = defaults.FLOW_STEPS, seed: int = defaults.SEED, scheduler: str = "ddim", exact: bool = True) -> Tensor:
         """K2F-net: flow (B, 2, H, W) in px for B sources and key-point pairs; zero outside the sector (B, 1, H, W).
 
         The mean of two samples, from one noise and from its negative: what a sample owes to its noise is nearly odd in it, so that
@@ -179,7 +180,7 @@ class KDMPipeline(MethodPipeline):
             return (decode(self.image_codec, latents, quantize).float() + 1) / 2
 
     def _denoise(self, network: ConditionedUNet, pixels: Tensor, latents: Tensor | None, steps: int, seed: int, scheduler: str,
-                 start: Tensor | None = None, strength: float = 1.0, sign: float = 1.0) -> Tensor:
+                 start: Tensor | None = None, strength: float = defaults.STRENGTH, sign: float = 1.0) -> Tensor:
         """A clean latent (B, L, h, w) under conditions, from one noise shared by all, so that texture stands where nothing moves."""
         with fast_arithmetic(self.device):
             condition = network.encode_condition(pixels, latents)

@@ -1,0 +1,18 @@
+"""What the command line, Python, pipelines and documents take where nothing is said: each value stands here alone."""
+
+BUNDLE = "a4c-phantom"  # trained weights that come with the package
+DEVICE = "cpu"
+SEED = 0
+STEPS = 2  # network calls of F2I a frame
+FLOW_STEPS = 2  # network calls of K2F for each of its two samples
+STRENGTH = 1.0  # noise level at which F2I starts, of the noise schedule's whole
+
+PER_CLIP = 4  # synthetic clips from each source clip
+EF = "uniform:20-70"  # percent to ask for
+MOTION = "own"
+SPLIT = "TRAIN"
+TOLERANCE = 5.0  # points of EF
+TRIES = 3
+
+DATA = "phantom"  # to evaluate on
+PATIENTS = 200  # of them
