@@ -74,3 +74,21 @@ def ratio_interval(first: ArrayLike, second: ArrayLike, patients: ArrayLike | No
     draws = _draws(len(sums.counts), seed)
     above, below = sums.sums
     return _percentiles(draws @ above / (draws @ below), float(above.sum() / below.sum()), sums)
+
+
+def correlation_interval(first: ArrayLike, second: ArrayLike, patients: ArrayLike | None = None, seed: int = 0) -> Interval:
+    """Pearson's r of first and second, each (N,), drawn together; pairs with a nan in either are left out."""
+    x, y = np.asarray(first, float), np.asarray(second, float)
+    known = np.isfinite(x) & np.isfinite(y)
+    if known.sum() < 2:
+        return Interval(np.nan, np.nan, np.nan, int(known.sum()), int(known.sum()))
+    x, y = x - x[known].mean(), y - y[known].mean()  # so that no digits cancel below
+    sums = _by_patient([x, y, x * x, y * y, x * y], patients)
+
+    def correlation(draws: Array) -> Array:
+        sx, sy, xx, yy, xy = (draws @ column / (draws @ sums.counts) for column in sums.sums)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (xy - sx * sy) / np.sqrt((xx - sx * sx) * (yy - sy * sy))
+
+    found = correlation(_draws(len(sums.counts), seed))
+    return _percentiles(found[np.isfinite(found)], float(correlation(np.ones((1, len(sums.counts))))[0]), sums)
