@@ -63,7 +63,7 @@ def by_product(clip: Clip, pipeline: Any, way: str) -> tuple[Outlines, float, li
     try:
         if way == PAIR:
             derived = derive_keypoints(clip, pipeline=pipeline)
-            return list(outlines_of(derived)), derived.ejection_fraction, []
+            return [*outlines_of(derived)], derived.ejection_fraction, []
     except EchoKDMError as error:
         return [None, None], np.nan, [str(error)]
     outlines: Outlines = [None, None]
@@ -147,6 +147,7 @@ def hand_tracings(pipeline: Any) -> pd.DataFrame:
             rows += [{"clip": name, "frame": frame, "Dice": np.nan, "refused": [str(error)]} for frame in frames]
             continue
         outlines = outlines_of(derived)
-        rows += [{"clip": name, "frame": frame, "refused": [],
-                  "Dice": float(dice(outlines[int(frame)], polygon_to_mask(polygon, *derived.clip.size)))} for frame, polygon in frames.items()]
+        for frame, polygon in frames.items():
+            traced = polygon_to_mask(polygon, *derived.clip.size)
+            rows.append({"clip": name, "frame": frame, "Dice": float(dice(outlines[int(frame)], traced)), "refused": []})
     return pd.DataFrame(rows)

@@ -152,20 +152,25 @@ def main() -> int:
     options.add_argument("--phantoms", type=int, metavar="N", help="instead: EF of N phantom clips, thinned")
     options.add_argument("--tracings", action="store_true", help="instead: frames traced by hand")
     arguments = options.parse_args()
-    print(begin(arguments))
-    pipeline, bars = load_pipeline(arguments.bundle), Bars()
     try:
-        if arguments.tracings:
-            check_tracings(pipeline, bars)
-        if arguments.phantoms:
-            check_phantoms(arguments.phantoms, pipeline, bars)
-        if not arguments.tracings and not arguments.phantoms:
-            name = Path(arguments.bundle).name
-            parts = ("choose", "held_back") if arguments.split == "both" else (arguments.split.replace("-", "_"),)
-            tables = {part: measure_part(part, pipeline, arguments) for part in parts}
-            print_figures(tables, arguments.bars or (name if name in BARS else None), bars)
+        return run(arguments)
     except EchoKDMError as error:
         options.exit(2, f"{error}\n")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """What the options ask for; the exit code."""
+    print(begin(arguments))
+    pipeline, bars = load_pipeline(arguments.bundle), Bars()
+    if arguments.tracings:
+        check_tracings(pipeline, bars)
+    if arguments.phantoms:
+        check_phantoms(arguments.phantoms, pipeline, bars)
+    if not arguments.tracings and not arguments.phantoms:
+        name = Path(arguments.bundle).name
+        parts = ("choose", "held_back") if arguments.split == "both" else (arguments.split.replace("-", "_"),)
+        tables = {part: measure_part(part, pipeline, arguments) for part in parts}
+        print_figures(tables, arguments.bars or (name if name in BARS else None), bars)
     return bars.close()
 
 
