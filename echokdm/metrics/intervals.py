@@ -77,12 +77,11 @@ def ratio_interval(first: ArrayLike, second: ArrayLike, patients: ArrayLike | No
 
 
 def correlation_interval(first: ArrayLike, second: ArrayLike, patients: ArrayLike | None = None, seed: int = 0) -> Interval:
-    """Pearson's r of first and second, each (N,), drawn together; pairs with a nan in either are left out."""
-    x, y = np.asarray(first, float), np.asarray(second, float)
-    known = np.isfinite(x) & np.isfinite(y)
-    if known.sum() < 2:
-        return Interval(np.nan, np.nan, np.nan, int(known.sum()), int(known.sum()))
-    x, y = x - x[known].mean(), y - y[known].mean()  # so that no digits cancel below
+    """Pearson's r of first and second, each (N,), drawn together; pairs with a nan in either are left out. nan where one is constant."""
+    pairs = np.stack([np.asarray(first, float), np.asarray(second, float)])
+    known = np.isfinite(pairs).all(0)
+    # Centred, so that no digits cancel below.
+    x, y = pairs - pairs[:, known].mean(1, keepdims=True) if known.any() else pairs
     sums = _by_patient([x, y, x * x, y * y, x * y], patients)
 
     def correlation(draws: Array) -> Array:
@@ -90,5 +89,9 @@ def correlation_interval(first: ArrayLike, second: ArrayLike, patients: ArrayLik
         with np.errstate(invalid="ignore", divide="ignore"):
             return (xy - sx * sy) / np.sqrt((xx - sx * sx) * (yy - sy * sy))
 
-    found = correlation(_draws(len(sums.counts), seed))
-    return _percentiles(found[np.isfinite(found)], float(correlation(np.ones((1, len(sums.counts))))[0]), sums)
+    people = len(sums.counts)
+    value = float(correlation(np.ones((1, people)))[0]) if people else np.nan
+    if not np.isfinite(value):
+        return Interval(np.nan, np.nan, np.nan, int(sums.counts.sum()), people)
+    draws = correlation(_draws(people, seed))
+    return _percentiles(draws[np.isfinite(draws)], value, sums)
