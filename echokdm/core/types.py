@@ -88,7 +88,8 @@ class Sequence:
     frames: (T, C, H, W) float32 in [0, 1], C = 1 or 3. keypoints: (T, N, 2) float32, (x, y) in pixels, N as in `schema`, or
     None where the data set has none. visible: (T, N) bool, False where a key-point is not known; its place is then (0, 0).
     labels: the data set's own facts, such as "EF" in percent, "fps", "spacing_mm" (row, column); "condition" is a picture
-    (T, C', H, W) float32 in [0, 1] that belongs to the frames, such as edges or classes. Never patient data or paths.
+    (T, C', H, W) float32 in [0, 1] that belongs to the frames, such as edges or classes; "tissue" (T, H, W) uint8 are an expert's
+    labels. Never patient data or paths.
 
     Raises ClipError for frames and GeometryError for key-points that are not so.
     """

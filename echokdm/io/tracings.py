@@ -101,12 +101,11 @@ def write_tracings(path: str | os.PathLike[str], tracings: Mapping[str, Mapping[
         temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
 
 
-def read_masks(path: str | os.PathLike[str], size: tuple[int, int] | None = None, label: int = 1) -> np.ndarray:
-    """Masks from NIfTI, (T, H, W) bool, where the file's label equals `label` (1: the LV blood pool).
+def read_labels(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> np.ndarray:
+    """Labels from NIfTI, (T, H, W) in the file's own type.
 
     Taken as stored: (x, y), (x, y, T) or (x, y, 1, T), x to the right and y down, as `write_nifti` and ITK write pictures.
-    size: (height, width) that the masks must have. Raises GeometryError where the file is no such NIfTI, holds no `label`,
-    or has another size.
+    size: (height, width) that the labels must have. Raises GeometryError where the file is no such NIfTI or has another size.
     """
     import nibabel as nib
 
@@ -123,10 +122,19 @@ def read_masks(path: str | os.PathLike[str], size: tuple[int, int] | None = None
         array = array[:, :, 0]
     if array.ndim != 3 or array.dtype.names:
         raise GeometryError(f"'{path.name}' has the shape {array.shape}; masks need (x, y), (x, y, frames) or (x, y, 1, frames).")
-    masks = np.ascontiguousarray((array == label).transpose(2, 1, 0))
-    if size is not None and masks.shape[1:] != tuple(size):
-        raise GeometryError(f"The masks in '{path.name}' are {masks.shape[2]} x {masks.shape[1]} pixels, the clip {size[1]} x {size[0]}; "
+    labels = np.ascontiguousarray(array.transpose(2, 1, 0))
+    if size is not None and labels.shape[1:] != tuple(size):
+        raise GeometryError(f"The masks in '{path.name}' are {labels.shape[2]} x {labels.shape[1]} pixels, the clip {size[1]} x {size[0]}; "
                             "draw them on the clip's own frames.")
+    return labels
+
+
+def read_masks(path: str | os.PathLike[str], size: tuple[int, int] | None = None, label: int = 1) -> np.ndarray:
+    """Masks from NIfTI, (T, H, W) bool, where `read_labels` gives `label` (1: the LV blood pool).
+
+    Raises GeometryError as `read_labels` does, and where the file holds no `label`.
+    """
+    masks = read_labels(path, size) == label
     if not masks.any():
-        raise GeometryError(f"'{path.name}' holds no pixel with the label {label}.")
+        raise GeometryError(f"'{Path(path).name}' holds no pixel with the label {label}.")
     return masks

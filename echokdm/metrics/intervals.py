@@ -74,3 +74,24 @@ def ratio_interval(first: ArrayLike, second: ArrayLike, patients: ArrayLike | No
     draws = _draws(len(sums.counts), seed)
     above, below = sums.sums
     return _percentiles(draws @ above / (draws @ below), float(above.sum() / below.sum()), sums)
+
+
+def correlation_interval(first: ArrayLike, second: ArrayLike, patients: ArrayLike | None = None, seed: int = 0) -> Interval:
+    """Pearson's r of first and second, each (N,), drawn together; pairs with a nan in either are left out. nan where one is constant."""
+    pairs = np.stack([np.asarray(first, float), np.asarray(second, float)])
+    known = np.isfinite(pairs).all(0)
+    # Centred, so that no digits cancel below.
+    x, y = pairs - pairs[:, known].mean(1, keepdims=True) if known.any() else pairs
+    sums = _by_patient([x, y, x * x, y * y, x * y], patients)
+
+    def correlation(draws: Array) -> Array:
+        sx, sy, xx, yy, xy = (draws @ column / (draws @ sums.counts) for column in sums.sums)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (xy - sx * sy) / np.sqrt((xx - sx * sx) * (yy - sy * sy))
+
+    people = len(sums.counts)
+    value = float(correlation(np.ones((1, people)))[0]) if people else np.nan
+    if not np.isfinite(value):
+        return Interval(np.nan, np.nan, np.nan, int(sums.counts.sum()), people)
+    draws = correlation(_draws(people, seed))
+    return _percentiles(draws[np.isfinite(draws)], value, sums)

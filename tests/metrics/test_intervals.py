@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from echokdm.metrics.intervals import difference_interval, mean_interval, ratio_interval
+from echokdm.metrics.intervals import correlation_interval, difference_interval, mean_interval, ratio_interval
 
 
 def test_interval_is_that_of_the_mean():
@@ -40,3 +40,16 @@ def test_ratio_of_means_and_gaps():
     assert found.value == 1 and found.count == 2
     nothing = mean_interval([np.nan, np.nan])
     assert np.isnan(nothing.value) and nothing.count == 0
+
+
+def test_correlation_is_pearsons_with_fishers_width():
+    rng = np.random.default_rng(3)
+    first = rng.normal(1000, 1, 300)
+    second = first + rng.normal(0, 1, 300)
+    found = correlation_interval(np.append(first, np.nan), np.append(second, 1.0))
+    r = np.corrcoef(first, second)[0, 1]
+    assert found.value == pytest.approx(r) and found.count == 300
+    fisher = np.tanh(np.arctanh(r) + np.array([-1.96, 1.96]) / np.sqrt(297))
+    assert (found.low, found.high) == pytest.approx(tuple(fisher), abs=0.02)
+    assert np.isnan(correlation_interval([1.0], [2.0]).value)
+    assert np.isnan(correlation_interval([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]).value)

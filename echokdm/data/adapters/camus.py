@@ -1,6 +1,8 @@
 """CAMUS (Leclerc et al., IEEE TMI 2019): 500 patients in NIfTI, with the outlines of ventricle, myocardium and atrium."""
 
+import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +19,24 @@ if TYPE_CHECKING:
     from echokdm.core.types import Clip, Sequence
     from echokdm.data.adapters import Row
 
+LV, MYOCARDIUM, LA = 1, 2, 3  # the experts' labels
 SPLITS = {"train": "subgroup_training.txt", "val": "subgroup_validation.txt", "test": "subgroup_testing.txt"}
+
+NO_INFO: dict[str, float | str] = {"ed": 0, "es": 0, "EF": float("nan"), "quality": ""}
+SPLIT_SEED = 0  # of the split that the shipped weights were taught and measured by
+PARTS = {"held_back": 100, "choose": 30, "judge": 69, "teach": 200}  # of 399 patients
+
+
+def camus_split(subjects: Iterable[str], seed: int = SPLIT_SEED) -> dict[str, list[str]]:
+    """Subjects -> the parts that training and benchmarks share, disjoint, each sorted.
+
+    teach: half of them, to teach the segmenter. judge: to teach a second segmenter that measures what is made. choose: to choose
+    settings by. held_back: a quarter, looked at for a final check alone. Of 399: 200, 69, 30, 100. A subject's rank is the hash of
+    the seed and its name, so that the order of listing does not matter and a few subjects more or less move few others.
+    """
+    ranked = sorted(set(subjects), key=lambda subject: hashlib.sha256(f"{seed}:{subject}".encode()).digest())
+    ends = np.rint(np.cumsum(list(PARTS.values())) / sum(PARTS.values()) * len(ranked)).astype(int)
+    return {part: sorted(ranked[start:end]) for part, start, end in zip(PARTS, [0, *ends[:-1]], ends, strict=True)}
 
 
 def _info(path: Path, problems: Problems) -> dict[str, float | str]:
@@ -31,14 +50,15 @@ def _info(path: Path, problems: Problems) -> dict[str, float | str]:
         problems.add("missing", f"{path.parent.name}/{path.name}")
     except (OSError, ValueError, KeyError):
         problems.add("unreadable, or without ED and ES", f"{path.parent.name}/{path.name}")
-    return {"ed": 0, "es": 0, "EF": float("nan"), "quality": ""}
+    return dict(NO_INFO)
 
 
 @dataclass(frozen=True)
 class Camus:
     """`patientXXXX/patientXXXX_4CH_{ED,ES,half_sequence}[_gt].nii.gz` and `Info_4CH.cfg`; splits in `database_split/subgroup_*.txt`.
 
-    The folders lie in the root or in `database_nifti/`. A patient without the half sequence is its ED and ES frames.
+    The folders lie in the root or in `database_nifti/`. A patient without the half sequence is its ED and ES frames, and needs no
+    `Info_4CH.cfg`.
     """
 
     name: str = "camus"
@@ -64,7 +84,9 @@ class Camus:
             problems.add("missing", lacking)
             if splits and patient not in splits:
                 problems.add("in no split", patient)
-            info = _info(base / patient / f"Info_{self.view}.cfg", problems)
+            cfg = f"Info_{self.view}.cfg"
+            info = _info(base / patient / cfg, problems) if has_sequence or cfg in files else dict(NO_INFO)
+            info |= {} if has_sequence else {"ed": 0, "es": 1}
             if not lacking:
                 rows.append({"sequence": stem, "subject": patient, "split": splits.get(patient, "all"),
                              "path": str(base / patient / wanted[0]), **info, "_parts": wanted})
@@ -72,20 +94,21 @@ class Camus:
         return problems.finish(pd.DataFrame(rows) if rows else empty_index())
 
     def read(self, row: "Row") -> "Sequence":
-        """The half sequence from end-diastole on, apex up, with label 1 as 40 key-points a frame. Raises ClipError or GeometryError."""
+        """The half sequence from end-diastole on, or the ED and ES frames, apex up, with label 1 as 40 key-points a frame.
+
+        The label "tissue" is (T, H, W) uint8: 0 background, 1 LV, 2 myocardium, 3 left atrium. Raises ClipError or GeometryError.
+        """
         folder = Path(row["path"]).parent
         pictures, outlines = row["_parts"][::2], row["_parts"][1::2]
         clip = read_stack([str(folder / file) for file in pictures]) if len(pictures) > 1 else read_frames(row["path"])
-        masks = _masks([folder / file for file in outlines], clip)
-        if len(masks) != len(clip):
-            raise GeometryError(f"The outlines tell of {len(masks)} frames, the clip has {len(clip)}.")
+        tissue = _tissue([folder / file for file in outlines], clip)
+        if len(tissue) != len(clip):
+            raise GeometryError(f"The outlines tell of {len(tissue)} frames, the clip has {len(clip)}.")
         labels = labels_of(row)
-        if len(pictures) > 1:
-            labels |= {"ed": 0, "es": 1}
-        elif row["ed"] > row["es"]:  # stored from end-systole on
-            clip, masks = clip.with_frames(clip.frames.flip(0)), masks[::-1]
+        if row["ed"] > row["es"]:  # stored from end-systole on
+            clip, tissue = clip.with_frames(clip.frames.flip(0)), tissue[::-1].copy()
             labels |= {"ed": 0, "es": len(clip) - 1}
-        return sequence(clip, labels, *_points(masks), self.schema)
+        return sequence(clip, labels | {"tissue": tissue}, *_points(tissue == LV), self.schema)
 
 
 def _splits(root: Path, problems: Problems) -> dict[str, str]:
@@ -105,12 +128,15 @@ def _splits(root: Path, problems: Problems) -> dict[str, str]:
     return splits
 
 
-def _masks(paths: list[Path], clip: "Clip") -> np.ndarray:
-    """The ventricle (T, H, W) bool of one file or of several in turn, turned as the reader turned the clip."""
-    from echokdm.io.tracings import read_masks
+def _tissue(paths: list[Path], clip: "Clip") -> np.ndarray:
+    """The experts' labels (T, H, W) uint8 of one file or of several in turn, turned as the reader turned the clip."""
+    from echokdm.io.tracings import read_labels
 
-    masks = np.concatenate([read_masks(path, clip.size) for path in paths])
-    return masks[:, ::-1] if clip.meta.get("flipped") else masks
+    stored = np.concatenate([read_labels(path, clip.size) for path in paths])
+    tissue = np.where(np.isin(stored, (LV, MYOCARDIUM, LA)), stored, 0).astype(np.uint8)
+    if not (tissue == LV).any():
+        raise GeometryError(f"'{paths[0].name}' holds no pixel with the label {LV}.")
+    return tissue[:, ::-1].copy() if clip.meta.get("flipped") else tissue
 
 
 def _points(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,8 +7,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from echokdm.core.errors import DataError, EchoKDMError
+from echokdm.core.errors import DataError, EchoKDMError, GeometryError
 from echokdm.data.adapters import find_adapter
+from echokdm.data.adapters.camus import camus_split
 from echokdm.ops.ventricle import keypoints_from_tracing
 
 LIST = "FileName,EF,ESV,EDV,FrameHeight,FrameWidth,FPS,NumberOfFrames,Split\n"
@@ -161,6 +162,70 @@ def test_camus(tmp_path: Path, make: SimpleNamespace) -> None:
     assert problems == {"in two splits": ["patient0001"], "unreadable, or without ED and ES": ["patient0002/Info_4CH.cfg"],
                         "missing": ["patient0003/patient0003_4CH_half_sequence_gt.nii.gz", "folder of patient0009"],
                         "in no split": ["patient0003"]} and usable == ["patient0001_4CH", "patient0002_4CH"]
+
+
+def test_camus_without_sequences(tmp_path: Path, make: SimpleNamespace) -> None:
+    y, x = np.mgrid[:96, :80]
+    for patient in ("patient0001", "patient0002"):
+        folder = tmp_path / patient
+        folder.mkdir()
+        for part, half in (("ED", 16), ("ES", 11)):
+            tissue = np.where(((x - 40) / half) ** 2 + ((y - 44) / 30) ** 2 <= 1, 1, 0)
+            tissue[(tissue == 0) & (((x - 40) / (half + 6)) ** 2 + ((y - 44) / 36) ** 2 <= 1) & (y < 60)] = 2
+            tissue[82:90, 30:50] = 3
+            tissue[0, 0] = 7  # of no meaning
+            for end, array in (("", np.where(tissue == 1, 20, 150) * (np.abs(x - 40) <= 6 + y * 0.3)), ("_gt", tissue)):
+                image = nibabel.Nifti1Image(array.astype(np.uint8).T, np.diag([0.308, 0.308, 1, 1]))
+                nibabel.save(image, folder / f"{patient}_4CH_{part}{end}.nii.gz")
+    (tmp_path / "patient0002" / "Info_4CH.cfg").write_text("ED: 1\nES: 18\nEF: 51.2\nImageQuality: Good\n")
+    adapter = find_adapter("camus")
+    index = adapter.index(tmp_path)
+    assert list(index["ed"]) == [0, 0] and list(index["es"]) == [1, 1] and list(index["quality"]) == ["", "Good"]
+    np.testing.assert_array_equal(index["EF"], [np.nan, 51.2])
+    item = adapter.read(index.iloc[0])
+    assert item.frames.shape == (2, 1, 96, 80) and item.visible.all() and item.labels["spacing_mm"] == pytest.approx((0.308, 0.308))
+    tissue = item.labels["tissue"]
+    assert tissue.dtype == np.uint8 and tissue.shape == (2, 96, 80) and tissue[0, 0, 0] == 0
+    assert [int(tissue[0, row, 40]) for row in (4, 10, 44, 77, 85)] == [0, 2, 1, 0, 3]
+    widths = (item.keypoints[:, 30, 0] - item.keypoints[:, 9, 0]).abs()
+    np.testing.assert_allclose(widths, [32, 22], atol=1.2)
+    (tmp_path / "patient0001" / "patient0001_4CH_ES.nii.gz").unlink()
+    assert make.found_by("camus", tmp_path) == ({"missing": ["patient0001/patient0001_4CH_ES.nii.gz"]}, ["patient0002_4CH"])
+
+
+def test_camus_outlines_without_a_ventricle(tmp_path: Path) -> None:
+    camus(tmp_path, "patient0001", 3)
+    path = tmp_path / "database_nifti" / "patient0001" / "patient0001_4CH_half_sequence_gt.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.full((80, 96, 3), 2, np.uint8), np.eye(4)), path)
+    adapter = find_adapter("camus")
+    with pytest.raises(GeometryError, match="no pixel with the label 1"):
+        adapter.read(adapter.index(tmp_path).iloc[0])
+
+
+def test_camus_parts_never_share_a_patient() -> None:
+    subjects = [f"patient{n:04d}" for n in range(1, 400)]
+    parts = camus_split(subjects)
+    assert {part: len(names) for part, names in parts.items()} == {"held_back": 100, "choose": 30, "judge": 69, "teach": 200}
+    assert sorted(sum(parts.values(), [])) == subjects
+    assert parts == camus_split(reversed(subjects)) != camus_split(subjects, seed=1)
+    # Pinned: with other parts, shipped weights would be measured on patients that taught them.
+    assert {part: names[:3] for part, names in parts.items()} == {
+        "held_back": ["patient0004", "patient0005", "patient0009"], "choose": ["patient0015", "patient0019", "patient0026"],
+        "judge": ["patient0003", "patient0011", "patient0014"], "teach": ["patient0001", "patient0002", "patient0006"]}
+    fewer = camus_split(subjects[:-20])
+    assert len(set(fewer["held_back"]) - set(parts["held_back"])) < 5
+
+
+def test_camus_reads_real_patients(test_data: Path) -> None:
+    adapter = find_adapter("camus")
+    index = adapter.index(test_data / "camus")
+    parts = camus_split(index["subject"])
+    item = adapter.read(index[index["subject"] == parts["teach"][0]].iloc[0])
+    tissue = item.labels["tissue"]
+    assert item.visible.all() and item.labels["spacing_mm"] == pytest.approx((0.308, 0.308), abs=1e-3)
+    assert set(np.unique(tissue)) == {0, 1, 2, 3} and (tissue == 1).sum((1, 2))[0] > (tissue == 1).sum((1, 2))[1]
+    for frame in tissue:  # apex up: the atrium lies below the ventricle
+        assert np.nonzero(frame == 3)[0].mean() > np.nonzero(frame == 1)[0].mean()
 
 
 def test_plain_clips_never_tell_names(tmp_path: Path, make: SimpleNamespace) -> None:
