@@ -1,5 +1,5 @@
 # make demo   venv, install, then a synthetic clip from a real one; prints where the pictures are
-# make test   the same venv, ruff, and all tests
+# make test   the same venv, ruff, and all tests; ARGS goes to pytest, as in make test ARGS="-k warp"
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 8
+	$(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 $(ARGS)
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "echokdm needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'

@@ -1,14 +1,22 @@
-"""What the benchmarks share: their options, verdicts, and the machine's description."""
+"""What the benchmarks share: their options, verdicts, real clips, and the machine's description."""
 
 import argparse
 import os
 import platform
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from echokdm.core import defaults
 
-SHARED_CLIP = Path(__file__).resolve().parents[2] / "shared" / "data" / "echo" / "a4c_echotracker.npz"
+if TYPE_CHECKING:
+    from echokdm.io.raw import RawFrames
+
+TEST_DATA = os.environ.get("ECHOKDM_TEST_DATA", "")
+"""The folder of real material, as for the tests; "" where none is named."""
+
+if TEST_DATA:
+    os.environ.setdefault("ECHOKDM_BACKBONES", str(Path(TEST_DATA) / "backbone"))
 
 
 def parser(doc: str | None, patients: int, meaning: str = "held-out phantoms to score") -> argparse.ArgumentParser:
@@ -30,6 +38,25 @@ def begin(arguments: argparse.Namespace) -> str:
         torch.set_num_threads(arguments.threads)
     return (f"{machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; "
             f"bundle {Path(arguments.bundle).name} (sha256 {bundle_hash(find_bundle(arguments.bundle))})")
+
+
+def real_clips() -> dict[str, Path]:
+    """Real clips by name: pydicom's A4C DICOM and, where ECHOKDM_TEST_DATA names a folder, its echotracker clip."""
+    from pydicom.examples import get_path
+
+    found = {"pydicom": Path(get_path("ybr_color"))}
+    if TEST_DATA:
+        return found | {"echotracker": Path(TEST_DATA) / "echo" / "a4c_echotracker.npz"}
+    print("ECHOKDM_TEST_DATA is not set, so the echotracker clip is left out", file=sys.stderr)
+    return found
+
+
+def raw_clips() -> "dict[str, RawFrames]":
+    """The frames of `real_clips` as they are stored."""
+    from echokdm.io.arrays import read_npz
+    from echokdm.io.dicom import read_dicom
+
+    return {name: (read_npz if path.suffix == ".npz" else read_dicom)(path, None) for name, path in real_clips().items()}
 
 
 def perceptual_distances() -> dict[str, Any]:

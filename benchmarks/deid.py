@@ -2,7 +2,7 @@
 
     python benchmarks/deid.py [--keep FOLDER]
 
-Clips: pydicom's A4C DICOM, `../shared/data/echo/a4c_echotracker.npz`, and phantoms on screens of three layouts; gray, RGB and YBR,
+Clips: pydicom's A4C DICOM, the echotracker clip of ECHOKDM_TEST_DATA, and phantoms on screens of three layouts; gray, RGB and YBR,
 8 and 16 bits, six transfer syntaxes, with and without regions. Names, numbers, dates and UIDs are planted in every attribute of the
 dictionary, in private and nested ones, overlays, file names, preambles and after the pixels, and burned in: in corners, along the
 sector's edge (up to 8 px into it), in an ECG strip, over the sector for the whole clip, of 110 to 255 levels, or for a while, of 160 or

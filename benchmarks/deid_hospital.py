@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import torch
-from bars import SHARED_CLIP
+from bars import raw_clips
 from PIL import Image, ImageDraw, ImageFont
-from pydicom import Dataset, examples
+from pydicom import Dataset
 from pydicom.datadict import DicomDictionary, dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.encaps import encapsulate
@@ -26,8 +26,6 @@ from pydicom.uid import (
 from scipy import ndimage
 
 from echokdm.core.types import Clip
-from echokdm.io.arrays import read_npz
-from echokdm.io.dicom import read_dicom
 from echokdm.io.sector import find_sector
 from echokdm.phantom.a4c import A4CPhantom
 
@@ -72,8 +70,7 @@ class Planted:
 def scenes() -> list[tuple[np.ndarray, np.ndarray]]:
     """Clean clips on a scanner's screen, (T, H, W) uint8, and their sectors (H, W) bool: two real ones, and phantoms in three layouts."""
     found = []
-    real = [read_dicom(Path(examples.get_path("ybr_color")), None), *([read_npz(SHARED_CLIP, None)] if SHARED_CLIP.exists() else [])]
-    for frames in (raw.frames[:FRAMES] for raw in real):
+    for frames in (raw.frames[:FRAMES] for raw in raw_clips().values()):
         gray = np.rint(frames @ np.array([0.299, 0.587, 0.114])).astype(np.uint8) if frames.ndim == 4 else frames
         found.append((gray, find_sector(Clip(torch.from_numpy(gray[:, None].astype(np.float32) / 255), 30.0)).mask))
     for seed in range(12):

@@ -2,7 +2,7 @@
 
     python benchmarks/deid_text.py [--patients 6] [--words 40] [--clean 60]
 
-Clips: pydicom's A4C DICOM, `../shared/data/echo/a4c_echotracker.npz` and phantoms of 320 pixels. Each gets words of eight letters, one at
+Clips: pydicom's A4C DICOM, the echotracker clip of ECHOKDM_TEST_DATA and phantoms of 320 pixels. Each gets words of eight letters, one at
 a time, 8 to 16 pixels high, anywhere in the mask, of 90 to 255 of 255 levels. Two in three stay for the clip, and half of those are then
 compressed as JPEG of quality 75; the others are there for 4 frames, or for 1. Without words: both real clips, and phantoms as they are,
 nearly still, of 1.8 times the gain, with bright specks that move with the wall, or over three beats.
@@ -12,18 +12,14 @@ gets through. Dimmer ones are printed; they have no bar, since a word as bright 
 
 import argparse
 import io
-from pathlib import Path
 
 import numpy as np
 import torch
-from bars import SHARED_CLIP, Bars, machine
+from bars import Bars, machine, raw_clips
 from PIL import Image, ImageDraw, ImageFont
-from pydicom import examples
 
 from echokdm.deid.pixels import Cleared, clear_pixels
 from echokdm.deid.reasons import Refusal
-from echokdm.io.arrays import read_npz
-from echokdm.io.dicom import read_dicom
 from echokdm.io.raw import RawFrames
 from echokdm.phantom.a4c import A4CPhantom
 
@@ -36,9 +32,8 @@ CHANGED = ("plain", "still", "gain", "specks", "long")
 
 def clips(patients: int) -> dict[str, RawFrames]:
     """Real clips and phantoms, by name; gray uint8."""
-    found = {"pydicom": read_dicom(Path(examples.get_path("ybr_color")), None), "echotracker": read_npz(SHARED_CLIP, None)}
     gray = {name: raw._replace(frames=np.rint(raw.frames @ np.array([0.299, 0.587, 0.114])).astype(np.uint8))
-            if raw.frames.ndim == 4 else raw for name, raw in found.items()}
+            if raw.frames.ndim == 4 else raw for name, raw in raw_clips().items()}
     return gray | {f"phantom {seed}": phantom(seed, "plain") for seed in range(900, 900 + patients)}
 
 

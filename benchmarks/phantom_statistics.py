@@ -1,8 +1,8 @@
 """Do the phantoms bracket real clips? `python benchmarks/phantom_statistics.py --patients 500`
 
 For every statistic: the phantoms' 5th, 50th and 95th percentile beside the real clips' values, and whether these lie inside.
-Real clips: pydicom's A4C DICOM and `../shared/data/echo/a4c_echotracker.npz`, as the package's reader crops them; their flow
-is scikit-image's TV-L1, the phantoms' is exact.
+Real clips: pydicom's A4C DICOM and, where ECHOKDM_TEST_DATA is set, the echotracker clip, as the package's reader crops them; their
+flow is scikit-image's TV-L1, the phantoms' is exact.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bars import real_clips
 from torch import Tensor
 
 from echokdm.core.seeding import generator
@@ -19,8 +20,8 @@ from echokdm.ops.warp import pixel_grid
 from echokdm.phantom.a4c import A4CPhantom
 from echokdm.phantom.statistics import clip_statistics
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 PAIRS = 8  # pairs of successive frames a phantom, spread over the beat
+ED_ES = {"echotracker": (0, 17), "pydicom": (22, 0)}  # frame numbers, read off the pictures
 
 
 def phantom_rows(seeds: list[int], size: int, lpips: Perceptual) -> list[dict[str, float]]:
@@ -51,8 +52,8 @@ def tvl1(source: Tensor, target: Tensor) -> Tensor:
     return torch.from_numpy(np.stack([dx, dy]).astype(np.float32))
 
 
-def real_row(path: str | Path, ed: int, es: int, size: int, lpips: Perceptual) -> dict[str, float]:
-    """The same statistics of a real clip; ed and es are frame numbers read off the pictures."""
+def real_row(path: Path, ed: int, es: int, size: int, lpips: Perceptual) -> dict[str, float]:
+    """The same statistics of a real clip, whose end-diastole and -systole are frames ed and es."""
     from echokdm.io.frame import to_model_frame
     from echokdm.io.read import read_clip
     from echokdm.io.sector import find_sector
@@ -92,11 +93,8 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=2_000_000)
     parser.add_argument("--size", type=int, default=112)
     args = parser.parse_args()
-    from pydicom.examples import get_path
-
     lpips = Perceptual("squeeze")
-    real = {"echotracker": real_row(SHARED / "data/echo/a4c_echotracker.npz", 0, 17, args.size, lpips),
-            "pydicom": real_row(get_path("ybr_color"), 22, 0, args.size, lpips)}
+    real = {name: real_row(path, *ED_ES[name], args.size, lpips) for name, path in real_clips().items()}
     start, rows = time.perf_counter(), []
     with torch.no_grad():
         for i in range(0, args.patients, 10):

@@ -2,7 +2,7 @@
 
     python benchmarks/real_clips.py [--bundle B] [--patients 2] [--codec-only] [--look FOLDER] [--bound] [CLIP ...]
 
-Without CLIP: pydicom's A4C example and, where ../shared is there, the echotracker clip. Bars: codec LPIPS <= .020 and
+Without CLIP: pydicom's A4C example and, where ECHOKDM_TEST_DATA is set, the echotracker clip. Bars: codec LPIPS <= .020 and
 MSE <= .0006; in every third MSE <= 0.75 x no edit, LPIPS <= 1.1 x no edit, MD <= 2 px at 112. --bound: what flows of few control
 points reach that are fitted to each frame by this very MSE, as none can be that is told by key-points alone: the warp, and F2I's frames.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from bars import SHARED_CLIP, Bars, begin, parser, perceptual_distances
+from bars import Bars, begin, parser, perceptual_distances, real_clips
 
 from echokdm.derive import Derived, derive_keypoints, load_pipeline
 from echokdm.evaluate import score_clip
@@ -23,13 +23,6 @@ from echokdm.metrics.held_out import KDM, NO_EDIT
 from echokdm.metrics.resynthesis import THIRDS, beat_thirds
 from echokdm.ops.cycle import valve_opening
 from echokdm.ops.warp import warp
-
-
-def default_clips() -> list[Path]:
-    """The real clips that are on this machine."""
-    from pydicom.examples import get_path
-
-    return [Path(get_path("ybr_color")), *([SHARED_CLIP] if SHARED_CLIP.exists() else [])]
 
 
 def check_codec(clip: Path, bundle: str, distances: dict, bars: Bars) -> None:
@@ -127,7 +120,7 @@ def main() -> int:
     print(begin(arguments))
     distances, bars = perceptual_distances(), Bars()
     print("inside the sector, 112 px;", "; ".join(d.provenance for d in distances.values()))
-    clips = (arguments.clips or default_clips())[:arguments.patients]
+    clips = (arguments.clips or list(real_clips().values()))[:arguments.patients]
     for clip in clips:
         check_codec(clip, arguments.bundle, distances, bars)
     if not arguments.codec_only:

@@ -3,7 +3,7 @@
     python benchmarks/segmenter.py WEIGHTS [--patients 100] [--clip FILE ...] [--out FOLDER]
 
 WEIGHTS is a folder with the segmenter's config.json and safetensors, such as a bundle's `segmenter/`. Without --clip,
-pydicom's A4C example and, where ../shared is there, the echotracker clip are used.
+pydicom's A4C example and, where ECHOKDM_TEST_DATA is set, the echotracker clip are used.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bars import real_clips
 from torch import Tensor
 
 from echokdm.core.errors import GeometryError
@@ -21,8 +22,6 @@ from echokdm.methods.kdm.segmentation import lv_dice
 from echokdm.networks.segmenter import Segmenter
 from echokdm.ops.segmentation import segment_clip
 from echokdm.ops.ventricle import keypoints_from_mask, simpson_volume
-
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "echo" / "a4c_echotracker.npz"
 
 
 def held_out_figures(network: Segmenter, patients: int, fps: float = 30.0, chunk: int = 5) -> dict[str, np.ndarray | list[str]]:
@@ -109,15 +108,9 @@ def main() -> None:
         print(f"{len(figures['refused'])} of {arguments.patients} clips refused")
         for line in figures["refused"]:
             print(" ", line)
-    if arguments.clip:
-        files = arguments.clip
-    else:
-        from pydicom import examples
-
-        files = [Path(examples.get_path("ybr_color")), *([SHARED] if SHARED.exists() else [])]
     from echokdm.io.read import read_clip
 
-    for file in files:
+    for file in arguments.clip or real_clips().values():
         real_clip(network, read_clip(file), file.stem, arguments.out)
 
 

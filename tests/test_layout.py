@@ -13,6 +13,11 @@ PACKAGE = sorted((ROOT / "echokdm").rglob("*.py"))
 CODE = [path for folder in ("echokdm", "tests", "benchmarks", "examples") for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
+FOLDERS = (".ci", "benchmarks", "configs", "docs", "echokdm", "examples", "pipelines", "tests")
+TEXTS = [path for path in sorted([*ROOT.iterdir(), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))])
+         if path.is_file() and path.suffix in ("", ".cfg", ".csv", ".ipynb", ".json", ".md", ".py", ".toml", ".txt", ".yaml", ".yml")]
+
+
 def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
@@ -99,3 +104,10 @@ def test_no_heavy_import_at_the_top_of_light_modules() -> None:
                 names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
                 faults += [f"{name_of(path)}:{node.lineno}: {name}" for name in names if name.split(".")[0] in late]
     assert not faults, "\n".join(faults)
+
+
+def test_nothing_looks_beside_the_checkout() -> None:
+    """A clone needs nothing beside it: only CI may know of the folder of real material there, and hands it on by ECHOKDM_TEST_DATA."""
+    beside = re.compile(r"""\.\.[/\\]shared\b|["'/]shared["']|["']shared[/\\]""")
+    found = {name_of(path) for path in TEXTS if beside.search(path.read_text(encoding="utf-8", errors="ignore"))}
+    assert found == {".ci/run"}

@@ -52,9 +52,9 @@ def test_known_places_in_the_order(known, at):
     assert {name: known.names.index(name) for name in at} == at
 
 
-def test_body_25b_is_the_order_of_the_real_clip(shared):
+def test_body_25b_is_the_order_of_the_real_clip(test_data):
     """In its first picture a man walks towards the camera: upright, his left on the picture's right, limbs shorter than legs."""
-    person = json.loads((shared / "data/pose/pose2sim_cam01_json/cam01.0000.json").read_text())["people"][0]
+    person = json.loads((test_data / "pose/pose2sim_cam01_json/cam01.0000.json").read_text())["people"][0]
     joints = np.asarray(person["pose_keypoints_2d"]).reshape(25, 3)[:, :2]
     at = dict(zip(OPENPOSE_BODY_25B.names, joints, strict=True))
     for side in ("left", "right"):

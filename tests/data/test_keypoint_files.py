@@ -11,8 +11,8 @@ from echokdm.core.schemas import IBUG_68, OPENPOSE_BODY_25B, OPENPOSE_COCO_18, l
 from echokdm.data.keypoint_files import read_keypoints
 
 
-def test_real_body_25b_joints_are_those_of_the_same_name(shared):
-    folder = shared / "data" / "pose" / "pose2sim_cam01_json"
+def test_real_body_25b_joints_are_those_of_the_same_name(test_data):
+    folder = test_data / "pose" / "pose2sim_cam01_json"
     own = read_keypoints(folder, OPENPOSE_BODY_25B)
     coco = read_keypoints(folder, OPENPOSE_COCO_18)
     assert own.shape[1:] == (25, 2) and coco.shape == (len(own), 18, 2) and len(own) == 100
@@ -23,9 +23,9 @@ def test_real_body_25b_joints_are_those_of_the_same_name(shared):
     assert torch.equal(coco[:, OPENPOSE_COCO_18.names.index("neck")].nan_to_num(-1), own[:, neck].nan_to_num(-1))
 
 
-def test_landmarks_of_the_shared_face_count_from_zero(shared):
-    points = read_keypoints(shared / "data" / "face" / "einstein.pts", IBUG_68)
-    text = (shared / "data" / "face" / "einstein.pts").read_text()
+def test_landmarks_of_the_shared_face_count_from_zero(test_data):
+    points = read_keypoints(test_data / "face" / "einstein.pts", IBUG_68)
+    text = (test_data / "face" / "einstein.pts").read_text()
     first = [float(v) for v in text[text.index("{") + 1:].split()[:2]]
     assert points.shape == (1, 68, 2) and points[0, 0].tolist() == pytest.approx([first[0] - 1, first[1] - 1], abs=1e-4)
 

@@ -74,10 +74,10 @@ def test_kitti_png_refuses_other_pictures(tmp_path):
             read_kitti_png(tmp_path / name)
 
 
-def test_rubberwhale_true_flow_warps_the_second_frame_onto_the_first(shared):
+def test_rubberwhale_true_flow_warps_the_second_frame_onto_the_first(test_data):
     from PIL import Image
 
-    folder = shared / "data" / "flow" / "RubberWhale"
+    folder = test_data / "flow" / "RubberWhale"
     flow, known = read_flo(folder / "flow10.flo")
     images = [np.array(Image.open(folder / f"frame{i}.png").convert("L"), np.float32) for i in (10, 11)]
     first, second = (torch.from_numpy(i)[None, None] for i in images)

@@ -196,10 +196,10 @@ def test_max_frames_and_subject(tmp_path, frames):
         read_clip(tmp_path / "a.npz", max_frames=0)
 
 
-def test_real_clip_of_both_kinds(shared):
-    video = read_clip(shared / "data/echo/a4c_echotracker.mp4", max_frames=3)
+def test_real_clip_of_both_kinds(test_data):
+    video = read_clip(test_data / "echo/a4c_echotracker.mp4", max_frames=3)
     assert video.frames.shape == (3, 1, 768, 1024) and video.fps == 20
-    array = read_clip(shared / "data/echo/a4c_echotracker.npz")
+    array = read_clip(test_data / "echo/a4c_echotracker.npz")
     assert array.frames.shape == (45, 1, 192, 256) and array.meta["fps_assumed"]
     small = video.frames[0, 0].reshape(192, 4, 256, 4).mean((1, 3))
     assert float((small - array.frames[0, 0]).abs().mean()) < 0.02

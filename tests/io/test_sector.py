@@ -179,9 +179,9 @@ def test_the_bundled_echo():
     assert not sector.mask[205:].any() and not sector.mask[:, :42].any()
 
 
-def test_both_files_of_the_shared_echo(shared):
-    large = find_sector(read_clip(shared / "data/echo/a4c_echotracker.mp4", max_frames=16))
-    small = find_sector(read_clip(shared / "data/echo/a4c_echotracker.npz"))
+def test_both_files_of_the_shared_echo(test_data):
+    large = find_sector(read_clip(test_data / "echo/a4c_echotracker.mp4", max_frames=16))
+    small = find_sector(read_clip(test_data / "echo/a4c_echotracker.npz"))
     assert np.array(large.apex) / 4 == pytest.approx(np.array(small.apex), abs=1)
     assert overlap(large.mask[2::4, 2::4], small.mask) > 0.99
     # The picture's own corners: apex in the middle of the top, the arc's ends at both sides, its foot at the bottom.

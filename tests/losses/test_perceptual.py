@@ -15,7 +15,7 @@ def astronaut():
 
 
 @pytest.fixture(scope="module")
-def squeeze(shared):
+def squeeze(squeeze_weights):
     return Perceptual("squeeze")
 
 

@@ -8,7 +8,6 @@ import yaml
 
 from echokdm.core.errors import ConfigError
 from echokdm.data.frames import FrameData, FrameSource
-from echokdm.losses.perceptual import has_backbone
 from echokdm.methods.base import Request
 from echokdm.methods.evolution import METHOD, EvolutionPipeline
 from echokdm.methods.evolution.config import EvolutionConfig
@@ -17,7 +16,6 @@ from echokdm.methods.evolution.stage import build_networks
 from echokdm.methods.train import load_component, save_component, train_config
 from echokdm.networks.landmarks import LandmarkNet
 
-needs_backbone = pytest.mark.skipif(not has_backbone("squeeze"), reason="needs SqueezeNet's weights")
 SIZES = {"points": 4, "downscale": 2, "keypoint_widths": [8, 8], "motion_widths": [8, 8], "field_width": 8, "solver": "euler",
          "solver_steps": 2, "appearance_widths": [8, 8], "generator_width": 8, "generator_widest": 8, "generator_downs": 1,
          "generator_blocks": 1}
@@ -38,9 +36,7 @@ def pipeline():
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    if not has_backbone("squeeze"):
-        pytest.skip("needs SqueezeNet's weights")
+def bundle(tmp_path_factory, squeeze_weights):
     folder = tmp_path_factory.mktemp("evolution")
     values = {"method": "evolution", "name": "tiny", "size": 32,
               "data": {"adapter": "phantom-face", "root": "4", "frames": 4, "cache": str(folder / "cache")},
@@ -143,7 +139,6 @@ def test_generate_shows_what_it_did(pipeline):
         METHOD.generate(pipeline, Request(clip(1)))
 
 
-@needs_backbone
 def test_tables_have_the_papers_form(bundle):
     pipe = EvolutionPipeline.from_pretrained(bundle[0])
     tables = METHOD.evaluate(pipe, FrameSource(FrameData(root="4", frames=4, cache=str(bundle[2] / "cache")), 32, 0))

@@ -34,7 +34,7 @@ joint: {steps: 2, batch: 2}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, shared):
+def folder(tmp_path_factory, squeeze_weights):
     return tmp_path_factory.mktemp("midm")
 
 

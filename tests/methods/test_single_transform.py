@@ -29,7 +29,7 @@ joint: {steps: 2, batch: 2, discriminator_width: 8, backbone: squeeze, layers: [
 
 
 @pytest.fixture(scope="module")
-def run_folder(shared, train_tiny):
+def run_folder(squeeze_weights, train_tiny):
     """Folder with `tiny.yaml` and, under `run/`, both stages trained for a few steps."""
     return train_tiny(YAML, "single")
 

@@ -20,7 +20,7 @@ def test_frechet_distance_by_hand():
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-4)
 
 
-def test_fid_and_fvd_grow_with_noise_and_say_how_they_were_measured(shared):
+def test_fid_and_fvd_grow_with_noise_and_say_how_they_were_measured(squeeze_weights):
     g = torch.Generator().manual_seed(0)
     clips = torch.rand(12, 3, 3, 1, 1, generator=g).expand(-1, -1, -1, 40, 40)
     noisy = [(clips + s * torch.randn(clips.shape, generator=g)).clamp(0, 1) for s in (0.02, 0.2)]

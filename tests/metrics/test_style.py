@@ -17,7 +17,7 @@ def test_style_forgets_places_and_meaning_does_not():
     assert style_relevance(a, torch.tensor([[[[1.0, 1.0]], [[0.0, 0.0]]]])).item() == pytest.approx(0.5 ** 0.5, abs=1e-6)
 
 
-def test_scores_of_pictures(shared):
+def test_scores_of_pictures(squeeze_weights):
     images = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     scores = style_scores(Features("squeeze", STYLE_LAYERS), images, images.flip(3), images)
     assert scores["semantic"].shape == (3,) and (scores["semantic"] > 0.999).all()

@@ -16,7 +16,6 @@ from echokdm.methods.perceptual.stage import EDGE, FeaturesConfig, FeaturesStage
 from echokdm.methods.train import load_component
 from echokdm.metrics.tables import Table
 
-
 CARD = """---
 library_name: diffusers
 tags: [perceptual-loss, synthetic]

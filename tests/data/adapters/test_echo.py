@@ -250,9 +250,9 @@ def test_plain_clips_never_tell_names(tmp_path: Path, make: SimpleNamespace) -> 
     assert usable == ["clip 1", "clip 3", "clip 4", "clip 5"]
 
 
-def test_plain_clips_read_the_real_clip(shared: Path) -> None:
+def test_plain_clips_read_the_real_clip(test_data: Path) -> None:
     adapter = find_adapter("clips")
-    index = adapter.index(shared / "data" / "echo")
+    index = adapter.index(test_data / "echo")
     assert len(index) == 2 and adapter.read(index.iloc[0]).frames.shape == (45, 1, 768, 1024)
 
 

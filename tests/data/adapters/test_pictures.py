@@ -42,9 +42,9 @@ def test_pts(tmp_path: Path, make: SimpleNamespace) -> None:
             adapter.read(index.iloc[1])
 
 
-def test_pts_of_a_real_face(shared: Path) -> None:
+def test_pts_of_a_real_face(test_data: Path) -> None:
     adapter = find_adapter("faces-pts")
-    row = adapter.index(shared / "data" / "face").iloc[0]
+    row = adapter.index(test_data / "face").iloc[0]
     item = adapter.read(row)
     assert item.size == (1024, 817) and item.visible.all()
     np.testing.assert_allclose(item.keypoints[0, 0], [356.417253, 307.455774], rtol=1e-5)
@@ -151,19 +151,19 @@ def test_openpose_frames_come_in_the_order_of_their_numbers(tmp_path: Path, make
     assert item.keypoints[:, 0, 0].tolist() == [t + 1 for t in range(12)]
 
 
-def test_openpose_real_clip_is_body_25b(shared: Path) -> None:
+def test_openpose_real_clip_is_body_25b(test_data: Path) -> None:
     adapter = find_adapter("openpose")
-    item = adapter.read(adapter.index(shared / "data" / "pose").iloc[0])
+    item = adapter.read(adapter.index(test_data / "pose").iloc[0])
     assert item.schema.name == "openpose-body25b" and item.frames.shape[0] == 100
     np.testing.assert_allclose(item.keypoints[0, 0], [505.232, 431.63], rtol=1e-5)
 
 
-def test_body_25_is_told_by_its_limbs(shared: Path, tmp_path: Path, make: SimpleNamespace) -> None:
+def test_body_25_is_told_by_its_limbs(test_data: Path, tmp_path: Path, make: SimpleNamespace) -> None:
     """The real people, put into BODY_25's order by their joints' names."""
     from echokdm.core.schemas import OPENPOSE_BODY_25, OPENPOSE_BODY_25B
 
     frames = []
-    for file in sorted((shared / "data" / "pose" / "pose2sim_cam01_json").glob("*.json"))[:5]:
+    for file in sorted((test_data / "pose" / "pose2sim_cam01_json").glob("*.json"))[:5]:
         joints = np.reshape(json.loads(file.read_text())["people"][0]["pose_keypoints_2d"], (25, 3)) * (0.03, 0.03, 1)
         named = dict(zip(OPENPOSE_BODY_25B.names, joints, strict=True))
         named["neck"] = (named["left_shoulder"] + named["right_shoulder"]) / 2
