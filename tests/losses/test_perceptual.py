@@ -26,7 +26,7 @@ def test_lpips_squeeze_of_blurred_images(squeeze, astronaut):
         blurred = torch.from_numpy(gaussian_filter(astronaut.numpy(), (0, 0, sigma, sigma)))
         distance = squeeze(astronaut, blurred)
         assert distance.item() == pytest.approx(expected, rel=0.01)
-        assert torch.allclose(distance, squeeze.lpips(astronaut, blurred, normalize=True).flatten(), atol=1e-6)
+        assert torch.allclose(distance, squeeze.net.lpips(astronaut, blurred, normalize=True).flatten(), atol=1e-6)
 
 
 def test_mask_restricts_the_distance_and_gray_images_do(squeeze):

@@ -36,11 +36,11 @@ def pipeline():
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory, squeeze_weights):
+def bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evolution")
     values = {"method": "evolution", "name": "tiny", "size": 32,
               "data": {"adapter": "phantom-face", "root": "4", "frames": 4, "cache": str(folder / "cache")},
-              "animator": SIZES | {"steps": 3, "batch": 2, "references": 2, "fewest_references": 0, "backbone": "squeeze",
+              "animator": SIZES | {"steps": 3, "batch": 2, "references": 2, "fewest_references": 0, "backbone": "own",
                                    "scales": [1], "keypoint_steps": 1}}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(values))
     with pytest.MonkeyPatch.context() as patch:

@@ -22,7 +22,7 @@ size: 64
 precision: "no"
 save_every: 2
 condition: CONDITION
-backbone: squeeze
+backbone: own
 layers: [relu1_2, relu2_2]
 data: {adapter: phantom-face, root: "4", frames: 3, cache: CACHE}
 matching: {temperature: 0.05, calls: 3, centred: true}
@@ -34,7 +34,7 @@ joint: {steps: 2, batch: 2}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, squeeze_weights):
+def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("midm")
 
 

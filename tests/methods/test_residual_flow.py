@@ -26,7 +26,7 @@ name: tiny
 size: 32
 data: {adapter: phantom-face, root: "2", frames: 5, cache: CACHE}
 network: {strides: [4, 2, 1], flow_stem: 2, flow_widths: [8, 16], widths: [8, 16, 16], motion_prior: true}
-losses: {backbone: squeeze, correctness_layers: [relu1_1], perceptual_layers: [relu1_1, relu2_1], style_layers: [relu1_1],
+losses: {backbone: own, correctness_layers: [relu1_1], perceptual_layers: [relu1_1, relu2_1], style_layers: [relu1_1],
          neighbourhoods: [3, 3, 5], adversarial_kind: lsgan}
 flow: {steps: 2, batch: 2}
 joint: {steps: 2, batch: 2, discriminator_width: 8}
@@ -34,7 +34,7 @@ joint: {steps: 2, batch: 2, discriminator_width: 8}
 
 
 @pytest.fixture(scope="module")
-def run_folder(squeeze_weights, train_tiny):
+def run_folder(train_tiny):
     """Folder with `tiny.yaml` and, under `run/`, both stages trained for two steps."""
     return train_tiny(YAML, "residual")
 

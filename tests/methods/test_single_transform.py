@@ -23,13 +23,13 @@ data: {adapter: phantom-body, root: "2", frames: 4, cache: CACHE}
 pose_sigma: 2.0
 matching: {grid: 16, width: 8, layers: 3, strides: [2], channels: [8, 8], kernel: 1, guided: true, chunk_rows: 8}
 refinement: {channels: [8], blocks: 1}
-warping: {steps: 3, batch: 2, lr: 1.0e-3, backbone: squeeze, layers: [relu1_1, relu2_1], scales: [1, 0.5]}
-joint: {steps: 2, batch: 2, discriminator_width: 8, backbone: squeeze, layers: [relu1_1], scales: [1]}
+warping: {steps: 3, batch: 2, lr: 1.0e-3, backbone: own, layers: [relu1_1, relu2_1], scales: [1, 0.5]}
+joint: {steps: 2, batch: 2, discriminator_width: 8, backbone: own, layers: [relu1_1], scales: [1]}
 """
 
 
 @pytest.fixture(scope="module")
-def run_folder(squeeze_weights, train_tiny):
+def run_folder(train_tiny):
     """Folder with `tiny.yaml` and, under `run/`, both stages trained for a few steps."""
     return train_tiny(YAML, "single")
 

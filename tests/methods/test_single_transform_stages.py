@@ -17,7 +17,7 @@ from echokdm.ops.pose_maps import gaussian_maps, near_limbs
 from echokdm.ops.warp import pixel_grid, sample, warp
 
 SCHEMA = KeypointSchema("arm", ("shoulder", "elbow", "wrist"), ((0, 1), (1, 2)), ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)), ())
-LOSSES = {"batch": 2, "backbone": "squeeze", "layers": ("relu1_1", "relu2_1"), "scales": (1, 0.5)}
+LOSSES = {"batch": 2, "backbone": "own", "layers": ("relu1_1", "relu2_1"), "scales": (1, 0.5)}
 
 
 class Shifted:
@@ -98,7 +98,7 @@ def test_eq_7_by_hand():
     assert float(affine_preserving_loss(flow, truth, torch.tensor([[[[False, True]]]]))) == pytest.approx(0.5)
 
 
-def test_eq_5_sums_layers_and_resolutions(squeeze_weights):
+def test_eq_5_sums_layers_and_resolutions():
     stage = WarpingStage(WarpingConfig(**LOSSES), Shifted(), *networks(), 2.0, SCHEMA)
     made, truth = torch.rand(2, 2, 3, 32, 32)
     wanted = 0.0
@@ -117,7 +117,7 @@ def stage_size(image, scale):
     return shrink(image, round(image.shape[2] * scale), round(image.shape[3] * scale))
 
 
-def test_the_tasks_take_turns_and_the_affine_one_leaves_the_refinement_alone(squeeze_weights):
+def test_the_tasks_take_turns_and_the_affine_one_leaves_the_refinement_alone():
     stage = WarpingStage(WarpingConfig(**LOSSES, lr=1e-3, affine_first=0.1), Shifted(), *networks(), 2.0, SCHEMA)
     logged = [set(stage.step(batch(stage, step), run(step))) for step in (0, 9, 10, 11, 12)]
     assert [("affine_px" in names) for names in logged] == [True, True, True, False, True]  # alone for a tenth, then in turn
@@ -130,7 +130,7 @@ def test_the_tasks_take_turns_and_the_affine_one_leaves_the_refinement_alone(squ
     assert all("perceptual" in without.step(batch(without), run(step)) for step in (0, 1))
 
 
-def test_a_few_dozen_steps_of_task_1_bring_the_flow_nearer_to_affine_maps(squeeze_weights):
+def test_a_few_dozen_steps_of_task_1_bring_the_flow_nearer_to_affine_maps():
     config = WarpingConfig(**LOSSES | {"batch": 4}, lr=1e-2, affine_first=1.0, affine_weight=0.1)
     stage = WarpingStage(config, Shifted(), *networks(), 2.0, SCHEMA)
     losses = []
@@ -140,7 +140,7 @@ def test_a_few_dozen_steps_of_task_1_bring_the_flow_nearer_to_affine_maps(squeez
     assert sum(losses[-4:]) < 0.75 * sum(losses[:4])
 
 
-def test_task_1_counts_near_the_limbs_alone_where_asked(squeeze_weights):
+def test_task_1_counts_near_the_limbs_alone_where_asked():
     stage = WarpingStage(WarpingConfig(**LOSSES, affine_reach=3.0), Shifted(), *networks(), 2.0, SCHEMA)
     items = batch(stage)
     target = items["keypoints"][:, 1]
@@ -155,7 +155,7 @@ def test_task_1_counts_near_the_limbs_alone_where_asked(squeeze_weights):
     assert 0 < near.float().mean() < 0.5
 
 
-def test_without_refinement_the_warped_image_is_what_is_judged(squeeze_weights):
+def test_without_refinement_the_warped_image_is_what_is_judged():
     stage = WarpingStage(WarpingConfig(**LOSSES, refine=False), Shifted(), *networks(refine=False), 2.0, SCHEMA)
     made, warped = stage.generate(batch(stage), run(1))
     assert made is warped and set(stage.modules) == {"matching"}
@@ -168,7 +168,7 @@ def flow_of(stage):
     return stage.modules["matching"](*maps)
 
 
-def test_eq_8_adds_the_generative_loss_and_only_the_discriminator_learns_to_judge(squeeze_weights):
+def test_eq_8_adds_the_generative_loss_and_only_the_discriminator_learns_to_judge():
     config = JointConfig(**LOSSES, lr=1e-3, rest_lr=0.0, discriminator_width=8, adversarial_weight=0.1)
     stage = JointStage(config, Shifted(), *networks(), 2.0, SCHEMA)
     seen = []
@@ -185,7 +185,7 @@ def test_eq_8_adds_the_generative_loss_and_only_the_discriminator_learns_to_judg
     assert moved(before, stage.discriminator) and {"adversarial", "discriminator", "perceptual"} <= set(logged)
 
 
-def test_in_the_joint_stage_the_decoder_learns_fast_and_the_rest_hardly(squeeze_weights):
+def test_in_the_joint_stage_the_decoder_learns_fast_and_the_rest_hardly():
     config = JointConfig(**LOSSES, lr=1e-3, rest_lr=0.0, discriminator_width=8, adversarial="hinge")
     stage = JointStage(config, Shifted(), *networks(), 2.0, SCHEMA)
     refinement = stage.modules["refinement"]
