@@ -49,13 +49,16 @@ class A4CPhantom:
         source = self._pixels + flow * self.mm_per_px[:, None, None]
         return (self.scanner.sector.contains(source).view_as(self.sector) & self.sector)[:, None]
 
-    def masks(self, phases: Tensor) -> Tensor:
-        """phases (B, T) -> (B, T, size, size) uint8: 0 background, 1 LV, 2 myocardium, 3 LA, 4 RV, 5 RA; 0 outside the sector."""
+    def masks(self, phases: Tensor, whole: bool = False) -> Tensor:
+        """phases (B, T) -> (B, T, size, size) uint8: 0 background, 1 LV, 2 myocardium, 3 LA, 4 RV, 5 RA.
+
+        0 outside the sector too, unless whole: then hearts that the sector cuts off are labelled in full.
+        """
         out = []
         for t in range(phases.shape[1]):
             phase = torch.remainder(phases[:, t], 1.0)
-            label = self.heart.tissue(self.heart.inverse(self._pixels, phase), phase).label.view_as(self.sector)
-            out.append(label.to(torch.uint8) * self.sector)
+            label = self.heart.tissue(self.heart.inverse(self._pixels, phase), phase).label.view_as(self.sector).to(torch.uint8)
+            out.append(label if whole else label * self.sector)
         return torch.stack(out, 1)
 
     def contours(self, phases: Tensor) -> Tensor:
