@@ -11,6 +11,8 @@ from echokdm.ops.ventricle import keypoints_from_polygon, simpson_volume
 from echokdm.phantom.heart import Heart
 from echokdm.phantom.ultrasound import Scanner
 
+FREE = 26.0  # mm from the ventricle's outline to where motion ends; at that distance it is hardly damped
+
 
 class A4CPhantom:
     """B patients, each drawn from its own seed: patient b does not depend on the others.
@@ -23,9 +25,11 @@ class A4CPhantom:
     def __init__(self, seeds: Sequence[int], size: int = 112, device: torch.device | str = "cpu") -> None:
         self.seeds, self.size = [int(s) for s in seeds], size
         self.heart = Heart(self.seeds, device)
-        self.scanner = Scanner(self.seeds, device, reach_mm=self.heart.reach_mm)
+        self.scanner = Scanner(self.seeds, device, base_mm=self.heart.base_mm)
         geometry = self.scanner.sector
-        self.heart.restrict(geometry.edge_distance)
+        # Tissue stands still at the sector's edge, but a ventricle that fills the fan beats all the same, across its edge.
+        lack = (FREE - geometry.edge_distance(self.heart.resting_outline()).amin(1)).clamp(min=0)[:, None]
+        self.heart.restrict(lambda points: geometry.edge_distance(points) + lack)
         self._pixels = geometry.pixels_mm(size)
         self.sector = geometry.contains(self._pixels).view(-1, size, size)
         self.mm_per_px = geometry.mm_per_px(size)

@@ -49,13 +49,20 @@ class Display:
         # time gain compensation is not perfect: a smooth curve remains, and most settings let the far field fall off
         sliders = F.interpolate(d.normal(1, 6) * d.uniform(0.5, 3.0, 1, 1), ROWS, mode="linear", align_corners=True)[:, 0]
         near = d.uniform(-7, 2)[:, None] * torch.exp(-((x / 0.33) ** 2))
-        self.tgc_db = (sliders + near + d.uniform(-18, 3)[:, None] * (x - 0.4))[..., None]
+        self.tgc_db = (sliders + near + d.uniform(-14, 8)[:, None] * (x - 0.4))[..., None]
         self.haze = d.log_uniform(1e-4, 3e-2)[:, None, None]
         self.clutter = scanner.blur(torch.complex(d.normal(ROWS, LINES), d.normal(ROWS, LINES))) * 0.7071
         self.clutter = self.clutter * self._near_field(d)
+        # multipath and side lobes lay a haze with a grain of its own over the cavity; it partly turns with the beat
+        hazy = d.chance(0.85)
+        level = hazy * d.uniform(-22, -8.5) + (1 - hazy) * d.uniform(-60, -20)
+        uneven = F.interpolate(d.normal(1, 5, 5) * d.uniform(0.5, 3.5, 1, 1, 1), (ROWS, LINES), mode="bicubic", align_corners=True)[:, 0]
+        self._veil_gain = torch.exp((level[:, None, None] + uneven) * 0.115129)
+        self._veil = [scanner.blur(torch.complex(d.normal(ROWS, LINES), d.normal(ROWS, LINES))) * 0.7071 * self._veil_gain for _ in range(2)]
+        self._veil_turn = d.uniform(0.1, 1.6)[:, None, None]
         # log compression and gray map u ** gamma: tissue of 0 dB gets the gray `tissue` and there gains `slope` a dB
-        tissue, gamma = d.uniform(0.10, 0.52), d.log_uniform(1.2, 3.8)
-        black = (gamma * tissue / d.log_uniform(0.0085, 0.028)).clamp(18, 58)  # dB from tissue down to black
+        tissue, gamma = d.uniform(0.27, 0.72), d.log_uniform(1.2, 3.8)
+        black = (gamma * tissue / d.log_uniform(0.012, 0.032)).clamp(18, 46)  # dB from tissue down to black
         self.level = (tissue ** (1 / gamma))[:, None, None]
         self.range_db = black[:, None, None] / self.level
         self.gamma = gamma[:, None, None]
@@ -121,7 +128,9 @@ class Display:
         blurred = F.interpolate(coarse[:, None], (ROWS, LINES), mode="bilinear", align_corners=False)[:, 0]
         speckle = (noise[:, 1:] + noise[:, :-1]) * 0.7071
         speckle = torch.cat([noise[:, :1], speckle], 1)
-        total = signal + self.clutter + speckle * (self.noise_gain + (self.haze * blurred).sqrt())
+        turn = self._veil_turn * through[:, None, None]
+        veil = self._veil[0] * torch.cos(turn) + self._veil[1] * torch.sin(turn)
+        total = signal + self.clutter + veil + speckle * (self.noise_gain + (self.haze * blurred).sqrt())
         power = total.real.square() + total.imag.square()
         once = binomial(power)
         power = power + self.compound * (once - power)

@@ -54,20 +54,20 @@ def gaussian_response(sigma: Tensor, n: int) -> Tensor:
 class Scanner:
     """B scanners, one a patient: sector, transducer, scatterers, display. See `render`."""
 
-    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu", reach_mm: Tensor | None = None) -> None:
+    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu", base_mm: Tensor | None = None) -> None:
         self.seeds = [int(s) for s in seeds]
         self.device = torch.device(device)
-        self.sector = SectorGeometry(seeds, device, reach_mm)
+        self.sector = SectorGeometry(seeds, device, base_mm)
         d = PatientDraws(seeds, stream=12, device=device)
         s = self.sector
         self.row_mm = s.depth / (ROWS - 1 - 2 * MARGIN)
         self.line_rad = (s.right - s.left) / (LINES - 1 - 2 * MARGIN)
         # transducer: effective wavelength (harmonic imaging decorrelates less than its carrier says), pulse, aperture
         self.wavelength = d.uniform(0.9, 2.6)  # mm
-        self.axial_sigma = d.log_uniform(0.35, 0.9)  # mm, of the pulse's amplitude
+        self.axial_sigma = d.log_uniform(0.3, 0.85)  # mm, of the pulse's amplitude
         aperture = d.uniform(15, 26)
         focus = d.uniform(50, 120)
-        beam = d.log_uniform(0.15, 0.45)  # mm, sigma of the diffracted beam a mm of range over a mm of aperture
+        beam = d.log_uniform(0.12, 0.4)  # mm, sigma of the diffracted beam a mm of range over a mm of aperture
         sidelobe = d.log_uniform(0.01, 0.08)
         r = (torch.arange(ROWS, device=device) - MARGIN)[None] * self.row_mm[:, None] + s.face_radius[:, None]
         self.row_range = r.clamp(min=0.5)

@@ -19,7 +19,7 @@ def sector_edge(heart: Heart, half_angle: float):
     def distance(points: torch.Tensor) -> torch.Tensor:
         x, y = points[..., 0], points[..., 1]
         sides = y * math.sin(half_angle) - x.abs() * math.cos(half_angle)
-        return torch.minimum(sides, heart.reach_mm[:, None] + 12 - (x * x + y * y).sqrt())
+        return torch.minimum(sides, heart.base_mm[:, None] + 54 - (x * x + y * y).sqrt())
     return distance
 
 
