@@ -20,10 +20,10 @@ _STREAM = 0x48656172  # keeps the heart's random numbers apart from those of the
 
 RANGES: dict[str, tuple[float, float]] = {
     # function and timing
-    "ef": (0.16, 0.78), "heart_rate": (45.0, 120.0), "systole_jitter": (0.93, 1.07), "mapse_jitter": (-2.0, 2.0),
+    "ef": (0.15, 0.75), "heart_rate": (45.0, 120.0), "systole_jitter": (0.93, 1.07), "mapse_jitter": (-2.0, 2.0),
     "filling_early": (0.5, 0.78), "filling_slow": (0.02, 0.08), "swing": (-1.5, 2.5),
     # left ventricle, mm
-    "length": (61.0, 92.0), "diameter": (33.0, 50.0), "dilation": (0.0, 1.0), "wall": (7.9, 15.8), "lateral_ratio": (0.8, 1.0),
+    "length": (62.0, 92.0), "diameter": (33.0, 50.0), "dilation": (0.0, 1.0), "wall": (7.9, 15.8), "lateral_ratio": (0.8, 1.0),
     "apex_ratio": (0.6, 1.2), "widest": (0.5, 0.72), "bluntness": (2.0, 3.2), "annulus_ratio": (0.62, 0.84), "bow": (-4.0, 3.0),
     "annulus_slope": (-0.06, 0.22),
     **{f"shape_{side}{k}": (-1.0, 1.0) for side in "sl" for k in (1, 2, 3)},
@@ -77,21 +77,23 @@ class Rows:
 class Anatomy:
     """Parameters of B patients, each (B, 1, 1) float32, and the walls they give. Patient b depends on seeds[b] alone."""
 
-    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
+    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu", ef: Tensor | None = None) -> None:
+        """ef: (B,) ejection fractions in place of the drawn ones; the same heart at end-diastole beats with them."""
         unit = torch.stack([torch.rand(len(RANGES), generator=generator(seed, _STREAM)) for seed in seeds])
         values = {n: (lo + (hi - lo) * unit[:, i]).to(device).view(-1, 1, 1) for i, (n, (lo, hi)) in enumerate(RANGES.items())}
         self._values = values
         p = self.__getitem__
-        ef = p("ef")
         # Ventricles that pump badly are dilated more often.
-        values["diameter"] = p("diameter") + 14 * p("dilation") * ((0.5 - ef) / 0.35).clamp(0, 1)
+        values["diameter"] = p("diameter") + 14 * p("dilation") * ((0.5 - p("ef")) / 0.35).clamp(0, 1)
+        if ef is not None:
+            values["ef"] = ef.to(p("ef")).view(-1, 1, 1)
         # Annular excursion follows EF: about 4-6 mm at 15 %, 15-20 mm at 75 %.
-        values["mapse"] = (p("length") / 86 * (5 + 13.5 * (ef - 0.15) / 0.6 + p("mapse_jitter"))).clamp(4, 20)
+        values["mapse"] = (p("length") / 86 * (5 + 13.5 * (p("ef") - 0.15) / 0.6 + p("mapse_jitter"))).clamp(4, 20)
         values["apex_wall"] = p("wall") * p("apex_ratio")
         values["annulus"] = 0.5 * p("diameter") * p("annulus_ratio")
         values["roof"] = p("length") + p("la_length")
         values["tv"] = p("length") - p("tv_offset")
-        values["tilt"] = math.radians(8) + math.radians(28) / 3 * (p("tilt_a") + p("tilt_b") + p("tilt_c"))
+        values["tilt"] = math.radians(8) + math.radians(24) / 3 * (p("tilt_a") + p("tilt_b") + p("tilt_c"))
         cos, sin, depth = p("tilt").cos(), p("tilt").sin(), torch.maximum(p("apex_depth"), p("apex_wall") + 7)
         middle = (depth + 0.5 * p("length") * cos) * torch.tan(p("bearing") * (math.pi / 180))
         reach = 0.42 * depth + 3

@@ -36,7 +36,7 @@ class Echogenicity:
         self._specular_db = d.uniform(1.0, 9.0)[:, None]
         self._fibre_db = d.uniform(0.0, 8.0)[:, None]  # by which muscle across the beam is brighter than muscle along it
         # lung beside the lateral wall and a beam not yet formed at the apex weaken them further
-        self._lateral_db, self._apical_db = d.uniform(0.0, 9.0)[:, None], d.uniform(3.0, 14.0)[:, None]
+        self._lateral_db, self._apical_db = d.uniform(0.0, 9.0)[:, None], d.uniform(2.0, 12.0)[:, None]
         self._ragged_mm = d.uniform(0.2, 1.6)[:, None, None]
         self._offset = d.normal(grid[0] * grid[1], 2) * self._ragged_mm
         self._muscle = torch.tensor([MUSCLE.get(kind, 0.0) for kind in Echo], device=device)
@@ -49,7 +49,7 @@ class Echogenicity:
 
         # streaky across the beam, as fasciae and fibres are
         self._texture = (field(18, 9, 0.5, 3.5) + field(70, 24, 0.5, 3.5)).flatten(1)
-        self._other_texture = (field(18, 9, 0.0, 3.0) + field(70, 24, 0.0, 4.5)).flatten(1)  # of the planes before and behind
+        self._other_texture = (field(18, 9, 0.0, 2.0) + field(70, 24, 0.0, 2.5)).flatten(1)  # of the planes before and behind
         self._halo_db, self._far_db = d.uniform(0.0, 14.0)[:, None], d.uniform(0.0, 14.0)[:, None]
         # An emptied atrium is so flat in some that the scan plane shows its walls, not its blood.
         self._veil = d.chance(0.35)[:, None] * d.uniform(0.3, 1.0)[:, None]

@@ -29,8 +29,9 @@ class Heart:
     (percent), end_systole (phase), base_mm (depth of the mitral plane at ED). What is drawn: `anatomy.RANGES`.
     """
 
-    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
-        self.anatomy = Anatomy(seeds, device)
+    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu", ef: Tensor | None = None) -> None:
+        """ef: (B,) ejection fractions in place of the drawn ones."""
+        self.anatomy = Anatomy(seeds, device, ef)
         self.beat = Beat(self.anatomy)
         self.motion = Motion(self.anatomy)
         self.heart_rate = self.anatomy["heart_rate"][:, 0, 0]

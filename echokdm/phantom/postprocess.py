@@ -41,7 +41,7 @@ class Display:
         u = (torch.arange(LINES, device=scanner.device) - MARGIN) / (LINES - 1 - 2 * MARGIN)
         self._gain_db = self._obstruction_db(d, x, u.clamp(0, 1))
         # breathing and twisting change what stands in the way: a second field comes and goes with the beat
-        self._gain_swing = F.interpolate(d.normal(1, 6, 6) * d.uniform(0.0, 4.5, 1, 1, 1), (ROWS, LINES), mode="bicubic",
+        self._gain_swing = F.interpolate(d.normal(1, 6, 6) * d.uniform(0.0, 2.2, 1, 1, 1), (ROWS, LINES), mode="bicubic",
                                          align_corners=True)[:, 0] * scanner.restless[:, None, None]
         # electronic noise relative to tissue: flat up to some depth, then rising as the TGC makes up for attenuation
         knee = d.uniform(0.2, 0.8)[:, None]
@@ -55,14 +55,14 @@ class Display:
         self.clutter = self.clutter * self._near_field(d)
         # multipath and side lobes lay a haze with a grain of its own over the cavity; it partly turns with the beat
         hazy = d.chance(0.85)
-        level = hazy * d.uniform(-22, -8.5) + (1 - hazy) * d.uniform(-60, -20)
+        level = hazy * d.uniform(-23, -9) + (1 - hazy) * d.uniform(-60, -20)
         uneven = F.interpolate(d.normal(1, 5, 5) * d.uniform(0.5, 3.5, 1, 1, 1), (ROWS, LINES), mode="bicubic", align_corners=True)[:, 0]
-        self._veil_gain = torch.exp((level[:, None, None] + uneven) * 0.115129)
-        self._veil = [scanner.blur(torch.complex(d.normal(ROWS, LINES), d.normal(ROWS, LINES))) * 0.7071 * self._veil_gain for _ in range(2)]
-        self._veil_turn = d.uniform(0.1, 1.6)[:, None, None]
+        veil_gain = 0.7071 * torch.exp((level[:, None, None] + uneven) * 0.115129)
+        self._veil = [scanner.blur(torch.complex(d.normal(ROWS, LINES), d.normal(ROWS, LINES))) * veil_gain for _ in range(2)]
+        self._veil_turn = d.uniform(0.0, 0.7)[:, None, None]
         # log compression and gray map u ** gamma: tissue of 0 dB gets the gray `tissue` and there gains `slope` a dB
-        tissue, gamma = d.uniform(0.27, 0.72), d.log_uniform(1.2, 3.8)
-        black = (gamma * tissue / d.log_uniform(0.012, 0.032)).clamp(18, 46)  # dB from tissue down to black
+        tissue, gamma = d.uniform(0.28, 0.74), d.log_uniform(1.2, 3.8)
+        black = (gamma * tissue / d.log_uniform(0.012, 0.032)).clamp(23, 46)  # dB from tissue down to black
         self.level = (tissue ** (1 / gamma))[:, None, None]
         self.range_db = black[:, None, None] / self.level
         self.gamma = gamma[:, None, None]
@@ -71,7 +71,7 @@ class Display:
         self.near_contrast = (d.uniform(-0.3, 1.1).clamp(0, 0.8)[:, None] * reach)[..., None]
         self.near_level = d.log_uniform(0.09, 0.3)[:, None, None] ** (1 / self.gamma)
         self.compound = d.uniform(0.5, 1.5).clamp(0, 1)[:, None, None]  # share of what compounding of angles and pulses averages
-        self.compound_more = d.uniform(-0.8, 1.0).clamp(0, 1)[:, None, None]
+        self.compound_more = d.uniform(-0.3, 1.5).clamp(0, 1)[:, None, None]
         self.smooth = (d.uniform(-0.4, 1.0)).clamp(0, 1)[:, None, None]
         self.sharpen = (d.uniform(-1.0, 1.0)).clamp(0, 1)[:, None, None]
         self.grain = d.uniform(-0.004, 0.014).clamp(min=0)[:, None, None]
@@ -81,7 +81,7 @@ class Display:
         """(B, R, L) dB that ribs, lung, poor contact and dropout take from the tissue's echo."""
         b = x.shape[0]
         u = u[None].expand(b, -1)
-        total = F.interpolate(d.normal(1, 6, 6) * d.uniform(1.0, 6.0, 1, 1, 1), (ROWS, LINES), mode="bicubic",
+        total = F.interpolate(d.normal(1, 6, 6) * d.uniform(0.5, 5.0, 1, 1, 1), (ROWS, LINES), mode="bicubic",
                               align_corners=True)[:, 0]
         # both sides of the sector fade, often one of them much more than the other
         for side in (u, 1 - u):

@@ -64,10 +64,10 @@ class Scanner:
         self.line_rad = (s.right - s.left) / (LINES - 1 - 2 * MARGIN)
         # transducer: effective wavelength (harmonic imaging decorrelates less than its carrier says), pulse, aperture
         self.wavelength = d.uniform(0.9, 2.6)  # mm
-        self.axial_sigma = d.log_uniform(0.3, 0.85)  # mm, of the pulse's amplitude
+        self.axial_sigma = d.log_uniform(0.35, 0.9)  # mm, of the pulse's amplitude
         aperture = d.uniform(15, 26)
         focus = d.uniform(50, 120)
-        beam = d.log_uniform(0.12, 0.4)  # mm, sigma of the diffracted beam a mm of range over a mm of aperture
+        beam = d.log_uniform(0.15, 0.45)  # mm, sigma of the diffracted beam a mm of range over a mm of aperture
         sidelobe = d.log_uniform(0.01, 0.08)
         r = (torch.arange(ROWS, device=device) - MARGIN)[None] * self.row_mm[:, None] + s.face_radius[:, None]
         self.row_range = r.clamp(min=0.5)
@@ -91,8 +91,8 @@ class Scanner:
         strength = torch.exp(g.normal(n[0] * n[1]) * spread - spread**2) * keep
         self.strength_a = g.normal(n[0] * n[1]) * strength
         self.strength_b = g.normal(n[0] * n[1]) * strength
-        self.restless = 1 + d.chance(0.25) * d.uniform(0.5, 2.0)  # some hearts swing far through the scan plane
-        self.out_of_plane = d.log_uniform(0.08, 0.7) * self.restless
+        self.restless = 1 + d.chance(0.2) * d.uniform(0.3, 1.2)  # some hearts swing far through the scan plane
+        self.out_of_plane = d.log_uniform(0.06, 0.5) * self.restless
         self.blood_renewal = d.uniform(2.0, 8.0)
         self.drift_phase = d.uniform(0, 2 * torch.pi)
         self.noise_knots = d.uniform(18, 60).round()
