@@ -1,8 +1,10 @@
-"""Do the phantoms bracket real clips? `python benchmarks/phantom_statistics.py --patients 500`
+"""Do the phantoms bracket real hearts? `python benchmarks/phantom_statistics.py --patients 500` and `... --camus --patients 200`
 
 For every statistic: the phantoms' 5th, 50th and 95th percentile beside the real clips' values, and whether these lie inside.
 Real clips: pydicom's A4C DICOM and, where ECHOKDM_TEST_DATA is set, the echotracker clip, as the package's reader crops them; their
 flow is scikit-image's TV-L1, the phantoms' is exact.
+With --camus: contrast, haze and walls of the first 200 CAMUS patients, by their experts' labels, beside the phantoms', by their own.
+CAMUS's quartiles must lie inside the phantoms' 10th to 90th percentile, and the medians within 15 % of each other.
 """
 
 import argparse
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bars import real_clips
+from bars import TEST_DATA, real_clips
 from torch import Tensor
 
 from echokdm.core.seeding import generator
@@ -19,9 +21,12 @@ from echokdm.losses.perceptual import Perceptual
 from echokdm.ops.warp import pixel_grid
 from echokdm.phantom.a4c import A4CPhantom
 from echokdm.phantom.statistics import clip_statistics
+from echokdm.phantom.wall_statistics import frame_walls, heart_walls
 
 PAIRS = 8  # pairs of successive frames a phantom, spread over the beat
 ED_ES = {"echotracker": (0, 17), "pydicom": (22, 0)}  # frame numbers, read off the pictures
+CAMUS_PATIENTS = 200  # the others are left for tests of what was learned
+MEDIANS_APART = 0.15
 
 
 def phantom_rows(seeds: list[int], size: int, lpips: Perceptual) -> list[dict[str, float]]:
@@ -87,18 +92,70 @@ def table(rows: list[dict[str, float]], real: dict[str, dict[str, float]]) -> tu
     return "\n".join(lines), outside
 
 
+def phantom_walls(seeds: list[int], size: int) -> list[dict[str, float]]:
+    """Wall statistics of each phantom; labels as the heart has them, beyond the sector too, as experts draw them."""
+    phantom = A4CPhantom(seeds, size)
+    phases = torch.stack([torch.zeros(len(seeds)), phantom.end_systole], 1)
+    frames, sector = phantom.frames(phases)[:, :, 0], phantom.sector
+    labels = phantom.masks(phases, whole=True)
+    rows = []
+    for b in range(len(seeds)):
+        spacing = float(phantom.mm_per_px[b])
+        rows.append(heart_walls(*(frame_walls(frames[b, t], labels[b, t], sector[b], spacing) for t in range(2))))
+    return rows
+
+
+def camus_walls(folder: Path) -> list[dict[str, float]]:
+    """Wall statistics of the first CAMUS patients by name; their sector is what is not black."""
+    import nibabel
+    from scipy.ndimage import binary_closing, binary_fill_holes
+
+    def frame(patient: Path, when: str) -> dict[str, float]:
+        picture, label = (nibabel.load(patient / f"{patient.name}_4CH_{when}{end}.nii.gz") for end in ("", "_gt"))
+        gray = np.asarray(picture.dataobj).T
+        sector = binary_fill_holes(binary_closing(gray > 0, iterations=2))
+        return frame_walls(gray / 255, np.asarray(label.dataobj).T, sector, float(picture.header.get_zooms()[0]))
+
+    return [heart_walls(frame(patient, "ED"), frame(patient, "ES")) for patient in sorted(folder.iterdir())[:CAMUS_PATIENTS]]
+
+
+def wall_table(phantoms: list[dict[str, float]], camus: list[dict[str, float]]) -> tuple[str, int]:
+    """The printed table of `--camus`, and in how many rows the phantoms are not like hearts."""
+    lines = [f"{'':26s} {'CAMUS q1':>9s} {'median':>8s} {'q3':>8s} {'ph. p10':>9s} {'p50':>8s} {'p90':>8s} {'apart':>6s}"]
+    failed = 0
+    for key in phantoms[0]:
+        first, middle, third = np.nanpercentile([row[key] for row in camus], (25, 50, 75))
+        low, median, high = np.nanpercentile([row[key] for row in phantoms], (10, 50, 90))
+        apart = median / middle - 1
+        good = low <= first and third <= high and abs(apart) <= MEDIANS_APART
+        failed += not good
+        lines.append(f"{key:26s} {first:9.2f} {middle:8.2f} {third:8.2f} {low:9.2f} {median:8.2f} {high:8.2f} {100 * apart:5.0f}% "
+                     f"{'pass' if good else 'FAIL'}")
+    return "\n".join(lines), failed
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patients", type=int, default=500)
     parser.add_argument("--first-seed", type=int, default=2_000_000)
     parser.add_argument("--size", type=int, default=112)
+    parser.add_argument("--camus", action="store_true", help="compare walls with CAMUS's instead")
     args = parser.parse_args()
+    batches = [list(range(args.first_seed + i, args.first_seed + min(i + 10, args.patients))) for i in range(0, args.patients, 10)]
+    if args.camus:
+        if not TEST_DATA:
+            parser.error("set ECHOKDM_TEST_DATA to the folder that holds camus/")
+        walls = camus_walls(Path(TEST_DATA) / "camus")
+        text, failed = wall_table([row for seeds in batches for row in phantom_walls(seeds, args.size)], walls)
+        print(text)
+        print(f"{args.patients} phantoms, first {CAMUS_PATIENTS} CAMUS patients: {failed} rows fail")
+        return
     lpips = Perceptual("squeeze")
     real = {name: real_row(path, *ED_ES[name], args.size, lpips) for name, path in real_clips().items()}
     start, rows = time.perf_counter(), []
     with torch.no_grad():
-        for i in range(0, args.patients, 10):
-            rows += phantom_rows(list(range(args.first_seed + i, args.first_seed + min(i + 10, args.patients))), args.size, lpips)
+        for seeds in batches:
+            rows += phantom_rows(seeds, args.size, lpips)
     text, outside = table(rows, real)
     print(text)
     seconds, count = time.perf_counter() - start, 2 * len(rows[0])

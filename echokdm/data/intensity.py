@@ -123,10 +123,10 @@ class Intensity(Transform):
 class RandIntensity(Randomizable, Transform):
     """Draw `IntensityParameters` and apply them by `Intensity`; the last drawn are kept in `.parameters`.
 
-    strength: 0 changes nothing, 1 spans what scanners differ by. probability: of each part.
+    strength: 0 changes nothing, at 1 a heart that could be outlined by hand nearly always still can. probability: of each part.
     """
 
-    def __init__(self, strength: float = 1.0, probability: float = 0.5) -> None:
+    def __init__(self, strength: float = 1.0, probability: float = 0.4) -> None:
         self.strength, self.probability = strength, probability
         self.parameters = IntensityParameters()
 
@@ -142,28 +142,28 @@ class RandIntensity(Randomizable, Transform):
 
         draw: dict[str, object] = {"seed": int(r.randint(2**31 - 1))}
         if happens(0.5):
-            draw["resolution"] = tuple(1 + s * r.uniform(0, 1.5, 2))
+            draw["resolution"] = tuple(1 + s * r.uniform(0, 0.8, 2))
         if happens(0.8):
-            draw["blur"] = tuple(s * r.uniform(0.2, 1.6, 2))
+            draw["blur"] = tuple(s * r.uniform(0.2, 1.1, 2))
         if happens(0.4):
-            draw["sharpen"] = s * r.uniform(0.2, 2.0)
+            draw["sharpen"] = s * r.uniform(0.2, 1.2)
         if happens():
-            draw["speckle"] = (s * r.uniform(0.05, 0.5), r.uniform(0.3, 2.5), r.uniform(0.3, 1.5))
+            draw["speckle"] = (s * r.uniform(0.05, 0.25), r.uniform(0.3, 2.0), r.uniform(0.3, 1.2))
         if happens(1.5):
-            middle = s * r.uniform(-0.5, 0.5)
-            draw["gain"] = grid(middle - 0.9 * s, middle + 0.9 * s)
+            middle = s * r.uniform(-0.3, 0.3)
+            draw["gain"] = grid(middle - 0.45 * s, middle + 0.45 * s)
         if happens():
-            draw["shadows"] = tuple((r.uniform(-1.1, 1.1), r.uniform(0.04, 0.3), r.uniform(-0.2, 0.6), s * r.uniform(0.3, 2.5))
-                                    for _ in range(r.randint(1, 4)))
+            draw["shadows"] = tuple((r.uniform(-1.1, 1.1), r.uniform(0.04, 0.3), r.uniform(-0.2, 0.6), s * r.uniform(0.2, 1.0))
+                                    for _ in range(r.randint(1, 3)))
         if happens(0.8):
-            level = s * r.uniform(0, 0.3)
+            level = s * r.uniform(0, 0.15)
             draw["haze"] = grid(0, level, 5)
         if happens(1.5):
-            draw["gamma"] = math.exp(s * r.uniform(-0.7, 0.7))
+            draw["gamma"] = math.exp(s * r.uniform(-0.35, 0.35))
         if happens():
-            draw["window"] = (s * r.uniform(-0.05, 0.2), 1 + s * r.uniform(-0.4, 0.2))
+            draw["window"] = (s * r.uniform(-0.05, 0.07), 1 + s * r.uniform(-0.2, 0.2))
         if happens():
-            draw["noise"] = s * r.uniform(0, 0.08)
+            draw["noise"] = s * r.uniform(0, 0.035)
         self.parameters = IntensityParameters(**draw)
 
     def __call__(self, data: Mapping[str, Tensor]) -> Sample:

@@ -6,10 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from echokdm.core.errors import ConfigError
 from echokdm.core.types import Clip
 from echokdm.ops.ventricle import keypoints_from_polygon, simpson_volume
+from echokdm.phantom.anatomy import RANGES
 from echokdm.phantom.heart import Heart
 from echokdm.phantom.ultrasound import Scanner
+
+FREE = 40.0  # mm from the ventricle's outline to where motion ends; at that distance it is hardly damped
 
 
 class A4CPhantom:
@@ -20,12 +24,20 @@ class A4CPhantom:
     ejection_fraction (B,) percent, end_systole (B,) phase.
     """
 
-    def __init__(self, seeds: Sequence[int], size: int = 112, device: torch.device | str = "cpu") -> None:
+    def __init__(self, seeds: Sequence[int], size: int = 112, device: torch.device | str = "cpu",
+                 ejection_fraction: Sequence[float] | None = None) -> None:
+        """ejection_fraction: (B,) percent in place of the drawn ones, else the patients stay as they are: end-diastole, timing,
+        speckle, scanner. So one seed makes twins that differ in how they pump; `flow` leads from one to the other.
+
+        Raises ConfigError where a fraction lies outside what hearts are drawn with.
+        """
         self.seeds, self.size = [int(s) for s in seeds], size
-        self.heart = Heart(self.seeds, device)
-        self.scanner = Scanner(self.seeds, device, reach_mm=self.heart.reach_mm)
+        self.heart = Heart(self.seeds, device, None if ejection_fraction is None else _fractions(ejection_fraction, len(self.seeds)))
+        self.scanner = Scanner(self.seeds, device, base_mm=self.heart.base_mm)
         geometry = self.scanner.sector
-        self.heart.restrict(geometry.edge_distance)
+        # Tissue stands still at the sector's edge, but a ventricle that fills the fan beats all the same, across its edge.
+        lack = (FREE - geometry.edge_distance(self.heart.resting_outline()).amin(1)).clamp(min=0)[:, None]
+        self.heart.restrict(lambda points: geometry.edge_distance(points) + lack)
         self._pixels = geometry.pixels_mm(size)
         self.sector = geometry.contains(self._pixels).view(-1, size, size)
         self.mm_per_px = geometry.mm_per_px(size)
@@ -36,26 +48,36 @@ class A4CPhantom:
         """phases (B, T) -> (B, T, 1, size, size) float32 in [0, 1], exactly 0 outside the sector."""
         return self.scanner.render(self.heart, phases, self.size)
 
-    def flow(self, target_phase: Tensor, source_phase: Tensor) -> Tensor:
-        """Exact backward flow (B, 2, size, size) px, (dx, dy): target(p) shows the tissue of source(p + flow(p))."""
+    def flow(self, target_phase: Tensor, source_phase: Tensor, source: "A4CPhantom | None" = None) -> Tensor:
+        """Exact backward flow (B, 2, size, size) px, (dx, dy): target(p) shows the tissue of source(p + flow(p)).
+
+        source: the twins, of the same seeds and size, whose frames are carried to this phantom's; None: its own. Phases (B,).
+        Raises ConfigError where the source's patients are others.
+        """
+        source = self if source is None else source
+        if (source.seeds, source.size) != (self.seeds, self.size):
+            raise ConfigError("A flow leads from twins to twins: both phantoms must have the same seeds and size.")
         rest = self.heart.inverse(self._pixels, torch.remainder(target_phase, 1.0))
-        moved = self.heart.forward(rest, torch.remainder(source_phase, 1.0)) - self._pixels
+        moved = source.heart.forward(rest, torch.remainder(source_phase, 1.0)) - self._pixels
         flow = (moved / self.mm_per_px[:, None, None]).transpose(1, 2).reshape(-1, 2, self.size, self.size)
         return flow * self.sector[:, None]  # outside nothing moves; what is left there is the inverse's rounding
 
-    def valid(self, target_phase: Tensor, source_phase: Tensor) -> Tensor:
-        """(B, 1, size, size) bool: inside the sector, and what the warp fetches lies inside it too."""
-        flow = self.flow(target_phase, source_phase).flatten(2).transpose(1, 2)
-        source = self._pixels + flow * self.mm_per_px[:, None, None]
-        return (self.scanner.sector.contains(source).view_as(self.sector) & self.sector)[:, None]
+    def valid(self, target_phase: Tensor, source_phase: Tensor, source: "A4CPhantom | None" = None) -> Tensor:
+        """(B, 1, size, size) bool: inside the sector, and what the warp by `flow` fetches lies inside it too."""
+        flow = self.flow(target_phase, source_phase, source).flatten(2).transpose(1, 2)
+        fetched = self._pixels + flow * self.mm_per_px[:, None, None]
+        return (self.scanner.sector.contains(fetched).view_as(self.sector) & self.sector)[:, None]
 
-    def masks(self, phases: Tensor) -> Tensor:
-        """phases (B, T) -> (B, T, size, size) uint8: 0 background, 1 LV, 2 myocardium, 3 LA, 4 RV, 5 RA; 0 outside the sector."""
+    def masks(self, phases: Tensor, whole: bool = False) -> Tensor:
+        """phases (B, T) -> (B, T, size, size) uint8: 0 background, 1 LV, 2 myocardium, 3 LA, 4 RV, 5 RA.
+
+        0 outside the sector too, unless whole: then hearts that the sector cuts off are labelled in full.
+        """
         out = []
         for t in range(phases.shape[1]):
             phase = torch.remainder(phases[:, t], 1.0)
-            label = self.heart.tissue(self.heart.inverse(self._pixels, phase), phase).label.view_as(self.sector)
-            out.append(label.to(torch.uint8) * self.sector)
+            label = self.heart.tissue(self.heart.inverse(self._pixels, phase), phase).label.view_as(self.sector).to(torch.uint8)
+            out.append(label if whole else label * self.sector)
         return torch.stack(out, 1)
 
     def contours(self, phases: Tensor) -> Tensor:
@@ -85,3 +107,10 @@ class A4CPhantom:
         frames = self.frames(phases.to(self.heart_rate.device)).cpu()
         return [Clip(frames[b, :counts[b]].contiguous(), fps, (float(self.mm_per_px[b]),) * 2, f"phantom-{seed}")
                 for b, seed in enumerate(self.seeds)]
+
+
+def _fractions(percent: Sequence[float], count: int) -> Tensor:
+    fractions, (low, high) = torch.as_tensor(percent, dtype=torch.float32) / 100, RANGES["ef"]
+    if fractions.shape != (count,) or not bool(((fractions >= low) & (fractions <= high)).all()):
+        raise ConfigError(f"Give one ejection fraction a seed, {100 * low:.0f} to {100 * high:.0f} %.")
+    return fractions

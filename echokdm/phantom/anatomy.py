@@ -23,8 +23,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "ef": (0.15, 0.75), "heart_rate": (45.0, 120.0), "systole_jitter": (0.93, 1.07), "mapse_jitter": (-2.0, 2.0),
     "filling_early": (0.5, 0.78), "filling_slow": (0.02, 0.08), "swing": (-1.5, 2.5),
     # left ventricle, mm
-    "length": (68.0, 98.0), "diameter": (33.0, 50.0), "dilation": (0.0, 1.0), "wall": (6.6, 12.4), "lateral_ratio": (0.91, 1.05),
-    "apex_ratio": (0.6, 0.95), "widest": (0.5, 0.72), "bluntness": (2.0, 3.2), "annulus_ratio": (0.62, 0.84), "bow": (-4.0, 3.0),
+    "length": (62.0, 92.0), "diameter": (33.0, 50.0), "dilation": (0.0, 1.0), "wall": (7.9, 15.8), "lateral_ratio": (0.8, 1.0),
+    "apex_ratio": (0.6, 1.2), "widest": (0.5, 0.72), "bluntness": (2.0, 3.2), "annulus_ratio": (0.62, 0.84), "bow": (-4.0, 3.0),
     "annulus_slope": (-0.06, 0.22),
     **{f"shape_{side}{k}": (-1.0, 1.0) for side in "sl" for k in (1, 2, 3)},
     **{f"region_{side}{k}": (-1.0, 1.0) for side in "sl" for k in (1, 2)},
@@ -39,8 +39,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "opening_atrial": (0.55, 0.95),
     # texture of the cavities: papillary muscles (place along the axis, length and width in mm), trabeculae (mm)
     "papillary_at": (0.42, 0.6), "papillary_length": (14.0, 26.0), "papillary_width": (5.0, 9.5), "papillary_shown": (0.0, 1.0),
-    "papillary2_at": (0.4, 0.62), "papillary2_shown": (0.0, 1.0), "trabecula_lv": (0.6, 3.2), "trabecula_rv": (1.0, 4.0),
-    "trabecula_phase": (0.0, 6.283), "band_at": (0.35, 0.6), "band_shown": (0.0, 1.0), "pericardium": (1.0, 2.2),
+    "papillary2_at": (0.4, 0.62), "papillary2_shown": (0.0, 1.0), "trabecula_lv": (0.6, 4.5), "trabecula_rv": (1.0, 4.0),
+    "trabecula_phase": (0.0, 6.283), "band_at": (0.35, 0.6), "band_shown": (0.0, 1.0), "pericardium": (1.0, 3.4),
     "lung_right": (5.0, 22.0), "lung_left": (4.0, 25.0),
     # place: depth of the apex (mm), bearing of the mid-ventricle from the probe (degrees), tilt (three numbers make a bell)
     "apex_depth": (18.0, 42.0), "bearing": (-6.0, 15.0), "tilt_a": (-1.0, 1.0), "tilt_b": (-1.0, 1.0), "tilt_c": (-1.0, 1.0),
@@ -48,7 +48,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "lateral_fade": (25.0, 60.0),  # mm over which what lies beyond the lateral wall follows it less and less
     "atrial_tail": (-13.0, 8.0),  # mm beyond the left atrium's roof that the base's travel reaches
     # s by which the base goes back before the walls do, and the right heart after the left; mm that the cavity's tip is filled at ES
-    "long_lead": (-0.02, 0.07), "right_lag": (-0.02, 0.1), "apex_fill": (0.5, 2.5),
+    "long_lead": (-0.02, 0.07), "right_lag": (-0.02, 0.1), "apex_fill": (1.0, 3.8),
 }
 
 
@@ -77,22 +77,24 @@ class Rows:
 class Anatomy:
     """Parameters of B patients, each (B, 1, 1) float32, and the walls they give. Patient b depends on seeds[b] alone."""
 
-    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
+    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu", ef: Tensor | None = None) -> None:
+        """ef: (B,) ejection fractions in place of the drawn ones; the same heart at end-diastole beats with them."""
         unit = torch.stack([torch.rand(len(RANGES), generator=generator(seed, _STREAM)) for seed in seeds])
         values = {n: (lo + (hi - lo) * unit[:, i]).to(device).view(-1, 1, 1) for i, (n, (lo, hi)) in enumerate(RANGES.items())}
         self._values = values
         p = self.__getitem__
-        ef = p("ef")
         # Ventricles that pump badly are dilated more often.
-        values["diameter"] = p("diameter") + 14 * p("dilation") * ((0.5 - ef) / 0.35).clamp(0, 1)
+        values["diameter"] = p("diameter") + 14 * p("dilation") * ((0.5 - p("ef")) / 0.35).clamp(0, 1)
+        if ef is not None:
+            values["ef"] = ef.to(p("ef")).view(-1, 1, 1)
         # Annular excursion follows EF: about 4-6 mm at 15 %, 15-20 mm at 75 %.
-        values["mapse"] = (p("length") / 86 * (5 + 13.5 * (ef - 0.15) / 0.6 + p("mapse_jitter"))).clamp(4, 20)
+        values["mapse"] = (p("length") / 86 * (5 + 13.5 * (p("ef") - 0.15) / 0.6 + p("mapse_jitter"))).clamp(4, 20)
         values["apex_wall"] = p("wall") * p("apex_ratio")
         values["annulus"] = 0.5 * p("diameter") * p("annulus_ratio")
         values["roof"] = p("length") + p("la_length")
         values["tv"] = p("length") - p("tv_offset")
-        values["tilt"] = math.radians(35) / 3 * (p("tilt_a") + p("tilt_b") + p("tilt_c"))
-        cos, sin, depth = p("tilt").cos(), p("tilt").sin(), p("apex_depth")
+        values["tilt"] = math.radians(8) + math.radians(24) / 3 * (p("tilt_a") + p("tilt_b") + p("tilt_c"))
+        cos, sin, depth = p("tilt").cos(), p("tilt").sin(), torch.maximum(p("apex_depth"), p("apex_wall") + 7)
         middle = (depth + 0.5 * p("length") * cos) * torch.tan(p("bearing") * (math.pi / 180))
         reach = 0.42 * depth + 3
         values["origin_x"] = torch.minimum(torch.maximum(middle - 0.5 * p("length") * sin, -reach), reach)

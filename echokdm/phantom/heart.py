@@ -26,17 +26,18 @@ class Heart:
 
     Points are mm: x lateral, right positive, y depth, probe at (0, 0), apex up, LV on the right of the image. Phases are
     (B,) in [0, 1), ED at 0; the reference configuration is ED. Attributes, each (B,): heart_rate (1/min), ejection_fraction
-    (percent), end_systole (phase), reach_mm (depth of the left atrium's roof). What is drawn: `anatomy.RANGES`.
+    (percent), end_systole (phase), base_mm (depth of the mitral plane at ED). What is drawn: `anatomy.RANGES`.
     """
 
-    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
-        self.anatomy = Anatomy(seeds, device)
+    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu", ef: Tensor | None = None) -> None:
+        """ef: (B,) ejection fractions in place of the drawn ones."""
+        self.anatomy = Anatomy(seeds, device, ef)
         self.beat = Beat(self.anatomy)
         self.motion = Motion(self.anatomy)
         self.heart_rate = self.anatomy["heart_rate"][:, 0, 0]
         self.ejection_fraction = 100 * self.anatomy["ef"][:, 0, 0]
         self.end_systole = self.beat.systole
-        self.reach_mm = self.anatomy.to_image(torch.zeros_like(self.anatomy["roof"]), self.anatomy["roof"])[1][:, 0, 0]
+        self.base_mm = self.anatomy.to_image(torch.zeros_like(self.anatomy["length"]), self.anatomy["length"])[1][:, 0, 0]
         self._outline = self.anatomy.endocardium(OUTLINE)
         device = self._outline.device
         self._xi, self._eta = axis(XI_RANGE, GRID, device).view(1, 1, -1), axis(ETA_RANGE, GRID, device).view(1, -1, 1)
@@ -128,6 +129,15 @@ class Heart:
         norm = (1 + slope * slope).sqrt()
         dx, de = slope / norm, 1 / norm
         return torch.cat([dx * p.cos + de * p.sin, de * p.cos - dx * p.sin], -1)
+
+    def place(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Where ED points (B, N, 2) mm lie about the LV, (B, N) each: mm from its axis, lateral positive, and along it, apex 0, base 1."""
+        xi, eta = self._local(points)
+        return xi - self.anatomy.centre(eta[..., None])[..., 0], eta / self.anatomy["length"][..., 0]
+
+    def resting_outline(self) -> Tensor:
+        """LV endocardial polygon (B, M, 2) mm at ED, as `contours` orders it, whatever the motion."""
+        return self._image(self._outline[..., 0], self._outline[..., 1])
 
     @property
     def _tissue(self) -> TissueMap:

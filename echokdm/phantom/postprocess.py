@@ -41,7 +41,7 @@ class Display:
         u = (torch.arange(LINES, device=scanner.device) - MARGIN) / (LINES - 1 - 2 * MARGIN)
         self._gain_db = self._obstruction_db(d, x, u.clamp(0, 1))
         # breathing and twisting change what stands in the way: a second field comes and goes with the beat
-        self._gain_swing = F.interpolate(d.normal(1, 6, 6) * d.uniform(0.0, 4.5, 1, 1, 1), (ROWS, LINES), mode="bicubic",
+        self._gain_swing = F.interpolate(d.normal(1, 6, 6) * d.uniform(0.0, 2.2, 1, 1, 1), (ROWS, LINES), mode="bicubic",
                                          align_corners=True)[:, 0] * scanner.restless[:, None, None]
         # electronic noise relative to tissue: flat up to some depth, then rising as the TGC makes up for attenuation
         knee = d.uniform(0.2, 0.8)[:, None]
@@ -49,13 +49,20 @@ class Display:
         # time gain compensation is not perfect: a smooth curve remains, and most settings let the far field fall off
         sliders = F.interpolate(d.normal(1, 6) * d.uniform(0.5, 3.0, 1, 1), ROWS, mode="linear", align_corners=True)[:, 0]
         near = d.uniform(-7, 2)[:, None] * torch.exp(-((x / 0.33) ** 2))
-        self.tgc_db = (sliders + near + d.uniform(-18, 3)[:, None] * (x - 0.4))[..., None]
+        self.tgc_db = (sliders + near + d.uniform(-14, 8)[:, None] * (x - 0.4))[..., None]
         self.haze = d.log_uniform(1e-4, 3e-2)[:, None, None]
         self.clutter = scanner.blur(torch.complex(d.normal(ROWS, LINES), d.normal(ROWS, LINES))) * 0.7071
         self.clutter = self.clutter * self._near_field(d)
+        # multipath and side lobes lay a haze with a grain of its own over the cavity; it partly turns with the beat
+        hazy = d.chance(0.85)
+        level = hazy * d.uniform(-23, -9) + (1 - hazy) * d.uniform(-60, -20)
+        uneven = F.interpolate(d.normal(1, 5, 5) * d.uniform(0.5, 3.5, 1, 1, 1), (ROWS, LINES), mode="bicubic", align_corners=True)[:, 0]
+        veil_gain = 0.7071 * torch.exp((level[:, None, None] + uneven) * 0.115129)
+        self._veil = [scanner.blur(torch.complex(d.normal(ROWS, LINES), d.normal(ROWS, LINES))) * veil_gain for _ in range(2)]
+        self._veil_turn = d.uniform(0.0, 0.7)[:, None, None]
         # log compression and gray map u ** gamma: tissue of 0 dB gets the gray `tissue` and there gains `slope` a dB
-        tissue, gamma = d.uniform(0.10, 0.52), d.log_uniform(1.2, 3.8)
-        black = (gamma * tissue / d.log_uniform(0.0085, 0.028)).clamp(18, 58)  # dB from tissue down to black
+        tissue, gamma = d.uniform(0.28, 0.74), d.log_uniform(1.2, 3.8)
+        black = (gamma * tissue / d.log_uniform(0.012, 0.032)).clamp(23, 46)  # dB from tissue down to black
         self.level = (tissue ** (1 / gamma))[:, None, None]
         self.range_db = black[:, None, None] / self.level
         self.gamma = gamma[:, None, None]
@@ -64,7 +71,7 @@ class Display:
         self.near_contrast = (d.uniform(-0.3, 1.1).clamp(0, 0.8)[:, None] * reach)[..., None]
         self.near_level = d.log_uniform(0.09, 0.3)[:, None, None] ** (1 / self.gamma)
         self.compound = d.uniform(0.5, 1.5).clamp(0, 1)[:, None, None]  # share of what compounding of angles and pulses averages
-        self.compound_more = d.uniform(-0.8, 1.0).clamp(0, 1)[:, None, None]
+        self.compound_more = d.uniform(-0.3, 1.5).clamp(0, 1)[:, None, None]
         self.smooth = (d.uniform(-0.4, 1.0)).clamp(0, 1)[:, None, None]
         self.sharpen = (d.uniform(-1.0, 1.0)).clamp(0, 1)[:, None, None]
         self.grain = d.uniform(-0.004, 0.014).clamp(min=0)[:, None, None]
@@ -74,7 +81,7 @@ class Display:
         """(B, R, L) dB that ribs, lung, poor contact and dropout take from the tissue's echo."""
         b = x.shape[0]
         u = u[None].expand(b, -1)
-        total = F.interpolate(d.normal(1, 6, 6) * d.uniform(1.0, 6.0, 1, 1, 1), (ROWS, LINES), mode="bicubic",
+        total = F.interpolate(d.normal(1, 6, 6) * d.uniform(0.5, 5.0, 1, 1, 1), (ROWS, LINES), mode="bicubic",
                               align_corners=True)[:, 0]
         # both sides of the sector fade, often one of them much more than the other
         for side in (u, 1 - u):
@@ -121,7 +128,9 @@ class Display:
         blurred = F.interpolate(coarse[:, None], (ROWS, LINES), mode="bilinear", align_corners=False)[:, 0]
         speckle = (noise[:, 1:] + noise[:, :-1]) * 0.7071
         speckle = torch.cat([noise[:, :1], speckle], 1)
-        total = signal + self.clutter + speckle * (self.noise_gain + (self.haze * blurred).sqrt())
+        turn = self._veil_turn * through[:, None, None]
+        veil = self._veil[0] * torch.cos(turn) + self._veil[1] * torch.sin(turn)
+        total = signal + self.clutter + veil + speckle * (self.noise_gain + (self.haze * blurred).sqrt())
         power = total.real.square() + total.imag.square()
         once = binomial(power)
         power = power + self.compound * (once - power)

@@ -19,18 +19,20 @@ MARGIN = 8  # rows and lines beyond each edge, where scatterers outside still ec
 class SectorGeometry:
     """B sectors. Attributes are tensors (B,): apex_y, face_radius, depth, left, right (rad, left < 0), cut (half-width limit, mm).
 
-    reach_mm: (B,) least depth that must be seen, such as the heart's far end; the depth is drawn at or beyond it.
+    base_mm: (B,) depth of the heart's mitral plane; the depth shown is drawn so that the plane lies at 56 to 92 % of it, in some
+    at its end, where atria are cut off and the ventricle fills the fan (CAMUS: 55 to 87 % in nine of ten).
     """
 
-    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu", reach_mm: Tensor | None = None) -> None:
+    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu", base_mm: Tensor | None = None) -> None:
         d = PatientDraws(seeds, stream=11, device=device)
         depth = d.uniform(110, 190)
-        if reach_mm is not None:
-            depth = (reach_mm.to(depth) + d.uniform(-4, 26)).clamp(100, 200)
+        if base_mm is not None:
+            share = d.uniform(0.56, 0.84) + d.chance(0.25) * d.uniform(0.0, 0.2)
+            depth = (base_mm.to(depth) / share.clamp(max=0.98)).clamp(80, 215)
         self.depth = depth
         convex = d.chance(0.15)
         self.face_radius = d.log_uniform(0.5, 9.0) * (1 - convex) + d.uniform(9.0, 22.0) * convex
-        half = torch.deg2rad(d.uniform(32, 48))
+        half = torch.deg2rad(d.uniform(29, 47))
         tilt = torch.deg2rad(d.normal() * 1.2).clamp(-0.05, 0.05)
         asymmetry = torch.deg2rad(d.normal() * 0.8)
         self.left = -half + tilt - asymmetry

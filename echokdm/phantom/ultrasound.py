@@ -54,10 +54,10 @@ def gaussian_response(sigma: Tensor, n: int) -> Tensor:
 class Scanner:
     """B scanners, one a patient: sector, transducer, scatterers, display. See `render`."""
 
-    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu", reach_mm: Tensor | None = None) -> None:
+    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu", base_mm: Tensor | None = None) -> None:
         self.seeds = [int(s) for s in seeds]
         self.device = torch.device(device)
-        self.sector = SectorGeometry(seeds, device, reach_mm)
+        self.sector = SectorGeometry(seeds, device, base_mm)
         d = PatientDraws(seeds, stream=12, device=device)
         s = self.sector
         self.row_mm = s.depth / (ROWS - 1 - 2 * MARGIN)
@@ -91,8 +91,8 @@ class Scanner:
         strength = torch.exp(g.normal(n[0] * n[1]) * spread - spread**2) * keep
         self.strength_a = g.normal(n[0] * n[1]) * strength
         self.strength_b = g.normal(n[0] * n[1]) * strength
-        self.restless = 1 + d.chance(0.25) * d.uniform(0.5, 2.0)  # some hearts swing far through the scan plane
-        self.out_of_plane = d.log_uniform(0.08, 0.7) * self.restless
+        self.restless = 1 + d.chance(0.2) * d.uniform(0.3, 1.2)  # some hearts swing far through the scan plane
+        self.out_of_plane = d.log_uniform(0.06, 0.5) * self.restless
         self.blood_renewal = d.uniform(2.0, 8.0)
         self.drift_phase = d.uniform(0, 2 * torch.pi)
         self.noise_knots = d.uniform(18, 60).round()

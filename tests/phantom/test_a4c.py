@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from echokdm.core.errors import ConfigError
 from echokdm.ops.ventricle import polygon_to_mask
 from echokdm.ops.warp import sample_points, warp
 from echokdm.phantom.a4c import A4CPhantom
@@ -84,13 +85,51 @@ def test_round_trip_of_the_flow(phantom: A4CPhantom) -> None:
     assert both.abs()[inner].quantile(0.99) < 0.25
 
 
-def test_motion_vanishes_at_the_sector_edges_and_the_probe(phantom: A4CPhantom) -> None:
-    flow = phantom.flow(phantom.end_systole, torch.zeros(N)).norm(dim=1)
+def test_motion_ends_at_the_probe_and_its_edge_but_never_short_of_the_ventricle(phantom: A4CPhantom) -> None:
+    """The edge is the sector's where the ventricle lies far inside it; a ventricle that fills the fan beats across it."""
     points = phantom.scanner.sector.pixels_mm(112)
-    near_edge = (phantom.scanner.sector.edge_distance(points).view(N, 112, 112).abs() < 1.0) & phantom.sector
-    assert flow[near_edge].max() < 0.1
-    near_probe = (points.norm(dim=-1).view(N, 112, 112) < 12) & phantom.sector
-    assert flow[near_probe].max() < 0.05
+    edge = phantom.heart.motion.edge_distance(points)
+    lack = edge - phantom.scanner.sector.edge_distance(points)
+    assert lack.min() > -1e-3 and (lack.amax(1) - lack.amin(1)).max() < 1e-3
+    moved = (phantom.heart.forward(points, phantom.end_systole) - points).norm(dim=-1)
+    assert moved[edge.abs() < 1].max() < 0.2
+    near_probe = (points.norm(dim=-1) < 12) & phantom.sector.flatten(1)
+    assert moved[near_probe].max() < 0.05
+    outline = phantom.heart.resting_outline()
+    deep = outline.norm(dim=-1) > 30
+    assert phantom.heart.taper(outline)[deep].min() > 0.6
+
+
+def test_twins_differ_in_their_ejection_fraction_alone(phantom: A4CPhantom, frames: torch.Tensor, phases: torch.Tensor) -> None:
+    """End-diastole is the same picture; at end-systole the exact flow carries one twin's frame, speckle and all, onto the other's."""
+    asked = [30.0, 60.0, 22.0, 50.0, 70.0, 40.0]
+    twins = A4CPhantom(SEEDS, ejection_fraction=asked)
+    volumes = twins.volumes(phases)
+    assert (100 * (1 - volumes[:, 1] / volumes[:, 0]) - torch.tensor(asked)).abs().max() < 3
+    theirs = twins.frames(phases)
+    assert (theirs[:, 0] - frames[:, 0]).abs().max() < 0.01 and torch.equal(twins.end_systole, phantom.end_systole)
+    flow = twins.flow(twins.end_systole, phantom.end_systole, phantom)
+    valid = twins.valid(twins.end_systole, phantom.end_systole, phantom)
+    still, carried = ((x - theirs[:, 1]).square() * valid for x in (frames[:, 1], warp(frames[:, 1], flow)))
+    far = (twins.ejection_fraction - phantom.ejection_fraction).abs() > 8
+    assert far.sum() >= 3
+    assert (carried.sum((1, 2, 3)) < 0.7 * still.sum((1, 2, 3)))[far].all()
+    contours = twins.contours(phases)[:, 1]
+    back = contours + sample_points(flow, contours) - phantom.contours(phases)[:, 1]
+    inside = sample_points(phantom.sector[:, None].float(), contours)[..., 0] == 1
+    assert (back.norm(dim=-1) * inside).max() < 0.35
+    assert twins.flow(phases[:, 0], phases[:, 0], phantom).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("wrong", [[30.0], [5.0] * N, [90.0] * N, [float("nan")] * N])
+def test_an_ejection_fraction_that_no_heart_has_is_refused(wrong: list[float]) -> None:
+    with pytest.raises(ConfigError, match="one ejection fraction a seed"):
+        A4CPhantom(SEEDS, ejection_fraction=wrong)
+
+
+def test_no_flow_leads_from_one_patient_to_another(phantom: A4CPhantom) -> None:
+    with pytest.raises(ConfigError, match="twins"):
+        phantom.flow(torch.zeros(N), torch.zeros(N), A4CPhantom(SEEDS[::-1]))
 
 
 def test_key_points_bound_the_ventricle_and_its_volume_gives_the_ef(phantom: A4CPhantom, phases: torch.Tensor) -> None:

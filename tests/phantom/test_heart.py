@@ -19,7 +19,7 @@ def sector_edge(heart: Heart, half_angle: float):
     def distance(points: torch.Tensor) -> torch.Tensor:
         x, y = points[..., 0], points[..., 1]
         sides = y * math.sin(half_angle) - x.abs() * math.cos(half_angle)
-        return torch.minimum(sides, heart.reach_mm[:, None] + 12 - (x * x + y * y).sqrt())
+        return torch.minimum(sides, heart.base_mm[:, None] + 54 - (x * x + y * y).sqrt())
     return distance
 
 
@@ -135,7 +135,8 @@ def test_wall_keeps_its_volume_and_thickens(hearts: Heart) -> None:
     growth = thickness[1] / thickness[0]
     assert growth.min() > 1.03
     assert torch.corrcoef(torch.stack([growth, hearts.ejection_fraction]))[0, 1] > 0.8
-    assert 5.5 < thickness[0].min() and thickness[0].max() < 15  # measured across the axis, where walls slope
+    # measured across the axis, where walls slope; experts draw 9 to 19 mm amid in nine of ten CAMUS patients
+    assert 6.5 < thickness[0].min() and thickness[0].max() < 18 and 10 < thickness[0].median() < 13
 
 
 def _diagonal(t: torch.Tensor, sense: int) -> torch.Tensor:

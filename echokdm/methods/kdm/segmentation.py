@@ -16,6 +16,7 @@ from echokdm.engine.stage import Run, Stage, cosine_with_warmup
 from echokdm.networks.segmenter import LV, MYOCARDIUM, Segmenter
 from echokdm.ops.segmentation import temporal_context
 
+KEPT = 0.7  # of the contrast of wall and cavity, below which a change of gray levels is not used
 SHOWN = 2  # frames of a clip that are learned from in one step
 
 
@@ -65,8 +66,8 @@ class AugmentedClips(Dataset):
         out["label"] = out["label"] * (out["sector"] > 0)
         if not plain:
             changed = RandIntensity().set_random_state((seed + 1) % 2**32)(out)
-            # A wall that has gone would teach to see hearts in the dark.
-            out = changed if heartless or _wall_contrast(changed) > 0.03 else out
+            # Walls that have gone would teach to see hearts in the dark; walls that were faint from the start are real.
+            out = changed if heartless or _wall_contrast(changed) >= KEPT * _wall_contrast(out) else out
         order = rng.permutation(len(out["image"])) if rng.random() < 0.5 else np.arange(len(out["image"]))
         shown = torch.from_numpy(order)[torch.arange(SHOWN) % len(order)]
         image = out["image"][shown]
@@ -78,9 +79,11 @@ class AugmentedClips(Dataset):
 
 
 def _wall_contrast(item: dict[str, Tensor]) -> float:
-    """How much brighter the myocardium is than the ventricle, in gray; 1 where one of them is out of the picture."""
+    """By how many spreads of their gray the myocardium differs from the ventricle; 0 where one of them is out of the picture."""
     cavity, wall = (item["image"][item["label"] == label] for label in (LV, MYOCARDIUM))
-    return float(wall.mean() - cavity.mean()) if len(cavity) and len(wall) else 1.0
+    if len(cavity) < 2 or len(wall) < 2:
+        return 0.0
+    return float((wall.mean() - cavity.mean()).abs() / (0.5 * (wall.var() + cavity.var())).sqrt().clamp(min=1e-3))
 
 
 class SegmenterStage(Stage):
