@@ -36,7 +36,7 @@ def test_items_depend_on_their_key_alone() -> None:
     assert all(torch.equal(first[k], again[k]) for k in first)
     assert not torch.equal(first["image"], data[(3, 2)]["image"])
     assert first["label"].dtype == torch.int64 and first["label"].shape == (2, SIZE, SIZE)
-    assert first["context"].shape == (2, 2, SIZE, SIZE)
+    assert first["told"].all() and len(first["told"]) == 6
 
 
 def test_heartless_share() -> None:
@@ -49,10 +49,20 @@ def test_heartless_share() -> None:
     assert 35 < heartless < 90
 
 
+def test_outlined_share_and_what_their_labels_tell_of() -> None:
+    class Outlined(Dataset):
+        def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor]:
+            return {**Drawn()[key], "told": torch.tensor([True, True, True, True, False, False])}
+
+    data = AugmentedClips(Drawn(), seed=4, outlined=Outlined(), outlined_share=0.7)
+    outlined = sum(int(not data[(0, i)]["told"].all()) for i in range(200))
+    assert 115 < outlined < 165
+
+
 def test_training_learns_the_drawn_ventricle(tmp_path: Path) -> None:
     torch.manual_seed(derive_seed(0))
     stage = SegmenterStage(Drawn(), seed=0, held_out=Drawn(), validated=20, batch_size=8,
-                           network=Segmenter(3, (8, 8, 16, 16, 16, 8)))
+                           network=Segmenter(6, (8, 8, 16, 16, 16, 8)))
     before = stage.validate()["segmenter/dice"]
     train_stage(stage, steps=60, folder=tmp_path, precision="no", device="cpu")
     assert stage.validate()["segmenter/dice"] > max(0.6, before + 0.2)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from echokdm.methods.base import MethodConfig
 from echokdm.methods.kdm.codec import CodecConfig
@@ -35,6 +35,9 @@ class SegmenterConfig(BaseModel):
     batch: int = 16
     lr: float = 2e-3
     warped_share: float = 0.35  # of the clips in which ED's picture is moved, as synthetic clips are
+    outlined: str = ""  # outlined frames of patients beside the phantoms, as "adapter:FOLDER"
+    outlined_part: Literal["", "teach", "judge"] = ""  # of CAMUS: those patients alone, see `data.adapters.camus.camus_split`
+    outlined_share: float = Field(0.6, ge=0, le=1)  # of the items
 
 
 class KDMConfig(MethodConfig):

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+from echokdm.core.errors import ConfigError
 from echokdm.core.seeding import derive_seed
 from echokdm.core.types import A4C_BLOODPOOL_40
+from echokdm.data.adapters.camus import CAMUS, camus_split
 from echokdm.data.adapters.phantoms import HELD_OUT
 from echokdm.data.clip_store import clip_store
+from echokdm.data.outlined import OutlinedFrames, OutlinedSource, outlined_store
 from echokdm.data.pairs import FlowPairs, phantom_store, procedural_store
 from echokdm.data.posed import posed_store, schema_of
 from echokdm.data.store import ArrayStore
@@ -43,6 +46,20 @@ class KDMData:
         """Pairs without anatomy."""
         data = self.config.data
         return procedural_store(self._folder("procedural", data.procedural), data.procedural, self.config.size, self.config.seed)
+
+    def outlined(self) -> OutlinedFrames | None:
+        """Frames of patients for the segmenter, where the configuration names some. Raises ConfigError where not as adapter:FOLDER."""
+        settings = self.config.segmenter
+        if not settings.outlined:
+            return None
+        adapter, colon, root = settings.outlined.partition(":")
+        if not colon:
+            raise ConfigError(f"segmenter.outlined reads adapter:FOLDER, such as camus:CAMUS, not '{adapter}'.")
+        subjects = None
+        if settings.outlined_part:
+            subjects = tuple(camus_split(CAMUS.index(root)["subject"])[settings.outlined_part])
+        folder = self.folder / f"outlined-{adapter}-{settings.outlined_part or 'all'}-{self.config.size}"
+        return OutlinedFrames(outlined_store(folder, OutlinedSource(adapter, root, subjects), self.config.size), self.config.seed)
 
     def pairs(self, stage: str, share: float, flows: ArrayStore | None = None, valve_share: float = 0.0) -> FlowPairs:
         """What a stage draws from; share: of procedural pairs. flows: in place of the exact ones. valve_share: as in `FlowPairs`."""

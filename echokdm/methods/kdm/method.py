@@ -54,10 +54,10 @@ class KDM(Method):
             raise ConfigError(f"Real clips have no truth to teach {name} by: set {name}.steps=0, and start --from a bundle that has it.")
         before = load(bundle, name) if start and (bundle / name).is_dir() else None
         if name == "segmenter":
-            empty = EmptyClips(data.procedural(), config.seed)
+            empty, outlined = EmptyClips(data.procedural(), config.seed), data.outlined()
             return SegmenterStage(PhantomClips(data.patients(), config.seed, settings.warped_share), config.seed, empty=empty,
                                   batch_size=settings.batch, held_out=PhantomClips(data.held_out(), 1), learning_rate=settings.lr,
-                                  network=before)
+                                  outlined=outlined, outlined_share=settings.outlined_share, network=before)
         if name in ("of_net", "landmarks"):
             held_out = FlowPairs(data.held_out(), None, 0.0, 1, gray_jitter=0.0, schema=data.schema)
             if name == "of_net":

@@ -1,4 +1,4 @@
-"""Training of the left-ventricle segmenter on augmented phantom clips."""
+"""Training of the left-ventricle segmenter on augmented phantom clips and, where there are any, outlined frames of patients."""
 
 from typing import ClassVar
 
@@ -13,8 +13,8 @@ from echokdm.data.intensity import RandIntensity
 from echokdm.data.store import ArrayStore
 from echokdm.data.transforms import RandSpatial
 from echokdm.engine.stage import Run, Stage, cosine_with_warmup
-from echokdm.networks.segmenter import LV, MYOCARDIUM, Segmenter
-from echokdm.ops.segmentation import temporal_context
+from echokdm.losses.partial_labels import merge_untold
+from echokdm.networks.segmenter import CLASSES, LV, MYOCARDIUM, Segmenter
 
 KEPT = 0.7  # of the contrast of wall and cavity, below which a change of gray levels is not used
 SHOWN = 2  # frames of a clip that are learned from in one step
@@ -43,25 +43,28 @@ class EmptyClips(Dataset):
 class AugmentedClips(Dataset):
     """Item (step, i) of `clips`, changed at random; what is drawn depends on (seed, step, i) alone.
 
-    Gives SHOWN frames of it, image and label (SHOWN, S, S), their context (SHOWN, 2, S, S) as `temporal_context` makes it of
-    all frames, and sector (1, S, S). In half the items each frame is its own context, as a single frame is. Half of the items
-    show the first frames, which are ED and ES: what is small at times is learned as small. Half the hearts are
-    mirrored, since some laboratories show the left ventricle on the left.
+    Gives SHOWN frames of it, image and label (SHOWN, S, S), sector (1, S, S), and told (classes,): those that the labels tell of. Half of
+    the items show the first frames, which are ED and ES: what is small at times is learned as small. Half the hearts are mirrored, since
+    some laboratories show the left ventricle on the left.
 
-    clips: keyed by (step, i), with image (F, S, S) in [0, 1], label (F, S, S) int64, sector (1, S, S) float.
-    empty: of the same form without a heart, taken with probability empty_share, so that the segmenter learns to find
-    nothing where there is nothing. plain_share: of items that are moved alone, their gray levels left as they are.
+    clips: keyed by (step, i), with image (F, S, S) in [0, 1], label (F, S, S) int64, sector (1, S, S) float, and told, all where it is not
+    given. empty: of the same form without a heart, taken with probability empty_share, so that the segmenter learns to find nothing where
+    there is nothing. outlined: of the same form, of patients, taken with probability outlined_share of the rest. plain_share: of items
+    that are moved alone, their gray levels left as they are.
     """
 
-    def __init__(self, clips: Dataset, seed: int, empty: Dataset | None = None, empty_share: float = 0.12,
-                 plain_share: float = 0.4) -> None:
+    def __init__(self, clips: Dataset, seed: int, empty: Dataset | None = None, empty_share: float = 0.12, plain_share: float = 0.4,
+                 outlined: Dataset | None = None, outlined_share: float = 0.0) -> None:
         self.clips, self.seed, self.empty, self.empty_share, self.plain_share = clips, seed, empty, empty_share, plain_share
+        self.outlined, self.outlined_share = outlined, outlined_share
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
         seed = derive_seed(self.seed, *key)
         rng = np.random.default_rng(seed)
         heartless, plain = self.empty is not None and rng.random() < self.empty_share, rng.random() < self.plain_share
-        item = (self.empty if heartless else self.clips)[key]
+        clips = self.outlined if self.outlined is not None and rng.random() < self.outlined_share else self.clips
+        item = (self.empty if heartless else clips)[key]
+        told = item.get("told", torch.ones(len(CLASSES), dtype=torch.bool))
         out = RandSpatial(flip=0.5).set_random_state(seed % 2**32)({k: item[k] for k in ("image", "label", "sector")})
         out["label"] = out["label"] * (out["sector"] > 0)
         if not plain:
@@ -70,12 +73,7 @@ class AugmentedClips(Dataset):
             out = changed if heartless or _wall_contrast(changed) >= KEPT * _wall_contrast(out) else out
         order = rng.permutation(len(out["image"])) if rng.random() < 0.5 else np.arange(len(out["image"]))
         shown = torch.from_numpy(order)[torch.arange(SHOWN) % len(order)]
-        image = out["image"][shown]
-        if rng.random() < 0.5:
-            context = torch.stack([image, torch.zeros_like(image)], 1)
-        else:
-            context = temporal_context(out["image"][:, None]).expand(SHOWN, -1, -1, -1)
-        return {"image": image, "label": out["label"][shown], "context": context, "sector": out["sector"]}
+        return {"image": out["image"][shown], "label": out["label"][shown], "sector": out["sector"], "told": told}
 
 
 def _wall_contrast(item: dict[str, Tensor]) -> float:
@@ -90,7 +88,8 @@ class SegmenterStage(Stage):
     """Dice plus cross-entropy (MONAI's DiceCELoss), no class weighted, on phantom clips under strong augmentation.
 
     clips: as `AugmentedClips` takes them; a batch is `batch_size` frames. empty: heartless clips, or None. held_out: clips of
-    other patients, of which `validate` scores `validated` by the ventricle's Dice, unaugmented. network: trained weights to go on from.
+    other patients, of which `validate` scores `validated` by the ventricle's Dice, unaugmented. outlined, outlined_share: as in
+    `AugmentedClips`. network: trained weights to go on from.
     """
 
     name: ClassVar[str] = "segmenter"
@@ -98,7 +97,8 @@ class SegmenterStage(Stage):
     ema_decay = 0.999
 
     def __init__(self, clips: Dataset, seed: int = 0, *, empty: Dataset | None = None, held_out: Dataset | None = None,
-                 validated: int = 100, batch_size: int = 16, learning_rate: float = 2e-3, network: Segmenter | None = None) -> None:
+                 validated: int = 100, batch_size: int = 16, learning_rate: float = 2e-3, outlined: Dataset | None = None,
+                 outlined_share: float = 0.0, network: Segmenter | None = None) -> None:
         from monai.losses import DiceCELoss
 
         self.network = network if network is not None else Segmenter()
@@ -106,7 +106,7 @@ class SegmenterStage(Stage):
         self.frozen = {}
         self.learning_rate = learning_rate
         self.optimizers = {"segmenter": torch.optim.AdamW(self.network.parameters(), lr=learning_rate, weight_decay=1e-3)}
-        self.dataset = AugmentedClips(clips, seed, empty)
+        self.dataset = AugmentedClips(clips, seed, empty, outlined=outlined, outlined_share=outlined_share)
         self.held_out, self.validated = held_out, validated
         self.batch_size = batch_size // SHOWN
         self.loss = DiceCELoss(to_onehot_y=True, softmax=True, batch=True)
@@ -119,7 +119,8 @@ class SegmenterStage(Stage):
         with run.autocast():
             logits = self.modules["segmenter"](*frames_of(batch))
         label = batch["label"].flatten(0, 1)
-        loss = self.loss(logits.float(), label[:, None])
+        told = batch["told"].repeat_interleave(batch["image"].shape[1], 0)
+        loss = self.loss(merge_untold(logits.float(), told), label[:, None])
         optimizer.zero_grad()
         run.backward(loss)
         optimizer.step()
@@ -135,17 +136,15 @@ class SegmenterStage(Stage):
         scores = []
         for i in range(self.validated):
             item = {k: v.to(device)[None] for k, v in self.held_out[(0, i)].items()}
-            item["context"] = temporal_context(item["image"][0, :, None]).expand(1, item["image"].shape[1], -1, -1, -1)
             logits = network(*frames_of(item))
             scores.append(lv_dice(logits.argmax(1), (item["label"] * (item["sector"] > 0))[0]))
         network.train()
         return {"segmenter/dice": float(torch.cat(scores).mean())}
 
 
-def frames_of(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """What the segmenter takes: image (B F, 1, S, S), sector (B F, 1, S, S), context (B F, 2, S, S) of B clips of F frames."""
-    image = batch["image"].flatten(0, 1)[:, None]
-    return image, batch["sector"].repeat_interleave(batch["image"].shape[1], 0), batch["context"].flatten(0, 1)
+def frames_of(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """What the segmenter takes: image (B F, 1, S, S), sector (B F, 1, S, S) of B clips of F frames, each by itself."""
+    return batch["image"].flatten(0, 1)[:, None], batch["sector"].repeat_interleave(batch["image"].shape[1], 0)
 
 
 def lv_dice(predicted: Tensor, target: Tensor) -> Tensor:
