@@ -167,11 +167,19 @@ def describe_bundle(folder: Path) -> Check:
                       and not str(value[1]).endswith("Scheduler")]
     except (OSError, ValueError, AttributeError):
         return Check(name, False, "model_index.json is missing or damaged", damaged)
-    empty = [key for key in components if not list((folder / key).glob("*.safetensors"))]
+    from echokdm.core.errors import EchoKDMError
+    from echokdm.methods.bundle import SHARES, bundle_licence, component_folders
+
+    try:
+        where = component_folders(folder)
+    except EchoKDMError as error:
+        return Check(name, False, str(error), damaged)
+    empty = [key for key in components if key not in where or not list(where[key].glob("*.safetensors"))]
     if empty:
         return Check(name, False, f"no weights for {', '.join(empty)}", damaged)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    return Check(name, True, f"{len(components)} networks, {size / 1e6:.1f} MB")
+    shared = f", shares the rest with {index[SHARES]}" if SHARES in index else ""
+    return Check(name, True, f"{len(components)} networks, {size / 1e6:.1f} MB{shared}; licence {bundle_licence(folder)}")
 
 
 def check_bundles(root: Path = BUNDLES) -> list[Check]:

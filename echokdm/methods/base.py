@@ -128,6 +128,10 @@ class Method(ABC):
         """
         return None
 
+    def licence(self, config: Any) -> str:
+        """Under what the weights may be used, which depends on what they learned from; the code's own licence by default."""
+        return "MIT"
+
     def card(self, config: Any, rows: str) -> str:
         """The model card; `rows`: of its table of stages."""
         return _CARD.format(name=config.name, title=self.title, paper=self.paper, size=config.size, adapter=config.data.adapter,

@@ -12,6 +12,7 @@ from echokdm.core.errors import BundleError
 
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles"
 CONFIG = "config.yaml"
+SHARES, LICENCE = "_shares", "_licence"  # entries of a model_index.json that diffusers does not know
 
 
 def shipped_bundles() -> list[str]:
@@ -32,13 +33,32 @@ def find_bundle(name_or_folder: str | Path) -> Path:
     raise BundleError(f"There is no bundle '{Path(name_or_folder).name}': {hint}")
 
 
+def component_folders(folder: Path) -> dict[str, Path]:
+    """Component -> its folder: the bundle's own or, of what it lacks, that of the bundle which its index says it shares with (`_shares`).
+
+    So what two shipped bundles have in common is stored once. Raises BundleError where the index is damaged or the other is missing.
+    """
+    own = {part.name: part for part in sorted(folder.iterdir()) if part.is_dir()}
+    shared = pipeline_settings(folder).get(SHARES) if (folder / "model_index.json").is_file() else None
+    if shared is None:
+        return own
+    beside = folder.parent / str(shared)
+    return component_folders(beside if beside.is_dir() else find_bundle(str(shared))) | own
+
+
 def bundle_hash(folder: Path) -> str:
     """First 16 hex digits of the SHA-256 over all weights and configurations, in name order."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.rglob("*")):
-        if file.suffix in (".safetensors", ".json"):
-            digest.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
+    digest = hashlib.sha256((folder / "model_index.json").read_bytes() if (folder / "model_index.json").is_file() else b"")
+    for name, part in sorted(component_folders(folder).items()):
+        for file in sorted(part.rglob("*")):
+            if file.suffix in (".safetensors", ".json"):
+                digest.update(f"{name}/{file.relative_to(part).as_posix()}".encode() + file.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def bundle_licence(folder: Path) -> str:
+    """Under what the weights may be used, in a line: the code's licence unless the index says otherwise (`_licence`)."""
+    return str(pipeline_settings(folder).get(LICENCE, "MIT"))
 
 
 def pipeline_settings(folder: Path) -> dict[str, Any]:

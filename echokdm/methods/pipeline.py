@@ -9,7 +9,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from safetensors import SafetensorError
 
 from echokdm.core.errors import BundleError
-from echokdm.methods.bundle import find_bundle
+from echokdm.methods.bundle import component_folders, find_bundle
 
 
 class MethodPipeline(DiffusionPipeline):
@@ -32,10 +32,11 @@ class MethodPipeline(DiffusionPipeline):
         """A bundle by its shipped name or its folder. Raises BundleError where there is none or it is damaged."""
         folder = find_bundle(name_or_folder)
         try:
-            parts = {name: kind.from_pretrained(folder / name, torch_dtype=torch_dtype, local_files_only=True, low_cpu_mem_usage=False)
-                     for name, kind in cls.COMPONENTS.items() if (folder / name).is_dir()}
-            if (folder / "scheduler").is_dir():
-                parts["scheduler"] = DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+            where = component_folders(folder)
+            parts = {name: kind.from_pretrained(where[name], torch_dtype=torch_dtype, local_files_only=True, low_cpu_mem_usage=False)
+                     for name, kind in cls.COMPONENTS.items() if name in where}
+            if "scheduler" in where:
+                parts["scheduler"] = DDIMScheduler.from_pretrained(where["scheduler"], local_files_only=True)
             config = cls.load_config(folder)
             settings = {k: v for k, v in config.items() if not k.startswith("_") and k not in parts and not isinstance(v, list)}
             return cls(**parts, **settings)

@@ -22,7 +22,7 @@ from echokdm.engine.loop import train_stage
 from echokdm.engine.processes import is_main, main_first, wait
 from echokdm.losses.perceptual import find_backbone
 from echokdm.methods.base import Method, MethodConfig, find_method
-from echokdm.methods.bundle import CONFIG, find_bundle
+from echokdm.methods.bundle import CONFIG, LICENCE, component_folders, find_bundle
 
 
 def train_config(path: str | Path, stage: str | None = None, from_bundle: str | None = None, out: str | Path | None = None,
@@ -52,9 +52,9 @@ def train_config(path: str | Path, stage: str | None = None, from_bundle: str | 
     if is_main():
         bundle.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(resolved)
-        for name in method.pipeline.COMPONENTS if given is not None else ():
-            if (given / name).is_dir() and not (bundle / name).exists():
-                shutil.copytree(given / name, bundle / name)
+        for name, part in component_folders(given).items() if given is not None else ():
+            if name in method.pipeline.COMPONENTS and not (bundle / name).exists():
+                shutil.copytree(part, bundle / name)
     wait()
     data = method.data(config)
     for name in stages if stage is None else (stage,):
@@ -148,6 +148,9 @@ def assemble(method: Method, config: Any, folder: Path) -> None:
     if "scheduler" in pipeline.components:
         pipeline.scheduler.save_pretrained(bundle / "scheduler")
     pipeline.save_config(bundle)
+    if (licence := method.licence(config)) != "MIT":
+        index = json.loads((bundle / "model_index.json").read_text())
+        (bundle / "model_index.json").write_text(json.dumps(index | {LICENCE: licence}, indent=2, sort_keys=True) + "\n")
     (bundle / CONFIG).write_text(yaml.safe_dump(without_places(config), sort_keys=False))
     (bundle / "README.md").write_text(method.card(config, stage_rows(method.stages(config), bundle, folder)))
 

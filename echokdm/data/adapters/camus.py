@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from echokdm.core.types import Clip, Sequence
     from echokdm.data.adapters import Row
 
+LICENCE = "CC BY-NC-SA 4.0: the segmenter was taught on CAMUS (Leclerc et al., IEEE TMI 2019, doi:10.1109/TMI.2019.2900516)"
+"""Of weights that learned from CAMUS, which is under that licence itself."""
+
 LV, MYOCARDIUM, LA = 1, 2, 3  # the experts' labels
 SPLITS = {"train": "subgroup_training.txt", "val": "subgroup_validation.txt", "test": "subgroup_testing.txt"}
 

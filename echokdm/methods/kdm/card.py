@@ -1,5 +1,6 @@
 """The model card of a trained bundle."""
 
+from echokdm.data.adapters.camus import LICENCE
 from echokdm.methods.kdm.config import KDMConfig
 
 _TEXT = """---
@@ -56,6 +57,9 @@ def card(config: KDMConfig, rows: str) -> str:
         rows += f"\n\nF2I-net's weights are {share:.0%} those its last run started from and the rest its own."
     clips = bool(config.data.clips)
     words = _CLIPS if clips else _words(config.data.phantom)
+    if config.segmenter.outlined.startswith("camus:") and config.segmenter.steps and not clips:
+        words = words | {"real": f"What generates pictures saw no patient's pixels. {LICENCE}.", "limits": words["limits"].replace(
+            "Trained without a patient: ", "The generative nets were trained without a patient: ")}
     patients = "Real clips" if clips else f"{config.data.patients} simulated {words['simulated']}"
     exact = config.flow_target == "truth" and not clips
     truth = " K2F-net learned the simulator's exact flow." if exact else " K2F-net learned OF-net's flow."

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from echokdm.core.errors import ConfigError
 from echokdm.core.types import KeypointSchema, luma
+from echokdm.data.adapters.camus import LICENCE as CAMUS_LICENCE
 from echokdm.data.frames import FrameSource
 from echokdm.data.pairs import FlowPairs, PhantomClips, estimated_flows
 from echokdm.data.store import ArrayStore
@@ -77,6 +78,10 @@ class KDM(Method):
     def assemble(self, config: KDMConfig, parts: dict[str, nn.Module]) -> KDMPipeline:
         """With a DDIM scheduler that holds the noise schedule."""
         return KDMPipeline(**parts, scheduler=build_scheduler("ddim", config.f2i.prediction), schema=KDMData(config).schema.name)
+
+    def licence(self, config: KDMConfig) -> str:
+        """The data's where the segmenter learned from CAMUS."""
+        return CAMUS_LICENCE if config.segmenter.outlined.startswith("camus:") and config.segmenter.steps else "MIT"
 
     def card(self, config: KDMConfig, rows: str) -> str:
         """The model card."""
