@@ -5,18 +5,22 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from echokdm.core.errors import ClipError
 from echokdm.core.types import Clip
 from echokdm.io.fan import Fan
 from echokdm.io.fan_fit import NO_SECTOR, find_fan
+from echokdm.io.page import without_page
+from echokdm.io.panels import find_panels
+from echokdm.io.tint import strays
 
 _DOPPLER = "This clip shows colour Doppler, and only gray B-mode can be used: give the clip of the same view without colour."
 
 # The fan is fitted on at most this many columns and frames; edges come out to about a tenth of a pixel of that picture.
 _FIT_WIDTH = 320
 _FIT_FRAMES = 32
+# Compression leaves fewer strays in a tinted clip.
+_MOST_STRAYS = 0.003
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,15 +88,17 @@ def find_sector(clip: Clip, region: tuple[int, int, int, int] | None = None) -> 
 
     region: (x0, y0, x1, y1), inclusive, in the clip's pixels; by default the one that `read_clip` found.
 
-    Raises ClipError where no fan is found or where it shows colour Doppler: then no pixel may be used.
+    Raises ClipError where no fan is found, where there are two side by side, or where it shows colour Doppler: then no pixel may be
+    used. A picture on a white or gray page is read as if the page were black.
     """
     region = region or clip.meta.get("region")
-    if clip.meta.get("colour_region"):
-        raise ClipError(_DOPPLER)
     height, width = clip.size
     if min(height, width) < 48:
         raise ClipError(f"This clip is too small for a sector to be found: {height} x {width} pixels, and 48 x 48 are needed.")
     small, step = _fit_picture(clip)
+    _check_one_panel(clip, small, step)
+    if clip.meta.get("colour_region"):
+        raise ClipError(_DOPPLER)
     picture = None if region is None else _region_mask(region, step, small.shape[1:])
     fan, level = find_fan(small, picture)
     limits = _cut_corners(level, fan, step, (height, width))
@@ -103,7 +109,8 @@ def find_sector(clip: Clip, region: tuple[int, int, int, int] | None = None) -> 
     sector.mask[:] = sector.contains(x, y)
     if sector.mask.sum() < 400:
         raise ClipError(NO_SECTOR)
-    _check_gray(clip, sector.mask)
+    if _is_doppler(clip, sector.mask):
+        raise ClipError(_DOPPLER)
     return sector
 
 
@@ -119,7 +126,7 @@ def _fit_picture(clip: Clip) -> tuple[np.ndarray, tuple[float, float]]:
     if (new_height, new_width) != (height, width):
         gray = F.interpolate(gray, (new_height, new_width), mode="area" if aspect == 1 else "bilinear",
                              **({} if aspect == 1 else {"antialias": True}))
-    return gray[:, 0].numpy(), (width / new_width, height / new_height)
+    return without_page(gray[:, 0].numpy()), (width / new_width, height / new_height)
 
 
 def _region_mask(region: tuple[int, int, int, int], step: tuple[float, float], shape: tuple[int, ...]) -> np.ndarray:
@@ -164,13 +171,35 @@ def _cut(share: np.ndarray, count: np.ndarray) -> int:
     return start if is_dead and stays_alive else 0
 
 
-def _check_gray(clip: Clip, mask: np.ndarray) -> None:
-    """Raise ClipError where strongly coloured pixels lie in the sector; a tinted gray map is not strongly coloured."""
-    if clip.frames.shape[1] == 1:
+def _check_one_panel(clip: Clip, small: np.ndarray, step: tuple[float, float]) -> None:
+    """Raise ClipError, with the columns to cut out, where there are two fans side by side. small, step: as `_fit_picture` gives them."""
+    panels = find_panels(small)
+    if panels is None:
         return
+    column, left, right = panels
+    height, width = small.shape[1:]
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    at = round(column * step[0])
+    halves = {"left": (f"columns 0 to {at - 1}", left.contains(x, y) & (x < column)),
+              "right": (f"columns {at} to {clip.size[1] - 1}", right.contains(x, y) & (x >= column))}
+    coloured = [name for name, (_, inside) in halves.items() if _is_doppler(clip, _enlarged(inside, clip.size))]
+    if len(coloured) == 1:
+        gray = "left" if coloured == ["right"] else "right"
+        raise ClipError(f"This picture holds two panels: cut out the {gray} one, {halves[gray][0]}, and give that; the other shows "
+                        "colour Doppler.")
+    raise ClipError(f"This picture holds two panels: cut out the one with the apical 4-chamber view in gray B-mode, the left one, "
+                    f"{halves['left'][0]}, or the right one, {halves['right'][0]}, and give that.")
+
+
+def _enlarged(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return F.interpolate(torch.from_numpy(mask)[None, None].float(), size)[0, 0].numpy() > 0
+
+
+def _is_doppler(clip: Clip, mask: np.ndarray) -> bool:
+    """Whether any of some frames has more than one in 300 of its sector's pixels in colours off the clip's tint."""
+    if clip.frames.shape[1] == 1:
+        return False
     picks = torch.linspace(0, len(clip) - 1, min(len(clip), 8)).round().long()
-    pixels: Tensor = clip.frames[picks][:, :, torch.from_numpy(mask)]
-    greatest, least = pixels.amax(1), pixels.amin(1)
-    strong = (greatest - least > 60 / 255) & (greatest - least > 0.6 * greatest)
-    if float(strong.float().mean(1).max()) > 0.003:
-        raise ClipError(_DOPPLER)
+    pixels = clip.frames[picks][:, :, torch.from_numpy(mask)].permute(0, 2, 1)
+    off = strays(pixels.reshape(-1, 3).numpy()).reshape(len(picks), -1)
+    return bool(off.mean(1).max() > _MOST_STRAYS)

@@ -155,11 +155,71 @@ def test_colour_doppler_is_refused_and_a_tinted_map_or_label_is_not(fan):
         find_sector(coloured(gray, (0.9, 0.1, 0.05)))
     with pytest.raises(ClipError, match="colour Doppler"):
         find_sector(coloured(gray, (0.05, 0.1, 0.9)))
-    everywhere = slice(None)
-    find_sector(coloured(gray, (0.44, 0.40, 0.30), everywhere, everywhere))
     labelled = coloured(gray, (0.4, 0.4, 0.4))
     labelled.frames[:, 0, 3:10, 3:30] = 1
     find_sector(labelled)
+
+
+EVERYWHERE = slice(None)
+TINTS = {"blue": (0.12, 0.2, 0.4), "brown": (0.4, 0.28, 0.16), "sepia": (0.44, 0.40, 0.30), "amber": (0.4, 0.24, 0.04),
+         "violet": (0.28, 0.12, 0.4)}
+
+
+@pytest.mark.parametrize("tint", TINTS)
+def test_a_tint_is_worked_on_and_flow_over_it_is_not(fan, tint):
+    frames = coloured(fan(text=False), TINTS[tint], EVERYWHERE, EVERYWHERE).frames
+    plain = find_sector(Clip(frames, 30.0))
+    assert overlap(plain.mask, find_sector(coloured(fan(text=False), (0.4, 0.4, 0.4), EVERYWHERE, EVERYWHERE)).mask) > 0.97
+    pictures = [Image.fromarray(np.round(f.permute(1, 2, 0).numpy() * 255).astype(np.uint8)) for f in frames]
+    files = [io.BytesIO() for _ in pictures]
+    for picture, file in zip(pictures, files, strict=True):
+        picture.save(file, "JPEG", quality=75)
+    through_jpeg = np.stack([np.asarray(Image.open(file)) for file in files])
+    find_sector(Clip(torch.from_numpy(through_jpeg).permute(0, 3, 1, 2).float() / 255, 30.0))
+    for colour in ((0.95, 0.15, 0.05), (0.1, 0.9, 0.85)):
+        flow = frames.clone()
+        flow[:, :, 90:130, 130:190] = torch.tensor(colour).view(1, 3, 1, 1)
+        with pytest.raises(ClipError, match="colour Doppler"):
+            find_sector(Clip(flow, 30.0))
+
+
+def on_page(frames, mask, level, boxed):
+    """(T, H, W) and its mask on a page of a level, with lines of letters and a ruler beside it; boxed: with its black corners."""
+    top, left, bottom, right = 26, 30, 17, 40
+    page = np.full((len(frames), mask.shape[0] + top + bottom, mask.shape[1] + left + right), level)
+    inner = np.s_[:, top : top + mask.shape[0], left : left + mask.shape[1]]
+    page[inner] = frames if boxed else np.where(mask, frames, level)
+    page[:, 4:9, 8:80] = np.where(np.random.default_rng(1).random((5, 72)) > 0.5, 0.0, level)
+    page[:, top : top + mask.shape[0] : 10, left + mask.shape[1] + 4 : left + mask.shape[1] + 10] = 0.0
+    found = np.zeros(page.shape[1:], bool)
+    found[inner[1:]] = mask
+    return page, found
+
+
+@pytest.mark.parametrize("boxed", [False, True])
+@pytest.mark.parametrize("level", [1.0, 200 / 255, 128 / 255])
+@pytest.mark.parametrize(("shape", "frames"), [(SMALL, 2), (WIDE, 8)])
+def test_a_fan_on_a_page_is_found_and_nothing_of_the_page_is(fan, fan_truth, as_clip, shape, frames, level, boxed):
+    page, truth = on_page(fan(**shape, text=False, frames=frames), fan_truth(**shape), level, boxed)
+    mask = find_sector(as_clip(jpeg(page, 85))).mask
+    assert overlap(mask, truth) > 0.9 and (mask & ~truth).sum() < 0.02 * truth.sum()
+
+
+def test_a_page_without_a_fan_is_refused(as_clip):
+    with pytest.raises(ClipError, match="sector"):
+        find_sector(as_clip(np.full((4, 120, 160), 1.0)))
+
+
+def test_two_panels_are_refused_with_the_columns_to_cut_out(fan, as_clip):
+    left, right = fan(**WIDE, seed=1), fan(**{**WIDE, "left": -35.0, "far": 190.0}, seed=2)
+    both = np.concatenate([left, right], 2)
+    with pytest.raises(ClipError, match="two panels.*left.*columns 0 to 3.*right.*columns 3.* to 639") as error:
+        find_sector(as_clip(both))
+    column = int(str(error.value).split("columns ")[2].split()[0])
+    for part in (both[:, :, :column], both[:, :, column:]):
+        find_sector(as_clip(part))
+    with pytest.raises(ClipError, match=r"left one, columns 0 to .*the other shows colour Doppler"):
+        find_sector(coloured(both, (0.9, 0.1, 0.05), columns=slice(460, 510)))
 
 
 def test_the_bundled_echo():
