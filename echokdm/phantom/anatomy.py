@@ -20,7 +20,7 @@ _STREAM = 0x48656172  # keeps the heart's random numbers apart from those of the
 
 RANGES: dict[str, tuple[float, float]] = {
     # function and timing
-    "ef": (0.15, 0.75), "heart_rate": (45.0, 120.0), "systole_jitter": (0.93, 1.07), "mapse_jitter": (-2.0, 2.0),
+    "ef": (0.17, 0.75), "heart_rate": (45.0, 120.0), "systole_jitter": (0.93, 1.07), "mapse_jitter": (-2.0, 2.0),
     "filling_early": (0.5, 0.78), "filling_slow": (0.02, 0.08), "swing": (-1.5, 2.5),
     # left ventricle, mm
     "length": (62.0, 92.0), "diameter": (33.0, 50.0), "dilation": (0.0, 1.0), "wall": (7.9, 15.8), "lateral_ratio": (0.8, 1.0),

@@ -36,7 +36,7 @@ class Echogenicity:
         self._specular_db = d.uniform(1.0, 9.0)[:, None]
         self._fibre_db = d.uniform(0.0, 8.0)[:, None]  # by which muscle across the beam is brighter than muscle along it
         # lung beside the lateral wall and a beam not yet formed at the apex weaken them further
-        self._lateral_db, self._apical_db = d.uniform(0.0, 9.0)[:, None], d.uniform(2.0, 12.0)[:, None]
+        self._lateral_db, self._apical_db = d.uniform(0.0, 9.0)[:, None], d.uniform(1.0, 11.0)[:, None]
         self._ragged_mm = d.uniform(0.2, 1.6)[:, None, None]
         self._offset = d.normal(grid[0] * grid[1], 2) * self._ragged_mm
         self._muscle = torch.tensor([MUSCLE.get(kind, 0.0) for kind in Echo], device=device)
