@@ -23,7 +23,7 @@ def test_bundles_whole_and_damaged(tmp_path: Path) -> None:
     (bundle(tmp_path / "b") / "f2i" / "diffusion_pytorch_model.safetensors").unlink()
     (bundle(tmp_path / "c") / "model_index.json").write_text("{")
     a, b, c = doctor.check_bundles(tmp_path)
-    assert a.ok and a.detail == "2 networks, 2.0 MB" and not a.mend
+    assert a.ok and a.detail == "2 networks, 2.0 MB; licence MIT" and not a.mend
     assert not b.ok and "f2i" in b.detail and b.mend
     assert not c.ok and "model_index.json" in c.detail and c.mend
 
