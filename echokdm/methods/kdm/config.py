@@ -49,6 +49,7 @@ class KDMConfig(MethodConfig):
     flow_target: Literal["of_net", "truth"] = "of_net"  # whose flows K2F-net learns; phantoms know the truth
     data: DataConfig = DataConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
+    judge: SegmenterConfig = SegmenterConfig()  # of other phantoms, and of other patients
     landmarks: LandmarksConfig = LandmarksConfig()
     of_net: OFNetConfig = OFNetConfig()
     image_codec: CodecConfig = CodecConfig()
@@ -58,4 +59,4 @@ class KDMConfig(MethodConfig):
     k2i: DenoiserConfig = DenoiserConfig()
 
 
-STAGES = ("segmenter", "of_net", "image_codec", "flow_codec", "k2f", "f2i", "k2i", "landmarks")
+STAGES = ("segmenter", "of_net", "image_codec", "flow_codec", "k2f", "f2i", "k2i", "landmarks", "judge")  # the judge last, where it was added: a stage's seeds follow from its place

@@ -12,7 +12,9 @@ from echokdm.data.outlined import OutlinedFrames, OutlinedSource, outlined_store
 from echokdm.data.pairs import FlowPairs, phantom_store, procedural_store
 from echokdm.data.posed import posed_store, schema_of
 from echokdm.data.store import ArrayStore
-from echokdm.methods.kdm.config import STAGES, KDMConfig
+from echokdm.methods.kdm.config import STAGES, KDMConfig, SegmenterConfig
+
+OTHERS = 500_000  # seeds of the judge's phantoms start here
 
 
 class KDMData:
@@ -47,14 +49,17 @@ class KDMData:
         data = self.config.data
         return procedural_store(self._folder("procedural", data.procedural), data.procedural, self.config.size, self.config.seed)
 
-    def outlined(self) -> OutlinedFrames | None:
-        """Frames of patients for the segmenter, where the configuration names some. Raises ConfigError where not as adapter:FOLDER."""
-        settings = self.config.segmenter
+    def others(self) -> ArrayStore:
+        """Phantoms for the judge, which no other network learns from: a quarter as many."""
+        return self._store("others", max(1, self.config.data.patients // 4), OTHERS)
+
+    def outlined(self, settings: SegmenterConfig) -> OutlinedFrames | None:
+        """Frames of patients, where the stage names some. Raises ConfigError where not as adapter:FOLDER."""
         if not settings.outlined:
             return None
         adapter, colon, root = settings.outlined.partition(":")
         if not colon:
-            raise ConfigError(f"segmenter.outlined reads adapter:FOLDER, such as camus:CAMUS, not '{adapter}'.")
+            raise ConfigError(f"A segmenter's or judge's option outlined reads adapter:FOLDER, such as camus:CAMUS, not '{adapter}'.")
         subjects = None
         if settings.outlined_part:
             subjects = tuple(camus_split(CAMUS.index(root)["subject"])[settings.outlined_part])

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from echokdm.core.errors import ConfigError
+from echokdm.core.seeding import derive_seed
 from echokdm.core.types import KeypointSchema, luma
 from echokdm.data.adapters.camus import LICENCE as CAMUS_LICENCE
 from echokdm.data.frames import FrameSource
@@ -25,7 +26,7 @@ from echokdm.methods.kdm.landmarks import LandmarkStage
 from echokdm.methods.kdm.of_net import OFNetStage
 from echokdm.methods.kdm.pipeline import KDMPipeline
 from echokdm.methods.kdm.scores import score_pairs
-from echokdm.methods.kdm.segmentation import EmptyClips, SegmenterStage
+from echokdm.methods.kdm.segmentation import EmptyClips, JudgeStage, SegmenterStage
 from echokdm.methods.train import load_component
 from echokdm.metrics.tables import Table
 
@@ -41,8 +42,8 @@ class KDM(Method):
 
     def stages(self, config: KDMConfig) -> tuple[str, ...]:
         """All of the configuration's, but of the two that find key-points the one for this kind of picture."""
-        other = "landmarks" if config.data.phantom == "heart" else "segmenter"
-        return tuple(name for name in STAGES if name != other)
+        others = ("landmarks",) if config.data.phantom == "heart" else ("segmenter", "judge")
+        return tuple(name for name in STAGES if name not in others)
 
     def data(self, config: KDMConfig) -> KDMData:
         """Stores of pairs with flow."""
@@ -51,14 +52,15 @@ class KDM(Method):
     def build_stage(self, name: str, config: KDMConfig, data: KDMData, bundle: Path, start: bool) -> Stage:
         """See `Method`. Raises BundleError where a stage before this one is not trained yet, ConfigError where clips can't teach it."""
         settings = getattr(config, name)
-        if config.data.clips and name in ("segmenter", "of_net"):
+        if config.data.clips and name in ("segmenter", "judge", "of_net"):
             raise ConfigError(f"Real clips have no truth to teach {name} by: set {name}.steps=0, and start --from a bundle that has it.")
         before = load(bundle, name) if start and (bundle / name).is_dir() else None
-        if name == "segmenter":
-            empty, outlined = EmptyClips(data.procedural(), config.seed), data.outlined()
-            return SegmenterStage(PhantomClips(data.patients(), config.seed, settings.warped_share), config.seed, empty=empty,
-                                  batch_size=settings.batch, held_out=PhantomClips(data.held_out(), 1), learning_rate=settings.lr,
-                                  outlined=outlined, outlined_share=settings.outlined_share, network=before)
+        if name in ("segmenter", "judge"):
+            kind, hearts = (SegmenterStage, data.patients()) if name == "segmenter" else (JudgeStage, data.others())
+            return kind(PhantomClips(hearts, config.seed, settings.warped_share), derive_seed(config.seed, STAGES.index(name)),
+                        empty=EmptyClips(data.procedural(), config.seed), batch_size=settings.batch,
+                        held_out=PhantomClips(data.held_out(), 1), learning_rate=settings.lr, outlined=data.outlined(settings),
+                        outlined_share=settings.outlined_share, network=before)
         if name in ("of_net", "landmarks"):
             held_out = FlowPairs(data.held_out(), None, 0.0, 1, gray_jitter=0.0, schema=data.schema)
             if name == "of_net":
@@ -81,7 +83,8 @@ class KDM(Method):
 
     def licence(self, config: KDMConfig) -> str:
         """The data's where the segmenter learned from CAMUS."""
-        return CAMUS_LICENCE if config.segmenter.outlined.startswith("camus:") and config.segmenter.steps else "MIT"
+        taught = any(stage.outlined.startswith("camus:") and stage.steps for stage in (config.segmenter, config.judge))
+        return CAMUS_LICENCE if taught else "MIT"
 
     def card(self, config: KDMConfig, rows: str) -> str:
         """The model card."""

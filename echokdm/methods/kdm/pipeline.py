@@ -21,7 +21,7 @@ from echokdm.networks.codec import FlowCodec, decode, decode_flow, encode, with_
 from echokdm.networks.conditioned_unet import ConditionedUNet
 from echokdm.networks.landmarks import LandmarkNet
 from echokdm.networks.pwc_lite import PWCLite
-from echokdm.networks.segmenter import Segmenter
+from echokdm.networks.segmenter import Judge, Segmenter
 from echokdm.ops.render import carry_keypoints
 from echokdm.ops.segmentation import segment_clip
 
@@ -48,18 +48,18 @@ class KDMPipeline(MethodPipeline):
     >>> out = pipe(frame, keypoints, trajectory, sector=sector, seed=0)                          # doctest: +SKIP
     """
 
-    COMPONENTS = {"segmenter": Segmenter, "landmarks": LandmarkNet, "of_net": PWCLite, "image_codec": VQModel, "flow_codec": FlowCodec,
+    COMPONENTS = {"segmenter": Segmenter, "judge": Judge, "landmarks": LandmarkNet, "of_net": PWCLite, "image_codec": VQModel, "flow_codec": FlowCodec,
                   "k2f": ConditionedUNet, "f2i": ConditionedUNet, "k2i": ConditionedUNet}
-    _optional_components = ["segmenter", "landmarks", "k2i", "of_net"]
+    _optional_components = ["segmenter", "judge", "landmarks", "k2i", "of_net"]
 
     def __init__(self, image_codec: VQModel, flow_codec: FlowCodec, k2f: ConditionedUNet, f2i: ConditionedUNet, scheduler,
                  segmenter: Segmenter | None = None, landmarks: LandmarkNet | None = None, k2i: ConditionedUNet | None = None,
-                 of_net: PWCLite | None = None, schema: str = A4C_BLOODPOOL_40.name) -> None:
+                 of_net: PWCLite | None = None, judge: Judge | None = None, schema: str = A4C_BLOODPOOL_40.name) -> None:
         super().__init__()
         self.register_to_config(schema=schema)
         self.schema = schema_named(schema)
         self.register_modules(image_codec=image_codec, flow_codec=flow_codec, k2f=k2f, f2i=f2i, segmenter=segmenter,
-                              landmarks=landmarks, scheduler=scheduler, k2i=k2i, of_net=of_net)
+                              landmarks=landmarks, scheduler=scheduler, k2i=k2i, of_net=of_net, judge=judge)
 
     @torch.no_grad()
     def segment(self, frames: Tensor, sector: Tensor, in_context: bool = True) -> Tensor:

@@ -14,7 +14,7 @@ from echokdm.data.store import ArrayStore
 from echokdm.data.transforms import RandSpatial
 from echokdm.engine.stage import Run, Stage, cosine_with_warmup
 from echokdm.losses.partial_labels import merge_untold
-from echokdm.networks.segmenter import CLASSES, LV, MYOCARDIUM, Segmenter
+from echokdm.networks.segmenter import CLASSES, LV, MYOCARDIUM, Judge, Segmenter
 
 KEPT = 0.7  # of the contrast of wall and cavity, below which a change of gray levels is not used
 SHOWN = 2  # frames of a clip that are learned from in one step
@@ -93,19 +93,19 @@ class SegmenterStage(Stage):
     """
 
     name: ClassVar[str] = "segmenter"
-    ema_of = ("segmenter",)
+    kind: ClassVar[type[Segmenter | Judge]] = Segmenter
     ema_decay = 0.999
 
     def __init__(self, clips: Dataset, seed: int = 0, *, empty: Dataset | None = None, held_out: Dataset | None = None,
                  validated: int = 100, batch_size: int = 16, learning_rate: float = 2e-3, outlined: Dataset | None = None,
-                 outlined_share: float = 0.0, network: Segmenter | None = None) -> None:
+                 outlined_share: float = 0.0, network: Segmenter | Judge | None = None) -> None:
         from monai.losses import DiceCELoss
 
-        self.network = network if network is not None else Segmenter()
-        self.modules = {"segmenter": self.network}
+        self.network = network if network is not None else self.kind()
+        self.modules, self.ema_of = {self.name: self.network}, (self.name,)
         self.frozen = {}
         self.learning_rate = learning_rate
-        self.optimizers = {"segmenter": torch.optim.AdamW(self.network.parameters(), lr=learning_rate, weight_decay=1e-3)}
+        self.optimizers = {"adamw": torch.optim.AdamW(self.network.parameters(), lr=learning_rate, weight_decay=1e-3)}
         self.dataset = AugmentedClips(clips, seed, empty, outlined=outlined, outlined_share=outlined_share)
         self.held_out, self.validated = held_out, validated
         self.batch_size = batch_size // SHOWN
@@ -113,11 +113,11 @@ class SegmenterStage(Stage):
 
     def step(self, batch: dict[str, Tensor], run: Run) -> dict[str, Tensor]:
         """One AdamW step; logs the loss and the soft Dice of the ventricle."""
-        optimizer = self.optimizers["segmenter"]
+        optimizer = self.optimizers["adamw"]
         cosine_with_warmup(optimizer, self.learning_rate, run)
         self.loss.to(run.device)
         with run.autocast():
-            logits = self.modules["segmenter"](*frames_of(batch))
+            logits = self.modules[self.name](*frames_of(batch))
         label = batch["label"].flatten(0, 1)
         told = batch["told"].repeat_interleave(batch["image"].shape[1], 0)
         loss = self.loss(merge_untold(logits.float(), told), label[:, None])
@@ -139,7 +139,14 @@ class SegmenterStage(Stage):
             logits = network(*frames_of(item))
             scores.append(lv_dice(logits.argmax(1), (item["label"] * (item["sector"] > 0))[0]))
         network.train()
-        return {"segmenter/dice": float(torch.cat(scores).mean())}
+        return {f"{self.name}/dice": float(torch.cat(scores).mean())}
+
+
+class JudgeStage(SegmenterStage):
+    """The second network's, on hearts that the segmenter never saw, so that who teaches F2I-net does not mark its pictures."""
+
+    name: ClassVar[str] = "judge"
+    kind: ClassVar[type[Segmenter | Judge]] = Judge
 
 
 def frames_of(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
