@@ -59,4 +59,5 @@ class KDMConfig(MethodConfig):
     k2i: DenoiserConfig = DenoiserConfig()
 
 
-STAGES = ("segmenter", "of_net", "image_codec", "flow_codec", "k2f", "f2i", "k2i", "landmarks", "judge")  # the judge last, where it was added: a stage's seeds follow from its place
+# The judge comes last: a stage's seeds follow from its place.
+STAGES = ("segmenter", "of_net", "image_codec", "flow_codec", "k2f", "f2i", "k2i", "landmarks", "judge")

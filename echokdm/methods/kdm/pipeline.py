@@ -41,15 +41,15 @@ class KDMOutput:
 class KDMPipeline(MethodPipeline):
     """Key-point guided Deformable image Manipulation of one source frame.
 
-    Components: the image and flow codecs, K2F-net, F2I-net, the one-step ablation K2I-net, the LV segmenter or, beyond
-    echo, a network that finds landmarks, OF-net, and a DDIM scheduler that holds the noise schedule. schema: the name of its key-points'.
+    Components: the image and flow codecs, K2F-net, F2I-net, the one-step ablation K2I-net, the LV segmenter and the
+    judge that measures what was made or, beyond echo, a network that finds landmarks, OF-net, and a DDIM scheduler that holds the noise schedule. schema: the name of its key-points'.
 
     >>> pipe = KDMPipeline.from_pretrained("a4c-phantom")                                        # doctest: +SKIP
     >>> out = pipe(frame, keypoints, trajectory, sector=sector, seed=0)                          # doctest: +SKIP
     """
 
-    COMPONENTS = {"segmenter": Segmenter, "judge": Judge, "landmarks": LandmarkNet, "of_net": PWCLite, "image_codec": VQModel, "flow_codec": FlowCodec,
-                  "k2f": ConditionedUNet, "f2i": ConditionedUNet, "k2i": ConditionedUNet}
+    COMPONENTS = {"segmenter": Segmenter, "judge": Judge, "landmarks": LandmarkNet, "of_net": PWCLite, "image_codec": VQModel,
+                  "flow_codec": FlowCodec, "k2f": ConditionedUNet, "f2i": ConditionedUNet, "k2i": ConditionedUNet}
     _optional_components = ["segmenter", "judge", "landmarks", "k2i", "of_net"]
 
     def __init__(self, image_codec: VQModel, flow_codec: FlowCodec, k2f: ConditionedUNet, f2i: ConditionedUNet, scheduler,
