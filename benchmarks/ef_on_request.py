@@ -29,7 +29,7 @@ def request(clip: Clip, ef: float, pipeline) -> tuple[float, Synthesis]:
         return ef, synthesize(clip, ef=ef, pipeline=pipeline)
     except GeometryError:
         source = derive_keypoints(clip, pipeline=pipeline)  # raises again where no ventricle was found
-        highest = float(np.floor(ef_limits(source.keypoints, source.ed, fps=clip.fps)[1]))
+        highest = float(np.floor(ef_limits(source.keypoints, source.ed, fps=clip.fps, beats=source.beats)[1]))
         if highest >= ef:
             raise
         return highest, synthesize(clip, ef=highest, pipeline=pipeline)

@@ -17,8 +17,9 @@ import torch
 from echokdm.core.errors import ConfigError, EchoKDMError
 from echokdm.core.types import Clip
 from echokdm.data.adapters.camus import CAMUS, LV, camus_split
-from echokdm.derive import Derived, derive_keypoints, find_beats, mean_ejection_fraction, simpson
+from echokdm.derive import Derived, derive_keypoints, simpson
 from echokdm.metrics.volume import dice
+from echokdm.ops.cycle import clip_ejection_fraction, complete_beats
 from echokdm.ops.ventricle import ejection_fraction, keypoints_from_mask, keypoints_to_mask, polygon_to_mask
 
 ALONE, PAIR, NETWORK = "each frame alone", "two frames as a clip", "the network alone"
@@ -123,7 +124,7 @@ def thinned_phantom(seed: int, pipeline: Any) -> list[Row]:
     rows = []
     for step in STEPS:
         fps, thin = FULL_FPS / step, volumes[::step]
-        row = {"seed": seed, "fps": fps, "EF": np.nan, "refused": [], "true EF": mean_ejection_fraction(thin, find_beats(thin, fps))}
+        row = {"seed": seed, "fps": fps, "EF": np.nan, "refused": [], "true EF": clip_ejection_fraction(thin, complete_beats(thin, fps))}
         try:
             row["EF"] = derive_keypoints(Clip(clip.frames[::step], fps, clip.spacing_mm), pipeline=pipeline).ejection_fraction
         except EchoKDMError as error:

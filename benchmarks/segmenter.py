@@ -20,6 +20,7 @@ from echokdm.core.types import Clip
 from echokdm.data.adapters.phantoms import HELD_OUT
 from echokdm.methods.kdm.segmentation import lv_dice
 from echokdm.networks.segmenter import Segmenter
+from echokdm.ops.cycle import clip_ejection_fraction, complete_beats
 from echokdm.ops.segmentation import segment_clip
 from echokdm.ops.ventricle import keypoints_from_mask, simpson_volume
 
@@ -40,13 +41,13 @@ def held_out_figures(network: Segmenter, patients: int, fps: float = 30.0, chunk
                 logits = network(images[b, :count], sector.expand(count, 1, -1, -1))
             single.append(lv_dice(logits.argmax(1), labels[b, :count]).numpy())
             try:
-                masks, _ = segment_clip(network, images[b, :count], sector)
+                masks, _ = segment_clip(network, images[b, :count], sector, fps)
             except GeometryError as error:
                 refused.append(f"{phantom.seeds[b]}: {error}")
                 continue
             clips.append(lv_dice(masks.long(), labels[b, :count]).numpy())
             volume = np.array([float(simpson_volume(keypoints_from_mask(m))) for m in masks.numpy() if m.any()])
-            fractions.append([100 * (v.max() - v.min()) / v.max() for v in (truth[b, :count], volume)])
+            fractions.append([clip_ejection_fraction(v, complete_beats(v, fps)) for v in (truth[b, :count], volume)])
     return {"single": np.concatenate(single), "clips": np.concatenate(clips) if clips else np.zeros(0),
             "fractions": np.array(fractions).reshape(-1, 2), "refused": refused}
 
@@ -77,7 +78,7 @@ def real_clip(network: Segmenter, clip: Clip, label: str, out: Path | None) -> N
     frames, sector = model.clip.frames, torch.as_tensor(model.sector_mask)
     began = time.perf_counter()
     try:
-        masks, _ = segment_clip(network, frames, sector)
+        masks, _ = segment_clip(network, frames, sector, clip.fps)
     except GeometryError as error:
         print(f"{label}: refused: {error}")
         return

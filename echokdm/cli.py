@@ -15,7 +15,7 @@ from echokdm.deid_cli import deid
 from echokdm.pipeline_cli import run
 from echokdm.terminal import BundleOption, DeviceOption, OverwriteOption, output_folder, say
 
-BAD_INPUT = 2
+BAD_INPUT, NOT_MEASURED = 2, 3
 
 
 class OneSentence(TyperGroup):
@@ -167,7 +167,11 @@ def synth(
     write_synthesis(result, folder, overwrite=overwrite, command=command)
     for name, value in result.ejection_fractions().items():
         typer.echo(f"EF {name:9s} {'none' if value is None else f'{value:5.1f} %'}")
+    if result.warning:
+        typer.echo(f"Warning: {result.warning}", err=True)
     typer.echo(f"Synthetic, research only: {folder / 'report.html'}, beside it synth.mp4, synth.gif, synth.dcm, keypoints.csv, run.json")
+    if result.measured is None:
+        raise typer.Exit(NOT_MEASURED)
 
 
 @app.command("keypoints")
@@ -184,6 +188,7 @@ def keypoints_command(
     source = demo_or(clip, demo)
     folder = output_folder(out, f"{'demo' if demo else clip_stem(source)}-keypoints", overwrite)
     from echokdm.derive import derive_keypoints
+    from echokdm.ops.cycle import clip_ejection_fraction
     from echokdm.report import write_keypoints
 
     derived = derive_keypoints(source, bundle=bundle, keypoints=keypoints, device=device, progress=say)
@@ -192,7 +197,9 @@ def keypoints_command(
         v = derived.volumes
         for ed, es in derived.beats:
             typer.echo(f"ED frame {ed}: {v[ed]:.1f} {derived.unit}, ES frame {es}: {v[es]:.1f} {derived.unit}, "
-                       f"EF {100 * (v[ed] - v[es]) / v[ed]:.1f} %")
+                       f"EF {clip_ejection_fraction(v, [(ed, es)]):.1f} %")
+        typer.echo(f"EF {derived.ejection_fraction:.1f} %, the mean of {len(derived.beats)} beats" if len(derived.beats) > 1 else
+                   f"EF {derived.ejection_fraction:.1f} %")
     typer.echo(f"Research only: {folder / 'overlay.png'}, beside it keypoints.csv, masks.nii.gz, volumes.csv, volumes.png, measures.json")
 
 

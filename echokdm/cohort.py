@@ -22,8 +22,9 @@ from echokdm.core.errors import ConfigError, GeometryError, OutputError
 from echokdm.core.seeding import derive_seed
 from echokdm.core.types import Clip
 from echokdm.derive import Derived, Progress, load_pipeline, quiet, segment_keypoints, simpson
+from echokdm.ops.cycle import clip_ejection_fraction
 from echokdm.ops.ventricle import self_crossing
-from echokdm.synth import Trajectory, fall, weights_hash
+from echokdm.synth import Trajectory, weights_hash
 from echokdm.synth import plan as plan_trajectory
 from echokdm.workers import Engine, serial
 
@@ -157,8 +158,8 @@ def _try(source: Derived, driving: Derived | None, ef: float, seed: int, number:
     clip = Clip(output.frames.cpu(), trajectory.fps, spacing, view=source.clip.view, meta={"synthetic": True})
     labels = labels_of(trajectory.keypoints, trajectory.ed, trajectory.es, spacing)
     try:
-        points, _ = segment_keypoints(pipeline, clip.frames, sector, clip.fps, in_context=False)
-        measured = fall(simpson(points, spacing), trajectory.ed, trajectory.es)
+        points, _ = segment_keypoints(pipeline, clip.frames, sector, clip.fps, walled=False)
+        measured = clip_ejection_fraction(simpson(points, spacing), trajectory.beats)
     except GeometryError:
         measured = None
     return Made(clip, trajectory, labels, measured, number, seed, _fault(clip, labels, measured, tolerance))

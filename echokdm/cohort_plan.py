@@ -105,7 +105,7 @@ class _Reader:
         clip = given if isinstance(given, Clip) else read_clip(given, salt=self.salt)
         require_motion(clip)
         derived = derive_keypoints(clip, pipeline=self.pipeline)
-        limits = ef_limits(derived.keypoints, derived.ed, fps=clip.fps)
+        limits = ef_limits(derived.keypoints, derived.ed, fps=clip.fps, beats=derived.beats)
         # Plans hold two decimals, and those are kept inside.
         limits = math.ceil(limits[0] * 100) / 100, math.floor(limits[1] * 100) / 100
         if limits[0] > limits[1]:

@@ -19,6 +19,7 @@ from echokdm.core.errors import OutputError
 from echokdm.core.types import Clip
 from echokdm.io.atomic import atomic_file
 from echokdm.io.tracings import HEADER
+from echokdm.ops.ventricle import ejection_fraction
 from echokdm.validate import COLUMN_SPACING, COLUMNS, MILLILITRES, PIXELS, ROW_SPACING, SUBJECT, UNIT, outline
 
 LISTED = (*COLUMNS, SUBJECT, UNIT, ROW_SPACING, COLUMN_SPACING)
@@ -44,7 +45,7 @@ class Labels:
     @property
     def ef(self) -> float:
         """Percent."""
-        return 100.0 * (self.edv - self.esv) / self.edv
+        return float(ejection_fraction(self.edv, self.esv))
 
 
 def labels_of(keypoints: np.ndarray, ed: int, es: int, spacing_mm: tuple[float, float] | None) -> Labels:

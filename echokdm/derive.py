@@ -62,10 +62,13 @@ class Derived:
     @cached_property
     def beats(self) -> list[tuple[int, int]]:
         """(end-diastolic frame, end-systolic frame) of each beat; the extremes where no beat is whole or few frames are traced."""
+        from echokdm.ops.cycle import complete_beats, extremes
+
         if self.found.all() or not self.given:
-            return find_beats(self.volumes, self.clip.fps)
+            return complete_beats(self.volumes, self.clip.fps)
         frames = np.flatnonzero(self.found)  # traced by hand in some frames: those count, not what lies between
-        return [(int(frames[self.volumes[frames].argmax()]), int(frames[self.volumes[frames].argmin()]))]
+        ed, es = extremes(self.volumes[frames])
+        return [(int(frames[ed]), int(frames[es]))]
 
     @property
     def moves(self) -> bool:
@@ -74,22 +77,26 @@ class Derived:
 
     @property
     def ed(self) -> int:
-        """End-diastolic frame of the beat that ejects most; the frame with the ventricle where it is known in one alone."""
-        return self._strongest[0] if self.moves else int(self.found.argmax())
+        """End-diastolic frame of the typical beat; the frame with the ventricle where it is known in one alone."""
+        return self._typical[0] if self.moves else int(self.found.argmax())
 
     @property
     def es(self) -> int:
         """End-systolic frame of the same beat."""
-        return self._strongest[1]
+        return self._typical[1]
 
     @property
-    def _strongest(self) -> tuple[int, int]:
-        return max(self.beats, key=lambda beat: self.volumes[beat[0]] - self.volumes[beat[1]])
+    def _typical(self) -> tuple[int, int]:
+        from echokdm.ops.cycle import typical_beat
+
+        return typical_beat(self.volumes, self.beats)
 
     @property
     def ejection_fraction(self) -> float:
-        """Percent, mean over the beats."""
-        return mean_ejection_fraction(self.volumes, self.beats)
+        """Percent, mean over the beats: `ops.cycle.clip_ejection_fraction`."""
+        from echokdm.ops.cycle import clip_ejection_fraction
+
+        return clip_ejection_fraction(self.volumes, self.beats)
 
 
 def simpson(keypoints: np.ndarray, spacing_mm: tuple[float, float] | None) -> np.ndarray:
@@ -99,31 +106,17 @@ def simpson(keypoints: np.ndarray, spacing_mm: tuple[float, float] | None) -> np
     return np.asarray(simpson_volume(keypoints, spacing_mm=spacing_mm), float)
 
 
-def find_beats(volumes: np.ndarray, fps: float) -> list[tuple[int, int]]:
-    """Beats as (ED, ES) frames, without one that the clip's end cuts short; the two extremes where none is whole."""
-    from echokdm.ops.cycle import find_ed_es
-
-    beats = [(int(ed), int(es)) for ed, es in find_ed_es(volumes, fps)] if len(volumes) > 1 else []
-    beats = [beat for beat in beats if beat[1] < len(volumes) - 1]
-    return beats or [(int(np.argmax(volumes)), int(np.argmin(volumes)))]
-
-
-def mean_ejection_fraction(volumes: np.ndarray, beats: list[tuple[int, int]]) -> float:
-    """Percent; the mean of (EDV - ESV) / EDV over beats."""
-    return float(np.mean([100.0 * (volumes[ed] - volumes[es]) / volumes[ed] for ed, es in beats]))
-
-
 def segment_keypoints(pipeline: Any, frames: "Tensor", sector: "Tensor", fps: float,
-                      in_context: bool = True) -> tuple[np.ndarray, np.ndarray]:
+                      walled: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Key-points (T, 40, 2) by the bundle's segmenter, smoothed in time, and the frames (T,) in which a ventricle was found.
 
-    frames: (T, 1, 112, 112) in [0, 1]. sector: (112, 112) bool. in_context: see `ops.segmentation.segment_clip`; without it
-    the frames don't share modes of motion either. Frames without a ventricle are interpolated from their neighbours. Raises
+    frames: (T, 1, 112, 112) in [0, 1], fps of them a second. sector: (112, 112) bool. walled: see `ops.segmentation.segment_clip`.
+    Frames without a ventricle are interpolated from their neighbours. Raises
     GeometryError where it was found in fewer than `LEAST_FOUND` of the frames, or nothing that was found looks like a left ventricle.
     """
     from echokdm.ops.ventricle import axis_from_keypoints, keypoints_from_mask
 
-    masks = np.asarray(pipeline.segment(frames, sector, in_context))
+    masks = np.asarray(pipeline.segment(frames, sector, fps, walled))
     keypoints = np.full((len(masks), 40, 2), np.nan)
     axis = None
     for t, mask in enumerate(masks):
@@ -136,7 +129,7 @@ def segment_keypoints(pipeline: Any, frames: "Tensor", sector: "Tensor", fps: fl
         raise GeometryError(
             f"A left ventricle could not be found {where}: is this an apical 4-chamber view? If it is, pass its outline with "
             "--keypoints FILE (a CSV in EchoNet VolumeTracings form or a NIfTI of masks, in the clip's own pixels).")
-    return smooth(fill_frames(keypoints, found), fps, modes=in_context), found
+    return smooth(fill_frames(keypoints, found), fps), found
 
 
 def fill_frames(keypoints: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -148,15 +141,14 @@ def fill_frames(keypoints: np.ndarray, known: np.ndarray) -> np.ndarray:
     return flat.reshape(keypoints.shape)
 
 
-def smooth(keypoints: np.ndarray, fps: float, modes: bool) -> np.ndarray:
-    """`ops.smoothing.smooth_keypoints` where there is motion to smooth; with modes laid again as chords at right angles to the axis."""
-    from echokdm.ops.smoothing import smooth_keypoints
-    from echokdm.ops.ventricle import keypoints_from_tracing, tracing_from_keypoints
+def smooth(keypoints: np.ndarray, fps: float) -> np.ndarray:
+    """Key-points (T, 40, 2) steady in time and along the walls, as chords at right angles to the axis; the volumes of the former alone."""
+    from echokdm.ops.smoothing import shared_motion, smooth_keypoints
+    from echokdm.ops.ventricle import keypoints_from_tracing, simpson_volume, tracing_from_keypoints, with_volumes
 
-    if len(keypoints) <= 4:
-        return keypoints
-    smoothed = np.asarray(smooth_keypoints(keypoints, fps, modes), float)
-    return np.stack([keypoints_from_tracing(tracing_from_keypoints(points)) for points in smoothed]) if modes else smoothed
+    steady = smooth_keypoints(keypoints, fps)
+    laid = np.stack([keypoints_from_tracing(tracing_from_keypoints(points)) for points in shared_motion(steady)])
+    return with_volumes(laid, simpson_volume(steady))
 
 
 def derive_keypoints(clip: "Clip | str | Path", *, bundle: str | Path = defaults.BUNDLE, keypoints: str | Path | None = None,

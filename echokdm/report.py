@@ -14,6 +14,7 @@ from echokdm import figures
 from echokdm.core.errors import OutputError
 from echokdm.derive import Derived, turn_masks, turn_rows
 from echokdm.io.atomic import atomic_folder
+from echokdm.ops.cycle import clip_ejection_fraction
 from echokdm.pages import data_uri, render
 from echokdm.synth import Synthesis
 
@@ -100,7 +101,7 @@ def measures(derived: Derived) -> dict[str, Any]:
     }
     if derived.moves:
         record["beats"] = [{"ed_frame": ed, "es_frame": es, "edv": rounded(v[ed]), "esv": rounded(v[es]),
-                            "ef_percent": rounded(100 * (v[ed] - v[es]) / v[ed], 2)} for ed, es in derived.beats]
+                            "ef_percent": rounded(clip_ejection_fraction(v, [(ed, es)]), 2)} for ed, es in derived.beats]
         record["ef_percent"] = rounded(derived.ejection_fraction, 2)
     return record
 
@@ -122,8 +123,10 @@ def run_record(result: Synthesis, command: str) -> dict[str, Any]:
         },
         "output": {"frames": len(result.clip), "fps": rounded(result.clip.fps), "size": list(result.clip.size),
                    "spacing_mm": None if result.clip.spacing_mm is None else [rounded(s, 6) for s in result.clip.spacing_mm],
-                   "ed_frame": result.trajectory.ed, "es_frame": result.trajectory.es},
+                   "ed_frame": result.trajectory.ed, "es_frame": result.trajectory.es,
+                   "beats": [{"ed_frame": ed, "es_frame": es} for ed, es in result.trajectory.beats]},
         "ef_percent": {name: rounded(value, 2) for name, value in result.ejection_fractions().items()},
+        "warning": result.warning or None,
     }
 
 
@@ -152,9 +155,9 @@ def _page(result: Synthesis, command: str) -> dict[str, Any]:
     if result.trajectory.real is not None:
         curves.insert(0, ("the source clip", result.source.volumes[result.trajectory.real], REAL, ":"))
     return {
-        "title": _title(result), "clips": _clips(result), "ef_rows": _ef_rows(result), "notes": _notes(result),
+        "title": _title(result), "warning": result.warning, "clips": _clips(result), "ef_rows": _ef_rows(result), "notes": _notes(result),
         "unit_words": "mL" if result.unit == "mL" else "cubic pixels (the clip has no pixel spacing)",
-        "volume_plot": data_uri(figures.volume_plot(times, curves, result.unit, [(result.trajectory.ed, result.trajectory.es)])),
+        "volume_plot": data_uri(figures.volume_plot(times, curves, result.unit, result.trajectory.beats)),
         "pictures": _pictures(result), "strip": data_uri(figures.png(_strip(result, times))), "agreement": _agreement(result),
         "command": command, "facts": _facts(result), "timings": [(name, f"{s:.2f} s") for name, s in result.timings.items()],
         "version": version("echokdm"),
@@ -181,8 +184,7 @@ def _clips(result: Synthesis) -> list[dict[str, str]]:
 
 def _ef_rows(result: Synthesis) -> list[dict[str, str]]:
     fractions = result.ejection_fractions()
-    ed, es = result.trajectory.ed, result.trajectory.es
-    source = result.source
+    source, beats = result.source, result.trajectory.beats
     ends = {"asked": result.trajectory.asked, "drawn": result.drawn_volumes, "measured": result.measured_volumes}
     rows = []
     names = {"source": "Source clip", "asked": "Asked for", "drawn": "Drawn by the key-points", "measured": "Measured again"}
@@ -190,17 +192,17 @@ def _ef_rows(result: Synthesis) -> list[dict[str, str]]:
         if fractions[key] is None:
             rows.append({"name": name, "ef": "none", "edv": "", "esv": ""})
             continue
-        volumes, first, last = (source.volumes, source.ed, int(source.volumes.argmin())) if key == "source" else (ends[key], ed, es)
+        volumes, (ed, es) = (source.volumes, zip(*source.beats, strict=True)) if key == "source" else (ends[key], zip(*beats, strict=True))
         unit, digits = ("mL", 1) if result.unit == "mL" else ("px\u00b3", 0)
-        rows.append({"name": name, "ef": f"{fractions[key]:.1f} %", "edv": f"{volumes[first]:.{digits}f} {unit}",
-                     "esv": f"{volumes[last]:.{digits}f} {unit}"})
+        rows.append({"name": name, "ef": f"{fractions[key]:.1f} %", "edv": f"{volumes[list(ed)].mean():.{digits}f} {unit}",
+                     "esv": f"{volumes[list(es)].mean():.{digits}f} {unit}"})
     return rows
 
 
 def _notes(result: Synthesis) -> list[str]:
     notes = []
-    if result.measured is None:
-        notes.append("The segmenter found no ventricle in the synthetic frames, so nothing could be measured again.")
+    if result.trajectory.left_out:
+        notes.append(f"So few frames can't show every beat, which takes two: {result.trajectory.left_out} of the motion's are not counted.")
     if result.source.clip.meta.get("fps_assumed"):
         notes.append(f"The source file states no frame rate; {result.source.clip.fps:g} frames per second were assumed.")
     if not result.source.found.all():

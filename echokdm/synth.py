@@ -16,8 +16,10 @@ from echokdm.core import defaults
 from echokdm.core.errors import ClipError, ConfigError, GeometryError
 from echokdm.core.types import Clip
 from echokdm.derive import Derived, derive_keypoints, load_pipeline, quiet, segment_keypoints, simpson
+from echokdm.ops.cycle import clip_ejection_fraction, typical_beat, valve_opening
 from echokdm.ops.trajectory import EF_RANGE
 
+MOST_MISSED = 5.0  # points; a cohort's default tolerance, about what two sonographers differ by
 STILL = "There is a single frame of this ventricle, and so no motion of its own; give a motion with --driving CLIP2, or --drag."
 STILL_FRAMES = 16  # frames over which a drag grows where the source has one frame alone
 
@@ -27,18 +29,28 @@ class Trajectory:
     """What is asked of the ventricle.
 
     keypoints: (N, 40, 2) in the model's pixels. fps: of the output. real: (N,) the source clip's frame that stands beside
-    each, or None where the motion is not the source's. ed, es: the frames between which the ejection fraction is meant:
-    end-diastole of the strongest beat, and the smallest volume. asked: (N,) volumes wished for. valve_opening: (N,) 0 shut to 1 wide open;
-    0.5 where nothing beats.
+    each, or None where the motion is not the source's. beats: (end-diastole, end-systole) frames by which the ejection fraction is
+    meant, asked for, drawn and measured. asked: (N,) volumes wished for. valve_opening: (N,) 0 shut to 1 wide open; 0.5 where nothing
+    beats. left_out: beats of the motion for which there were too few frames.
     """
 
     keypoints: np.ndarray
     fps: float
     real: np.ndarray | None
-    ed: int
-    es: int
+    beats: list[tuple[int, int]]
     asked: np.ndarray
     valve_opening: np.ndarray
+    left_out: int = 0
+
+    @property
+    def ed(self) -> int:
+        """End-diastolic frame of the typical beat."""
+        return typical_beat(self.asked, self.beats)[0]
+
+    @property
+    def es(self) -> int:
+        """End-systolic frame of the same beat."""
+        return typical_beat(self.asked, self.beats)[1]
 
 
 @dataclass(frozen=True)
@@ -77,24 +89,33 @@ class Synthesis:
         return None if self.measured is None else simpson(self.measured, self.clip.spacing_mm)
 
     def ejection_fractions(self) -> dict[str, float | None]:
-        """Percent: of the source, asked for, drawn by the key-points, and measured again on the output."""
-        pair = self.trajectory.ed, self.trajectory.es
-        measured = self.measured_volumes
+        """Percent: of the source, asked for, drawn by the key-points, and measured again on the output.
+
+        All by `ops.cycle.clip_ejection_fraction`; what is asked, drawn and measured by the same beats.
+        """
+        beats, measured = self.trajectory.beats, self.measured_volumes
         return {
-            "source": fall(self.source.volumes, self.source.ed, int(self.source.volumes.argmin())) if self.source.moves else None,
-            "asked": fall(self.trajectory.asked, *pair),
-            "drawn": fall(self.drawn_volumes, *pair),
-            "measured": None if measured is None else fall(measured, *pair),
+            "source": self.source.ejection_fraction if self.source.moves else None,
+            "asked": clip_ejection_fraction(self.trajectory.asked, beats),
+            "drawn": clip_ejection_fraction(self.drawn_volumes, beats),
+            "measured": None if measured is None else clip_ejection_fraction(measured, beats),
         }
+
+    @property
+    def warning(self) -> str:
+        """One sentence where the output could not be measured, or misses the wish by more than `MOST_MISSED` points; else ""."""
+        fractions = self.ejection_fractions()
+        asked, measured = fractions["asked"], fractions["measured"]
+        if measured is None:
+            return "The segmenter found no ventricle in the synthetic frames, so nothing could be measured again."
+        if abs(measured - asked) > MOST_MISSED:
+            return (f"The ejection fraction measured again, {measured:.1f} %, misses the {asked:.1f} % asked for by more than "
+                    f"{MOST_MISSED:g} points.")
+        return ""
 
     def real_frames(self) -> Tensor | None:
         """(N, 1, 112, 112) the source clip's frames beside the synthetic ones, where they share their motion."""
         return None if self.trajectory.real is None else self.source.model.clip.frames[torch.as_tensor(self.trajectory.real)]
-
-
-def fall(volumes: np.ndarray, ed: int, es: int) -> float:
-    """Ejection fraction between two frames, percent."""
-    return float(100.0 * (volumes[ed] - volumes[es]) / volumes[ed])
 
 
 class Stopwatch:
@@ -142,6 +163,21 @@ def frame_times(count: int, clip_fps: float, frames: int | None, fps: float | No
     return np.arange(count, dtype=float), clip_fps
 
 
+def with_events(at: np.ndarray, beats: list[tuple[int, int]]) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """Frame times (N,) with the nearest ones moved onto the beats' end-diastoles and end-systoles, and the beats by their new frames.
+
+    N >= 2 per beat. Whatever the times were, those that the ejection fraction hangs on are drawn.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    events = np.unique(beats)
+    nearest = linear_sum_assignment((events[:, None] - at[None]) ** 2)[1]  # of least squares, so in order of time
+    at = at.copy()
+    at[nearest] = events
+    frame = dict(zip(events.tolist(), nearest.tolist(), strict=True))
+    return at, [(frame[ed], frame[es]) for ed, es in beats]
+
+
 def plan(source: Derived, source_frame: int, *, ef: float | None = None, driving: Derived | None = None,
          drag: Mapping[int, tuple[float, float]] | None = None, frames: int | None = None, fps: float | None = None) -> Trajectory:
     """The key-points asked for: the source's own motion or the driving clip's, then its EF, then the drag, then time.
@@ -149,9 +185,8 @@ def plan(source: Derived, source_frame: int, *, ef: float | None = None, driving
     drag: point index -> (dx, dy) in the source clip's own pixels; it moves every frame's outline, and grows from nothing
     where the source is a single frame. Raises GeometryError (beyond what the source allows), ClipError (no motion).
     """
-    from echokdm.ops.cycle import valve_opening
+    from echokdm.ops.trajectory import asked_beats, trajectory_at, transfer_motion, with_ejection_fraction
     from echokdm.ops.trajectory import drag as drag_points
-    from echokdm.ops.trajectory import resample_trajectory, transfer_motion, with_ejection_fraction
 
     own = source.keypoints
     spacing = source.model.clip.spacing_mm
@@ -171,27 +206,32 @@ def plan(source: Derived, source_frame: int, *, ef: float | None = None, driving
 
     moves = source.moves or driving is not None
     volumes = simpson(points, spacing)
-    ed = (driving or source).ed if moves else 0
+    at, out_fps = frame_times(len(points), rate, frames, fps)
+    ed, beats = ((driving or source).ed, (driving or source).beats) if moves else (0, [(0, 0)])
+    left_out = max(len(beats) - len(at) // 2, 0)
+    beats = beats[:len(at) // 2]
     asked = volumes
     if ef is not None:
         if not moves:
             raise ClipError("An ejection fraction needs a motion, and the ventricle is known in one frame; give one with --driving CLIP2.")
-        points = np.asarray(with_ejection_fraction(points, ef, ed, fps=rate), float)
-        asked = wished_volumes(volumes, simpson(points, spacing), ed, ef)
+        points = np.asarray(with_ejection_fraction(points, ef, ed, fps=rate, beats=beats), float)
+        beats = asked_beats(volumes, ed, rate, beats)
+        asked = wished_volumes(volumes, simpson(points, spacing), beats, ef)
     if drag:
         offsets = drag_offsets(source, source_frame, drag)
         growth = np.ones(len(points)) if moves else np.linspace(0, 1, len(points))
         points = np.stack([drag_points(p, {i: (g * dx, g * dy) for i, (dx, dy) in offsets.items()})
                            for p, g in zip(points, growth, strict=True)])
         asked = simpson(points, spacing)
-    at, out_fps = frame_times(len(points), rate, frames, fps)
+    if not moves:
+        beats = [(0, int(asked.argmin()))]
+    at, drawn_beats = with_events(at, beats)
+    valves = valve_opening(simpson(points, spacing)) if moves else np.full(len(points), 0.5)
+    asked, valves = (np.interp(at, np.arange(len(points)), curve) for curve in (asked, valves))
     if not np.array_equal(at, np.arange(len(points))):
-        points = np.asarray(resample_trajectory(points, len(at), step=float(at[1] - at[0])), float)
+        points = trajectory_at(points, at)
     real = np.rint(at).astype(int) if driving is None and source.moves else None
-    drawn = simpson(points, spacing)
-    valves = valve_opening(drawn) if moves else np.full(len(points), 0.5)
-    return Trajectory(points, out_fps, real, int(np.abs(at - ed).argmin()), int(drawn.argmin()),
-                      np.interp(at, np.arange(len(asked)), asked), valves)
+    return Trajectory(points, out_fps, real, drawn_beats, asked, valves, left_out)
 
 
 def matching_frame(source: Derived, source_frame: int, driving: Derived) -> int:
@@ -205,14 +245,15 @@ def matching_frame(source: Derived, source_frame: int, driving: Derived) -> int:
     return int(np.abs(shares - np.clip(emptied, 0, 1)).argmin())
 
 
-def wished_volumes(volumes: np.ndarray, drawn: np.ndarray, ed: int, ef: float) -> np.ndarray:
-    """The volume curve (T,) with its fall since end-diastole scaled so that it reaches `ef` percent.
+def wished_volumes(volumes: np.ndarray, drawn: np.ndarray, beats: list[tuple[int, int]], ef: float) -> np.ndarray:
+    """The volume curve (T,) with its falls since the beats' end-diastoles scaled so that the clip's ejection fraction is `ef` percent.
 
     A curve without a fall worth scaling has its form from the `drawn` one.
     """
-    edv = volumes[ed]
-    own = fall(volumes, ed, int(volumes.argmin()))
-    return edv - (edv - volumes) * ef / own if own > 1 else drawn
+    starts = sorted(ed for ed, _ in beats)
+    full = np.interp(np.arange(len(volumes)), starts, volumes[starts])
+    own = clip_ejection_fraction(volumes, beats)
+    return full - (full - volumes) * ef / own if own > 1 else drawn
 
 
 def drag_offsets(source: Derived, frame: int, drag: Mapping[int, tuple[float, float]]) -> dict[int, tuple[float, float]]:
@@ -291,7 +332,7 @@ def synthesize(clip: Clip | str | Path, *, ef: float | None = None, driving: Cli
     made = Clip(output.frames.cpu(), trajectory.fps, model.clip.spacing_mm, view=clip.view, meta={"synthetic": True})
     progress("Measuring the output")
     try:
-        measured, _ = segment_keypoints(pipeline, made.frames, sector, made.fps, in_context=False)
+        measured, _ = segment_keypoints(pipeline, made.frames, sector, made.fps, walled=False)
     except GeometryError:
         measured = None  # the report says so
     watch.lap("measure the output")

@@ -20,7 +20,7 @@ from echokdm.data.adapters.problems import Problems
 from echokdm.data.check import Track, untracked
 from echokdm.io.tracings import HEADER
 from echokdm.ops.chords import CHORDS, SPACINGS
-from echokdm.ops.ventricle import self_crossing, simpson_volume
+from echokdm.ops.ventricle import ejection_fraction, self_crossing, simpson_volume
 
 NAME = "EchoNet-Dynamic"
 COLUMNS = ("FileName", "EF", "ESV", "EDV", "FrameHeight", "FrameWidth", "FPS", "NumberOfFrames", "Split")
@@ -212,16 +212,16 @@ def _check_volumes(files: pd.DataFrame, tracings: Tracings, problems: Problems) 
         edv, esv, ef = row["EDV"], row["ESV"], row["EF"]
         if esv > edv:
             problems.add(SWAPPED, row["name"])
-        if edv > 0 and abs(ef - 100 * (edv - esv) / edv) > _EF_POINTS:
-            problems.add(WRONG_EF, f"{row['name']} ({ef:g}, not {100 * (edv - esv) / edv:.2f})")
+        if edv > 0 and abs(ef - ejection_fraction(edv, esv)) > _EF_POINTS:
+            problems.add(WRONG_EF, f"{row['name']} ({ef:g}, not {ejection_fraction(edv, esv):.2f})")
         if unit not in volumes:
             continue
         pair = volumes[unit]
         if not _agree(row, pair):
             problems.add(OTHER_VOLUME, f"{row['name']} (EDV {edv:g}, not {pair[0][0]:.2f}; ESV {esv:g}, not {pair[0][1]:.2f})")
-        fall = 100 * (1 - pair[0][1] / pair[0][0])
-        if abs(ef - fall) > _EF_POINTS:
-            problems.add(OTHER_EF, f"{row['name']} ({ef:g}, not {fall:.2f})")
+        traced = ejection_fraction(*pair[0])
+        if abs(ef - traced) > _EF_POINTS:
+            problems.add(OTHER_EF, f"{row['name']} ({ef:g}, not {traced:.2f})")
     return units
 
 

@@ -58,7 +58,7 @@ def _doubt(derived: Any) -> str:
     tilt = float(np.degrees(np.arctan2(np.abs(np.median(along[:, 0])), np.median(along[:, 1]))))
     mask = derived.model.sector_mask
     area = float(np.mean([keypoints_to_mask(p, *mask.shape).sum() for p in points]) / mask.sum())
-    ejection = 100 * (1 - derived.volumes.min() / derived.volumes.max())
+    ejection = derived.ejection_fraction
     if tilt > _MOST_TILT:
         return "the long axis of what was found does not lead away from the probe"
     if not _LENGTH_OVER_WIDTH[0] <= ratio <= _LENGTH_OVER_WIDTH[1]:

@@ -25,10 +25,10 @@ def redetect(segmenter: Network, frames: Tensor, sector: Tensor) -> Array:
 
     frames (B, 1, H, W) in [0, 1], sector (H, W) bool of all of them. Each is segmented by itself: no smoothing in time.
     """
-    probabilities, _ = clip_probabilities(segmenter, frames, sector, one_clip=False)
+    probabilities, _ = clip_probabilities(segmenter, frames, sector)
     points = np.full((len(frames), 40, 2), np.nan)
     for b in range(len(frames)):
-        mask = ventricle_masks(probabilities[b:b + 1], sector)[0].cpu().numpy()
+        mask = ventricle_masks(probabilities[b:b + 1], sector, fps=1.0)[0].cpu().numpy()
         if mask.any():
             points[b] = keypoints_from_mask(mask)
     return points

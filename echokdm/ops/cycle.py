@@ -4,14 +4,16 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage, signal
+from scipy import signal
 
 from echokdm.core.errors import GeometryError
+from echokdm.ops.smoothing import time_fit
+from echokdm.ops.ventricle import ejection_fraction
 
 Array = NDArray[np.float64]
 
 _FASTEST_BEAT_S = 0.3  # 200 beats a minute
-_SIGMA_S = 0.03  # smoothing before extrema are sought
+_SIGMA_S = 0.05  # `time_fit` before extrema are sought
 _PART = 0.5  # a beat's fall in volume, in parts of the largest, below which it is not a beat but noise or a fragment
 _PLATEAU = 0.04  # within this part of the fall, the last top before contraction is end-diastole
 _TOP = 0.02  # within this part of it, a top is flat, and where it ends does not hang on noise
@@ -32,7 +34,7 @@ def find_ed_es(volumes: ArrayLike, fps: float) -> list[tuple[int, int]]:
     if known.sum() < 2:
         raise GeometryError("End-diastole and end-systole need at least two frames with a ventricle; give a longer clip.")
     v = np.interp(np.arange(len(v)), np.flatnonzero(known), v[known])
-    smooth = ndimage.gaussian_filter1d(v, _SIGMA_S * fps, mode="nearest") if len(v) > 4 else v
+    smooth = time_fit(len(v), fps, _SIGMA_S) @ v
     swing = float(np.ptp(smooth))
     whole = [(int(smooth.argmax()), int(smooth.argmin()))]
     if swing <= 1e-9 * max(abs(float(smooth.max())), 1e-9):
@@ -52,6 +54,46 @@ def find_ed_es(volumes: ArrayLike, fps: float) -> list[tuple[int, int]]:
         edges = {0: beats[0][0] == 0, len(beats) - 1: beats[-1][1] == len(v) - 1}
         beats = [b for i, b in enumerate(beats) if not (edges.get(i, False) and smooth[b[0]] - smooth[b[1]] < 0.85 * full)]
     return beats or whole
+
+
+def complete_beats(volumes: ArrayLike, fps: float) -> list[tuple[int, int]]:
+    """(end-diastole, end-systole) frames of the beats by which a clip of volumes (T,) is judged, in order of time; never empty.
+
+    Those of `find_ed_es` whose end-systole the clip goes on after; where there is none, the `extremes`.
+    """
+    v = np.asarray(volumes, dtype=np.float64)
+    if len(v) < 2:
+        return [(0, 0)]
+    return [beat for beat in find_ed_es(v, fps) if beat[0] < beat[1] < len(v) - 1] or [extremes(v)]
+
+
+def extremes(volumes: ArrayLike) -> tuple[int, int]:
+    """(end-diastole, end-systole) of volumes (T,) that show no complete beat: the largest frame, and the smallest after it.
+
+    Where the clip ends while it still falls, and the smallest after it is its last frame, the smallest of all: a filling fills what was
+    ejected.
+    """
+    v = np.asarray(volumes, dtype=np.float64)
+    ed = int(v.argmax())
+    after = ed + int(v[ed:].argmin())
+    return ed, after if after < len(v) - 1 else int(v.argmin())
+
+
+def typical_beat(volumes: ArrayLike, beats: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The beat whose ejection fraction is nearest the clip's: the one to show or to trace where there is room for one."""
+    v, clip = np.asarray(volumes, dtype=np.float64), clip_ejection_fraction(volumes, beats)
+    return min(beats, key=lambda beat: abs(clip_ejection_fraction(v, [beat]) - clip))
+
+
+def clip_ejection_fraction(volumes: ArrayLike, beats: Sequence[tuple[int, int]]) -> float:
+    """A clip's ejection fraction, percent, as every command and table gives it: the mean of (EDV - ESV) / EDV over its beats.
+
+    volumes: (T,), of any unit. beats: (end-diastole, end-systole) frames, as `complete_beats` finds them; a clip that was drawn or measured
+    again is judged by the beats that were asked of it. Raises GeometryError where an end-diastolic volume is not above zero.
+    """
+    v = np.asarray(volumes, dtype=np.float64)
+    ed, es = np.array(beats, dtype=int).T
+    return float(ejection_fraction(v[ed], v[es]).mean())
 
 
 def _end_diastole(smooth: Array, start: int, es: int) -> int:

@@ -14,31 +14,25 @@ from scipy import ndimage
 from torch import Tensor
 
 from echokdm.core.errors import GeometryError
+from echokdm.ops.smoothing import time_fit
 from echokdm.ops.warp import pixel_grid, sample
 
 LV, MYOCARDIUM, LA = 1, 2, 3
 VIEWS = ((0.0, 1.0, 1.0), (-8.0, 0.88, 0.8), (8.0, 1.12, 1.25))  # degrees, scale, gamma of each view that is averaged
-# Smoothing in time, frames: of probabilities and of the mitral plane, in a clip's context, and where each frame counts for itself.
-SMOOTHED, UNSMOOTHED = (0.7, 1.5), (0.3, 0.7)
+SMOOTHED_S, PLANE_S = 0.04, 0.085  # smoothing in time by `ops.smoothing.time_fit`: of probabilities, and of the mitral plane
 LEAST_FOUND = 0.8  # share of the frames in which a ventricle must be found
 WAY_OUT = "Check that the clip shows an apical four-chamber view, or pass the outline with --keypoints."
 
 
-Network = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-
-def temporal_context(frames: Tensor) -> Tensor:
-    """Mean and standard deviation in time of a clip (T, 1, H, W) -> (2, H, W)."""
-    return torch.cat([frames.mean(0), frames.std(0, unbiased=False)])
+Network = Callable[[Tensor, Tensor], Tensor]
 
 
 @torch.no_grad()
-def clip_probabilities(network: Network, frames: Tensor, sector: Tensor, batch_size: int = 16,
-                       one_clip: bool = True) -> tuple[Tensor, Tensor]:
+def clip_probabilities(network: Network, frames: Tensor, sector: Tensor, batch_size: int = 16) -> tuple[Tensor, Tensor]:
     """Class probabilities averaged over turned, scaled and brightened views of every frame.
 
-    frames (T, 1, H, W) in [0, 1]; sector (H, W) bool. network(image, sector, context) -> logits (B, classes, H, W), context
-    as `temporal_context` gives it. one_clip: whether the frames belong together; if not, each is its own context.
+    frames (T, 1, H, W) in [0, 1]; sector (H, W) bool. network(image, sector) -> logits (B, classes, H, W): it sees each frame by
+    itself, since a clip's mean and spread beside it draw the outline towards theirs, the more the fewer the frames.
     Returns probabilities (T, classes, H, W) and how far the views agree on the ventricle, (T,): the mean over views of
     the Dice coefficient with the average.
     """
@@ -53,11 +47,9 @@ def clip_probabilities(network: Network, frames: Tensor, sector: Tensor, batch_s
         inside = sector.to(frames.dtype).expand(1, 1, height, width)
         mask = sample(inside, there, "zeros", "nearest")
         seen = (sample(frames.movedim(1, 0) * inside, there, "zeros").clamp(0, 1) ** gamma * mask).movedim(0, 1)
-        context = temporal_context(seen)[None]
         parts = []
         for image in seen.split(batch_size):
-            around = context.expand(len(image), -1, -1, -1) if one_clip else torch.cat([image, torch.zeros_like(image)], 1)
-            logits = network(image, mask.expand(len(image), -1, -1, -1), around)
+            logits = network(image, mask.expand(len(image), -1, -1, -1))
             parts.append(sample(logits.float().softmax(1), back.expand(len(image), -1, -1, -1)))
         views.append(torch.cat(parts))
     mean = torch.stack(views).mean(0)
@@ -66,22 +58,17 @@ def clip_probabilities(network: Network, frames: Tensor, sector: Tensor, batch_s
     return mean, torch.stack(dice).mean(0)
 
 
-def smooth_in_time(values: Tensor, sigma: float) -> Tensor:
-    """Zero-phase Gaussian smoothing along the first dimension, sigma in frames, ends mirrored; a single frame stays."""
-    reach = min(math.ceil(3 * sigma), len(values) - 1)
-    if reach < 1:
-        return values
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=values.device) / sigma) ** 2)
-    flat = values.reshape(len(values), -1).T[:, None]
-    out = F.conv1d(F.pad(flat, (reach, reach), mode="reflect"), (kernel / kernel.sum()).to(flat.dtype).view(1, 1, -1))
-    return out[:, 0].T.reshape(values.shape)
+def smooth_in_time(values: Tensor, fps: float, sigma_s: float, trust: Tensor | None = None) -> Tensor:
+    """Values (T, ...) smoothed along time by `ops.smoothing.time_fit`, each frame weighted by its trust (T,)."""
+    fit = time_fit(len(values), fps, sigma_s, None if trust is None else trust.cpu().numpy())
+    return torch.einsum("st,t...->s...", torch.as_tensor(fit, dtype=values.dtype, device=values.device), values)
 
 
-def mitral_lines(probabilities: Tensor, sigma: float = SMOOTHED[1]) -> Tensor | None:
+def mitral_lines(probabilities: Tensor, fps: float) -> Tensor | None:
     """The mitral plane of every frame as (nx, ny, d): points with nx x + ny y > d lie in the atrium. (T, 3) px.
 
     Of all lines within 40 degrees of square to the heart's axis, those that leave least ventricle beyond and least atrium
-    before them, averaged with weights that fall with that cost; then smoothed robustly by a Gaussian of `sigma` frames.
+    before them, averaged with weights that fall with that cost; then smoothed robustly in time.
     None where no atrium is seen.
     """
     ventricle, atrium = probabilities[:, LV], probabilities[:, LA]
@@ -110,27 +97,25 @@ def mitral_lines(probabilities: Tensor, sigma: float = SMOOTHED[1]) -> Tensor | 
     # Frames where the atrium is nearly shut, or the line divides badly, follow their neighbours; so do outliers.
     seen = (total[1] / total[1].median()).clamp(max=1).square()
     divided = 1 / (1 + (cost.amin((1, 2)) / (0.06 * total[0].median())).square())
-    trust = (seen * divided + 1e-3)[:, None]
-    smooth = smooth_in_time(line * trust, sigma) / smooth_in_time(trust, sigma)
+    trust = seen * divided + 1e-3
+    smooth = smooth_in_time(line, fps, PLANE_S, trust)
     for _ in range(3):
         off = (line - smooth) / line.new_tensor([math.radians(8), 1.5])
-        kept = trust / (1 + off.square().sum(1, keepdim=True))
-        smooth = smooth_in_time(line * kept, sigma) / smooth_in_time(kept, sigma)
+        smooth = smooth_in_time(line, fps, PLANE_S, trust / (1 + off.square().sum(1)))
     line = smooth
     angle = line[:, 0] + torch.atan2(axis[1], axis[0])
     normal = torch.stack([angle.cos(), angle.sin()], 1)
     return torch.cat([normal, (line[:, 1] + normal @ origin)[:, None]], 1)
 
 
-def ventricle_masks(probabilities: Tensor, sector: Tensor, sigmas: tuple[float, float] = SMOOTHED) -> Tensor:
+def ventricle_masks(probabilities: Tensor, sector: Tensor, fps: float) -> Tensor:
     """Ventricle masks (T, H, W) bool of smoothed probabilities (T, classes, H, W): one piece each, no holes, no atrium.
 
-    sigmas: of the smoothing in time, frames, of the probabilities and of the mitral plane. A frame where far less is found than
-    in the others gets an empty mask.
+    A frame where far less is found than in the others gets an empty mask.
     """
-    smooth = smooth_in_time(probabilities, sigmas[0])
+    smooth = smooth_in_time(probabilities, fps, SMOOTHED_S)
     height, width = smooth.shape[-2:]
-    lines = mitral_lines(probabilities, sigmas[1])
+    lines = mitral_lines(probabilities, fps)
     ventricle = smooth[:, LV]
     if lines is not None:
         grid = pixel_grid(height, width, smooth.device)
@@ -199,17 +184,16 @@ def check_ventricle(figures: Mapping[str, float], walled: bool = True) -> None:
         raise GeometryError(f"No left ventricle was found with any certainty. {WAY_OUT}")
 
 
-def segment_clip(network: Network, frames: Tensor, sector: Tensor, batch_size: int = 16, in_context: bool = True) -> tuple[Tensor, Tensor]:
+def segment_clip(network: Network, frames: Tensor, sector: Tensor, fps: float, batch_size: int = 16,
+                 walled: bool = True) -> tuple[Tensor, Tensor]:
     """The left ventricle in every frame of a clip, consistent in time.
 
-    network(image (B, 1, H, W), sector (B, 1, H, W), context (B, 2, H, W)) -> logits (B, classes, H, W), classes in the
-    order background, LV, myocardium, LA, ... frames (T, 1, H, W) in [0, 1]; sector (H, W) bool. in_context: show it the
-    clip's mean and spread, which makes outlines steadier and motion a little smaller; or each frame nearly by itself, to
-    measure what was made from a clip, whose walls are not judged again. Returns masks (T, H, W) bool and the class
-    probabilities (T, classes, H, W) before smoothing. A mask may be empty in up to a fifth of the frames; raises
-    GeometryError where no plausible ventricle is found.
+    network(image (B, 1, H, W), sector (B, 1, H, W)) -> logits (B, classes, H, W), classes in the order background, LV, myocardium, LA, ...
+    frames (T, 1, H, W) in [0, 1], fps of them a second; sector (H, W) bool. walled: see `check_ventricle`; not asked of what was made from
+    a clip that was judged. Returns masks (T, H, W) bool and the class probabilities (T, classes, H, W) before smoothing. A mask may be
+    empty in up to a fifth of the frames; raises GeometryError where no plausible ventricle is found.
     """
-    probabilities, agreement = clip_probabilities(network, frames, sector, batch_size, in_context)
-    masks = ventricle_masks(probabilities, sector, SMOOTHED if in_context else UNSMOOTHED)
-    check_ventricle(ventricle_figures(masks, probabilities, agreement, frames, sector), walled=in_context)
+    probabilities, agreement = clip_probabilities(network, frames, sector, batch_size)
+    masks = ventricle_masks(probabilities, sector, fps)
+    check_ventricle(ventricle_figures(masks, probabilities, agreement, frames, sector), walled=walled)
     return masks, probabilities

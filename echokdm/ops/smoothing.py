@@ -1,42 +1,57 @@
-"""Key-points over a clip without the jitter of whoever found them, and with the heart's motion."""
+"""Smoothing in time that makes no motion smaller, and key-points over a clip without the jitter of whoever found them."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage, signal
+from scipy import ndimage
 
 from echokdm.core.errors import GeometryError
 
 Array = NDArray[np.float64]
 
-_WINDOW_S = 0.2  # Savitzky-Golay window
+_SMOOTHED_S = 0.046  # as free of noise as a cubic Savitzky-Golay filter of 0.2 s
+_LONE_S = 0.05  # to either side; longer would take a fast heart's end-systole for an outlier
 _ALONG = 2.0  # key-points, the standard deviation of the smoothing along a wall
 _LEFT_PX = 0.3  # root mean square of the motion that no mode carries, at 112 px
 
 
-def smooth_keypoints(keypoints: ArrayLike, fps: float, modes: bool = True) -> Array:
-    """Key-points (T, 40, 2), px at 112, as a segmenter finds them in each frame by itself -> the same without its jitter.
+def time_fit(count: int, fps: float, sigma_s: float, trust: ArrayLike | None = None) -> Array:
+    """The matrix (T, T) that smooths `count` frames: at each the value of a parabola fitted to the frames around it.
 
-    Over time, without phase shift: lone outliers are replaced, then a cubic Savitzky-Golay filter of 0.2 s, which keeps the height of
-    tops and bottoms, so that volumes at end-diastole and end-systole stay. Then, unless `modes` is False, of what each point does about
-    its mean place: smooth along either wall, and carried by the fewest modes that leave 0.3 px of it (a singular value decomposition;
-    active shape models, Cootes et al., CVIU 1995). A wall moves as a whole, errors do not. Clips of under five frames come back as
-    they are. Raises GeometryError for another shape.
+    A frame counts by a Gaussian of its distance in time, `sigma_s` seconds, and by its `trust` (T,) above zero (local polynomial
+    regression, Fan and Gijbels 1996). A parabola keeps tops and bottoms where an average fills them, nothing is mirrored at the ends, up to
+    three frames stay as they are, and where frames lie further apart than some sigma, each stays by itself.
+    """
+    t = (np.arange(count) - np.arange(count)[:, None]) / (sigma_s * fps)  # (frame fitted, frame looked at)
+    root = np.exp(-0.25 * t**2) * (1.0 if trust is None else np.sqrt(np.asarray(trust, np.float64)))
+    powers = t[..., None] ** np.arange(3)
+    return np.linalg.pinv(powers * root[..., None], rcond=1e-9)[:, 0] * root
+
+
+def smooth_keypoints(keypoints: ArrayLike, fps: float) -> Array:
+    """Key-points (T, 40, 2), px at 112, as a segmenter finds them in each frame by itself -> the same without its jitter in time.
+
+    Without phase shift: lone outliers are replaced where three frames or more lie within a tenth of a second, then `time_fit`, so that
+    volumes at end-diastole and end-systole stay. Raises GeometryError for another shape.
     """
     points = np.asarray(keypoints, dtype=np.float64)
     if points.ndim != 3 or points.shape[1:] != (40, 2):
         raise GeometryError(f"Key-points over time have the shape (frames, 40, 2), not {points.shape}.")
-    window = 2 * int(round(_WINDOW_S * fps / 2)) + 1
-    window = min(max(window, 5), len(points) - (len(points) + 1) % 2)
-    if window < 5:
-        return points.copy()
-    # A window of 0.1 s, 3 or 5 frames: a longer one would take a fast heart's end-systole for an outlier.
-    lone = 5 if fps >= 40 else 3
-    middle = ndimage.median_filter(points, size=(lone, 1, 1), mode="nearest")
-    spread = ndimage.median_filter(np.abs(points - middle), size=(lone, 1, 1), mode="nearest")
-    points = np.where(np.abs(points - middle) > 4.5 * spread + 0.5, middle, points)  # Hampel: 3 robust deviations, and half a pixel
-    points = signal.savgol_filter(points, window, 3, axis=0, mode="interp")
-    if not modes:
-        return points
+    lone = 2 * int(_LONE_S * fps + 1e-6) + 1
+    if 3 <= lone <= len(points):
+        middle = ndimage.median_filter(points, size=(lone, 1, 1), mode="nearest")
+        spread = ndimage.median_filter(np.abs(points - middle), size=(lone, 1, 1), mode="nearest")
+        points = np.where(np.abs(points - middle) > 4.5 * spread + 0.5, middle, points)  # Hampel: 3 robust deviations, and half a pixel
+    return np.einsum("st,tnd->snd", time_fit(len(points), fps, _SMOOTHED_S), points)
+
+
+def shared_motion(keypoints: ArrayLike) -> Array:
+    """Key-points (T, 40, 2), px at 112, without what each point does by itself: a wall moves as a whole, errors do not.
+
+    Of the motion about each point's mean place: smooth along either wall, and carried by the fewest modes that leave 0.3 px of it (a
+    singular value decomposition; active shape models, Cootes et al., CVIU 1995). That takes a little of the beat along: see
+    `ventricle.with_volumes`.
+    """
+    points = np.asarray(keypoints, dtype=np.float64)
     mean = points.mean(0)
     return mean + _main_modes(_along_walls(points - mean))
 

@@ -5,7 +5,7 @@ width and how far its middle lies off the axis. Widths and lengths change by fac
 itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,9 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from echokdm.core.errors import GeometryError
 from echokdm.ops.chords import CHORDS, chord_positions
-from echokdm.ops.ventricle import axis_from_keypoints, ejection_fraction, self_crossing, simpson_volume
+from echokdm.ops.cycle import clip_ejection_fraction
+from echokdm.ops.ventricle import axis_from_keypoints, self_crossing, simpson_volume
 
 Array = NDArray[np.float64]
+Beat = tuple[int, int]  # frames of end-diastole and end-systole
 
 EF_RANGE = (5.0, 80.0)  # percent that may be asked for
 _STILL = 5.0  # per cent; a source that ejects less has no motion worth scaling
@@ -99,7 +101,7 @@ def _scaled(shape: Shape, reference: Shape, factor: float) -> Shape:
 class _Family:
     """Trajectories from stillness (wish 0) over the source's own motion (1) to as strong a contraction as it allows (`limit`)."""
 
-    def __init__(self, keypoints: ArrayLike, ed_index: int, fps: float | None, spacing: str) -> None:
+    def __init__(self, keypoints: ArrayLike, ed_index: int, fps: float | None, spacing: str, beats: Sequence[Beat] | None) -> None:
         points = np.asarray(keypoints, dtype=np.float64)
         if points.ndim != 3:
             raise GeometryError(f"A trajectory of key-points has the shape (frames, 40, 2), not {points.shape}.")
@@ -109,14 +111,12 @@ class _Family:
         volume = simpson_volume(points, spacing=spacing)
         self.shape = decompose(points, spacing)
         self.reference = Shape(*(part[self.ed:self.ed + 1] for part in self.shape))
-        self.own = _OWN_MOTION
-        fall = volume[self.ed] - volume.min()
-        if fall < _STILL / 100 * volume[self.ed]:
-            beats = 1 if fps is None else max(1, round(len(points) / fps))
-            self.amount = beat_profile((np.arange(len(points)) - self.ed) * beats / len(points))
-            self.own = 0.0
+        self.own = _OWN_MOTION if _ejects(volume, self.ed, beats) else 0.0
+        self.beats = asked_beats(volume, self.ed, fps, beats)
+        if self.own:
+            self.amount = np.clip((volume[self.ed] - volume) / (volume[self.ed] - volume.min()), 0, 1)
         else:
-            self.amount = np.clip((volume[self.ed] - volume) / fall, 0, 1)
+            self.amount = _resting_beats(len(points), self.ed, fps)
         # A source may be narrower somewhere by itself, as where the mitral plane leans into the last chord; that is not held against it.
         narrowest = np.minimum(_NARROWEST * self.reference.width, 0.5 * self.shape.width.min(0))
         shortest = np.minimum(_SHORTEST * self.reference.length, 0.8 * self.shape.length.min())
@@ -136,27 +136,50 @@ class _Family:
 
     def ef(self, shape: Shape) -> float:
         volume = simpson_volume(compose(shape, self.spacing), spacing=self.spacing)
-        return float(ejection_fraction(volume[self.ed], volume.min()))
+        return clip_ejection_fraction(volume, self.beats)
 
 
-def ef_limits(keypoints: ArrayLike, ed_index: int, fps: float | None = None, spacing: str = "midpoint") -> tuple[float, float]:
+def _ejects(volume: Array, ed: int, beats: Sequence[Beat] | None) -> bool:
+    return clip_ejection_fraction(volume, beats or [(ed, int(volume.argmin()))]) >= _STILL
+
+
+def _resting_beats(count: int, ed: int, fps: float | None) -> Array:
+    """Contraction (T,) of a resting heart: one beat, or 60 a minute given fps."""
+    beats = 1 if fps is None else max(1, round(count / fps))
+    return beat_profile((np.arange(count) - ed) * beats / count)
+
+
+def asked_beats(volumes: ArrayLike, ed_index: int, fps: float | None = None, beats: Sequence[Beat] | None = None) -> list[Beat]:
+    """The beats by which `with_ejection_fraction` sets the ejection fraction of a trajectory with these volumes (T,).
+
+    Those given, or `ed_index` and the smallest volume; where the source ejects under 5 %, the first of a resting heart's.
+    """
+    volume = np.asarray(volumes, dtype=np.float64)
+    if _ejects(volume, ed_index, beats):
+        return list(beats or [(ed_index, int(volume.argmin()))])
+    return [(ed_index, int(_resting_beats(len(volume), ed_index, fps).argmax()))]
+
+
+def ef_limits(keypoints: ArrayLike, ed_index: int, fps: float | None = None, spacing: str = "midpoint",
+              beats: Sequence[Beat] | None = None) -> tuple[float, float]:
     """(lowest, highest) ejection fraction in per cent that `with_ejection_fraction` can give this trajectory (T, 40, 2)."""
-    family = _Family(keypoints, ed_index, fps, spacing)
+    family = _Family(keypoints, ed_index, fps, spacing, beats)
     return EF_RANGE[0], min(EF_RANGE[1], float(family.efs[-1]))
 
 
 def with_ejection_fraction(keypoints: ArrayLike, ef_percent: float, ed_index: int, fps: float | None = None,
-                           spacing: str = "midpoint") -> Array:
-    """The trajectory (T, 40, 2) with another ejection fraction, in per cent: Simpson volume at `ed_index` to the smallest, exactly.
+                           spacing: str = "midpoint", beats: Sequence[Beat] | None = None) -> Array:
+    """The trajectory (T, 40, 2) with another ejection fraction, in per cent: `cycle.clip_ejection_fraction` of its volumes, exactly.
 
-    Each frame's change of form since end-diastole is scaled by one factor found by bisection; frame `ed_index` stays as it is, and so does
-    where the ventricle lies and leans. Past twice the source's own motion, and for a source that ejects under 5 %, a canonical contraction
-    (walls inwards, base towards the apex) follows the source's volume curve, or one of a resting heart: one beat, or 60 a minute given fps.
+    beats: (end-diastole, end-systole) frames by which that is told, see `asked_beats`. Each frame's change of form since end-diastole
+    is scaled by one factor found by bisection; frame `ed_index` stays as it is, and so does where the ventricle lies and leans. Past
+    twice the source's own motion, and for a source that ejects under 5 %, a canonical contraction (walls inwards, base towards the
+    apex) follows the source's volume curve, or one of a resting heart: one beat, or 60 a minute given fps.
     Raises GeometryError with the range that can be had where ef_percent is out of it.
     """
     from scipy.optimize import brentq
 
-    family = _Family(keypoints, ed_index, fps, spacing)
+    family = _Family(keypoints, ed_index, fps, spacing, beats)
     low, high = EF_RANGE[0], min(EF_RANGE[1], float(family.efs[-1]))
     if not low <= ef_percent <= high:
         raise GeometryError(f"An ejection fraction of {ef_percent:g} % can't be had from this clip; "
@@ -221,26 +244,9 @@ def drag(keypoints: ArrayLike, moves: Mapping[int, tuple[float, float]], reach: 
     return moved
 
 
-def resample_trajectory(keypoints: ArrayLike, frames: int, step: float | None = None, periodic: bool = False) -> Array:
-    """The trajectory (T, N, 2) at `frames` frames -> (frames, N, 2), by a cubic spline along time.
-
-    step: source frames from one new frame to the next, the old rate over the new; without it all of the trajectory is spread over them.
-    periodic: frame T is frame 0 again, a beat that may be run through any number of times.
-    Raises GeometryError where the new frames run past the end of a trajectory that is not periodic.
-    """
+def trajectory_at(keypoints: ArrayLike, at: ArrayLike) -> Array:
+    """The trajectory (T, N, 2) at its own frames `at` (M,), fractions among them -> (M, N, 2), by a cubic spline along time."""
     from scipy.interpolate import CubicSpline
 
     points = np.asarray(keypoints, dtype=np.float64)
-    count = len(points)
-    if frames < 1 or count < 1:
-        raise GeometryError("A trajectory needs at least one frame.")
-    if count == 1:
-        return np.repeat(points, frames, axis=0)
-    if step is None:
-        step = count / frames if periodic else (count - 1) / max(frames - 1, 1)
-    at = np.arange(frames) * step
-    if periodic:
-        return CubicSpline(np.arange(count + 1), np.concatenate([points, points[:1]]), bc_type="periodic")(np.mod(at, count))
-    if at[-1] > count - 1 + 1e-6:
-        raise GeometryError(f"The motion has frames for {int((count - 1) / step) + 1} new ones at this rate, not {frames}; ask for fewer.")
-    return CubicSpline(np.arange(count), points)(np.minimum(at, count - 1))
+    return CubicSpline(np.arange(len(points)), points)(np.asarray(at, dtype=np.float64))

@@ -147,6 +147,15 @@ def simpson_volume(keypoints: ArrayLike, spacing_mm: float | tuple[float, float]
     return volume if spacing_mm is None else volume / 1000
 
 
+def with_volumes(keypoints: ArrayLike, volumes: ArrayLike) -> Array:
+    """Key-points (..., 40, 2) with Simpson volumes (...) in px^3, each chord made longer or shorter about its middle by one factor."""
+    points = _forty(keypoints)
+    factor = np.sqrt(np.asarray(volumes, dtype=np.float64) / simpson_volume(points))[..., None, None]
+    middles = _middles(points)
+    middles = np.concatenate([middles, middles[..., ::-1, :]], axis=-2)
+    return middles + factor * (points - middles)
+
+
 def ejection_fraction(edv: ArrayLike, esv: ArrayLike) -> Array:
     """EF = 100 (EDV - ESV) / EDV in per cent."""
     edv, esv = np.asarray(edv, dtype=np.float64), np.asarray(esv, dtype=np.float64)

@@ -105,13 +105,14 @@ def test_the_model_is_told_how_far_the_valves_are_open(drawn_clip: Clip, still_c
 def test_lost_ventricle_in_the_output_is_said_not_hidden(drawn_clip: Clip, pipeline) -> None:
     find = pipeline.segment
 
-    def lose(frames, sector, in_context):
+    def lose(frames, *seen):
         pipeline.segment = lambda *_: torch.zeros(len(frames), 112, 112, dtype=torch.bool)
-        return find(frames, sector)
+        return find(frames, *seen)
 
     pipeline.segment = lose
     result = synthesize(drawn_clip, pipeline=pipeline)
     assert result.measured is None and result.ejection_fractions()["measured"] is None
+    assert "nothing could be measured" in result.warning
 
 
 def test_weights_hash_follows_the_weights(pipeline) -> None:

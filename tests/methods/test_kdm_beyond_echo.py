@@ -33,7 +33,7 @@ def test_keypoints_of_another_kind_are_refused_and_there_is_no_ventricle_to_find
     with pytest.raises(GeometryError, match=pipe.schema.name):
         pipe(torch.rand(1, 3, 64, 64), torch.rand(40, 2), torch.rand(2, 40, 2), sector=sector)
     with pytest.raises(BundleError, match="no segmenter"):
-        pipe.segment(torch.rand(2, 1, 64, 64), sector)
+        pipe.segment(torch.rand(2, 1, 64, 64), sector, 30.0)
 
 
 def test_a_bundle_is_scored_on_its_own_kind_of_phantom(trained, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from echokdm.core.errors import GeometryError
-from echokdm.ops.cycle import closing_end_diastole, find_ed_es, valve_opening
+from echokdm.ops.cycle import clip_ejection_fraction, closing_end_diastole, complete_beats, find_ed_es, typical_beat, valve_opening
 from echokdm.ops.trajectory import beat_profile
 from echokdm.phantom.a4c import A4CPhantom
 
@@ -108,3 +108,34 @@ def test_end_diastole_is_where_a_flat_top_ends(seed):
     volumes = np.r_[np.full(6, 10.0), 9, 7, 5, 4, 4, 5, 7, 8.5, 9.5, np.full(5, 10.0)]
     noisy = volumes + 0.03 * np.random.default_rng(seed).normal(size=len(volumes))
     assert find_ed_es(noisy, 10)[0][0] == 5
+
+
+def test_a_clips_ejection_fraction_is_the_mean_of_its_complete_beats():
+    v = np.concatenate([curve(1, 30, ef=ef)[0] for ef in (0.6, 0.4, 0.5)])
+    cut = np.concatenate([v, curve(1, 30, ef=0.7)[0][:9]])  # a fourth beat that the clip's end cuts short
+    beats = complete_beats(cut, 30)
+    assert [es for _, es in beats] == [11, 41, 71]
+    assert clip_ejection_fraction(cut, beats) == pytest.approx(50, abs=0.5)
+    assert typical_beat(cut, beats) == beats[2]
+
+
+@pytest.mark.parametrize("fps", [1, 8, 30, 50, 200])
+def test_two_frames_are_two_frames(fps):
+    for v in ([100.0, 37.0], [37.0, 100.0]):
+        assert clip_ejection_fraction(v, complete_beats(v, fps)) == 63.0
+
+
+def test_without_a_complete_beat_the_largest_stands_against_the_smallest_after_it():
+    assert complete_beats([90.0, 100, 80, 50, 60], 30) == [(1, 3)]
+    assert complete_beats([45.0, 100, 80, 50, 60], 30) == [(1, 3)]
+    # It ends while it falls: the filling shown before tells the ejection.
+    assert complete_beats([60.0, 40, 60, 100, 90], 30) == [(3, 1)]
+
+
+@pytest.mark.parametrize("rate", [50, 75, 100])
+def test_few_frames_a_second_find_the_same_beats(rate):
+    v, _ = curve(3.3, 50, rate, start=0.6)
+    whole = clip_ejection_fraction(v, complete_beats(v, 50))
+    for step in (2, 4, 6, 8):
+        thin = v[::step]
+        assert clip_ejection_fraction(thin, complete_beats(thin, 50 / step)) == pytest.approx(whole, abs=6)  # what thinning misses of it

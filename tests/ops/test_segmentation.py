@@ -11,12 +11,11 @@ from echokdm.ops.segmentation import (
     mitral_lines,
     segment_clip,
     smooth_in_time,
-    temporal_context,
     ventricle_masks,
 )
 from echokdm.ops.warp import pixel_grid
 
-SIZE, FRAMES = 112, 20
+SIZE, FRAMES, FPS = 112, 20, 25.0
 X, Y = pixel_grid(SIZE, SIZE)[0]
 
 
@@ -57,12 +56,12 @@ def dice(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 def test_clean_probabilities_pass_through(clip: tuple[torch.Tensor, list[float]]) -> None:
     labels, _ = clip
-    assert float(dice(ventricle_masks(probabilities(labels), SECTOR), labels == 1).min()) > 0.96
+    assert float(dice(ventricle_masks(probabilities(labels), SECTOR, FPS), labels == 1).min()) > 0.96
 
 
 def test_mitral_line_lies_between_ventricle_and_atrium(clip: tuple[torch.Tensor, list[float]]) -> None:
     labels, base = clip
-    lines = mitral_lines(probabilities(labels))
+    lines = mitral_lines(probabilities(labels), FPS)
     row = (lines[:, 2] - lines[:, 0] * 60) / lines[:, 1]
     assert float((row - torch.tensor(base)).abs().max()) < 2.0
     assert float(lines[:, 1].min()) > 0.98
@@ -74,7 +73,7 @@ def test_a_leak_into_the_atrium_in_two_frames_is_cut_at_the_plane(clip: tuple[to
     leaky = labels.clone()
     for t in (7, 8):
         leaky[t][(labels[t] == 3)] = 1
-    masks = ventricle_masks(probabilities(leaky), SECTOR)
+    masks = ventricle_masks(probabilities(leaky), SECTOR, FPS)
     assert float(dice(masks, truth).min()) > 0.92
     area = masks.sum((1, 2)).float()
     assert float((area[1:] - area[:-1]).abs().max()) < 0.12 * float(area.max())
@@ -87,7 +86,7 @@ def test_holes_bites_and_specks_are_mended(clip: tuple[torch.Tensor, list[float]
     broken[:, radius(60, 45, 4, 4) < 1] = 2  # a hole
     broken[:, (radius(73, 55, 4, 3) < 1) & truth.all(0)] = 2  # a papillary muscle
     broken[:, radius(20, 90, 6, 6) < 1] = 1  # a speck elsewhere
-    masks = ventricle_masks(probabilities(broken), SECTOR)
+    masks = ventricle_masks(probabilities(broken), SECTOR, FPS)
     assert float(dice(masks, truth).min()) > 0.94
     assert not bool(masks[:, 80:, :40].any())
 
@@ -97,22 +96,22 @@ def test_one_lost_frame_is_bridged(clip: tuple[torch.Tensor, list[float]]) -> No
     truth = labels == 1
     p = probabilities(labels)
     p[10, 1] *= 0.3
-    assert float(dice(ventricle_masks(p, SECTOR), truth).min()) > 0.9
+    assert float(dice(ventricle_masks(p, SECTOR, FPS), truth).min()) > 0.9
 
 
 def test_smoothing_keeps_phase_and_constants() -> None:
     wave = torch.sin(torch.arange(40) * 2 * math.pi / 20)
-    smooth = smooth_in_time(wave, 1.0)
+    smooth = smooth_in_time(wave, FPS, 0.08)
     assert int(smooth[:12].argmax()) == int(wave[:12].argmax())
-    assert torch.allclose(smooth_in_time(torch.full((9, 2, 2), 0.7), 1.5), torch.full((9, 2, 2), 0.7))
-    assert torch.equal(smooth_in_time(wave[:1], 1.0), wave[:1])
+    assert torch.allclose(smooth_in_time(torch.full((9, 2, 2), 0.7), FPS, 0.08), torch.full((9, 2, 2), 0.7))
+    assert torch.equal(smooth_in_time(wave[:1], FPS, 0.08), wave[:1])
 
 
 def drawn_image(labels: torch.Tensor) -> torch.Tensor:
     return torch.tensor([0.0, 0.15, 0.9, 0.4])[labels][:, None]
 
 
-def oracle(image: torch.Tensor, sector: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+def oracle(image: torch.Tensor, sector: torch.Tensor) -> torch.Tensor:
     """A stand-in for a network that knows the drawn gray levels."""
     levels = torch.tensor([0.0, 0.15, 0.9, 0.4]).view(1, 4, 1, 1)
     return -200 * (image - levels).square()
@@ -120,10 +119,10 @@ def oracle(image: torch.Tensor, sector: torch.Tensor, context: torch.Tensor) -> 
 
 def test_segment_clip_finds_the_drawn_ventricle_whatever_the_batch(clip: tuple[torch.Tensor, list[float]]) -> None:
     labels, _ = clip
-    masks, found = segment_clip(oracle, drawn_image(labels), SECTOR)
+    masks, found = segment_clip(oracle, drawn_image(labels), SECTOR, FPS)
     assert masks.dtype == torch.bool and found.shape == (FRAMES, 4, SIZE, SIZE)
     assert float(dice(masks, labels == 1).min()) > 0.93
-    again, _ = segment_clip(oracle, drawn_image(labels), SECTOR, batch_size=7)
+    again, _ = segment_clip(oracle, drawn_image(labels), SECTOR, FPS, batch_size=7)
     assert torch.equal(masks, again)
 
 
@@ -131,31 +130,36 @@ def test_segment_clip_finds_the_drawn_ventricle_whatever_the_batch(clip: tuple[t
                                     torch.rand(3, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(1))])
 def test_no_ventricle_is_refused_with_the_way_out(frames: torch.Tensor) -> None:
     with pytest.raises(GeometryError, match="--keypoints"):
-        segment_clip(oracle, frames, SECTOR)
+        segment_clip(oracle, frames, SECTOR, FPS)
 
 
 def test_a_dark_disc_without_a_wall_is_refused() -> None:
     labels = torch.zeros(3, SIZE, SIZE, dtype=torch.int64)
     labels[:, radius(56, 56, 18, 26) < 1] = 1
     with pytest.raises(GeometryError, match="wall"):
-        segment_clip(oracle, drawn_image(labels), SECTOR)
+        segment_clip(oracle, drawn_image(labels), SECTOR, FPS)
 
 
-def test_context_is_the_mean_and_spread_in_time() -> None:
-    frames = torch.tensor([0.2, 0.6]).view(2, 1, 1, 1).expand(2, 1, 3, 4)
-    context = temporal_context(frames)
-    assert context.shape == (2, 3, 4) and torch.allclose(context[0], torch.tensor(0.4)) and torch.allclose(context[1], torch.tensor(0.2))
+def test_a_frame_is_seen_by_itself() -> None:
+    """What other frames show does not change what the network sees, nor what comes of it, in a frame."""
+    frames, sector = torch.rand(3, 1, 16, 16), torch.ones(16, 16, dtype=torch.bool)
+
+    def network(image: torch.Tensor, sector: torch.Tensor) -> torch.Tensor:
+        return torch.cat([image, 1 - image], 1)
+
+    together, _ = clip_probabilities(network, frames, sector)
+    assert torch.allclose(together[1:2], clip_probabilities(network, frames[1:2], sector)[0])
 
 
-@pytest.mark.parametrize("one_clip", [True, False])
-def test_each_view_gets_its_own_context(one_clip: bool) -> None:
-    frames, seen = torch.rand(3, 1, 16, 16), []
+@pytest.mark.parametrize("fps", [2.0, 8.0, 30.0, 50.0])
+def test_two_frames_are_two_frames(clip: tuple[torch.Tensor, list[float]], fps: float) -> None:
+    p = probabilities(clip[0][[0, FRAMES // 2]])
+    alone = torch.cat([ventricle_masks(p[t:t + 1], SECTOR, fps) for t in range(2)])
+    assert torch.equal(ventricle_masks(p, SECTOR, fps), alone)
 
-    def network(image: torch.Tensor, sector: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
-        seen.append((image, context))
-        return torch.zeros(len(image), 6, 16, 16)
 
-    clip_probabilities(network, frames, torch.ones(16, 16, dtype=torch.bool), one_clip=one_clip)
-    for image, context in seen:
-        expected = temporal_context(image).expand(3, -1, -1, -1) if one_clip else torch.cat([image, torch.zeros_like(image)], 1)
-        assert torch.allclose(context, expected, atol=1e-6)
+def test_a_thinned_clip_keeps_its_end_systole(clip: tuple[torch.Tensor, list[float]]) -> None:
+    labels = clip[0].repeat(3, 1, 1)[::4]  # a beat in five frames, 0.16 s apart
+    areas = ventricle_masks(probabilities(labels), SECTOR, 6.25).sum((1, 2)).float()
+    drawn = (labels == 1).sum((1, 2)).float()
+    assert float((areas / drawn - (areas / drawn).mean()).abs().max()) < 0.03

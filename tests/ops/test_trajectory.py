@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from echokdm.core.errors import GeometryError
 from echokdm.ops import trajectory as tr
 from echokdm.ops.chords import chord_positions
+from echokdm.ops.cycle import clip_ejection_fraction
 from echokdm.ops.ventricle import axis_from_keypoints, self_crossing, simpson_volume
 
 
@@ -139,10 +140,25 @@ def test_drag_is_exact_and_falls_off():
 
 def test_retiming():
     points = beating(50)
-    np.testing.assert_allclose(tr.resample_trajectory(points, 60, periodic=True)[::2], points, atol=1e-9)
-    np.testing.assert_allclose(tr.resample_trajectory(points, 59)[::2], points, atol=1e-9)
-    np.testing.assert_allclose(tr.resample_trajectory(points, 90, step=1.0, periodic=True)[60:], points, atol=1e-9)
-    assert ef_of(tr.resample_trajectory(points, 45, step=0.6)) == pytest.approx(50, abs=1)
-    assert tr.resample_trajectory(points[:1], 4).shape == (4, 40, 2)
-    with pytest.raises(GeometryError, match="30"):
-        tr.resample_trajectory(points, 31, step=1.0)
+    at = np.arange(59) / 2
+    np.testing.assert_allclose(tr.trajectory_at(points, at)[::2], points, atol=1e-9)
+    assert ef_of(tr.trajectory_at(points, 0.6 * np.arange(45))) == pytest.approx(50, abs=1)
+
+
+def test_ejection_fraction_is_the_mean_of_the_beats():
+    weak, strong = beating(30, shake=0), beating(50, shake=0)
+    points, beats = np.concatenate([strong, weak]), [(0, 11), (30, 41)]
+    assert clip_ejection_fraction(simpson_volume(points), beats) == pytest.approx(40, abs=0.1)
+    for asked in (25, 55):
+        v = simpson_volume(tr.with_ejection_fraction(points, asked, 0, beats=beats))
+        assert clip_ejection_fraction(v, beats) == pytest.approx(asked, abs=1e-6)
+        assert clip_ejection_fraction(v, beats[:1]) > clip_ejection_fraction(v, beats[1:]) + 5
+    assert tr.ef_limits(points, 0, beats=beats)[1] < tr.ef_limits(points, 0)[1]
+
+
+def test_a_still_source_is_judged_by_the_beat_that_it_is_given():
+    still = np.repeat(ventricle()[None], 60, axis=0)
+    beats = tr.asked_beats(simpson_volume(still), 0, 30.0, [(5, 20)])
+    assert beats == [(0, 11)]
+    v = simpson_volume(tr.with_ejection_fraction(still, 40, 0, 30.0, beats=[(5, 20)]))
+    assert clip_ejection_fraction(v, beats) == pytest.approx(40, abs=1e-6)

@@ -41,8 +41,9 @@ class KDMOutput:
 class KDMPipeline(MethodPipeline):
     """Key-point guided Deformable image Manipulation of one source frame.
 
-    Components: the image and flow codecs, K2F-net, F2I-net, the one-step ablation K2I-net, the LV segmenter and the
-    judge that measures what was made or, beyond echo, a network that finds landmarks, OF-net, and a DDIM scheduler that holds the noise schedule. schema: the name of its key-points'.
+    Components: the image and flow codecs, K2F-net, F2I-net, the one-step ablation K2I-net, OF-net, the LV segmenter and the judge
+    that measures what was made or, beyond echo, a network that finds landmarks, and a DDIM scheduler that holds the noise
+    schedule. schema: the name of its key-points'.
 
     >>> pipe = KDMPipeline.from_pretrained("a4c-phantom")                                        # doctest: +SKIP
     >>> out = pipe(frame, keypoints, trajectory, sector=sector, seed=0)                          # doctest: +SKIP
@@ -62,10 +63,10 @@ class KDMPipeline(MethodPipeline):
                               landmarks=landmarks, scheduler=scheduler, k2i=k2i, of_net=of_net, judge=judge)
 
     @torch.no_grad()
-    def segment(self, frames: Tensor, sector: Tensor, in_context: bool = True) -> Tensor:
-        """LV masks (T, H, W) bool of frames (T, 1, H, W) in [0, 1]; GeometryError where no ventricle is found.
+    def segment(self, frames: Tensor, sector: Tensor, fps: float, walled: bool = True) -> Tensor:
+        """LV masks (T, H, W) bool of frames (T, 1, H, W) in [0, 1], fps of them a second; GeometryError where no ventricle is found.
 
-        in_context: see `segment_clip`. Raises BundleError where the bundle has no segmenter.
+        walled: see `segment_clip`. Raises BundleError where the bundle has no segmenter.
         """
         if self.segmenter is None:
             raise BundleError("This bundle has no segmenter, so it can't find key-points itself; pass them with --keypoints.")
@@ -74,7 +75,7 @@ class KDMPipeline(MethodPipeline):
             with fast_arithmetic(self.device):
                 return self.segmenter(*seen)
 
-        return segment_clip(network, frames, sector, in_context=in_context)[0]
+        return segment_clip(network, frames, sector, fps, walled=walled)[0]
 
     @torch.no_grad()
     def __call__(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, *, sector: Tensor, steps: int = defaults.STEPS,
