@@ -158,7 +158,7 @@ def _try(source: Derived, driving: Derived | None, ef: float, seed: int, number:
     clip = Clip(output.frames.cpu(), trajectory.fps, spacing, view=source.clip.view, meta={"synthetic": True})
     labels = labels_of(trajectory.keypoints, trajectory.ed, trajectory.es, spacing)
     try:
-        points, _ = segment_keypoints(pipeline, clip.frames, sector, clip.fps, walled=False)
+        points, _ = segment_keypoints(pipeline, clip.frames, sector, clip.fps, made=True)
         measured = clip_ejection_fraction(simpson(points, spacing), trajectory.beats)
     except GeometryError:
         measured = None

@@ -107,16 +107,16 @@ def simpson(keypoints: np.ndarray, spacing_mm: tuple[float, float] | None) -> np
 
 
 def segment_keypoints(pipeline: Any, frames: "Tensor", sector: "Tensor", fps: float,
-                      walled: bool = True) -> tuple[np.ndarray, np.ndarray]:
+                      made: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Key-points (T, 40, 2) by the bundle's segmenter, smoothed in time, and the frames (T,) in which a ventricle was found.
 
-    frames: (T, 1, 112, 112) in [0, 1], fps of them a second. sector: (112, 112) bool. walled: see `ops.segmentation.segment_clip`.
-    Frames without a ventricle are interpolated from their neighbours. Raises
+    frames: (T, 1, 112, 112) in [0, 1], fps of them a second. sector: (112, 112) bool. made: the frames are synthetic, so that the
+    bundle's judge measures them, see `KDMPipeline.segment`. Frames without a ventricle are interpolated from their neighbours. Raises
     GeometryError where it was found in fewer than `LEAST_FOUND` of the frames, or nothing that was found looks like a left ventricle.
     """
     from echokdm.ops.ventricle import axis_from_keypoints, keypoints_from_mask
 
-    masks = np.asarray(pipeline.segment(frames, sector, fps, walled))
+    masks = np.asarray(pipeline.segment(frames, sector, fps, made))
     keypoints = np.full((len(masks), 40, 2), np.nan)
     axis = None
     for t, mask in enumerate(masks):

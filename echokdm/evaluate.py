@@ -178,7 +178,7 @@ def clip_files(path: Path) -> list[Path]:
 
 
 def score_clip(pipeline: Any, source: Derived, distances: "Mapping[str, Perceptual]", **options: Any) -> "tuple[pd.DataFrame, Any]":
-    """`metrics.resynthesis.score_resynthesis` of a clip whose ventricle is known; its MD is of the bundle's segmenter."""
+    """`metrics.resynthesis.score_resynthesis` of a clip whose ventricle is known; its MD is of the bundle's judge."""
     import torch
 
     from echokdm.metrics.resynthesis import score_resynthesis
@@ -187,7 +187,7 @@ def score_clip(pipeline: Any, source: Derived, distances: "Mapping[str, Perceptu
 
     def detect(frames: Any) -> np.ndarray:
         try:
-            return segment_keypoints(pipeline, frames, sector, source.clip.fps)[0]
+            return segment_keypoints(pipeline, frames, sector, source.clip.fps, made=True)[0]
         except EchoKDMError:  # a picture that is no heart any more: its distance is not known
             return np.full(source.keypoints.shape, np.nan)
 

@@ -332,7 +332,7 @@ def synthesize(clip: Clip | str | Path, *, ef: float | None = None, driving: Cli
     made = Clip(output.frames.cpu(), trajectory.fps, model.clip.spacing_mm, view=clip.view, meta={"synthetic": True})
     progress("Measuring the output")
     try:
-        measured, _ = segment_keypoints(pipeline, made.frames, sector, made.fps, walled=False)
+        measured, _ = segment_keypoints(pipeline, made.frames, sector, made.fps, made=True)
     except GeometryError:
         measured = None  # the report says so
     watch.lap("measure the output")

@@ -128,17 +128,17 @@ def _sweep(pipeline: Any, pairs: HeldOutPairs, flow: Tensor, strength: float, di
 
 
 def _add_keypoints(pipeline: Any, pairs: HeldOutPairs, images: pd.DataFrame, made: dict[str, Tensor]) -> pd.DataFrame:
-    """MD and EF of the methods that don't see the target, and of the target itself: what the segmenter alone is off by."""
+    """MD and EF of the methods that don't see the target, and of the target itself: what the measuring network alone is off by."""
     judged = {name: frames for name, frames in made.items() if name not in (OF_WARP, TRUE_WARP)} | {TARGET: pairs.target}
-    device = pipeline.segmenter.device
+    device = pipeline.measurer.device
     found = np.empty((len(judged), len(pairs), 40, 2))
     for i in range(len(pairs)):
         frames = torch.stack([frames[i] for frames in judged.values()]).to(device)
-        found[:, i] = redetect(pipeline.segmenter, frames, pairs.sector[i].to(device))
+        found[:, i] = redetect(pipeline.measurer, frames, pairs.sector[i].to(device))
     truth = pairs.target_keypoints.double().numpy()
     ed_es = np.array([kind == ED_TO_ES for kind in pairs.kinds])
     volumes = simpson_volume(found)
-    ed_volume = volumes[list(judged).index(NO_EDIT)]  # found in the source by the same segmenter
+    ed_volume = volumes[list(judged).index(NO_EDIT)]  # found in the source by the same network
     true_ed = simpson_volume(pairs.source_keypoints.double().numpy())
     true_ef = np.where(ed_es, ejection_fraction(true_ed, simpson_volume(truth)), np.nan)
     rows = []

@@ -58,8 +58,8 @@ def _method_table(images: pd.DataFrame, pair: str, title: str) -> Table:
         rows.append((method, tuple(cells)))
     columns = (*names, *(["EF error, points"] if pair == ED_TO_ES else []), "LV found")
     return Table(title, tuple("MD, px" if c == "MD" else c for c in columns), tuple(rows),
-                 f"{INTERVALS} MD and EF: key-points found again by the bundle's segmenter, against the phantom's; '{TARGET}' is what "
-                 "that segmenter is off by on the phantom's own frame.")
+                 f"{INTERVALS} MD and EF: key-points found again by the bundle's judge, against the phantom's; '{TARGET}' is what "
+                 "it is off by on the phantom's own frame.")
 
 
 def _contrast_table(images: pd.DataFrame) -> Table:

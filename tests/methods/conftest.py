@@ -12,6 +12,7 @@ precision: "no"
 save_every: 2
 flow_target: truth
 data: {patients: 2, procedural: 4, held_out: 1, cache: CACHE}
+judge: {steps: 1, batch: 2}
 segmenter: {steps: 2, batch: 2}
 of_net: {steps: 2, batch: 2, pyramid: [4, 4, 8, 8, 8, 8], estimator: [8, 8, 8, 8, 8], context: [8, 8, 8, 8, 8, 8]}
 image_codec: {steps: 3, batch: 2, crop: 32, block_out_channels: [8, 8], codes: 16, perceptual: null, discriminator_from: 0.5}

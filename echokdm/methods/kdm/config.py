@@ -49,7 +49,7 @@ class KDMConfig(MethodConfig):
     flow_target: Literal["of_net", "truth"] = "of_net"  # whose flows K2F-net learns; phantoms know the truth
     data: DataConfig = DataConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
-    judge: SegmenterConfig = SegmenterConfig()  # of other phantoms, and of other patients
+    judge: SegmenterConfig = SegmenterConfig(steps=0)  # of other phantoms, and of other patients; none where it is not asked for
     landmarks: LandmarksConfig = LandmarksConfig()
     of_net: OFNetConfig = OFNetConfig()
     image_codec: CodecConfig = CodecConfig()

@@ -63,19 +63,26 @@ class KDMPipeline(MethodPipeline):
                               landmarks=landmarks, scheduler=scheduler, k2i=k2i, of_net=of_net, judge=judge)
 
     @torch.no_grad()
-    def segment(self, frames: Tensor, sector: Tensor, fps: float, walled: bool = True) -> Tensor:
+    def segment(self, frames: Tensor, sector: Tensor, fps: float, made: bool = False) -> Tensor:
         """LV masks (T, H, W) bool of frames (T, 1, H, W) in [0, 1], fps of them a second; GeometryError where no ventricle is found.
 
-        walled: see `segment_clip`. Raises BundleError where the bundle has no segmenter.
+        made: the frames were made from a clip whose ventricle was found: the judge looks, and no wall is asked for, see `segment_clip`.
+        Raises BundleError where the bundle has no segmenter.
         """
         if self.segmenter is None:
             raise BundleError("This bundle has no segmenter, so it can't find key-points itself; pass them with --keypoints.")
+        finder = self.measurer if made else self.segmenter
 
         def network(*seen: Tensor) -> Tensor:
             with fast_arithmetic(self.device):
-                return self.segmenter(*seen)
+                return finder(*seen)
 
-        return segment_clip(network, frames, sector, fps, walled=walled)[0]
+        return segment_clip(network, frames, sector, fps, walled=not made)[0]
+
+    @property
+    def measurer(self) -> Judge | Segmenter:
+        """What measures pictures that were made: the judge, which nothing here was taught to please; the segmenter where there is none."""
+        return self.segmenter if self.judge is None else self.judge
 
     @torch.no_grad()
     def __call__(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, *, sector: Tensor, steps: int = defaults.STEPS,
