@@ -92,7 +92,7 @@ def test_the_224_configuration_trains_every_stage_and_samples(tmp_path):
               **{name: "block_out_channels=[32,32,32]" for name in ("k2f", "f2i", "k2i")}}
     overrides = [f"{name}.{value}" for name in STAGES for value in ("steps=1", "batch=1")]
     overrides += [f"{name}.{value}" for name, value in narrow.items()]
-    overrides += ["precision='no'", "of_net.estimator=[8,8,8,8,8]", "of_net.context=[8,8,8,8,8,8]", "segmenter.batch=2",
+    overrides += ["precision='no'", "of_net.estimator=[8,8,8,8,8]", "of_net.context=[8,8,8,8,8,8]", "segmenter.batch=2", "judge.batch=2",
                   "image_codec.perceptual=null", "data.patients=1", "data.procedural=1", "data.held_out=1", "data.workers=0",
                   f"data.cache={tmp_path / 'cache'}"]
     bundle = train_config(Path(__file__).parents[2] / "configs" / "kdm-a4c-224.yaml", out=tmp_path / "run", overrides=overrides)
