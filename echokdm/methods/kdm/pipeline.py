@@ -61,10 +61,10 @@ class KDMPipeline(MethodPipeline):
                               landmarks=landmarks, scheduler=scheduler, k2i=k2i, of_net=of_net)
 
     @torch.no_grad()
-    def segment(self, frames: Tensor, sector: Tensor, in_context: bool = True) -> Tensor:
-        """LV masks (T, H, W) bool of frames (T, 1, H, W) in [0, 1]; GeometryError where no ventricle is found.
+    def segment(self, frames: Tensor, sector: Tensor, in_context: bool = True, any_view: bool = False) -> Tensor:
+        """LV masks (T, H, W) bool of frames (T, 1, H, W) in [0, 1]; GeometryError where none is found, ViewError in another view.
 
-        in_context: see `segment_clip`. Raises BundleError where the bundle has no segmenter.
+        in_context, any_view: see `segment_clip`. Raises BundleError where the bundle has no segmenter.
         """
         if self.segmenter is None:
             raise BundleError("This bundle has no segmenter, so it can't find key-points itself; pass them with --keypoints.")
@@ -73,7 +73,7 @@ class KDMPipeline(MethodPipeline):
             with fast_arithmetic(self.device):
                 return self.segmenter(*seen)
 
-        return segment_clip(network, frames, sector, in_context=in_context)[0]
+        return segment_clip(network, frames, sector, in_context=in_context, any_view=any_view)[0]
 
     @torch.no_grad()
     def __call__(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, *, sector: Tensor, steps: int = 2,
