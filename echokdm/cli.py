@@ -13,7 +13,7 @@ from echokdm.core.errors import ConfigError, EchoKDMError
 from echokdm.data_cli import adapters, data_app
 from echokdm.deid_cli import deid
 from echokdm.pipeline_cli import run
-from echokdm.terminal import BundleOption, DeviceOption, OverwriteOption, output_folder, say
+from echokdm.terminal import AnyViewOption, BundleOption, DeviceOption, OverwriteOption, output_folder, say
 
 BAD_INPUT, NOT_MEASURED = 2, 3
 
@@ -132,6 +132,7 @@ def synth(
     driving: Annotated[Path | None, typer.Option("--driving", metavar="CLIP2", help="A clip whose ventricular motion is carried over.",
                                                  show_default=False)] = None,
     keypoints: KeypointsOption = None,
+    any_view: AnyViewOption = False,
     drag: Annotated[list[str] | None, typer.Option("--drag", metavar="i:dx,dy", help="Move key-point i (0 to 39) by pixels of the clip; "
                                                    "repeatable.", show_default=False)] = None,
     source_frame: Annotated[int | None, typer.Option("--source-frame", help="Frame to start from, from 0; default: end-diastole.",
@@ -158,11 +159,12 @@ def synth(
     from echokdm.report import write_synthesis
     from echokdm.synth import synthesize
 
-    result = synthesize(source, ef=ef, driving=driving, keypoints=keypoints, drag=offsets, source_frame=source_frame, frames=frames,
-                        fps=fps, steps=steps, without=without, seed=seed, bundle=bundle, device=device, progress=say)
+    result = synthesize(source, ef=ef, driving=driving, keypoints=keypoints, any_view=any_view, drag=offsets,
+                        source_frame=source_frame, frames=frames, fps=fps, steps=steps, without=without, seed=seed, bundle=bundle,
+                        device=device, progress=say)
     command = repeatable("synth", clip=None if demo else "CLIP", demo=demo, ef=ef, driving="CLIP2" if driving else None,
-                         keypoints="FILE" if keypoints else None, drag=drag or None, source_frame=source_frame, frames=frames, fps=fps,
-                         steps=steps, without=without, seed=seed, bundle=Path(bundle).name, device=device)
+                         keypoints="FILE" if keypoints else None, any_view=any_view, drag=drag or None, source_frame=source_frame,
+                         frames=frames, fps=fps, steps=steps, without=without, seed=seed, bundle=Path(bundle).name, device=device)
     say("Writing the outputs")
     write_synthesis(result, folder, overwrite=overwrite, command=command)
     for name, value in result.ejection_fractions().items():
@@ -178,6 +180,7 @@ def synth(
 def keypoints_command(
     clip: ClipArgument = None,
     keypoints: KeypointsOption = None,
+    any_view: AnyViewOption = False,
     bundle: BundleOption = defaults.BUNDLE,
     device: DeviceOption = defaults.DEVICE,
     out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Default: <clip>-keypoints.", show_default=False)] = None,
@@ -191,7 +194,7 @@ def keypoints_command(
     from echokdm.ops.cycle import clip_ejection_fraction
     from echokdm.report import write_keypoints
 
-    derived = derive_keypoints(source, bundle=bundle, keypoints=keypoints, device=device, progress=say)
+    derived = derive_keypoints(source, bundle=bundle, keypoints=keypoints, any_view=any_view, device=device, progress=say)
     write_keypoints(derived, folder, overwrite=overwrite)
     if derived.moves:
         v = derived.volumes

@@ -9,7 +9,7 @@ import typer
 
 from echokdm.core import defaults
 from echokdm.core.errors import ClipError, ConfigError
-from echokdm.terminal import BundleOption, DeviceOption, reading_bar, say, tell_problems
+from echokdm.terminal import AnyViewOption, BundleOption, DeviceOption, reading_bar, say, tell_problems
 
 
 def validate(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with FileList.csv, VolumeTracings.csv, "
@@ -52,6 +52,7 @@ def augment(
                                                "cluster of RAY_ADDRESS.")] = EngineName.local,
     workers: Annotated[int | None, typer.Option("--workers", help="Workers of Ray; default: one a core, or one a GPU.",
                                                 show_default=False)] = None,
+    any_view: AnyViewOption = False,
     bundle: BundleOption = defaults.BUNDLE,
     device: DeviceOption = defaults.DEVICE,
 ) -> None:
@@ -76,16 +77,19 @@ def augment(
     # Ray's workers take the pipeline to their own devices.
     pipeline = load_pipeline(bundle, device if engine == "local" else "cpu", say)
     with nullcontext(serial) if engine == "local" else ray_engine(workers, device) as chosen:
-        sources, refused = read_sources(files, pipeline, say, engine=chosen, device=device)
+        sources, refused = read_sources(files, pipeline, say, engine=chosen, device=device, any_view=any_view)
         for line in refused:
             typer.echo(f"  left out, {line}", err=True)
+        for source in sources:
+            if source.doubt:
+                typer.echo(f"  Warning: clip {source.number}: {source.doubt}", err=True)
         plan = plan_cohort(sources, per_clip, ef, seed, split)
         changed = plan["note"][plan["note"] != ""].str.split().str[0].value_counts()
         for word, count in changed.items():
             typer.echo(f"  {count} wishes lay beyond what their clip allows and were {word}; manifest.csv has each", err=True)
         drivers = sources if motion == "others" else ()
         if library:
-            drivers, unused = read_sources(library, pipeline, say, engine=chosen, device=device)
+            drivers, unused = read_sources(library, pipeline, say, engine=chosen, device=device, any_view=any_view)
             for line in unused:
                 typer.echo(f"  left out of the library, {line}", err=True)
         if motion != "own":

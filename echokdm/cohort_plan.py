@@ -34,7 +34,7 @@ class Source:
 
     number: its place among the clips given, from 1, by which messages and manifests tell it. keypoints: (T, 40, 2) in the
     model's frame. found: (T,). subject: 16 hexadecimal digits of the masked pixels of the patient's first clip. ef: of its
-    own motion, percent. limits: (lowest, highest) that can be asked of it.
+    own motion, percent. limits: (lowest, highest) that can be asked of it. doubt: why it may be no apical 4-chamber view, or "".
     """
 
     clip: Clip | Path
@@ -44,6 +44,7 @@ class Source:
     subject: str
     ef: float
     limits: tuple[float, float]
+    doubt: str = ""
 
     def open(self) -> Derived:
         """The clip again, with the key-points known. Raises ClipError where its file is another by now."""
@@ -60,16 +61,17 @@ _Found = tuple[Source, str]
 
 
 def read_sources(clips: Sequence[Clip | str | Path], pipeline: Any, progress: Progress = quiet, *, engine: Engine = serial,
-                 device: str = defaults.DEVICE) -> tuple[list[Source], list[str]]:
+                 device: str = defaults.DEVICE, any_view: bool = False) -> tuple[list[Source], list[str]]:
     """The clips whose ventricle was found and moves, and for each other one "clip 3: why not".
 
     Clips are numbered from 1 in the order given and never named. DICOM clips of one patient get one subject.
-    engine: see `augment_cohort`; device: to which a worker takes the pipeline. Raises ClipError where no clip can be used.
+    engine: see `augment_cohort`; device: to which a worker takes the pipeline.
+    any_view: see `derive_keypoints`. Raises ClipError where no clip can be used.
     """
     given = [clip if isinstance(clip, Clip) else Path(clip).absolute() for clip in clips]
     found: dict[int, _Found | str] = {}
     salt = secrets.token_hex(16)  # new each run: it tells patients apart here and leads back to none from what is written
-    for number, result in engine(partial(_Reader, pipeline, salt, device), list(enumerate(given, 1))):
+    for number, result in engine(partial(_Reader, pipeline, salt, device, any_view), list(enumerate(given, 1))):
         found[number] = result
         progress(f"Looked for the ventricle in {len(found)} of {len(clips)} clips")
     subjects: dict[str, str] = {}
@@ -89,8 +91,8 @@ def read_sources(clips: Sequence[Clip | str | Path], pipeline: Any, progress: Pr
 class _Reader:
     """A worker that finds the ventricle of one clip: (number, (its Source, what tells the patient from others)) or (number, why not)."""
 
-    def __init__(self, pipeline: Any, salt: str, device: str) -> None:
-        self.pipeline, self.salt = placed(pipeline, device), salt
+    def __init__(self, pipeline: Any, salt: str, device: str, any_view: bool) -> None:
+        self.pipeline, self.salt, self.any_view = placed(pipeline, device), salt, any_view
 
     def __call__(self, item: tuple[int, Clip | Path]) -> list[tuple[int, _Found | str]]:
         number, given = item
@@ -104,7 +106,7 @@ class _Reader:
 
         clip = given if isinstance(given, Clip) else read_clip(given, salt=self.salt)
         require_motion(clip)
-        derived = derive_keypoints(clip, pipeline=self.pipeline)
+        derived = derive_keypoints(clip, any_view=self.any_view, pipeline=self.pipeline)
         limits = ef_limits(derived.keypoints, derived.ed, fps=clip.fps, beats=derived.beats)
         # Plans hold two decimals, and those are kept inside.
         limits = math.ceil(limits[0] * 100) / 100, math.floor(limits[1] * 100) / 100
@@ -112,7 +114,7 @@ class _Reader:
             raise ClipError(f"Its ventricle allows no ejection fraction from {EF_RANGE[0]:g} to {EF_RANGE[1]:g} %.")
         pixels = np.rint(derived.model.clip.frames.numpy() * 255).astype(np.uint8)
         own = hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest()
-        source = Source(given, number, derived.keypoints, derived.found, own, derived.ejection_fraction, limits)
+        source = Source(given, number, derived.keypoints, derived.found, own, derived.ejection_fraction, limits, derived.doubt)
         return source, clip.subject or own
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from echokdm.core import defaults
-from echokdm.core.errors import GeometryError
+from echokdm.core.errors import GeometryError, ViewError
 from echokdm.core.types import Clip
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ class Derived:
 
     clip: as read. sector: where the echo is. model: the clip in the model's frame (112 x 112). keypoints: (T, 40, 2) in
     that frame's pixels, the segmenter's made steady by `ops.smoothing`. found: (T,) where the ventricle was found or given
-    rather than interpolated. given: the key-points came from a file, not from the segmenter.
+    rather than interpolated. given: the key-points came from a file, not from the segmenter. doubt: why this may be no apical
+    4-chamber view, or "".
     """
 
     clip: Clip
@@ -43,6 +44,7 @@ class Derived:
     keypoints: np.ndarray
     found: np.ndarray
     given: bool
+    doubt: str = ""
 
     @cached_property
     def keypoints_source(self) -> np.ndarray:
@@ -107,16 +109,17 @@ def simpson(keypoints: np.ndarray, spacing_mm: tuple[float, float] | None) -> np
 
 
 def segment_keypoints(pipeline: Any, frames: "Tensor", sector: "Tensor", fps: float,
-                      made: bool = False) -> tuple[np.ndarray, np.ndarray]:
+                      made: bool = False, any_view: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Key-points (T, 40, 2) by the bundle's segmenter, smoothed in time, and the frames (T,) in which a ventricle was found.
 
     frames: (T, 1, 112, 112) in [0, 1], fps of them a second. sector: (112, 112) bool. made: the frames are synthetic, so that the
-    bundle's judge measures them, see `KDMPipeline.segment`. Frames without a ventricle are interpolated from their neighbours. Raises
-    GeometryError where it was found in fewer than `LEAST_FOUND` of the frames, or nothing that was found looks like a left ventricle.
+    bundle's judge measures them, see `KDMPipeline.segment`. any_view: the view is not judged. Frames without a ventricle are
+    interpolated from their neighbours. Raises GeometryError where it was found in fewer than `LEAST_FOUND` of the frames, or nothing
+    that was found looks like a left ventricle, ViewError where it is seen from elsewhere than an apical 4-chamber view.
     """
     from echokdm.ops.ventricle import axis_from_keypoints, keypoints_from_mask
 
-    masks = np.asarray(pipeline.segment(frames, sector, fps, made))
+    masks = np.asarray(pipeline.segment(frames, sector, fps, made, any_view))
     keypoints = np.full((len(masks), 40, 2), np.nan)
     axis = None
     for t, mask in enumerate(masks):
@@ -152,13 +155,17 @@ def smooth(keypoints: np.ndarray, fps: float) -> np.ndarray:
 
 
 def derive_keypoints(clip: "Clip | str | Path", *, bundle: str | Path = defaults.BUNDLE, keypoints: str | Path | None = None,
-                     pipeline: Any = None, device: str = defaults.DEVICE, progress: Progress = quiet) -> Derived:
+                     any_view: bool = False, pipeline: Any = None, device: str = defaults.DEVICE, progress: Progress = quiet) -> Derived:
     """Find the left ventricle in every frame of an apical 4-chamber clip and describe it by 40 key-points.
 
     clip: a file or a Clip. keypoints: a file with outlines in the clip's own pixels, which replaces the segmenter; frames
-    that it lacks are interpolated. pipeline: a loaded KDMPipeline, else `bundle` is loaded where it is needed.
-    Raises ClipError (not a usable clip), GeometryError (no ventricle or no sector found, bad key-points), BundleError.
+    that it lacks are interpolated. any_view: work on other views too, with a warning, which
+    `Derived.doubt` holds. pipeline: a loaded KDMPipeline, else `bundle` is loaded where it is needed.
+    Raises ClipError (not a usable clip), GeometryError (no ventricle found, bad key-points), ViewError (another view),
+    BundleError.
     """
+    import warnings
+
     import torch
 
     from echokdm.io.frame import to_model_frame
@@ -178,8 +185,17 @@ def derive_keypoints(clip: "Clip | str | Path", *, bundle: str | Path = defaults
     if pipeline is None:
         pipeline = load_pipeline(bundle, device, progress)
     progress("Finding the left ventricle")
-    points, found = segment_keypoints(pipeline, model.clip.frames, torch.as_tensor(model.sector_mask), clip.fps)
-    return Derived(clip, sector, model, points, found, False)
+    seen, doubt = (pipeline, model.clip.frames, torch.as_tensor(model.sector_mask), clip.fps), ""
+    try:
+        points, found = segment_keypoints(*seen)
+    except ViewError as error:
+        if not any_view:
+            raise
+        doubt = error.finding
+        warnings.warn(doubt, stacklevel=2)
+        progress(f"Warning: {doubt.rstrip('.')}")
+        points, found = segment_keypoints(*seen, any_view=True)
+    return Derived(clip, sector, model, points, found, False, doubt)
 
 
 def given_keypoints(path: str | Path, clip: Clip, sector: "Sector") -> tuple[np.ndarray, np.ndarray]:

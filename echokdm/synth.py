@@ -284,7 +284,7 @@ def weights_hash(pipeline: Any) -> str:
 
 
 def synthesize(clip: Clip | str | Path, *, ef: float | None = None, driving: Clip | str | Path | None = None,
-               keypoints: str | Path | None = None, drag: Mapping[int, tuple[float, float]] | None = None,
+               keypoints: str | Path | None = None, any_view: bool = False, drag: Mapping[int, tuple[float, float]] | None = None,
                source_frame: int | None = None, frames: int | None = None, fps: float | None = None, steps: int = defaults.STEPS,
                strength: float = defaults.STRENGTH, without: str | None = None, seed: int = defaults.SEED,
                bundle: str | Path = defaults.BUNDLE, device: str = defaults.DEVICE, pipeline: Any = None,
@@ -293,8 +293,9 @@ def synthesize(clip: Clip | str | Path, *, ef: float | None = None, driving: Cli
 
     Without a wish the clip's own motion is made again from its end-diastolic frame (Oh et al., KDM, the echo task).
     ef: percent, 5 to 80. driving: a clip whose ventricular motion is carried over. keypoints: a file of outlines in the
-    clip's own pixels instead of the segmenter's. drag: point index -> (dx, dy) in the clip's own pixels. source_frame:
-    default the end-diastolic one. frames, fps: see `frame_times`. steps, strength, without: see KDMPipeline.
+    clip's own pixels instead of the segmenter's. any_view: see `derive_keypoints`. drag: point index -> (dx, dy) in
+    the clip's own pixels. source_frame: default the end-diastolic one. frames, fps: see `frame_times`. steps, strength,
+    without: see KDMPipeline.
     Raises ClipError, GeometryError, ConfigError or BundleError, each with one sentence.
     """
     from echokdm.io import require_motion
@@ -317,8 +318,8 @@ def synthesize(clip: Clip | str | Path, *, ef: float | None = None, driving: Cli
     if pipeline is None:
         pipeline = load_pipeline(bundle, device, progress)
         watch.lap("load the bundle")
-    source = derive_keypoints(clip, keypoints=keypoints, pipeline=pipeline, progress=progress)
-    drive = None if driving is None else derive_keypoints(driving, pipeline=pipeline, progress=progress)
+    source = derive_keypoints(clip, keypoints=keypoints, any_view=any_view, pipeline=pipeline, progress=progress)
+    drive = None if driving is None else derive_keypoints(driving, any_view=any_view, pipeline=pipeline, progress=progress)
     start = source.ed if source_frame is None else source_frame
     trajectory = plan(source, start, ef=ef, driving=drive, drag=drag, frames=frames, fps=fps)
     watch.lap("find the ventricle")

@@ -11,6 +11,7 @@ from echokdm.core.errors import OutputError
 BAD_DATA = 2
 
 BundleOption = Annotated[str, typer.Option("--bundle", help="Trained weights: a name or a folder.")]
+AnyViewOption = Annotated[bool, typer.Option("--any-view", help="Work on other views than the apical 4-chamber one too, with a warning.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the files of an output folder that exists.")]
 

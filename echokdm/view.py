@@ -38,11 +38,11 @@ def judge_view(clip: Clip, pipeline: Any) -> View:
     few = replace(clip.with_frames(clip.frames[picks]), fps=max(clip.fps * len(picks) / len(clip), 1e-3))
     try:
         require_motion(few)
-        derived = derive_keypoints(few, pipeline=pipeline)
+        derived = derive_keypoints(few, any_view=True, pipeline=pipeline)
     except EchoKDMError as error:
         return View("refused", str(error))
     frame, points = derived.model.clip.frames[0, 0].numpy(), derived.keypoints[0]
-    reason = _doubt(derived)
+    reason = derived.doubt or _doubt(derived)
     return View("doubtful" if reason else "kept", reason, frame, points)
 
 

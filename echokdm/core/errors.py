@@ -16,6 +16,14 @@ class GeometryError(EchoKDMError):
     """Key-points, a mask or a sector are not usable: empty, self-crossing, outside, of the wrong count."""
 
 
+class ViewError(GeometryError):
+    """The heart is seen from elsewhere than an apical four-chamber view. finding: the sentence that says so, without the way out."""
+
+    def __init__(self, finding: str) -> None:
+        super().__init__(f"{finding} Give an apical 4-chamber clip, or pass --any-view (any_view=True in Python) to work on this one.")
+        self.finding = finding
+
+
 class ConfigError(EchoKDMError):
     """A configuration names something that does not exist or has a value of the wrong kind."""
 

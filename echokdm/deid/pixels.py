@@ -14,6 +14,7 @@ from echokdm.deid.marks import find_marks
 from echokdm.deid.reasons import Reason, Refusal
 from echokdm.io.raw import RawFrames
 from echokdm.io.sector import Sector, find_sector
+from echokdm.io.tint import strays
 
 LEAST_FRAMES = 8
 """Fewer tell nothing of what moves."""
@@ -87,16 +88,11 @@ def _agrees_with_region(sector: Sector, region: tuple[int, int, int, int] | None
 
 
 def _has_coloured_marks(frames: np.ndarray, mask: np.ndarray) -> bool:
-    """Whether strongly coloured pixels, as of a trace or a label, lie in the sector of any frame; a tinted gray map is not one."""
+    """Whether coloured pixels off the tint, as of a trace or a label, lie in the sector of any frame."""
     if frames.ndim == 3:
         return False
-    scale = 1.0 if frames.dtype == np.uint8 else 255.0
-    for frame in frames:
-        pixels = frame[mask].astype(np.float32) * scale
-        greatest, least = pixels.max(1), pixels.min(1)
-        if ((greatest - least > 60) & (greatest - least > 0.6 * greatest)).sum() > _MOST_COLOURED:
-            return True
-    return False
+    full = np.float32(255 if frames.dtype == np.uint8 else 1)
+    return any(strays(frame[mask] / full).sum() > _MOST_COLOURED for frame in frames)
 
 
 def _gray(frames: np.ndarray) -> np.ndarray:

@@ -60,7 +60,7 @@ class DrawnPipeline:
             self.components["segmenter"].bias.fill_(0.25)
         self.calls: list[dict] = []
 
-    def segment(self, frames: torch.Tensor, sector, fps: float, made: bool = False) -> torch.Tensor:
+    def segment(self, frames: torch.Tensor, sector, fps: float, made: bool = False, any_view: bool = False) -> torch.Tensor:
         inside = np.asarray(sector).astype(bool)
         deep = ndimage.binary_erosion(inside, iterations=6)
         masks = []

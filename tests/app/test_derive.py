@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from echokdm.core.errors import GeometryError
+from echokdm.core.errors import GeometryError, ViewError
 from echokdm.core.types import Clip
 from echokdm.derive import derive_keypoints, fill_frames
 from echokdm.io.tracings import write_tracings
@@ -103,3 +103,23 @@ def test_masks_of_another_length_are_refused(drawn_clip: Clip, tmp_path: Path) -
 def test_no_ventricle_says_how_to_go_on(empty_clip: Clip, pipeline) -> None:
     with pytest.raises(GeometryError, match="--keypoints"):
         derive_keypoints(empty_clip, pipeline=pipeline)
+
+
+def test_another_view_is_worked_on_only_where_asked_and_with_a_warning(drawn_clip: Clip, pipeline, monkeypatch) -> None:
+    segment = pipeline.segment
+
+    def seen_from_elsewhere(frames, sector, fps, made=False, any_view=False):
+        if not made and not any_view:
+            raise ViewError("No right heart is seen.")
+        return segment(frames, sector, fps, made)
+
+    plain = derive_keypoints(drawn_clip, pipeline=pipeline)
+    assert plain.doubt == ""
+    monkeypatch.setattr(pipeline, "segment", seen_from_elsewhere)
+    with pytest.raises(ViewError, match="--any-view"):
+        derive_keypoints(drawn_clip, pipeline=pipeline)
+    said: list[str] = []
+    with pytest.warns(UserWarning, match="No right heart"):
+        derived = derive_keypoints(drawn_clip, any_view=True, pipeline=pipeline, progress=said.append)
+    assert derived.doubt == "No right heart is seen." and any(line.startswith("Warning: No right heart") for line in said)
+    assert np.array_equal(derived.keypoints, plain.keypoints)

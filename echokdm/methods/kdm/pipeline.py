@@ -63,11 +63,12 @@ class KDMPipeline(MethodPipeline):
                               landmarks=landmarks, scheduler=scheduler, k2i=k2i, of_net=of_net, judge=judge)
 
     @torch.no_grad()
-    def segment(self, frames: Tensor, sector: Tensor, fps: float, made: bool = False) -> Tensor:
-        """LV masks (T, H, W) bool of frames (T, 1, H, W) in [0, 1], fps of them a second; GeometryError where no ventricle is found.
+    def segment(self, frames: Tensor, sector: Tensor, fps: float, made: bool = False, any_view: bool = False) -> Tensor:
+        """LV masks (T, H, W) bool of frames (T, 1, H, W) in [0, 1], fps of them a second.
 
-        made: the frames were made from a clip whose ventricle was found: the judge looks, and no wall is asked for, see `segment_clip`.
-        Raises BundleError where the bundle has no segmenter.
+        made: the frames were made from a clip whose ventricle was found: the judge looks, and neither walls nor view are asked for.
+        any_view: see `segment_clip`. Raises GeometryError where no ventricle is found, ViewError in another view, BundleError where the
+        bundle has no segmenter.
         """
         if self.segmenter is None:
             raise BundleError("This bundle has no segmenter, so it can't find key-points itself; pass them with --keypoints.")
@@ -77,7 +78,7 @@ class KDMPipeline(MethodPipeline):
             with fast_arithmetic(self.device):
                 return finder(*seen)
 
-        return segment_clip(network, frames, sector, fps, walled=not made)[0]
+        return segment_clip(network, frames, sector, fps, walled=not made, any_view=any_view)[0]
 
     @property
     def measurer(self) -> Judge | Segmenter:
