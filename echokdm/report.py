@@ -114,7 +114,8 @@ def run_record(result: Synthesis, command: str) -> dict[str, Any]:
     pixels = np.rint(source.model.clip.frames.numpy() * 255).astype(np.uint8)
     return {
         "synthetic": True, "use": "research only", "command": command, "options": result.options,
-        "bundle": {"name": result.options["bundle"], "weights_sha256": result.weights_sha256},
+        "bundle": {"name": result.options["bundle"], "weights_sha256": result.weights_sha256,
+                   "licence": result.weights_licence},
         "versions": {"python": sys.version.split()[0], **{name: version(name) for name in ("echokdm", "torch", "diffusers", "numpy")}},
         "source": {
             "frames": len(source.clip), "fps": rounded(source.clip.fps), "fps_assumed": bool(source.clip.meta.get("fps_assumed", False)),
@@ -264,6 +265,6 @@ def _facts(result: Synthesis) -> list[tuple[str, str]]:
         ("Source frame", str(result.source_frame)),
         ("Outlines from", "a file" if source.given else "the bundle's segmenter"),
         ("Output", f"{len(clip)} frames of {clip.size[1]} x {clip.size[0]} pixels at {clip.fps:.4g} per second; pixel {spacing}"),
-        ("Bundle", f"{wish['bundle']}, weights SHA-256 {result.weights_sha256[:16]}"),
+        ("Bundle", f"{wish['bundle']}, weights SHA-256 {result.weights_sha256[:16]}, licence {result.weights_licence}"),
         ("Network steps, strength, seed", f"{wish['steps']}, {wish['strength']:g}, {wish['seed']}"),
     ]

@@ -59,7 +59,7 @@ class Synthesis:
 
     clip: (N, 1, 112, 112) synthetic frames, marked synthetic in its meta. flow: (N, 2, 112, 112) backward, pixels.
     warped: (N, 1, 112, 112), the source frame carried by the flow. measured: (N, 40, 2) key-points found again in the output
-    by the segmenter, or None where it found none. options: what a run needs to be repeated. timings: seconds a step.
+    by the judge, or None where it found none. options: what a run needs to be repeated. timings: seconds a step.
     """
 
     source: Derived
@@ -71,6 +71,7 @@ class Synthesis:
     measured: np.ndarray | None
     options: dict[str, Any]
     weights_sha256: str
+    weights_licence: str = "MIT"
     timings: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -342,4 +343,4 @@ def synthesize(clip: Clip | str | Path, *, ef: float | None = None, driving: Cli
                "steps": steps, "strength": strength, "without": without, "seed": seed,
                "bundle": Path(bundle).name}
     return Synthesis(source, start, trajectory, made, output.flow.cpu(), output.warped.cpu(), measured, options,
-                     weights_hash(pipeline), watch.seconds)
+                     weights_hash(pipeline), getattr(pipeline, "licence", "MIT"), watch.seconds)

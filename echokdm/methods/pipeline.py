@@ -9,7 +9,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from safetensors import SafetensorError
 
 from echokdm.core.errors import BundleError
-from echokdm.methods.bundle import component_folders, find_bundle
+from echokdm.methods.bundle import bundle_licence, component_folders, find_bundle
 
 
 class MethodPipeline(DiffusionPipeline):
@@ -19,6 +19,7 @@ class MethodPipeline(DiffusionPipeline):
     """
 
     COMPONENTS: ClassVar[dict[str, type]]
+    licence: str = "MIT"  # of the weights, see `methods.bundle.bundle_licence`
 
     def register_modules(self, **modules) -> None:
         """As diffusers does, and every network is put in evaluation mode."""
@@ -39,6 +40,8 @@ class MethodPipeline(DiffusionPipeline):
                 parts["scheduler"] = DDIMScheduler.from_pretrained(where["scheduler"], local_files_only=True)
             config = cls.load_config(folder)
             settings = {k: v for k, v in config.items() if not k.startswith("_") and k not in parts and not isinstance(v, list)}
-            return cls(**parts, **settings)
+            pipeline = cls(**parts, **settings)
+            pipeline.licence = bundle_licence(folder)
+            return pipeline
         except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
             raise BundleError(f"The bundle '{folder.name}' is damaged ({type(error).__name__}); install or train it again.") from error
