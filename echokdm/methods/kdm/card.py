@@ -75,8 +75,8 @@ _ADAPTED = """{matter}# {name}, adapted
 The bundle {name} with its segmenter taught further on one scanner's clips by `echokdm adapt`; every other component is as it was.
 
 **Data.** {learned}, outlined, beside simulated hearts{also}. The segmenter's weights learned from these patients' pixels: they are as
-sensitive as the clips, and stay with whoever the clips belong to.{licence}
-
+sensitive as the clips, and stay with whoever the clips belong to.
+{licence}
 **Held out.** {held_out}, none of them learned from. Dice of the left ventricle by the network's likeliest class, each frame by
 itself, without the steps that `echokdm keypoints` takes from there.
 
@@ -90,8 +90,10 @@ itself, without the steps that `echokdm keypoints` takes from there.
 
 **Limits.** Research only; not for diagnosis. The figures are of few patients of one scanner.
 """
-_CAMUS = (" Where they are of CAMUS (Leclerc et al., IEEE TMI 2019), its licence, CC BY-NC-SA 4.0, holds for the weights too: no "
-          "commercial use,\nthe same licence for what is made from them, and the citation.")
+_CAMUS = """
+**Licence.** Where clips are of CAMUS (Leclerc et al., IEEE TMI 2019), its licence, CC BY-NC-SA 4.0, holds for the weights too: no
+commercial use, the same licence for what is made from them, and the citation.
+"""
 
 
 def adapted_card(name: str, before: str, result: "Adapted", adapters: Sequence[str], steps: int, seed: int) -> str:
