@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from echokdm.cohort_plan import plan_cohort, read_sources
     from echokdm.derive import Derived, derive_keypoints
     from echokdm.io import read_clip
+    from echokdm.methods.kdm.adapt import adapt_bundle
     from echokdm.methods.kdm.pipeline import KDMPipeline
     from echokdm.report import write_keypoints, write_synthesis
     from echokdm.synth import Synthesis, synthesize
@@ -24,6 +25,7 @@ _HOME = {
     "Derived": "echokdm.derive",
     "KDMPipeline": "echokdm.methods.kdm.pipeline",
     "Synthesis": "echokdm.synth",
+    "adapt_bundle": "echokdm.methods.kdm.adapt",
     "audit_cohort": "echokdm.audit",
     "augment_cohort": "echokdm.cohort",
     "derive_keypoints": "echokdm.derive",
@@ -36,8 +38,8 @@ _HOME = {
     "write_synthesis": "echokdm.report",
 }
 
-__all__ = ["Derived", "KDMPipeline", "Synthesis", "__version__", "audit_cohort", "augment_cohort", "derive_keypoints", "plan_cohort",
-           "read_clip", "read_sources", "synthesize", "validate_folder", "write_keypoints", "write_synthesis"]
+__all__ = ["Derived", "KDMPipeline", "Synthesis", "__version__", "adapt_bundle", "audit_cohort", "augment_cohort", "derive_keypoints",
+           "plan_cohort", "read_clip", "read_sources", "synthesize", "validate_folder", "write_keypoints", "write_synthesis"]
 
 
 def __getattr__(name: str) -> Any:

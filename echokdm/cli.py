@@ -6,6 +6,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from echokdm.adapt_cli import adapt
 from echokdm.audit_cli import audit
 from echokdm.cohort_cli import augment, validate
 from echokdm.core import defaults
@@ -304,6 +305,7 @@ def doctor() -> None:
 
 app.command()(run)
 app.command()(deid)
+app.command()(adapt)
 app.command()(augment)
 app.command()(validate)
 app.command()(audit)

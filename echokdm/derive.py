@@ -11,6 +11,7 @@ import numpy as np
 from echokdm.core import defaults
 from echokdm.core.errors import GeometryError, ViewError
 from echokdm.core.types import Clip
+from echokdm.io.tracings import turn_masks, turn_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -217,20 +218,6 @@ def given_keypoints(path: str | Path, clip: Clip, sector: "Sector") -> tuple[np.
     for frame, points in given.items():
         keypoints[frame], known[frame] = check_keypoints(points, inside), True
     return fill_frames(keypoints, known), known
-
-
-def turn_rows(rows: np.ndarray, clip: Clip) -> np.ndarray:
-    """Tracing rows (R, 4) between a clip as read and its file, which `read_clip` may have turned upside down; its own inverse."""
-    if clip.meta.get("flipped") != "vertical":
-        return rows
-    turned = rows.copy()
-    turned[:, 1::2] = clip.size[0] - 1 - turned[:, 1::2]
-    return turned
-
-
-def turn_masks(masks: np.ndarray, clip: Clip) -> np.ndarray:
-    """`turn_rows` for masks (T, H, W)."""
-    return masks[:, ::-1] if clip.meta.get("flipped") == "vertical" else masks
 
 
 def _is_nifti(path: Path) -> bool:

@@ -12,8 +12,9 @@ from PIL import Image
 
 from echokdm import figures
 from echokdm.core.errors import OutputError
-from echokdm.derive import Derived, turn_masks, turn_rows
+from echokdm.derive import Derived
 from echokdm.io.atomic import atomic_folder
+from echokdm.io.tracings import turn_masks, turn_rows
 from echokdm.ops.cycle import clip_ejection_fraction
 from echokdm.pages import data_uri, render
 from echokdm.synth import Synthesis

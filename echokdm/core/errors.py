@@ -36,6 +36,10 @@ class OutputError(EchoKDMError):
     """An output can't be written: the folder exists, the disk is full."""
 
 
+class NoGainError(EchoKDMError):
+    """What was learned is no better than what was there before, and is not kept."""
+
+
 class DataError(EchoKDMError):
     """A folder of data is not what its adapter expects; the message counts every problem.
 

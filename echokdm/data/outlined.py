@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from echokdm.core.errors import DataError, EchoKDMError
 from echokdm.core.seeding import derive_seed
 from echokdm.data.adapters import find_adapter
+from echokdm.data.adapters.folder import listing
 from echokdm.data.store import ArrayStore
 
 if TYPE_CHECKING:
@@ -32,6 +33,23 @@ class OutlinedSource:
     adapter: str
     root: str
     subjects: tuple[str, ...] | None = None
+
+
+def find_source(data: str | Path) -> OutlinedSource:
+    """"adapter:FOLDER", or a folder told by what is in it: EchoNet-Dynamic, EchoNet-Pediatric, CAMUS, else plain clips.
+
+    Raises ConfigError where there is no such adapter.
+    """
+    adapter, colon, root = str(data).partition(":")
+    if colon and not Path(data).exists():
+        return OutlinedSource(find_adapter(adapter).name, root)
+    inside = listing(Path(data))
+    if "FileList.csv" in inside:
+        return OutlinedSource("echonet-dynamic", str(data))
+    if inside.get("A4C"):
+        return OutlinedSource("echonet-pediatric", str(data))
+    camus = inside.get("database_nifti") or any(file.startswith(f"{name}_4CH_") for name in inside for file in listing(Path(data) / name))
+    return OutlinedSource("camus" if camus else "clips", str(data))
 
 
 def outlined_store(folder: Path, source: OutlinedSource, size: int) -> ArrayStore:

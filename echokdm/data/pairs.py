@@ -219,11 +219,17 @@ class PhantomClips(Dataset):
         self.phantoms, self.seed, self.warped_share = phantoms, seed, warped_share
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
-        rng, store = np.random.default_rng(derive_seed(self.seed, *key)), self.phantoms
-        p = int(rng.integers(store.count))
-        image, sector = _image(store["image"][p]), torch.from_numpy(store["sector"][p].astype(np.float32))[None]
+        rng = np.random.default_rng(derive_seed(self.seed, *key))
+        p = int(rng.integers(self.phantoms.count))
+        item = self.row(p)
         if rng.random() < self.warped_share:
-            flow = torch.from_numpy(store["flow"][p, :FRAMES - 1].astype(np.float32))  # the pairs from ED come first
-            ed, inside = (v.expand(len(flow), 1, -1, -1) for v in (image[:1], sector))
-            image = torch.cat([image[:1], warp_inside(ed, flow, inside)[:, 0]])
-        return {"image": image, "label": torch.from_numpy(store["label"][p].astype(np.int64)), "sector": sector}
+            flow = torch.from_numpy(self.phantoms["flow"][p, :FRAMES - 1].astype(np.float32))  # the pairs from ED come first
+            ed, inside = (v.expand(len(flow), 1, -1, -1) for v in (item["image"][:1], item["sector"]))
+            item["image"] = torch.cat([item["image"][:1], warp_inside(ed, flow, inside)[:, 0]])
+        return item
+
+    def row(self, row: int) -> dict[str, Tensor]:
+        """One patient, as an item that is not warped."""
+        store = self.phantoms
+        return {"image": _image(store["image"][row]), "label": torch.from_numpy(store["label"][row].astype(np.int64)),
+                "sector": torch.from_numpy(store["sector"][row].astype(np.float32))[None]}

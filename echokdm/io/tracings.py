@@ -10,11 +10,15 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from echokdm.core.errors import GeometryError
 from echokdm.io.atomic import atomic_file
+
+if TYPE_CHECKING:
+    from echokdm.core.types import Clip
 
 HEADER = ("FileName", "X1", "Y1", "X2", "Y2", "Frame")
 
@@ -138,3 +142,17 @@ def read_masks(path: str | os.PathLike[str], size: tuple[int, int] | None = None
     if not masks.any():
         raise GeometryError(f"'{Path(path).name}' holds no pixel with the label {label}.")
     return masks
+
+
+def turn_rows(rows: np.ndarray, clip: "Clip") -> np.ndarray:
+    """Tracing rows (R, 4) between a clip as read and its file, which `read_clip` may have turned upside down; its own inverse."""
+    if clip.meta.get("flipped") != "vertical":
+        return rows
+    turned = rows.copy()
+    turned[:, 1::2] = clip.size[0] - 1 - turned[:, 1::2]
+    return turned
+
+
+def turn_masks(masks: np.ndarray, clip: "Clip") -> np.ndarray:
+    """`turn_rows` for masks (T, H, W)."""
+    return masks[:, ::-1] if clip.meta.get("flipped") == "vertical" else masks

@@ -21,6 +21,8 @@ BESIDE = (".csv", ".txt", ".md", ".json", ".html", ".pdf", ".xml", ".yaml")
 """Endings of what may lie beside clips without being one."""
 
 TRACINGS = ("VolumeTracings.csv", "tracings.csv")
+WRITTEN = "-keypoints"
+"""How the folder ends that `echokdm keypoints CLIP` writes; beside its clip it holds that clip's outlines."""
 
 
 def _clips(folder: Path) -> Iterator[Path]:
@@ -31,6 +33,8 @@ def _clips(folder: Path) -> Iterator[Path]:
         if not is_folder:
             if not name.lower().endswith(BESIDE):
                 yield path
+        elif name.endswith(WRITTEN) and (path / "keypoints.csv").is_file():
+            continue
         elif _is_frames(path):
             yield path
         elif not path.is_symlink():  # a linked folder may loop
@@ -44,7 +48,8 @@ def _is_frames(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class PlainClips:
-    """Clips at any depth; optional `VolumeTracings.csv` or `tracings.csv` in EchoNet-Dynamic's form.
+    """Clips at any depth; optional `VolumeTracings.csv` or `tracings.csv` in EchoNet-Dynamic's form, or the folder of `echokdm keypoints`
+    beside a clip, which goes before them.
 
     Folders called train, val or test are splits; another folder right below is one patient. Names of files and folders may be
     patients' names, so sequences and subjects are numbered in their order, and messages give those numbers.
@@ -74,6 +79,7 @@ class PlainClips:
             key = patient or path.name
             subject = f"subject {subjects.setdefault(key, len(subjects) + 1)}"
             lines = next((tracings[key] for key in (path.name, path.stem) if key in tracings), {})
+            lines = _written(path, name, problems) or lines
             unused -= {path.name, path.stem}
             rows.append({"sequence": name, "subject": subject, "split": split, "path": str(path), "traced": len(lines), "_tracing": lines})
         if unused:
@@ -83,12 +89,13 @@ class PlainClips:
 
     def read(self, row: "Row") -> "Sequence":
         """The clip, with 40 key-points in its traced frames where it has any. Raises ClipError or GeometryError."""
+        from echokdm.io.tracings import turn_rows
         from echokdm.ops.ventricle import keypoints_from_tracing
 
         clip = read_frames(row["path"])
         if not row["_tracing"]:
             return sequence(clip, labels_of(row))
-        given = {frame: keypoints_from_tracing(lines) for frame, lines in row["_tracing"].items()}
+        given = {frame: keypoints_from_tracing(turn_rows(lines, clip)) for frame, lines in row["_tracing"].items()}
         return sequence(clip, labels_of(row), *at_frames(given, len(clip), 40), self.schema)
 
 
@@ -103,6 +110,20 @@ def _tracings(root: Path, problems: Problems) -> dict:
         return read_tracings(file)
     except EchoKDMError as error:
         problems.add("unreadable", str(error).rstrip("."))
+        return {}
+
+
+def _written(clip: Path, name: str, problems: Problems) -> dict:
+    """Tracings by frame that `echokdm keypoints` wrote for a clip, called `name` in problems; none where there is no such folder."""
+    from echokdm.io.tracings import read_tracings
+
+    file = clip.with_name(clip.name.split(".")[0] + WRITTEN) / "keypoints.csv"
+    if not file.is_file():
+        return {}
+    try:
+        return next(iter(read_tracings(file).values()))
+    except EchoKDMError as error:
+        problems.add("unreadable", f"outlines of {name} ({str(error).rstrip('.')})")
         return {}
 
 

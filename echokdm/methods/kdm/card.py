@@ -1,7 +1,14 @@
 """The model card of a trained bundle."""
 
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from echokdm.data.adapters.camus import LICENCE
 from echokdm.methods.kdm.config import KDMConfig
+
+if TYPE_CHECKING:
+    from echokdm.methods.kdm.adapt import Adapted
 
 _TEXT = """---
 library_name: diffusers
@@ -65,3 +72,42 @@ def card(config: KDMConfig, rows: str) -> str:
     truth = " K2F-net learned the simulator's exact flow." if exact else " K2F-net learned OF-net's flow."
     return _TEXT.format(name=config.name, size=config.size, patients=patients, procedural=config.data.procedural,
                         seed=config.seed, precision=config.precision, flow_target=truth, rows=rows, **words)
+
+
+_ADAPTED = """{matter}# {name}, adapted
+
+The bundle {name} with its segmenter taught further on one scanner's clips by `echokdm adapt`; every other component is as it was.
+
+**Data.** {learned}, outlined, beside simulated hearts{also}. The segmenter's weights learned from these patients' pixels: they are as
+sensitive as the clips, and stay with whoever the clips belong to.
+{licence}
+**Held out.** {held_out}, none of them learned from. Dice of the left ventricle by the network's likeliest class, each frame by
+itself, without the steps that `echokdm keypoints` takes from there.
+
+| | before | after |
+|---|---|---|
+| largest ventricle of each clip (ED) | {before.ed:.3f} | {after.ed:.3f} |
+| smallest ventricle of each clip (ES) | {before.es:.3f} | {after.es:.3f} |
+| held-out simulated hearts | {before.phantoms:.3f} | {after.phantoms:.3f} |
+
+**Training.** {steps} steps, seed {seed}, {minutes:.1f} minutes. `config.yaml` tells of the weights it went on from.
+
+**Limits.** Research only; not for diagnosis. The figures are of few patients of one scanner.
+"""
+_CAMUS = """
+**Licence.** Where clips are of CAMUS (Leclerc et al., IEEE TMI 2019), its licence, CC BY-NC-SA 4.0, holds for the weights too: no
+commercial use, the same licence for what is made from them, and the citation.
+"""
+
+
+def adapted_card(name: str, before: str, result: "Adapted", adapters: Sequence[str], steps: int, seed: int) -> str:
+    """The card of an adapted bundle; the card of the bundle that it went on from follows, since what it says of data still holds.
+
+    name, before: of that bundle. adapters: of the data sets that were learned from.
+    """
+    matter, body = re.fullmatch(r"(---\n.*?\n---\n)?(.*)", before, re.S).groups()
+    text = _ADAPTED.format(matter=matter or "", name=name, learned=result.learned, held_out=result.held_out, before=result.before,
+                           after=result.after, also="" if result.also is None else f" and {result.also} of another data set",
+                           licence=_CAMUS if "camus" in adapters else "", steps=steps, seed=seed, minutes=result.minutes)
+    demoted = re.sub(r"^#", "###", body.strip(), flags=re.M)
+    return f"{text}\n## Before it was adapted\n\n{demoted}\n" if demoted else text

@@ -1,5 +1,6 @@
 """Training of the left-ventricle segmenter on augmented phantom clips and, where there are any, outlined frames of patients."""
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 import numpy as np
@@ -126,20 +127,13 @@ class SegmenterStage(Stage):
         optimizer.step()
         return {"loss": loss.detach(), "dice": lv_dice(logits.detach().argmax(1), label).mean()}
 
-    @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Mean Dice of the ventricle over the held-out frames."""
         if self.held_out is None:
             return {}
-        network = self.network.eval()
-        device = next(network.parameters()).device
-        scores = []
-        for i in range(self.validated):
-            item = {k: v.to(device)[None] for k, v in self.held_out[(0, i)].items()}
-            logits = network(*frames_of(item))
-            scores.append(lv_dice(logits.argmax(1), (item["label"] * (item["sector"] > 0))[0]))
-        network.train()
-        return {f"{self.name}/dice": float(torch.cat(scores).mean())}
+        scores = frame_dice(self.network, (self.held_out[(0, i)] for i in range(self.validated)))
+        self.network.train()
+        return {f"{self.name}/dice": float(scores.mean())}
 
 
 class JudgeStage(SegmenterStage):
@@ -147,6 +141,18 @@ class JudgeStage(SegmenterStage):
 
     name: ClassVar[str] = "judge"
     kind: ClassVar[type[Segmenter | Judge]] = Judge
+
+
+@torch.no_grad()
+def frame_dice(network: Segmenter | Judge, items: Iterable[dict[str, Tensor]]) -> Tensor:
+    """Dice (N, F) of the ventricle, by the likeliest class, in N items of F frames as `AugmentedClips` takes them, each frame by itself."""
+    device = next(network.eval().parameters()).device
+    scores = []
+    for item in items:
+        clip = {k: v.to(device)[None] for k, v in item.items()}
+        logits = network(*frames_of(clip))
+        scores.append(lv_dice(logits.argmax(1), (clip["label"] * (clip["sector"] > 0))[0]))
+    return torch.stack(scores)
 
 
 def frames_of(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

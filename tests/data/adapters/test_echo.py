@@ -289,3 +289,33 @@ def test_a_folder_linked_into_itself_ends(tmp_path: Path, make: SimpleNamespace)
     make.video(tmp_path / "a" / "one.avi")
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
     assert len(find_adapter("clips").index(tmp_path)) == 1
+
+
+def test_outlines_written_beside_a_clip_are_its_own(tmp_path: Path, make: SimpleNamespace) -> None:
+    """`echokdm keypoints one.avi` writes one-keypoints/, whose pictures and masks are no clips; it goes before a table."""
+    make.video(tmp_path / "one.avi")
+    tracing = make.ellipse_tracing()
+    lines = "".join(f"clip.avi,{','.join(map(str, line))},2\n" for line in tracing)
+    (tmp_path / "tracings.csv").write_text("FileName,X1,Y1,X2,Y2,Frame\n" + lines.replace("clip", "one").replace(",2\n", ",1\n"))
+    written = make.picture(tmp_path / "one-keypoints" / "overlay.png").parent
+    (written / "keypoints.csv").write_text("FileName,X1,Y1,X2,Y2,Frame\n" + lines)
+    adapter = find_adapter("clips")
+    (row,) = adapter.index(tmp_path).to_dict("records")
+    item = adapter.read(row)
+    assert row["traced"] == 1 and item.visible.all(1).nonzero()[:, 0].tolist() == [2]
+    np.testing.assert_allclose(item.keypoints[2], keypoints_from_tracing(tracing), atol=1e-4)
+    (written / "keypoints.csv").write_text("FileName,X1\n")
+    assert make.found_by("clips", tmp_path)[0].keys() == {"unreadable"}
+
+
+def test_tracings_turn_with_a_clip_that_stands_on_its_apex(tmp_path: Path, make: SimpleNamespace) -> None:
+    from echokdm.io.write import write_nifti
+
+    y, x = np.mgrid[:112, :112]
+    fan = (np.abs(x - 56) < 0.5 * (112 - y)) * 200
+    write_nifti(tmp_path / "one.nii.gz", np.stack([fan, fan + (fan > 0)]).astype(np.uint8), fps=25.0)
+    lines = "".join(f"one.nii.gz,{','.join(map(str, line))},0\n" for line in make.ellipse_tracing(cy=40))
+    (tmp_path / "tracings.csv").write_text("FileName,X1,Y1,X2,Y2,Frame\n" + lines)
+    item = find_adapter("clips").read(find_adapter("clips").index(tmp_path).iloc[0])
+    assert item.frames[0, 0, -1].sum() > item.frames[0, 0, 0].sum()
+    assert float(item.keypoints[0, :, 1].mean()) == pytest.approx(111 - 40, abs=1)
