@@ -23,7 +23,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "ef": (0.17, 0.75), "heart_rate": (45.0, 120.0), "systole_jitter": (0.93, 1.07), "mapse_jitter": (-2.0, 2.0),
     "filling_early": (0.5, 0.78), "filling_slow": (0.02, 0.08), "swing": (-1.5, 2.5),
     # left ventricle, mm
-    "length": (62.0, 92.0), "diameter": (33.0, 50.0), "dilation": (0.0, 1.0), "wall": (7.9, 15.8), "lateral_ratio": (0.8, 1.0),
+    "length": (62.0, 92.0), "diameter": (33.0, 50.0), "dilation": (0.0, 1.0), "wall": (7.5, 16.4), "lateral_ratio": (0.76, 1.06),
     "apex_ratio": (0.6, 1.2), "widest": (0.5, 0.72), "bluntness": (2.0, 3.2), "annulus_ratio": (0.62, 0.84), "bow": (-4.0, 3.0),
     "annulus_slope": (-0.06, 0.22),
     **{f"shape_{side}{k}": (-1.0, 1.0) for side in "sl" for k in (1, 2, 3)},

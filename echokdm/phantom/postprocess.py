@@ -54,14 +54,14 @@ class Display:
         self.clutter = scanner.blur(torch.complex(d.normal(ROWS, LINES), d.normal(ROWS, LINES))) * 0.7071
         self.clutter = self.clutter * self._near_field(d)
         # multipath and side lobes lay a haze with a grain of its own over the cavity; it partly turns with the beat
-        dark = d.chance(0.18)  # some scanners show little but walls, on black
+        dark = d.chance(0.22)  # some scanners show little but walls, on black
         level = (1 - dark) * d.uniform(-23, -9) + dark * d.uniform(-60, -25)
         uneven = F.interpolate(d.normal(1, 5, 5) * d.uniform(0.5, 3.5, 1, 1, 1), (ROWS, LINES), mode="bicubic", align_corners=True)[:, 0]
         veil_gain = 0.7071 * torch.exp((level[:, None, None] + uneven) * 0.115129)
         self._veil = [scanner.blur(torch.complex(d.normal(ROWS, LINES), d.normal(ROWS, LINES))) * veil_gain for _ in range(2)]
         self._veil_turn = d.uniform(0.0, 0.7)[:, None, None]
         # log compression and gray map u ** gamma: tissue of 0 dB gets the gray `tissue` and there gains `slope` a dB
-        tissue, gamma = (1 - dark) * d.uniform(0.32, 0.78) + dark * d.uniform(0.1, 0.28), d.log_uniform(1.2, 3.8)
+        tissue, gamma = (1 - dark) * d.uniform(0.34, 0.8) + dark * d.uniform(0.09, 0.28), d.log_uniform(1.2, 3.8)
         black = (gamma * tissue / d.log_uniform(0.012, 0.032)).clamp(23, 46)  # dB from tissue down to black
         self.level = (tissue ** (1 / gamma))[:, None, None]
         self.range_db = black[:, None, None] / self.level
