@@ -151,11 +151,16 @@ def check_video() -> list[Check]:
 
 
 def check_backbones() -> list[Check]:
-    """ImageNet weights for LPIPS: needed to score by it, neither to train nor to make a clip."""
-    from echokdm.losses.perceptual import BACKBONES, find_backbone, missing_backbone
+    """ImageNet weights for LPIPS and for features: needed to score by them, neither to train nor to make a clip."""
+    from echokdm.losses.perceptual import BACKBONES, WEIGHTS, find_backbone, missing_backbone
 
-    return [Check(f"LPIPS-{net}", False, "weights not found", missing, required=False) if (missing := missing_backbone(net)) else
-            Check(f"LPIPS-{net}", True, find_backbone(net).name, required=False) for net in BACKBONES]
+    def check(net: str) -> Check:
+        name = f"LPIPS-{net}" if net in BACKBONES else f"features-{net}"
+        if missing := missing_backbone(net):
+            return Check(name, False, "weights not found", missing, required=False)
+        return Check(name, True, find_backbone(net).name, required=False)
+
+    return [check(net) for net in WEIGHTS]
 
 
 def describe_bundle(folder: Path) -> Check:

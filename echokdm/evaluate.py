@@ -58,7 +58,6 @@ def evaluate(bundle: str | Path = defaults.BUNDLE, data: str | Path | Sequence[P
     weights are on this machine. pipeline: a loaded KDMPipeline of `bundle`. steps, strength, seed: see KDMPipeline.
     Raises BundleError, ClipError (no clip to use), ConfigError, OutputError.
     """
-    from echokdm.losses.perceptual import found_distances, missing_backbone
     from echokdm.metrics.paper import QUOTED, clip_tables, phantom_tables
 
     if str(data) == "phantom" and patients < 1:
@@ -68,10 +67,8 @@ def evaluate(bundle: str | Path = defaults.BUNDLE, data: str | Path | Sequence[P
     if pipeline is None and not is_echo(bundle):
         tables, record = _score_method(bundle, str(data), device, show)
         return _finish(Evaluation(tables, record, {}), out, overwrite, show)
+    distances, lacking = _judges(device, show)
     pipeline = pipeline or load_pipeline(bundle, device)
-    distances = found_distances(device)
-    if show and not distances:
-        print(f"LPIPS is left out. {missing_backbone()}", file=sys.stderr)  # before the work
     options: dict[str, Any] = {"steps": steps, "strength": strength, "seed": seed}
     if str(data) == "phantom":
         scores, facts = _score_phantoms(pipeline, distances, patients, options)
@@ -80,10 +77,18 @@ def evaluate(bundle: str | Path = defaults.BUNDLE, data: str | Path | Sequence[P
         scores, facts = _score_folder(pipeline, distances, data, options)
         tables = clip_tables(scores["frames"], list(dict.fromkeys(scores["frames"]["clip"])))
     tables += QUOTED
-    facts |= {"KDM": f"{steps} calls of F2I-net, k = {strength:g} T, seed {seed}"}
-    if not distances:
-        facts["LPIPS"] = f"not measured. {missing_backbone()}"
+    facts |= {"KDM": f"{steps} calls of F2I-net, k = {strength:g} T, seed {seed}"} | lacking
     return _finish(Evaluation(tables, measured_how(bundle, distances, **facts), scores), out, overwrite, show)
+
+
+def _judges(device: str, show: bool) -> "tuple[dict[str, Perceptual], dict[str, str]]":
+    """LPIPS of each backbone that is here, and for the record what is lacking; said before the work where there is none."""
+    from echokdm.losses.perceptual import found_distances, missing_backbone
+
+    distances = found_distances(device)
+    if not distances and show:
+        print(f"LPIPS is left out. {missing_backbone()}", file=sys.stderr)
+    return distances, {} if distances else {"LPIPS": f"not measured. {missing_backbone()}"}
 
 
 def _finish(result: Evaluation, out: str | Path | None, overwrite: bool, show: bool) -> Evaluation:
@@ -109,7 +114,6 @@ def is_echo(bundle: str | Path) -> bool:
 def _score_method(bundle: str | Path, data: str, device: str, show: bool) -> "tuple[list[Table], dict[str, Any]]":
     """A method's own tables. data: "phantom" for the data it was trained beside, or "adapter:root"."""
     from echokdm.data.frames import FrameData, FrameSource
-    from echokdm.losses.perceptual import found_distances, missing_backbone
     from echokdm.methods.base import method_of
     from echokdm.methods.bundle import bundle_config, find_bundle
 
@@ -126,12 +130,10 @@ def _score_method(bundle: str | Path, data: str, device: str, show: bool) -> "tu
         if not colon:
             raise ConfigError(f"--data takes ADAPTER:ROOT for a bundle of {method.name}, such as voxceleb:FOLDER, not '{adapter}'.")
         own |= {"adapter": adapter, "root": root}
-    distances = found_distances(device)
-    if show and not distances:
-        print(f"LPIPS is left out. {missing_backbone()}", file=sys.stderr)
+    distances, lacking = _judges(device, show)
     source = FrameSource(FrameData(**own), int(config["size"]), int(config["seed"]))
     tables = method.evaluate(method.pipeline.from_pretrained(folder).to(device), source)
-    facts = {"method": method.name, "data": f"{source.config.adapter}, split {source.config.held_out}"}
+    facts = {"method": method.name, "data": f"{source.config.adapter}, split {source.config.held_out}"} | lacking
     return tables, measured_how(bundle, distances, int(config["size"]), **facts)
 
 

@@ -1,9 +1,10 @@
-"""Fixtures for every test: one thread a worker, and the real material that ECHOKDM_TEST_DATA names."""
+"""Fixtures for every test: one thread a worker, small counts, and the real material that ECHOKDM_TEST_DATA names."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -35,6 +36,62 @@ def squeeze_weights(test_data: Path) -> Path:
     from echokdm.losses.perceptual import find_backbone
 
     return find_backbone("squeeze")
+
+
+@pytest.fixture
+def no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine without any ImageNet weights; gives the folder that they would be looked for in."""
+    monkeypatch.delenv("ECHOKDM_BACKBONES", raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path / "torch" / "hub" / "checkpoints"
+
+
+FEW = {"patients": 1, "procedural": 2, "held_out": 1, "hearts": 1, "posed": 1, "root": 2, "frames": 5, "workers": 0}  # of data
+
+
+@pytest.fixture(scope="session")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
+    """few(file, overrides) -> overrides that shrink a training's counts alone: FEW subjects, and in each stage one step of two items.
+
+    Simulated data are cached for the whole session, a folder each kind.
+    """
+    cache = tmp_path_factory.mktemp("cache")
+
+    def shrink(file: Path, overrides: Sequence[str] = ()) -> list[str]:
+        from echokdm.methods.base import find_method
+        from echokdm.methods.train import read_config
+
+        config = read_config(file, list(overrides))
+        fields = type(config.data).model_fields
+        kind = getattr(config.data, "adapter", None) or config.data.phantom
+        stages = [name for name in find_method(config.method).stages(config) if getattr(config, name).steps]
+        return [f"data.cache={cache / kind}", *(f"data.{name}={count}" for name, count in FEW.items() if name in fields),
+                *(f"{stage}.{count}" for stage in stages for count in ("steps=1", "batch=2"))]
+
+    return shrink
+
+
+def camus_patient(root: Path, patient: str, frames: int, ed: int = 1, es: int = 3) -> None:
+    """A patient in CAMUS' layout whose ventricle is an ellipse that shrinks with time, stored as (x, y, t)."""
+    import nibabel
+
+    folder = root / "database_nifti" / patient
+    folder.mkdir(parents=True)
+    y, x = np.mgrid[:96, :80]
+    masks = np.stack([((x - 40) / (16 - t)) ** 2 + ((y - 44) / 30) ** 2 <= 1 for t in range(frames)])
+    radius = np.hypot(x - 40, y + 8)
+    sector = (np.abs(np.arctan2(x - 40, y + 8)) < np.radians(38)) & (radius > 12) & (radius < 98)
+    pictures = np.where(masks, 20, 150) * sector
+    for name, array in (("", pictures), ("_gt", masks)):
+        image = nibabel.Nifti1Image(array.astype(np.uint8).transpose(2, 1, 0), np.diag([0.3, 0.3, 1, 1]))
+        nibabel.save(image, folder / f"{patient}_4CH_half_sequence{name}.nii.gz")
+    (folder / "Info_4CH.cfg").write_text(f"ED: {ed}\nES: {es}\nNbFrame: {frames}\nEF: 51.2\nImageQuality: Good\n")
+
+
+@pytest.fixture(scope="session")
+def camus() -> Callable[..., None]:
+    """camus(root, patient, frames, ed, es) writes one drawn patient."""
+    return camus_patient
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses

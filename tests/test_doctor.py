@@ -43,11 +43,13 @@ def test_this_machine_reads_what_the_project_promises() -> None:
     assert all(check.ok for check in doctor.check_torch())
 
 
-def test_missing_backbones_say_where_to_put_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.delenv("ECHOKDM_BACKBONES", raising=False)
-    alex = {check.name: check for check in doctor.check_backbones()}["LPIPS-alex"]
-    assert not alex.ok and not alex.required and "ECHOKDM_BACKBONES" in alex.mend
+def test_missing_backbones_say_where_to_put_the_file(no_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = {check.name: check for check in doctor.check_backbones()}
+    assert set(checks) == {"LPIPS-squeeze", "LPIPS-alex", "LPIPS-vgg", "features-vgg19"}
+    for name, file in (("LPIPS-alex", "alexnet-owt-7be5be79.pth"), ("features-vgg19", "vgg19-dcbb9e9d.pth")):
+        told = checks[name].mend
+        assert not checks[name].ok and not checks[name].required and "ECHOKDM_BACKBONES" in told
+        assert file in told and f"SHA-256 {file.split('-')[-1][:8]}" in told and no_weights.name in told
     (tmp_path / "alexnet.pth").touch()
     monkeypatch.setenv("ECHOKDM_BACKBONES", str(tmp_path))
     assert {check.name: check.ok for check in doctor.check_backbones()}["LPIPS-alex"]

@@ -1,4 +1,4 @@
-"""The notebooks of examples/: their code runs as one script in a fresh process, and what it prints and writes is right."""
+"""examples/: each runs in a fresh process, a notebook's code as one script, and what it prints and writes is right."""
 
 import json
 import os
@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+
+from echokdm.phantom.a4c import A4CPhantom
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
@@ -51,8 +53,12 @@ def number_after(text: str, words: str) -> float:
     return float(found[1])
 
 
-def test_there_are_four() -> None:
+def test_every_example_is_run_by_a_test() -> None:
     assert [path.stem for path in NOTEBOOKS] == ["cohort", "face", "own_data", "quickstart"]
+    others = {path.name for path in EXAMPLES.iterdir() if path.suffix != ".ipynb" and not path.name.startswith(("_", ".", "out"))}
+    tests = {"quickstart.py": "test_examples.py", "augmentation_study.py": "app/test_augmentation_study.py",
+             "plugin": "data/adapters/test_plugin.py"}
+    assert others == set(tests) and all(name in (Path(__file__).parent / test).read_text(encoding="utf-8") for name, test in tests.items())
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -81,6 +87,19 @@ def test_quickstart_gives_the_ejection_fraction(run: Runner) -> None:
     assert record["output"]["frames"] == 16 and record["ef_percent"]["drawn"] == pytest.approx(drawn, abs=0.1)
     assert {"synth.mp4", "synth.gif", "synth.dcm", "keypoints.csv", "report.html"} <= {path.name for path in (out / "ef35").iterdir()}
     assert "the same bytes: True" in printed
+
+
+def test_the_quickstart_program(tmp_path: Path) -> None:
+    """As the notebook, of any clip: here of a simulated heart's beat."""
+    heart = A4CPhantom([1010100]).clip(12.0)[0]
+    np.savez(tmp_path / "clip.npz", frames=np.rint(heart.frames[:, 0].numpy() * 255).astype(np.uint8), fps=heart.fps,
+             spacing_mm=np.array(heart.spacing_mm))
+    done = subprocess.run([sys.executable, str(EXAMPLES / "quickstart.py"), "clip.npz", "made"], cwd=tmp_path, capture_output=True,
+                          text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    assert f"{len(heart)} frames of 112 x 112" in done.stdout and abs(number_after(done.stdout, "drawn:") - 35) < 2
+    assert {path.name for path in (tmp_path / "made").iterdir()} == {"keypoints", "ef35"}
+    assert (tmp_path / "made" / "ef35" / "synth.dcm").is_file() and (tmp_path / "made" / "keypoints" / "keypoints.csv").is_file()
 
 
 def test_cohort_is_what_was_asked_and_sound(run: Runner) -> None:

@@ -27,7 +27,8 @@ BACKBONES = {
 }
 """LPIPS' own."""
 
-_OTHERS = {"vgg19": _Backbone("vgg19.pth", "vgg19-dcbb9e9d.pth")}
+WEIGHTS = BACKBONES | {"vgg19": _Backbone("vgg19.pth", "vgg19-dcbb9e9d.pth")}
+"""All that a loss or a score may ask for."""
 
 
 def find_backbone(net: str) -> Path:
@@ -36,10 +37,9 @@ def find_backbone(net: str) -> Path:
     Looked for in the folder that ECHOKDM_BACKBONES names and in torchvision's cache.
     Raises BundleError, which says what to put where, when it is in neither.
     """
-    known = BACKBONES | _OTHERS
-    if net not in known:
-        raise BundleError(f"There is no perceptual backbone '{net}': choose one of own, {', '.join(known)}.")
-    backbone = known[net]
+    if net not in WEIGHTS:
+        raise BundleError(f"There is no perceptual backbone '{net}': choose one of own, {', '.join(WEIGHTS)}.")
+    backbone = WEIGHTS[net]
     cache = Path(torch.hub.get_dir()) / "checkpoints"
     folders = [cache]
     if os.environ.get("ECHOKDM_BACKBONES"):
@@ -50,7 +50,7 @@ def find_backbone(net: str) -> Path:
                 return folder / name
     begins = backbone.hub_file.rsplit("-", 1)[1].removesuffix(".pth")
     raise BundleError(f"The backbone {net} needs torchvision's ImageNet weights: put {backbone.hub_file} (SHA-256 {begins}...) into "
-                      f"{_short(cache)}, or into a folder named by the environment variable ECHOKDM_BACKBONES; or learn by 'own'.")
+                      f"{_short(cache)}, or into a folder named by the environment variable ECHOKDM_BACKBONES.")
 
 
 def _short(folder: Path) -> str:

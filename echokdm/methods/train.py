@@ -20,7 +20,7 @@ from echokdm.core.errors import BundleError, ConfigError
 from echokdm.core.seeding import derive_seed
 from echokdm.engine.loop import train_stage
 from echokdm.engine.processes import is_main, main_first, wait
-from echokdm.losses.perceptual import find_backbone
+from echokdm.losses.perceptual import missing_backbone
 from echokdm.methods.base import Method, MethodConfig, find_method
 from echokdm.methods.bundle import CONFIG, LICENCE, component_folders, find_bundle
 
@@ -93,12 +93,12 @@ def read_config(path: str | Path, overrides: list[str] | None = None) -> MethodC
 
 
 def check_losses(config: MethodConfig) -> None:
-    """Raises BundleError, naming the file and its place, where a loss needs weights that are not on this machine.
+    """Raises BundleError, naming each file and its place, where losses need weights that are not on this machine.
 
     Said before any work, and not after the hours that the stages before it take.
     """
-    for net in needed_backbones(config.model_dump()):
-        find_backbone(net)
+    if missing := [text for net in needed_backbones(config.model_dump()) if (text := missing_backbone(net))]:
+        raise BundleError(" ".join([*missing, "Or name 'own' in its place in the configuration: that net comes with the package."]))
 
 
 def needed_backbones(values: Mapping[str, Any]) -> list[str]:
@@ -110,7 +110,7 @@ def needed_backbones(values: Mapping[str, Any]) -> list[str]:
         return []
     named = {values.get("backbone")} | ({values.get("perceptual")} if values.get("perceptual_weight", 1) else set())
     inner = [net for value in values.values() if isinstance(value, Mapping) for net in needed_backbones(value)]
-    return sorted(set(inner) | named - {None, "own"})
+    return sorted({*inner, *(net for net in named if isinstance(net, str) and net != "own")})  # `perceptual` may be a weight too
 
 
 def mix_in(module: nn.Module, weights: dict[str, Tensor], share: float) -> None:

@@ -8,10 +8,19 @@ import yaml
 
 from echokdm.core.errors import ConfigError
 from echokdm.data.frames import FrameData, FrameSource
+from echokdm.losses.features import Features
 from echokdm.methods.base import Request
 from echokdm.methods.evolution import METHOD, EvolutionPipeline
 from echokdm.methods.evolution.config import EvolutionConfig
-from echokdm.methods.evolution.evaluation import BEST_VIEW, NO_EDIT, finder, picture_scores, score_reconstruction, with_references
+from echokdm.methods.evolution.evaluation import (
+    BEST_VIEW,
+    NO_EDIT,
+    finder,
+    picture_scores,
+    score_animation,
+    score_reconstruction,
+    with_references,
+)
 from echokdm.methods.evolution.stage import build_networks
 from echokdm.methods.train import load_component, save_component, train_config
 from echokdm.networks.landmarks import LandmarkNet
@@ -139,11 +148,22 @@ def test_generate_shows_what_it_did(pipeline):
         METHOD.generate(pipeline, Request(clip(1)))
 
 
-def test_tables_have_the_papers_form(bundle):
-    pipe = EvolutionPipeline.from_pretrained(bundle[0])
-    tables = METHOD.evaluate(pipe, FrameSource(FrameData(root="4", frames=4, cache=str(bundle[2] / "cache")), 32, 0))
-    assert [len(t.rows) for t in tables] == [4, 3, 4]
-    assert tables[0].cell(NO_EDIT, "LPIPS_squeeze").value > 0 and tables[2].cell("the driving object", "identity").value <= 1
+def faces(folder):
+    return FrameSource(FrameData(root="4", frames=4, cache=str(folder / "cache")), 32, 0)
+
+
+def test_tables_have_the_papers_form(bundle, no_weights):
+    """Without ImageNet's weights there is neither LPIPS nor identity, and all else."""
+    tables = METHOD.evaluate(EvolutionPipeline.from_pretrained(bundle[0]), faces(bundle[2]))
+    assert [len(t.rows) for t in tables] == [4, 3, 4] and "echokdm doctor" in tables[0].note
+    assert tables[0].cell(NO_EDIT, "L1").value > 0 and "LPIPS_squeeze" not in tables[0].columns
+    assert tables[2].cell("the driving object", "identity").count == 0
+
+
+def test_identity_is_a_cosine_of_features(bundle, squeeze_weights):
+    pipe, features = EvolutionPipeline.from_pretrained(bundle[0]), Features("squeeze", ("relu5_1",))
+    identity = score_animation(pipe, faces(bundle[2]), features)["identity"]
+    assert identity.between(0, 1 + 1e-6).all() and identity.nunique() > 1
 
 
 def test_a_configuration_of_this_method_is_read():

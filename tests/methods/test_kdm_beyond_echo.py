@@ -36,10 +36,10 @@ def test_keypoints_of_another_kind_are_refused_and_there_is_no_ventricle_to_find
         pipe.segment(torch.rand(2, 1, 64, 64), sector, 30.0)
 
 
-def test_a_bundle_is_scored_on_its_own_kind_of_phantom(trained, tmp_path, monkeypatch):
+def test_a_bundle_is_scored_on_its_own_kind_of_phantom(trained, tmp_path, monkeypatch, no_weights):
     kind, _, bundle = trained
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("echokdm.losses.perceptual.found_distances", lambda device: {})
     result = evaluate(bundle, f"phantom-{kind}:4", show=False)
     rows = dict(result.tables[0].rows)
     assert {"no edit", "KDM", "KDM without F2I", "KDM without K2F"} <= set(rows) and result.record["data"] == f"phantom-{kind}, split test"
+    assert "squeezenet1_1-b8a52dc0.pth" in result.record["LPIPS"]

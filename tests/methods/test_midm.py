@@ -101,11 +101,13 @@ def test_requests(pipe, pictures):
         METHOD.generate(pipe, Request(exemplar, driving=frames))
 
 
-def test_tables_have_the_papers_rows(pipe, data):
+def test_tables_have_the_papers_rows(pipe, data, no_weights):
+    """Without ImageNet's weights there is neither LPIPS nor style, and all else."""
     parts, noises = tables(pipe, data, count=2)
     assert [label for label, _ in parts.rows] == ["exemplar itself", *ABLATIONS]
     assert [label for label, _ in noises.rows] == ["20%", "25%", "30%", "35%"]
-    assert parts.cell("MIDM", "LPIPS") == noises.cell("25%", "LPIPS")
+    assert parts.columns == ("L1", "PSNR", "SSIM", "SWD") and parts.cell("MIDM", "L1") == noises.cell("25%", "L1")
+    assert "echokdm doctor" in parts.note
 
 
 def test_conditions_are_drawn_found_or_given(pipe, pictures):

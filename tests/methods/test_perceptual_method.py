@@ -96,20 +96,21 @@ def test_a_batch_does_not_change_a_distance(pictures: torch.Tensor) -> None:
     assert all(torch.allclose(a[1:2], b, atol=1e-5) for a, b in zip(together, alone, strict=True))
 
 
-def test_missing_weights_are_said_before_any_work(monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.delenv("ECHOKDM_BACKBONES", raising=False)
+def test_missing_weights_are_said_before_any_work(no_weights, tmp_path) -> None:
     config = tmp_path / "kdm.yaml"
     config.write_text("method: kdm\nname: x\nf2i: {perceptual: vgg, perceptual_weight: 1.0}\nimage_codec: {perceptual: null}\n")
     for dry_run in (True, False):
         with pytest.raises(BundleError, match="vgg16-397923af.pth.*SHA-256 397923af"):
             train_config(config, out=tmp_path / "run", dry_run=dry_run)
     assert not (tmp_path / "run").exists()
+    with pytest.raises(BundleError, match="squeezenet1_1-b8a52dc0.pth.*vgg16-397923af.pth.*'own'"):  # all at once
+        check_losses(read_config(config, ["k2i.perceptual=squeeze", "k2i.perceptual_weight=1"]))
     check_losses(read_config(config, ["f2i.perceptual_weight=0"]))
     check_losses(read_config(config, ["f2i.steps=0"]))
 
 
 def test_needed_backbones_of_nested_values() -> None:
-    values = {"a": {"steps": 3, "backbone": "vgg19"}, "b": {"steps": 0, "backbone": "squeeze"}, "losses": {"backbone": "own"},
-              "c": {"perceptual": "alex", "perceptual_weight": 0.0}, "d": {"perceptual": "squeeze"}}
+    values = {"a": {"steps": 3, "backbone": "vgg19"}, "b": {"steps": 0, "backbone": "squeeze"},
+              "losses": {"backbone": "own", "perceptual": 0.1}, "c": {"perceptual": "alex", "perceptual_weight": 0.0},
+              "d": {"perceptual": "squeeze"}}
     assert needed_backbones(values) == ["squeeze", "vgg19"]

@@ -8,10 +8,21 @@ import torch
 from echokdm.core.config import load_config
 from echokdm.core.errors import ConfigError, GeometryError
 from echokdm.core.schemas import OPENPOSE_COCO_18
+from echokdm.losses.perceptual import found_distances
 from echokdm.methods.base import Request
 from echokdm.methods.single_transform import METHOD
 from echokdm.methods.single_transform.pipeline import SingleTransformPipeline
-from echokdm.methods.single_transform.scores import AFFINE, BASELINES, Pairs, affine_flow, baseline_frames, body_mask, flow_behaviour
+from echokdm.methods.single_transform.scores import (
+    AFFINE,
+    BASELINES,
+    Pairs,
+    affine_flow,
+    baseline_frames,
+    body_mask,
+    flow_behaviour,
+    held_out_pairs,
+    score_frames,
+)
 from echokdm.methods.train import train_config
 from echokdm.ops.warp import pixel_grid, warp
 
@@ -107,13 +118,22 @@ def test_requests(pipe, case):
             METHOD.generate(pipe, replace(request, **{lacking: None}))
 
 
-def test_the_paper_s_tables_in_form(pipe, run_folder):
+def test_the_paper_s_tables_in_form(pipe, run_folder, no_weights, monkeypatch):
+    """Without ImageNet's weights there is no LPIPS, and all else."""
+    monkeypatch.setattr("echokdm.methods.single_transform.scores._distances", found_distances)  # not those of an earlier test
     data = METHOD.data(load_config(run_folder / "tiny.yaml", METHOD.config))
     first, refined, behaviour = METHOD.evaluate(pipe, data)
     assert [row for row, _ in first.rows] == [*BASELINES, "w/o refinement (flow alone)"]
     assert [row for row, _ in refined.rows] == ["w/o refinement (flow alone)", "ours"]
-    assert behaviour.rows[0][0] == "identity" and "LPIPS_squeeze" in first.columns
+    assert behaviour.rows[0][0] == "identity" and not any("LPIPS" in name for name in first.columns)
     assert first.cell("no edit", "SSIM").count == 24  # three pairs of eight identities
+
+
+def test_lpips_of_the_whole_picture_and_of_the_body(pipe, run_folder, squeeze_weights):
+    pairs = held_out_pairs(METHOD.data(load_config(run_folder / "tiny.yaml", METHOD.config)), draws=1)
+    scores = score_frames(pairs.source, pairs, pipe.schema, "no edit")
+    assert (scores[["LPIPS_squeeze", "LPIPS_squeeze body"]] > 0).all(axis=None)
+    assert score_frames(pairs.target, pairs, pipe.schema, "target")["LPIPS_squeeze body"].abs().max() < 1e-6
 
 
 def test_without_refinement_there_is_one_stage_and_a_pipeline_of_the_flow(run_folder):

@@ -15,20 +15,21 @@ from echokdm.metrics.resynthesis import beat_thirds
 
 
 @pytest.fixture
-def quick(monkeypatch, pairs):
+def quick(monkeypatch, pairs, no_weights):
     """No LPIPS, and the phantoms that are drawn already."""
-    monkeypatch.setattr("echokdm.losses.perceptual.found_distances", lambda device: {})
     monkeypatch.setattr("echokdm.metrics.held_out.held_out_pairs", lambda seeds: pairs)
 
 
 def test_phantom_tables_are_printed_and_written(quick, tiny_pipeline, tiny_bundle, tmp_path, capsys):
     out = tmp_path / "tables"
     result = module.evaluate(tiny_bundle, patients=2, out=out, steps=1, pipeline=tiny_pipeline)
-    shown = capsys.readouterr().out
+    shown, told = capsys.readouterr()
     assert "KDM without K2F" in shown and "Quoted" in shown and "sha256" in shown
     assert {f.name for f in out.iterdir()} == {"tables.md", "tables.csv", "tables.json", "images.csv", "flows.csv"}
     record = json.loads((out / "tables.json").read_text())["record"]
     assert "seeds 1010000 to 1010001" in record["data"] and "sector" in record["mask"] and record == result.record
+    for text in (told, record["LPIPS"]):  # what is missing, where it belongs, and how to know it
+        assert all(part in text for part in ("squeezenet1_1-b8a52dc0.pth", "SHA-256 b8a52dc0", "checkpoints", "ECHOKDM_BACKBONES"))
     with pytest.raises(OutputError, match="exists"):
         module.evaluate(tiny_bundle, patients=2, out=out, pipeline=tiny_pipeline)
 

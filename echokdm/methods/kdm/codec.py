@@ -134,10 +134,10 @@ class CodecStage(Stage):
         return logged
 
     def finish(self) -> None:
-        """Store the factor that brings the latents to unit spread, on a fixed draw of 64 items; a frozen encoder keeps its own."""
+        """Store the factor that brings the latents to unit spread, on a fixed draw of eight batches; a frozen encoder keeps its own."""
         if self.config.freeze_encoder:
             return
-        items = [self.dataset[(0, i)] for i in range(64)]
+        items = [self.dataset[(0, i)] for i in range(8 * self.batch_size)]
         batch = {k: torch.stack([item[k] for item in items]) for k in items[0]}
         device = next(self.codec.parameters()).device
         fit_scale(self.codec, self.values({k: v.to(device) for k, v in batch.items()}))

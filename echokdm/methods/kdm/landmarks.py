@@ -26,7 +26,8 @@ class LandmarksConfig(BaseModel):
 class LandmarkStage(Stage):
     """L1 of the places in px, and the heat maps' spread held near `spread` px; points that are not seen (nan) teach nothing.
 
-    dataset: gives `source` and `source_keypoints`. held_out: other identities, of which `validate` scores the mean distance.
+    dataset: gives `source` and `source_keypoints`. held_out: other identities, of which `validate` scores the mean distance in
+    `validated` pictures.
     """
 
     name: ClassVar[str] = "landmarks"
@@ -34,8 +35,9 @@ class LandmarkStage(Stage):
     ema_decay = 0.999
 
     def __init__(self, config: LandmarksConfig, dataset: Dataset, points: int, *, held_out: Dataset | None = None,
-                 network: LandmarkNet | None = None) -> None:
-        self.config, self.dataset, self.batch_size, self.held_out = config, dataset, config.batch, held_out
+                 validated: int = 100, network: LandmarkNet | None = None) -> None:
+        self.config, self.dataset, self.batch_size = config, dataset, config.batch
+        self.held_out, self.validated = held_out, validated
         self.network = network if network is not None else LandmarkNet(points)
         self.modules, self.frozen = {self.name: self.network}, {}
         self.optimizers = {"adamw": torch.optim.AdamW(self.network.parameters(), config.lr, weight_decay=1e-4)}
@@ -58,10 +60,10 @@ class LandmarkStage(Stage):
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Mean distance in px over points that are seen in 100 held-out pictures."""
+        """Mean distance in px over points that are seen in held-out pictures."""
         if self.held_out is None:
             return {}
-        items = [self.held_out[(0, i)] for i in range(100)]
+        items = [self.held_out[(0, i)] for i in range(self.validated)]
         found, _ = self.network.eval().detect(torch.stack([item["source"] for item in items]))
         distance = (found - torch.stack([item["source_keypoints"] for item in items])).norm(dim=-1)
         self.network.train()

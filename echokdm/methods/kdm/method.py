@@ -30,6 +30,8 @@ from echokdm.methods.kdm.segmentation import EmptyClips, JudgeStage, SegmenterSt
 from echokdm.methods.train import load_component
 from echokdm.metrics.tables import Table
 
+DRAWS = 5  # at most of each held-out patient that a stage is validated by
+
 
 class KDM(Method):
     """Key-points to flow, flow to image."""
@@ -55,17 +57,19 @@ class KDM(Method):
         if config.data.clips and name in ("segmenter", "judge", "of_net"):
             raise ConfigError(f"Real clips have no truth to teach {name} by: set {name}.steps=0, and start --from a bundle that has it.")
         before = load(bundle, name) if start and (bundle / name).is_dir() else None
+        draws = DRAWS * config.data.held_out
         if name in ("segmenter", "judge"):
             kind, hearts = (SegmenterStage, data.patients()) if name == "segmenter" else (JudgeStage, data.others())
             return kind(PhantomClips(hearts, config.seed, settings.warped_share), derive_seed(config.seed, STAGES.index(name)),
                         empty=EmptyClips(data.procedural(), config.seed), batch_size=settings.batch,
-                        held_out=PhantomClips(data.held_out(), 1), learning_rate=settings.lr, outlined=data.outlined(settings),
-                        outlined_share=settings.outlined_share, network=before)
+                        held_out=PhantomClips(data.held_out(), 1), validated=min(100, draws), learning_rate=settings.lr,
+                        outlined=data.outlined(settings), outlined_share=settings.outlined_share, network=before)
         if name in ("of_net", "landmarks"):
             held_out = FlowPairs(data.held_out(), None, 0.0, 1, gray_jitter=0.0, schema=data.schema)
             if name == "of_net":
-                return OFNetStage(settings, data.pairs(name, 0.0), held_out=held_out, network=before)
-            return LandmarkStage(settings, data.pairs(name, 0.0), len(data.schema), held_out=held_out, network=before)
+                return OFNetStage(settings, data.pairs(name, 0.0), held_out=held_out, validated=min(200, draws), network=before)
+            return LandmarkStage(settings, data.pairs(name, 0.0), len(data.schema), held_out=held_out, validated=min(100, draws),
+                                 network=before)
         if name in ("image_codec", "flow_codec"):
             return CodecStage(settings, data.pairs(name, settings.procedural_share, _flows(config, data, bundle, False)),
                               name.removesuffix("_codec"), image_channels=data.image_channels, codec=before)

@@ -1,5 +1,6 @@
 """EchoNet-Dynamic, -Pediatric, -LVH, CAMUS and plain folders: known outlines come back, every planted problem is told at once."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -125,21 +126,7 @@ def test_lvh_calipers(tmp_path: Path, make: SimpleNamespace) -> None:
                         "with an unknown measurement": ["Aorta"]} and usable == ["0XA"]
 
 
-def camus(root: Path, patient: str, frames: int, ed: int = 1, es: int = 3) -> None:
-    """A patient whose ventricle is an ellipse that shrinks with time, stored as (x, y, t)."""
-    folder = root / "database_nifti" / patient
-    folder.mkdir(parents=True)
-    y, x = np.mgrid[:96, :80]
-    masks = np.stack([((x - 40) / (16 - t)) ** 2 + ((y - 44) / 30) ** 2 <= 1 for t in range(frames)])
-    sector = np.abs(x - 40) <= 6 + y * 0.3
-    pictures = np.where(masks, 20, 150) * sector
-    for name, array in (("", pictures), ("_gt", masks)):
-        image = nibabel.Nifti1Image(array.astype(np.uint8).transpose(2, 1, 0), np.diag([0.3, 0.3, 1, 1]))
-        nibabel.save(image, folder / f"{patient}_4CH_half_sequence{name}.nii.gz")
-    (folder / "Info_4CH.cfg").write_text(f"ED: {ed}\nES: {es}\nNbFrame: {frames}\nEF: 51.2\nImageQuality: Good\n")
-
-
-def test_camus(tmp_path: Path, make: SimpleNamespace) -> None:
+def test_camus(tmp_path: Path, make: SimpleNamespace, camus: Callable[..., None]) -> None:
     camus(tmp_path, "patient0001", 3)
     camus(tmp_path, "patient0002", 3, ed=3, es=1)
     (tmp_path / "database_split").mkdir()
@@ -193,7 +180,7 @@ def test_camus_without_sequences(tmp_path: Path, make: SimpleNamespace) -> None:
     assert make.found_by("camus", tmp_path) == ({"missing": ["patient0001/patient0001_4CH_ES.nii.gz"]}, ["patient0002_4CH"])
 
 
-def test_camus_outlines_without_a_ventricle(tmp_path: Path) -> None:
+def test_camus_outlines_without_a_ventricle(tmp_path: Path, camus: Callable[..., None]) -> None:
     camus(tmp_path, "patient0001", 3)
     path = tmp_path / "database_nifti" / "patient0001" / "patient0001_4CH_half_sequence_gt.nii.gz"
     nibabel.save(nibabel.Nifti1Image(np.full((80, 96, 3), 2, np.uint8), np.eye(4)), path)
