@@ -20,7 +20,7 @@ from echokdm.core.types import Clip
 from echokdm.data.adapters.phantoms import HELD_OUT
 from echokdm.methods.kdm.segmentation import lv_dice
 from echokdm.networks.segmenter import Segmenter
-from echokdm.ops.cycle import clip_ejection_fraction, complete_beats
+from echokdm.ops.cycle import clip_ejection_fraction, complete_beats, turning_points
 from echokdm.ops.segmentation import segment_clip
 from echokdm.ops.ventricle import keypoints_from_mask, simpson_volume
 
@@ -47,7 +47,7 @@ def held_out_figures(network: Segmenter, patients: int, fps: float = 30.0, chunk
                 continue
             clips.append(lv_dice(masks.long(), labels[b, :count]).numpy())
             volume = np.array([float(simpson_volume(keypoints_from_mask(m))) for m in masks.numpy() if m.any()])
-            fractions.append([clip_ejection_fraction(v, complete_beats(v, fps)) for v in (truth[b, :count], volume)])
+            fractions.append([clip_ejection_fraction(v, turning_points(v, complete_beats(v, fps))) for v in (truth[b, :count], volume)])
     return {"single": np.concatenate(single), "clips": np.concatenate(clips) if clips else np.zeros(0),
             "fractions": np.array(fractions).reshape(-1, 2), "refused": refused}
 

@@ -192,16 +192,15 @@ def keypoints_command(
     source = demo_or(clip, demo)
     folder = output_folder(out, f"{'demo' if demo else clip_stem(source)}-keypoints", overwrite)
     from echokdm.derive import derive_keypoints
-    from echokdm.ops.cycle import clip_ejection_fraction
+    from echokdm.ops.cycle import clip_ejection_fraction, volumes_at
     from echokdm.report import write_keypoints
 
     derived = derive_keypoints(source, bundle=bundle, keypoints=keypoints, any_view=any_view, device=device, progress=say)
     write_keypoints(derived, folder, overwrite=overwrite)
     if derived.moves:
-        v = derived.volumes
-        for ed, es in derived.beats:
-            typer.echo(f"ED frame {ed}: {v[ed]:.1f} {derived.unit}, ES frame {es}: {v[es]:.1f} {derived.unit}, "
-                       f"EF {clip_ejection_fraction(v, [(ed, es)]):.1f} %")
+        for (ed, es), turn, (edv, esv) in zip(derived.beats, derived.turns, volumes_at(derived.volumes, derived.turns), strict=True):
+            typer.echo(f"ED frame {ed}: {edv:.1f} {derived.unit}, ES frame {es}: {esv:.1f} {derived.unit}, "
+                       f"EF {clip_ejection_fraction(derived.volumes, [turn]):.1f} %")
         typer.echo(f"EF {derived.ejection_fraction:.1f} %, the mean of {len(derived.beats)} beats" if len(derived.beats) > 1 else
                    f"EF {derived.ejection_fraction:.1f} %")
     typer.echo(f"Research only: {folder / 'overlay.png'}, beside it keypoints.csv, masks.nii.gz, volumes.csv, volumes.png, measures.json")

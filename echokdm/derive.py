@@ -73,6 +73,13 @@ class Derived:
         ed, es = extremes(self.volumes[frames])
         return [(int(frames[ed]), int(frames[es]))]
 
+    @cached_property
+    def turns(self) -> list[tuple[float, float]]:
+        """The beats in fractions of a frame, see `ops.cycle.turning_points`; whole frames where few are traced."""
+        from echokdm.ops.cycle import turning_points
+
+        return turning_points(self.volumes, self.beats) if self.found.all() or not self.given else list(self.beats)
+
     @property
     def moves(self) -> bool:
         """Whether the ventricle is known in more than one frame."""
@@ -99,7 +106,7 @@ class Derived:
         """Percent, mean over the beats: `ops.cycle.clip_ejection_fraction`."""
         from echokdm.ops.cycle import clip_ejection_fraction
 
-        return clip_ejection_fraction(self.volumes, self.beats)
+        return clip_ejection_fraction(self.volumes, self.turns)
 
 
 def simpson(keypoints: np.ndarray, spacing_mm: tuple[float, float] | None) -> np.ndarray:

@@ -15,7 +15,7 @@ from echokdm.core.errors import OutputError
 from echokdm.derive import Derived
 from echokdm.io.atomic import atomic_folder
 from echokdm.io.tracings import turn_masks, turn_rows
-from echokdm.ops.cycle import clip_ejection_fraction
+from echokdm.ops.cycle import clip_ejection_fraction, volumes_at
 from echokdm.pages import data_uri, render
 from echokdm.synth import Synthesis
 
@@ -101,8 +101,10 @@ def measures(derived: Derived) -> dict[str, Any]:
         "found_in_frames": int(derived.found.sum()), "outlines_from": "file" if derived.given else "segmenter",
     }
     if derived.moves:
-        record["beats"] = [{"ed_frame": ed, "es_frame": es, "edv": rounded(v[ed]), "esv": rounded(v[es]),
-                            "ef_percent": rounded(clip_ejection_fraction(v, [(ed, es)]), 2)} for ed, es in derived.beats]
+        ends = volumes_at(v, derived.turns)
+        record["beats"] = [{"ed_frame": ed, "es_frame": es, "edv": rounded(edv), "esv": rounded(esv),
+                            "ef_percent": rounded(clip_ejection_fraction(v, [turn]), 2)}
+                           for (ed, es), turn, (edv, esv) in zip(derived.beats, derived.turns, ends, strict=True)]
         record["ef_percent"] = rounded(derived.ejection_fraction, 2)
     return record
 
@@ -194,10 +196,11 @@ def _ef_rows(result: Synthesis) -> list[dict[str, str]]:
         if fractions[key] is None:
             rows.append({"name": name, "ef": "none", "edv": "", "esv": ""})
             continue
-        volumes, (ed, es) = (source.volumes, zip(*source.beats, strict=True)) if key == "source" else (ends[key], zip(*beats, strict=True))
+        volumes, turns = (source.volumes, source.turns) if key == "source" else (ends[key], beats)
+        edv, esv = volumes_at(volumes, turns).mean(0)
         unit, digits = ("mL", 1) if result.unit == "mL" else ("px\u00b3", 0)
-        rows.append({"name": name, "ef": f"{fractions[key]:.1f} %", "edv": f"{volumes[list(ed)].mean():.{digits}f} {unit}",
-                     "esv": f"{volumes[list(es)].mean():.{digits}f} {unit}"})
+        rows.append({"name": name, "ef": f"{fractions[key]:.1f} %", "edv": f"{edv:.{digits}f} {unit}",
+                     "esv": f"{esv:.{digits}f} {unit}"})
     return rows
 
 

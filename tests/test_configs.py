@@ -24,9 +24,10 @@ def test_a_configuration_trains_into_a_bundle(file: Path, few: Callable[..., lis
                                               tmp_path: Path) -> None:
     given, overrides = None, NARROW.get(file.stem, []) + few(file)
     if file.stem == "kdm-a4c-camus":  # as its head says
-        for patient in ("patient0001", "patient0002"):  # one to teach, one held back
-            camus(tmp_path / "CAMUS", patient, 2, es=2)
-        given, overrides = "a4c-phantom", [*overrides, f"segmenter.outlined=camus:{tmp_path / 'CAMUS'}"]
+        for number in range(1, 7):  # some to teach either network, the others to choose by and held back
+            camus(tmp_path / "CAMUS", f"patient{number:04d}", 2, es=2)
+        root = f"camus:{tmp_path / 'CAMUS'}"
+        given, overrides = "a4c-phantom", [*overrides, f"segmenter.outlined={root}", f"judge.outlined={root}"]
     bundle = train_config(file, from_bundle=given, out=tmp_path / "run", overrides=overrides)
     config = read_config(file, overrides)
     method = find_method(config.method)

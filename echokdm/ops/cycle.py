@@ -85,15 +85,44 @@ def typical_beat(volumes: ArrayLike, beats: Sequence[tuple[int, int]]) -> tuple[
     return min(beats, key=lambda beat: abs(clip_ejection_fraction(v, [beat]) - clip))
 
 
-def clip_ejection_fraction(volumes: ArrayLike, beats: Sequence[tuple[int, int]]) -> float:
+def clip_ejection_fraction(volumes: ArrayLike, beats: Sequence[tuple[float, float]]) -> float:
     """A clip's ejection fraction, percent, as every command and table gives it: the mean of (EDV - ESV) / EDV over its beats.
 
-    volumes: (T,), of any unit. beats: (end-diastole, end-systole) frames, as `complete_beats` finds them; a clip that was drawn or measured
-    again is judged by the beats that were asked of it. Raises GeometryError where an end-diastolic volume is not above zero.
+    volumes: (T,), of any unit. beats: end-diastole and end-systole, in frames: of a clip, the `turning_points` of its `complete_beats`; a
+    clip that was drawn or measured again is judged at the whole frames that were asked of it. Raises GeometryError where an end-diastolic
+    volume is not above zero.
+    """
+    ed, es = volumes_at(volumes, beats).T
+    return float(ejection_fraction(ed, es).mean())
+
+
+def turning_points(volumes: ArrayLike, beats: Sequence[tuple[int, int]]) -> list[tuple[float, float]]:
+    """The beats (end-diastole, end-systole) of volumes (T,) in fractions of a frame: where the curve turns between the frames.
+
+    That is the top or bottom of the parabola through a frame and its two neighbours, without which few frames a second miss both. Two
+    frames, and a clip's first and last, stay as they are, and so does a frame that is no top or bottom, as where a plateau ends.
     """
     v = np.asarray(volumes, dtype=np.float64)
-    ed, es = np.array(beats, dtype=int).T
-    return float(ejection_fraction(v[ed], v[es]).mean())
+
+    def turn(frame: int) -> float:
+        if not 0 < frame < len(v) - 1:
+            return float(frame)
+        before, after = v[frame - 1] - v[frame], v[frame + 1] - v[frame]
+        return frame + (before - after) / (2 * (before + after)) if before * after > 0 else float(frame)
+
+    return [(turn(ed), turn(es)) for ed, es in beats]
+
+
+def volumes_at(volumes: ArrayLike, times: ArrayLike) -> Array:
+    """The curve of volumes (T,) at any times (...), in frames, by the parabola through the nearest frame and its two neighbours.
+
+    At a whole frame it is that frame's volume.
+    """
+    v, t = np.asarray(volumes, dtype=np.float64), np.asarray(times, dtype=np.float64)
+    frame = np.rint(t).astype(int)
+    before, after = (v[np.clip(frame + step, 0, len(v) - 1)] - v[frame] for step in (-1, 1))
+    off = t - frame
+    return v[frame] + off * (after - before) / 2 + off**2 * (after + before) / 2
 
 
 def _end_diastole(smooth: Array, start: int, es: int) -> int:

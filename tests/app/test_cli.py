@@ -1,6 +1,7 @@
 """The command line: instant where it should be, one sentence and exit code 2 on bad input, nothing left behind."""
 
 import errno
+import json
 import re
 import resource
 import subprocess
@@ -241,3 +242,28 @@ def test_unknown_yaml_key_names_the_nearest(here: Path, tmp_path: Path) -> None:
     config.write_text("method: kdm\nname: mine\nk2f:\n  stepps: 5\n")
     refused(RUNNER.invoke(app, ["train", str(config)]), "steps")
     assert list(here.iterdir()) == []
+
+
+def test_an_output_in_which_nothing_could_be_measured_ends_with_code_3(here: Path, drawn, drawn_clip: Clip, pipeline,
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    find = pipeline.segment
+
+    def lose(frames, *seen):
+        monkeypatch.setattr(pipeline, "segment", lambda *_: np.zeros((len(frames), 112, 112), bool))
+        return find(frames, *seen)
+
+    monkeypatch.setattr(pipeline, "segment", lose)
+    done = RUNNER.invoke(app, ["synth", str(save(here / "clip.npz", drawn_clip)), "--out", "out"])
+    assert done.exit_code == 3 and "nothing could be measured" in done.stderr
+    assert (here / "out" / "synth.dcm").exists()
+    assert "nothing could be measured" in json.loads((here / "out" / "run.json").read_text())["warning"]
+    assert "nothing could be measured" in (here / "out" / "report.html").read_text()
+
+
+def test_keypoints_and_synth_print_one_ejection_fraction(here: Path, drawn, drawn_clip: Clip) -> None:
+    clip = str(save(here / "clip.npz", drawn_clip))
+    one, other = RUNNER.invoke(app, ["keypoints", clip]), RUNNER.invoke(app, ["synth", clip])
+    assert one.exit_code == other.exit_code == 0
+    printed = re.search(r"^EF (\d+\.\d) %", one.stdout, re.M)
+    source = re.search(r"^EF source +(\d+\.\d) %", other.stdout, re.M)
+    assert printed and source and printed[1] == source[1]

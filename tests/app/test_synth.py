@@ -1,5 +1,6 @@
 """From a clip and a wish to frames, on a drawn heart: what was asked is what is drawn and measured again."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,11 @@ import torch
 
 from echokdm.core.errors import ClipError, ConfigError, GeometryError
 from echokdm.core.types import Clip
+from echokdm.derive import derive_keypoints, simpson
 from echokdm.io.tracings import write_tracings
-from echokdm.synth import frame_times, synthesize, weights_hash
+from echokdm.ops.cycle import clip_ejection_fraction
+from echokdm.report import measures
+from echokdm.synth import frame_times, plan, synthesize, weights_hash, with_events
 
 
 def test_own_motion_is_made_again_from_end_diastole(drawn_clip: Clip, pipeline, heart) -> None:
@@ -85,6 +89,52 @@ def test_more_frames_on_request(drawn_clip: Clip, pipeline) -> None:
     result = synthesize(drawn_clip, frames=12, pipeline=pipeline)
     assert len(result.clip) == len(result.real_frames()) == len(result.drawn_volumes) == 12
     assert abs(result.trajectory.es - 6) <= 1
+
+
+@pytest.mark.parametrize("time", [{"frames": n} for n in (2, 3, 5, 12, 31)] + [{"fps": f} for f in (4.0, 7.0, 60.0)])
+def test_frames_and_rate_never_change_the_wish(time: dict, drawn_clip: Clip, pipeline) -> None:
+    source = derive_keypoints(drawn_clip, pipeline=pipeline)
+    trajectory = plan(source, source.ed, ef=30, **time)
+    volumes = simpson(trajectory.keypoints, source.model.clip.spacing_mm)
+    assert clip_ejection_fraction(volumes, trajectory.beats) == pytest.approx(30, abs=1e-6)
+    assert clip_ejection_fraction(trajectory.asked, trajectory.beats) == pytest.approx(30, abs=1e-6)
+    assert (trajectory.real[[trajectory.ed, trajectory.es]] == [source.ed, source.es]).all()
+
+
+def test_end_diastole_and_end_systole_are_among_the_frames() -> None:
+    at, beats = with_events(np.linspace(0, 45, 6), [(4, 22), (26, 40)])
+    assert (np.diff(at) > 0).all() and [(at[ed], at[es]) for ed, es in beats] == [(4, 22), (26, 40)]
+    at, beats = with_events(np.array([0.0, 45.0]), [(30, 12)])
+    assert at.tolist() == [12, 30] and beats == [(1, 0)]
+
+
+def test_beats_for_which_there_are_too_few_frames_are_told(drawn_clip: Clip, pipeline) -> None:
+    twice = drawn_clip.with_frames(torch.cat([drawn_clip.frames] * 2 + [drawn_clip.frames[:4]]))
+    source = derive_keypoints(twice, pipeline=pipeline)
+    assert len(source.beats) == 2
+    trajectory = plan(source, source.ed, ef=30, frames=3)
+    assert len(trajectory.beats) == 1 and trajectory.left_out == 1
+    assert clip_ejection_fraction(trajectory.asked, trajectory.beats) == pytest.approx(30, abs=1e-6)
+
+
+def test_the_sources_ejection_fraction_is_the_one_that_keypoints_gives(drawn_clip: Clip, pipeline) -> None:
+    """Two beats, one of which ejects more: their mean, wherever it is printed."""
+    weak = drawn_clip.frames[[t if t <= 6 else 24 - t if t >= 18 else 6 for t in range(24)]]
+    clip = drawn_clip.with_frames(torch.cat([drawn_clip.frames, weak, drawn_clip.frames[:4]]))
+    derived, result = derive_keypoints(clip, pipeline=pipeline), synthesize(clip, pipeline=pipeline)
+    assert len(derived.beats) == 2
+    each = [clip_ejection_fraction(derived.volumes, [turn]) for turn in derived.turns]
+    assert each[0] > each[1] + 5 and derived.ejection_fraction == pytest.approx(np.mean(each))
+    assert measures(derived)["ef_percent"] == pytest.approx(derived.ejection_fraction, abs=0.005)
+    assert result.ejection_fractions()["source"] == derived.ejection_fraction
+    assert result.ejection_fractions()["asked"] == pytest.approx(derived.ejection_fraction, abs=0.3)  # at whole frames
+
+
+def test_a_missed_wish_is_said(drawn_clip: Clip, pipeline) -> None:
+    result = synthesize(drawn_clip, ef=30, pipeline=pipeline)
+    assert result.warning == ""
+    missed = replace(result, measured=result.source.keypoints[[result.source.ed] * len(result.clip)])
+    assert "misses the 30.0 % asked for" in missed.warning
 
 
 def test_options_reach_the_model(drawn_clip: Clip, pipeline) -> None:
