@@ -16,7 +16,7 @@ def audit(
                                          "clips.")],
     synth: Annotated[Path, typer.Argument(metavar="SYNTH", help="The synthetic clips, such as what `echokdm augment` wrote.")],
     out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Default: <synth>-audit.", show_default=False)] = None,
-    bundle: BundleOption = defaults.BUNDLE,
+    bundle: BundleOption = defaults.AUDIT_BUNDLE,
     device: DeviceOption = defaults.DEVICE,
     overwrite: OverwriteOption = False,
 ) -> None:

@@ -19,7 +19,7 @@ from echokdm.ops.trajectory import EF_RANGE
 from echokdm.pipeline.options import KINDS, PipelineOptions
 
 ROOT = Path(__file__).parents[1]
-NAMES = {name.lower(): value for name, value in vars(defaults).items() if name.isupper()}
+NAMES = {name.lower(): value for name, value in vars(defaults).items() if name.isupper() and name != "AUDIT_BUNDLE"}
 
 # What users call, and what is called beneath: all modules of these, and for KDM the pipeline alone.
 # The methods' own configurations and networks count training steps and have noise levels of their own.
@@ -27,6 +27,7 @@ PLACES = ("audit", "cohort", "cohort_motion", "cohort_plan", "derive", "evaluate
           "metrics.held_out", "metrics.resynthesis", "pipeline", "synth", "workers")
 OTHER_MEANINGS = {
     ("predict_flow", "steps"): defaults.FLOW_STEPS,  # of K2F-net
+    ("audit", "bundle"): defaults.AUDIT_BUNDLE, ("audit_cohort", "bundle"): defaults.AUDIT_BUNDLE,
     ("pipeline keypoints", "split"): "70/15/15",  # of real patients, where augment's is of synthetic clips
 }
 
@@ -156,8 +157,9 @@ def test_the_default_bundle_is_shipped() -> None:
 
 
 def test_no_module_writes_a_default_of_its_own() -> None:
-    """Changing the bundle changes one line: its name stands in no other module, benchmark or program."""
+    """Changing the bundle changes one line: no other module, benchmark or program asks for it by its name."""
     files = [path for folder in ("echokdm", "benchmarks", "examples") for path in (ROOT / folder).rglob("*.py")]
     written = [path.relative_to(ROOT).as_posix() for path in files
-               if re.search(rf"""(?<!from_pretrained\()["']{defaults.BUNDLE}["'](?!:)""", path.read_text(encoding="utf-8"))]
+               if re.search(rf"""(bundle\w*(: [^=\n]+)? ?= ?|load_pipeline\(|find_bundle\()["']{defaults.BUNDLE}["']""",
+                            path.read_text(encoding="utf-8"), re.IGNORECASE)]
     assert written == ["echokdm/core/defaults.py"]

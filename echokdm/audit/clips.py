@@ -149,7 +149,7 @@ def _features(pipeline: Any, frames: Tensor, sector: Tensor, mirrored: bool) -> 
     """The segmenter's narrowest layer, 96 channels at 7 x 7, averaged over frames and pooled to 4 x 4: (1536,)."""
     segmenter = getattr(pipeline, "segmenter", None)
     if segmenter is None:
-        raise BundleError(f"This bundle has no segmenter, whose features an audit compares; pass --bundle {defaults.BUNDLE}.")
+        raise BundleError(f"This bundle has no segmenter, whose features an audit compares; pass --bundle {defaults.AUDIT_BUNDLE}.")
     device, found = next(segmenter.parameters()).device, []
     shown, inside = (v.flip(-1) if mirrored else v for v in (frames, sector))
     handle = segmenter.unet.down_4.register_forward_hook(lambda _module, _inputs, output: found.append(output))

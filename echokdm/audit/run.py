@@ -28,7 +28,7 @@ REFERENCE = 500  # real clips, at most, whose distance to other patients is meas
 SHOWN = 6  # pairs as pictures
 
 
-def audit_cohort(real: str | Path, synth: str | Path, *, bundle: str | Path = defaults.BUNDLE, device: str = defaults.DEVICE,
+def audit_cohort(real: str | Path, synth: str | Path, *, bundle: str | Path = defaults.AUDIT_BUNDLE, device: str = defaults.DEVICE,
                  pipeline: Any = None, progress: Progress = quiet) -> Audit:
     """Compare every clip of the folder `synth` with the real clips of `real`.
 

@@ -1,6 +1,7 @@
 """What the command line, Python, pipelines and documents take where nothing is said: each value stands here alone."""
 
-BUNDLE = "a4c-phantom"  # trained weights that come with the package
+BUNDLE = "a4c"  # trained weights that come with the package
+AUDIT_BUNDLE = "a4c-phantom"  # whose segmenter's features the audit's thresholds were set by
 DEVICE = "cpu"
 SEED = 0
 STEPS = 2  # network calls of F2I a frame

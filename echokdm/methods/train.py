@@ -22,7 +22,7 @@ from echokdm.engine.loop import train_stage
 from echokdm.engine.processes import is_main, main_first, wait
 from echokdm.losses.perceptual import missing_backbone
 from echokdm.methods.base import Method, MethodConfig, find_method
-from echokdm.methods.bundle import CONFIG, LICENCE, component_folders, find_bundle
+from echokdm.methods.bundle import CONFIG, LICENCE, bundle_licence, component_folders, find_bundle
 
 
 def train_config(path: str | Path, stage: str | None = None, from_bundle: str | None = None, out: str | Path | None = None,
@@ -81,7 +81,7 @@ def train_config(path: str | Path, stage: str | None = None, from_bundle: str | 
                                           "figures": figures, "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads"}))
         wait()
     if is_main():
-        assemble(method, config, folder)
+        assemble(method, config, folder, "MIT" if given is None else bundle_licence(given))
     wait()
     return bundle
 
@@ -138,8 +138,11 @@ def load_component(bundle: Path, name: str, kind: type) -> Any:
     return kind.from_pretrained(bundle / name, torch_dtype=torch.float32, local_files_only=True)
 
 
-def assemble(method: Method, config: Any, folder: Path) -> None:
-    """Write scheduler, model index and model card of `folder`/bundle, once every component that a pipeline needs is there."""
+def assemble(method: Method, config: Any, folder: Path, inherited: str = "MIT") -> None:
+    """Write scheduler, model index and model card of `folder`/bundle, once every component that a pipeline needs is there.
+
+    inherited: the licence of the weights that the training started from.
+    """
     bundle, components = folder / "bundle", method.pipeline.COMPONENTS
     have = {n: load_component(bundle, n, kind) for n, kind in components.items() if (bundle / n).is_dir()}
     if any(n not in have for n in components if n not in method.pipeline._optional_components):
@@ -148,7 +151,8 @@ def assemble(method: Method, config: Any, folder: Path) -> None:
     if "scheduler" in pipeline.components:
         pipeline.scheduler.save_pretrained(bundle / "scheduler")
     pipeline.save_config(bundle)
-    if (licence := method.licence(config)) != "MIT":
+    licence = method.licence(config)
+    if (licence := inherited if licence == "MIT" else licence) != "MIT":
         index = json.loads((bundle / "model_index.json").read_text())
         (bundle / "model_index.json").write_text(json.dumps(index | {LICENCE: licence}, indent=2, sort_keys=True) + "\n")
     (bundle / CONFIG).write_text(yaml.safe_dump(without_places(config), sort_keys=False))

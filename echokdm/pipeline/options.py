@@ -81,7 +81,7 @@ class Audit(StageOptions):
 
     real: str = "keypoints"
     synth: str = "augment"
-    bundle: str = defaults.BUNDLE
+    bundle: str = defaults.AUDIT_BUNDLE
     reads = {"real": "cohort", "synth": "cohort", "bundle": "bundle"}
 
 
