@@ -163,6 +163,9 @@ def without_places(config: Any) -> dict[str, Any]:
     """The configuration as plain values, without the folders of the machine it was trained on."""
     values = config.model_dump(mode="json")
     values["data"] = {k: v for k, v in values["data"].items() if k not in ("cache", "clips") and (k != "root" or str(v).isdecimal())}
+    for stage in values.values():
+        if isinstance(stage, dict) and stage.get("outlined"):
+            stage["outlined"] = stage["outlined"].partition(":")[0] + ":FOLDER"
     return values
 
 

@@ -9,6 +9,7 @@ import yaml
 from echokdm.core.config import load_config
 from echokdm.core.errors import ConfigError
 from echokdm.methods.base import fault_of, find_method, survey_methods
+from echokdm.methods.kdm.config import KDMConfig
 from echokdm.methods.train import train_config, without_places
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +32,12 @@ def test_a_shipped_configuration_is_valid_and_each_stage_has_a_block(file):
     stages = method.stages(config)
     assert stages and all(getattr(config, stage).steps >= 0 for stage in stages)
     assert "cache" not in without_places(config)["data"]
+
+
+def test_a_bundle_does_not_tell_where_patients_lay():
+    config = KDMConfig(name="x", segmenter={"outlined": "camus:/home/somebody/CAMUS"}, judge={"outlined": "camus:elsewhere"})
+    told = without_places(config)
+    assert told["segmenter"]["outlined"] == told["judge"]["outlined"] == "camus:FOLDER"
 
 
 def test_what_is_wrong_with_a_method_or_its_name_is_told(tmp_path):
