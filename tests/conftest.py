@@ -43,6 +43,8 @@ def no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A machine without any ImageNet weights; gives the folder that they would be looked for in."""
     monkeypatch.delenv("ECHOKDM_BACKBONES", raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    # Kept for the process, so perhaps from a test that had weights.
+    monkeypatch.setattr("echokdm.methods.single_transform.scores._distances", dict)
     return tmp_path / "torch" / "hub" / "checkpoints"
 
 

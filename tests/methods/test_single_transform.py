@@ -8,7 +8,6 @@ import torch
 from echokdm.core.config import load_config
 from echokdm.core.errors import ConfigError, GeometryError
 from echokdm.core.schemas import OPENPOSE_COCO_18
-from echokdm.losses.perceptual import found_distances
 from echokdm.methods.base import Request
 from echokdm.methods.single_transform import METHOD
 from echokdm.methods.single_transform.pipeline import SingleTransformPipeline
@@ -118,9 +117,8 @@ def test_requests(pipe, case):
             METHOD.generate(pipe, replace(request, **{lacking: None}))
 
 
-def test_the_paper_s_tables_in_form(pipe, run_folder, no_weights, monkeypatch):
+def test_the_paper_s_tables_in_form(pipe, run_folder, no_weights):
     """Without ImageNet's weights there is no LPIPS, and all else."""
-    monkeypatch.setattr("echokdm.methods.single_transform.scores._distances", found_distances)  # not those of an earlier test
     data = METHOD.data(load_config(run_folder / "tiny.yaml", METHOD.config))
     first, refined, behaviour = METHOD.evaluate(pipe, data)
     assert [row for row, _ in first.rows] == [*BASELINES, "w/o refinement (flow alone)"]
