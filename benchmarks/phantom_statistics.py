@@ -3,7 +3,7 @@
 For every statistic: the phantoms' 5th, 50th and 95th percentile beside the real clips' values, and whether these lie inside.
 Real clips: pydicom's A4C DICOM and, where ECHOKDM_TEST_DATA is set, the echotracker clip, as the package's reader crops them; their
 flow is scikit-image's TV-L1, the phantoms' is exact.
-With --camus: contrast, haze and walls of the first 200 CAMUS patients, by their experts' labels, beside the phantoms', by their own.
+With --camus: contrast, haze and walls of CAMUS' 200 patients that may teach, by their experts' labels, beside the phantoms', by their own.
 CAMUS's quartiles must lie inside the phantoms' 10th to 90th percentile, and the medians within 15 % of each other.
 """
 
@@ -17,6 +17,7 @@ from bars import TEST_DATA, real_clips
 from torch import Tensor
 
 from echokdm.core.seeding import generator
+from echokdm.data.adapters.camus import camus_split
 from echokdm.losses.perceptual import Perceptual
 from echokdm.ops.warp import pixel_grid
 from echokdm.phantom.a4c import A4CPhantom
@@ -25,7 +26,6 @@ from echokdm.phantom.wall_statistics import frame_walls, heart_walls
 
 PAIRS = 8  # pairs of successive frames a phantom, spread over the beat
 ED_ES = {"echotracker": (0, 17), "pydicom": (22, 0)}  # frame numbers, read off the pictures
-CAMUS_PATIENTS = 200  # the others are left for tests of what was learned
 MEDIANS_APART = 0.15
 
 
@@ -106,7 +106,7 @@ def phantom_walls(seeds: list[int], size: int) -> list[dict[str, float]]:
 
 
 def camus_walls(folder: Path) -> list[dict[str, float]]:
-    """Wall statistics of the first CAMUS patients by name; their sector is what is not black."""
+    """Wall statistics of the CAMUS patients that may teach; their sector is what is not black."""
     import nibabel
     from scipy.ndimage import binary_closing, binary_fill_holes
 
@@ -116,7 +116,8 @@ def camus_walls(folder: Path) -> list[dict[str, float]]:
         sector = binary_fill_holes(binary_closing(gray > 0, iterations=2))
         return frame_walls(gray / 255, np.asarray(label.dataobj).T, sector, float(picture.header.get_zooms()[0]))
 
-    return [heart_walls(frame(patient, "ED"), frame(patient, "ES")) for patient in sorted(folder.iterdir())[:CAMUS_PATIENTS]]
+    return [heart_walls(frame(patient, "ED"), frame(patient, "ES")) 
+            for patient in (folder / name for name in camus_split(p.name for p in folder.iterdir())["teach"])]
 
 
 def wall_table(phantoms: list[dict[str, float]], camus: list[dict[str, float]]) -> tuple[str, int]:
@@ -148,7 +149,7 @@ def main() -> None:
         walls = camus_walls(Path(TEST_DATA) / "camus")
         text, failed = wall_table([row for seeds in batches for row in phantom_walls(seeds, args.size)], walls)
         print(text)
-        print(f"{args.patients} phantoms, first {CAMUS_PATIENTS} CAMUS patients: {failed} rows fail")
+        print(f"{args.patients} phantoms, {len(walls)} CAMUS patients: {failed} rows fail")
         return
     lpips = Perceptual("squeeze")
     real = {name: real_row(path, *ED_ES[name], args.size, lpips) for name, path in real_clips().items()}
