@@ -67,7 +67,8 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
         fields = type(config.data).model_fields
         kind = getattr(config.data, "adapter", None) or config.data.phantom
         stages = [name for name in find_method(config.method).stages(config) if getattr(config, name).steps]
-        return [f"data.cache={cache / kind}", *(f"data.{name}={count}" for name, count in FEW.items() if name in fields),
+        counts = {name: count for name, count in FEW.items() if name in fields and str(fields[name].default).isdecimal()}
+        return [f"data.cache={cache / kind}", *(f"data.{name}={count}" for name, count in counts.items()),
                 *(f"{stage}.{count}" for stage in stages for count in ("steps=1", "batch=2"))]
 
     return shrink

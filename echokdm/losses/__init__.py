@@ -1,1 +1,3 @@
 """Floor 2: training objectives."""
+
+from echokdm.core import torchvision_compat  # noqa: F401  (first: diffusers imports torchvision)

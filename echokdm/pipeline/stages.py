@@ -20,7 +20,11 @@ def check_losses(pipeline: Pipeline) -> None:
 
     for step in pipeline.steps:
         if isinstance(step.options, Train):
-            training.check_losses(training.read_config(step.options.config, overrides_of(step.options.values)))
+            try:
+                config = training.read_config(step.options.config, overrides_of(step.options.values))
+            except ConfigError:
+                continue  # the stage itself says what is wrong, once its other inputs are there
+            training.check_losses(config)
 
 
 def train(work: Work) -> Figures:

@@ -240,7 +240,7 @@ def test_plain_clips_never_tell_names(tmp_path: Path, make: SimpleNamespace) -> 
 def test_plain_clips_read_the_real_clip(test_data: Path) -> None:
     adapter = find_adapter("clips")
     index = adapter.index(test_data / "echo")
-    assert len(index) == 2 and adapter.read(index.iloc[0]).frames.shape == (45, 1, 768, 1024)
+    assert len(index) == 3 and adapter.read(index.iloc[0]).frames.shape == (45, 1, 768, 1024)
 
 
 def test_a_damaged_video_is_one_sentence(tmp_path: Path, make: SimpleNamespace) -> None:
