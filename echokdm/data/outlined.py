@@ -16,13 +16,12 @@ from echokdm.core.seeding import derive_seed
 from echokdm.data.adapters import find_adapter
 from echokdm.data.adapters.folder import listing
 from echokdm.data.store import ArrayStore
+from echokdm.networks.segmenter import CLASSES, LV
 
 if TYPE_CHECKING:
     from echokdm.core.types import Sequence
     from echokdm.io.frame import ModelClip
 
-CLASSES = 6  # of `networks.segmenter`: background, LV, myocardium, LA, RV, RA
-LV = 1
 TOLD = (0, 1, 2, 3)  # where tissue is outlined as CAMUS does it: background stands for the right heart too
 
 
@@ -66,7 +65,7 @@ def outlined_store(folder: Path, source: OutlinedSource, size: int) -> ArrayStor
     if not rows:
         raise DataError(f"{source.adapter} has none of the subjects that are asked for.")
     layout = {"image": ((2, size, size), "uint8"), "label": ((2, size, size), "uint8"), "sector": ((size, size), "bool"),
-              "told": ((CLASSES,), "bool"), "usable": ((), "bool"), "subject": ((), "int64")}
+              "told": ((len(CLASSES),), "bool"), "usable": ((), "bool"), "subject": ((), "int64")}
 
     def produce(numbers: range) -> dict[str, np.ndarray]:
         items = [_item(adapter, rows[n], size) for n in numbers]
@@ -85,7 +84,7 @@ def _item(adapter: Any, row: dict[str, Any], size: int) -> dict[str, Any]:
     from echokdm.io.sector import find_sector
 
     blank = {"image": np.zeros((2, size, size), np.uint8), "label": np.zeros((2, size, size), np.uint8),
-             "sector": np.zeros((size, size), bool), "told": np.zeros(CLASSES, bool), "usable": np.bool_(False),
+             "sector": np.zeros((size, size), bool), "told": np.zeros(len(CLASSES), bool), "usable": np.bool_(False),
              "subject": np.int64(zlib.crc32(str(row["subject"]).encode()))}
     try:
         heart = adapter.read(row)
@@ -94,7 +93,7 @@ def _item(adapter: Any, row: dict[str, Any], size: int) -> dict[str, Any]:
         model = to_model_frame(clip, find_sector(clip), size)
     except EchoKDMError:
         return blank
-    told = np.zeros(CLASSES, bool)
+    told = np.zeros(len(CLASSES), bool)
     tissue = heart.labels.get("tissue")
     if tissue is None:
         label = np.stack([_polygon(model, heart.keypoints[t]) for t in moments])
