@@ -85,6 +85,14 @@ def parse_numbers(flag: str, text: str) -> list[float]:
         raise ConfigError(f"{flag} takes numbers with commas between, such as 0,0.5,1, not {text!r}.") from None
 
 
+def parse_line(text: str) -> tuple[tuple[float, float], tuple[float, float]]:
+    """`x0,y0,x1,y1` -> both ends (x, y). Raises ConfigError for another form or a line without a length."""
+    numbers = parse_numbers("--m-mode", text)
+    if len(numbers) != 4 or numbers[:2] == numbers[2:] or not all(0 <= n < 65_536 for n in numbers):
+        raise ConfigError(f"--m-mode takes the two ends of a line in pixels, such as 40,90,150,100, not {text!r}.")
+    return (numbers[0], numbers[1]), (numbers[2], numbers[3])
+
+
 def clip_stem(clip: Path) -> str:
     """A clip's bare name without its endings."""
     return clip.resolve().name.split(".")[0] or "clip"
@@ -136,13 +144,17 @@ def synth(
     any_view: AnyViewOption = False,
     drag: Annotated[list[str] | None, typer.Option("--drag", metavar="i:dx,dy", help="Move key-point i (0 to 39) by pixels of the clip; "
                                                    "repeatable.", show_default=False)] = None,
-    source_frame: Annotated[int | None, typer.Option("--source-frame", help="Frame to start from, from 0; default: end-diastole.",
-                                                     show_default=False)] = None,
+    from_frame: Annotated[int | None, typer.Option("--from-frame", metavar="N", help="Make every frame from this one alone, from 0, "
+                                                   "instead of each from the clip's own of the same phase.", show_default=False)] = None,
     frames: Annotated[int | None, typer.Option("--frames", help="Number of frames to make, spread over the motion; default: the clip's.",
                                                show_default=False)] = None,
     fps: Annotated[float | None, typer.Option("--fps", help="Frames per second; default: the clip's.", show_default=False)] = None,
-    steps: Annotated[int, typer.Option("--steps", help="Network steps a frame.")] = defaults.STEPS,
-    without: Annotated[str | None, typer.Option("--without", metavar="f2i|k2f", help="Leave a network out, to see what it does.",
+    size: Annotated[int | None, typer.Option("--size", help="A square of so many pixels around the sector; default: the clip's own "
+                                             "picture.", show_default=False)] = None,
+    m_mode: Annotated[str | None, typer.Option("--m-mode", metavar="x0,y0,x1,y1", help="The page's M-mode along this line, in pixels of "
+                                               "the output; default: across the ventricle.", show_default=False)] = None,
+    steps: Annotated[int, typer.Option("--steps", help="Network steps a frame, of the one-frame mode.")] = defaults.STEPS,
+    without: Annotated[str | None, typer.Option("--without", metavar="f2i|k2f", help="Leave a network of the one-frame mode out.",
                                                 show_default=False)] = None,
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = defaults.SEED,
     bundle: BundleOption = defaults.BUNDLE,
@@ -151,23 +163,24 @@ def synth(
     overwrite: OverwriteOption = False,
     demo: DemoOption = False,
 ) -> None:
-    """Make a synthetic clip of the same heart. Without a wish its own motion is made again from one frame."""
+    """Edit a clip of a heart, frame by frame, at its own size. Without a wish the clip comes back as it was."""
     source = demo_or(clip, demo)
     folder = output_folder(out, "demo" if demo else f"{clip_stem(source)}-synth", overwrite)
-    offsets = parse_drag(drag or [])
+    offsets, line = parse_drag(drag or []), None if m_mode is None else parse_line(m_mode)
     if without not in (None, "f2i", "k2f"):
         raise ConfigError(f"--without takes f2i or k2f, not {without!r}.")
     from echokdm.report import write_synthesis
     from echokdm.synth import synthesize
 
     result = synthesize(source, ef=ef, driving=driving, keypoints=keypoints, any_view=any_view, drag=offsets,
-                        source_frame=source_frame, frames=frames, fps=fps, steps=steps, without=without, seed=seed, bundle=bundle,
+                        from_frame=from_frame, frames=frames, fps=fps, size=size, steps=steps, without=without, seed=seed, bundle=bundle,
                         device=device, progress=say)
     command = repeatable("synth", clip=None if demo else "CLIP", demo=demo, ef=ef, driving="CLIP2" if driving else None,
-                         keypoints="FILE" if keypoints else None, any_view=any_view, drag=drag or None, source_frame=source_frame,
-                         frames=frames, fps=fps, steps=steps, without=without, seed=seed, bundle=Path(bundle).name, device=device)
+                         keypoints="FILE" if keypoints else None, any_view=any_view, drag=drag or None, from_frame=from_frame,
+                         frames=frames, fps=fps, size=size, m_mode=m_mode, steps=steps, without=without, seed=seed,
+                         bundle=Path(bundle).name, device=device)
     say("Writing the outputs")
-    write_synthesis(result, folder, overwrite=overwrite, command=command)
+    write_synthesis(result, folder, overwrite=overwrite, command=command, m_mode_line=line)
     for name, value in result.ejection_fractions().items():
         typer.echo(f"EF {name:9s} {'none' if value is None else f'{value:5.1f} %'}")
     if result.warning:

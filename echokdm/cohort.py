@@ -22,10 +22,12 @@ from echokdm.core.errors import ConfigError, GeometryError, OutputError
 from echokdm.core.seeding import derive_seed
 from echokdm.core.types import Clip
 from echokdm.derive import Derived, Progress, load_pipeline, quiet, segment_keypoints, simpson
+from echokdm.edit import edit_clip
 from echokdm.ops.cycle import clip_ejection_fraction
 from echokdm.ops.ventricle import self_crossing
-from echokdm.synth import Trajectory, weights_hash
-from echokdm.synth import plan as plan_trajectory
+from echokdm.synth import weights_hash
+from echokdm.wish import Trajectory
+from echokdm.wish import plan as plan_trajectory
 from echokdm.workers import Engine, serial
 
 SHARE = 4  # clips of one source that a worker makes at a time: opening the source costs little beside them
@@ -146,19 +148,16 @@ def make_clip(row: dict[str, Any], source: Derived, driving: Derived | None, pip
 
 def _try(source: Derived, driving: Derived | None, ef: float, seed: int, number: int, pipeline: Any, tolerance: float,
          steps: int) -> Made:
-    start, sector = source.ed, torch.as_tensor(source.model.sector_mask)
     try:
-        trajectory = plan_trajectory(source, start, ef=ef, driving=driving)
+        trajectory = plan_trajectory(source, source.ed, ef=ef, driving=driving)
     except GeometryError as error:
         return Made(None, None, None, None, number, seed, str(error))
-    output = pipeline(source.model.clip.frames[start:start + 1], torch.as_tensor(source.keypoints[start], dtype=torch.float32),
-                      torch.as_tensor(trajectory.keypoints, dtype=torch.float32), sector=sector,
-                      valve_opening=torch.as_tensor(trajectory.valve_opening), steps=steps, seed=seed)
+    edited = edit_clip(source, trajectory, pipeline, from_frame=None if source.moves else source.ed, steps=steps, seed=seed)
     spacing = source.model.clip.spacing_mm
-    clip = Clip(output.frames.cpu(), trajectory.fps, spacing, view=source.clip.view, meta={"synthetic": True})
+    clip = edited.model.clip
     labels = labels_of(trajectory.keypoints, trajectory.ed, trajectory.es, spacing)
     try:
-        points, _ = segment_keypoints(pipeline, clip.frames, sector, clip.fps, made=True)
+        points, _ = segment_keypoints(pipeline, clip.frames, torch.as_tensor(source.model.sector_mask), clip.fps, made=True)
         measured = clip_ejection_fraction(simpson(points, spacing), trajectory.beats)
     except GeometryError:
         measured = None

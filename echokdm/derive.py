@@ -80,6 +80,13 @@ class Derived:
 
         return turning_points(self.volumes, self.beats) if self.found.all() or not self.given else list(self.beats)
 
+    @cached_property
+    def phases(self) -> np.ndarray:
+        """(T,) where in a beat each frame lies, see `ops.phase.beat_phases`."""
+        from echokdm.ops.phase import beat_phases
+
+        return beat_phases(self.volumes, self.beats)
+
     @property
     def moves(self) -> bool:
         """Whether the ventricle is known in more than one frame."""

@@ -2,18 +2,20 @@
 
 import io
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from echokdm.core.types import A4C_BLOODPOOL_40, KeypointSchema
 from echokdm.core.types import Sequence as DataSequence
 from echokdm.ops.flow import flow_to_color
+from echokdm.ops.m_mode import Line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -210,6 +212,38 @@ def volume_plot(times: np.ndarray, curves: Sequence[tuple[str, np.ndarray, str, 
     return _figure_bytes(figure)
 
 
+def with_line(frame: Tensor, line: Line, box: tuple[slice, slice]) -> Image.Image:
+    """The part of a frame (C, H, W) within `box` (rows, columns), with the line that an M-mode was taken along."""
+    image = to_image(frame[:, box[0], box[1]])
+    ends = [(x - box[1].start, y - box[0].start) for x, y in line]
+    ImageDraw.Draw(image).line(ends, fill="#ffb020", width=max(image.width // 250, 1))
+    return image
+
+
+def m_mode_plot(rows: Sequence[tuple[str, np.ndarray]], fps: float, length_mm: float | None, where: Image.Image) -> bytes:
+    """PNG of M-modes below one another, each (name, (L, T) in [0, 1]), on one scale of time, beside the picture with their line.
+
+    length_mm: of the line; None where it is known in pixels alone.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10.4, 2.3 * len(rows) + 0.5), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(len(rows), 2, width_ratios=(1, 2))
+    shown = figure.add_subplot(grid[:, 0])
+    shown.imshow(np.asarray(where))
+    shown.set_axis_off()
+    white = max(float(np.quantile(picture, 0.998)) for _, picture in rows)  # a dim clip's line shows little else
+    for k, (name, picture) in enumerate(rows):
+        axes = figure.add_subplot(grid[k, 1])
+        length = picture.shape[0] if length_mm is None else length_mm
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=max(white, 0.1), aspect="auto", extent=(0, picture.shape[1] / fps, length, 0))
+        axes.set(ylabel=f"{name} ({'px' if length_mm is None else 'mm'})", xlabel="time (s)" if k == len(rows) - 1 else "")
+        axes.tick_params(labelsize=8)
+    return _figure_bytes(figure)
+
+
 def _figure_bytes(figure: "Figure") -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
@@ -224,18 +258,38 @@ def png(image: Image.Image) -> bytes:
 
 
 def side_by_side(*frames: Tensor, gap: int = 4) -> Tensor:
-    """Clips (T, 1, H, W) next to one another with a black gap -> (T, 1, H, W')."""
+    """Clips (T, C, H, W) next to one another with a black gap -> (T, C, H, W')."""
     t, c, h, _ = frames[0].shape
     bar = torch.zeros(t, c, h, gap)
     parts = [part for clip in frames for part in (clip, bar)][:-1]
     return torch.cat(parts, 3)
 
 
+def smaller(frames: Tensor, side: int) -> Tensor:
+    """Frames (T, C, H, W), made smaller without aliasing where they are larger than `side` px, in proportion."""
+    factor = side / max(frames.shape[2:])
+    if factor >= 1:
+        return frames
+    size = [round(length * factor) for length in frames.shape[2:]]
+    return torch.cat([F.interpolate(frame, size, mode="bilinear", antialias=True) for frame in frames.split(1)]).clamp(0, 1)
+
+
 def gif(frames: Tensor, fps: float) -> bytes:
-    """Frames (T, 1, H, W) in [0, 1] as an endless animated GIF."""
+    """Frames (T, C, H, W) in [0, 1] as an endless animated GIF."""
     from echokdm.io.write import write_gif
 
+    return _file_bytes("clip.gif", write_gif, frames, fps)
+
+
+def mp4(frames: Tensor, fps: float) -> bytes:
+    """Frames (T, C, H, W) in [0, 1] as an MP4 that browsers play."""
+    from echokdm.io.write import write_mp4
+
+    return _file_bytes("clip.mp4", write_mp4, frames, fps)
+
+
+def _file_bytes(name: str, write: Callable[[Path, Tensor, float], None], frames: Tensor, fps: float) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "clip.gif"
-        write_gif(path, frames, fps)
+        path = Path(folder) / name
+        write(path, frames, fps)
         return path.read_bytes()

@@ -16,13 +16,16 @@ FLOORS = {
     "metrics": 4,
     "methods": 5,
     "derive": 6, "figures": 6, "pages": 6, "validate": 6, "workers": 6,
-    "synth": 7, "generate": 7, "view": 7, "cohort_plan": 7, "cohort_write": 7, "terminal": 7,
-    "report": 8, "generation_report": 8, "evaluate": 8, "doctor": 8, "adapt_cli": 8, "data_cli": 8,
+    "wish": 7, "generate": 7, "view": 7, "cohort_plan": 7, "cohort_write": 7, "terminal": 7,
+    "edit": 8, "generation_report": 8, "evaluate": 8, "doctor": 8, "adapt_cli": 8, "data_cli": 8,
     "deid_cli": 8,
-    "cohort": 9, "cohort_motion": 8, "audit": 9,
-    "cohort_cli": 10, "audit_cli": 10, "pipeline": 10,
-    "pipeline_cli": 11,
-    "cli": 12, "__init__": 12, "__main__": 13,
+    "synth": 9, "cohort_motion": 8,
+    "synth_page": 10,
+    "report": 11,
+    "cohort": 12, "audit": 12,
+    "cohort_cli": 13, "audit_cli": 13, "pipeline": 13,
+    "pipeline_cli": 14,
+    "cli": 15, "__init__": 15, "__main__": 16,
 }
 
 

@@ -153,14 +153,16 @@ def _timing(dataset: "Dataset", frame_count: int) -> tuple[float | None, dict[st
             if milliseconds:
                 return 1000.0 / milliseconds, {"fps_source": "FrameTime"}
         else:
-            steps = np.atleast_1d(np.asarray(element.value, dtype=float))
+            vector = np.atleast_1d(np.asarray(element.value, dtype=float))
             # The first of the vector is the first frame's own offset, 0 (PS3.3 C.7.6.5.1.2).
-            steps = steps[1:] if len(steps) >= frame_count else steps
+            whole = len(vector) == frame_count and bool(np.isfinite(vector).all())
+            steps = vector[1:] if len(vector) >= frame_count else vector
             steps = steps[np.isfinite(steps) & (steps > 0)]
             if len(steps):
                 mean = float(steps.mean())
                 irregular = bool(np.abs(steps - mean).max() > 0.2 * mean)
-                return 1000.0 / mean, {"fps_source": "FrameTimeVector", "irregular_timing": irregular}
+                facts = {"fps_source": "FrameTimeVector", "irregular_timing": irregular}
+                return 1000.0 / mean, facts | ({"frame_times_ms": tuple(vector.tolist())} if whole else {})
     for name in ("CineRate", "RecommendedDisplayFrameRate"):
         rate = _positive(dataset.get(name))
         if rate:

@@ -72,7 +72,8 @@ def _series_and_equipment(ds: "Dataset", uid_of: dict[str, str], description: st
     ds.ContributingEquipmentSequence = [model]
 
 
-def _image(ds: "Dataset", images: np.ndarray, fps: float, derivation: str, mask_verified: bool, view: str) -> None:
+def _image(ds: "Dataset", images: np.ndarray, fps: float, times_ms: Sequence[float] | None, derivation: str, mask_verified: bool,
+           view: str) -> None:
     """General Image (C.7.6.1), Image Pixel (C.7.6.3), Cine (C.7.6.5), Multi-frame (C.7.6.6), US Image (C.8.5.6)."""
     from pydicom.tag import Tag
 
@@ -93,8 +94,12 @@ def _image(ds: "Dataset", images: np.ndarray, fps: float, derivation: str, mask_
     ds.NumberOfFrames, ds.Rows, ds.Columns = images.shape[:3]
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 8, 8, 7, 0
     ds.UltrasoundColorDataPresent = 0  # colour here is a tint or an overlay, never Doppler
-    ds.FrameIncrementPointer = Tag("FrameTime")
-    ds.FrameTime = _decimal(1000 / fps)
+    if times_ms is None:
+        ds.FrameIncrementPointer = Tag("FrameTime")
+        ds.FrameTime = _decimal(1000 / fps)
+    else:
+        ds.FrameIncrementPointer = Tag("FrameTimeVector")
+        ds.FrameTimeVector = [_decimal(step) for step in times_ms]
     ds.CineRate = ds.RecommendedDisplayFrameRate = max(1, round(fps))
     pixels = images.tobytes()
     ds.PixelData = pixels + b"\0" * (len(pixels) % 2)
@@ -121,14 +126,16 @@ def region_item(size: tuple[int, ...], spacing_mm: tuple[float, float], box: tup
 
 def write_dicom(path: str | os.PathLike[str], frames: Frames, fps: float, *, weights_hash: str, weights: str = defaults.BUNDLE,
                 entropy: Sequence[str] = (), spacing_mm: tuple[float, float] | None = None,
-                region: tuple[int, int, int, int] | None = None, mask_verified: bool = False, view: str = "A4C",
-                description: str = "echokdm", derivation: str = "Synthesised by a key-point driven diffusion model.") -> dict[str, str]:
+                region: tuple[int, int, int, int] | None = None, frame_times_ms: Sequence[float] | None = None,
+                mask_verified: bool = False, view: str = "A4C", description: str = "echokdm",
+                derivation: str = "Synthesised by a key-point driven diffusion model.") -> dict[str, str]:
     """Write synthetic frames as a DICOM ultrasound clip, explicit VR little endian, MONOCHROME2 or RGB.
 
     frames: (T, C, H, W) float in [0, 1]. weights: the name of the bundle that made them; weights_hash: its SHA-256. entropy:
     words that tell this run from another, such as the seed, and hold no patient data; new study, series and instance UIDs
     follow from them and the pixels, so that a repeated run gives the same bytes. spacing_mm: (row, column) of these very frames, from
-    which the calibrated region follows; left out where unknown. region: inclusive x0, y0, x1, y1. mask_verified: the caller
+    which the calibrated region follows; left out where unknown. region: inclusive x0, y0, x1, y1. frame_times_ms: (T,) each frame's
+    time since the one before, 0 first, where they are not even (Frame Time Vector, C.7.6.5). mask_verified: the caller
     has checked that no pixel outside the sector is left: only then BurnedInAnnotation says NO and Clean Pixel Data is claimed.
 
     Returns the new UIDs, keys "study", "series" and "instance". Raises OutputError for frames, rates or regions that can't be written.
@@ -142,10 +149,13 @@ def write_dicom(path: str | os.PathLike[str], frames: Frames, fps: float, *, wei
     images = to_uint8(frames)
     if not 0 < fps <= 10_000:
         raise OutputError(f"A DICOM clip needs a positive frame rate, not {fps}.")
+    if frame_times_ms is not None and len(frame_times_ms) != len(images):
+        raise OutputError(f"A Frame Time Vector needs one time a frame, not {len(frame_times_ms)} for {len(images)} frames.")
     if max(images.shape[1:3]) > 65_535:
         raise OutputError("A DICOM frame holds at most 65535 pixels a side.")
     digest = hashlib.sha256(images.tobytes()).hexdigest()
-    common = [MAKER, weights_hash, *(str(word) for word in entropy), str(images.shape), digest, repr(float(fps)), repr(spacing_mm)]
+    common = [MAKER, weights_hash, *(str(word) for word in entropy), str(images.shape), digest, repr(float(fps)), repr(spacing_mm),
+              *(repr(float(step)) for step in frame_times_ms or ())]
     words = [f"{word}\n" for word in common]
     uid_of = {level: str(generate_uid(entropy_srcs=[*words, level])) for level in ("study", "series", "instance")}
 
@@ -155,7 +165,7 @@ def write_dicom(path: str | os.PathLike[str], frames: Frames, fps: float, *, wei
     ds.SyntheticData = "YES"  # SOP Common (C.12.1)
     _patient_and_study(ds, uid_of, mask_verified)
     _series_and_equipment(ds, uid_of, description, version("echokdm"), weights, weights_hash)
-    _image(ds, images, fps, derivation, mask_verified, view)
+    _image(ds, images, fps, frame_times_ms, derivation, mask_verified, view)
     if spacing_mm is not None:
         height, width = images.shape[1:3]
         if region is not None and not (0 <= region[0] < region[2] < width and 0 <= region[1] < region[3] < height):

@@ -23,7 +23,8 @@ def read_clip(path: str | Path, max_frames: int | None = None, *, salt: str | No
 
     Returns a Clip whose frames keep their size and, where the picture is coloured, their colour; `fps` falls back to
     30 with `meta["fps_assumed"]` True; `spacing_mm` is (row, column) in mm a pixel where the file says so.
-    meta holds only: format, fps_assumed, fps_source, irregular_timing, region, colour_region, pixel_aspect, flipped.
+    meta holds only: format, fps_assumed, fps_source, irregular_timing, frame_times_ms (DICOM's Frame Time Vector), region,
+    colour_region, pixel_aspect, flipped.
     A single frame is read too; `require_motion` refuses it.
 
     Raises ClipError: not a clip, damaged, empty, or more than `raw.MAX_PIXELS` pixels in all.

@@ -76,7 +76,7 @@ class DrawnPipeline:
                  batch_size=16, valve_opening=None):
         self.valve_opening = valve_opening
         self.calls.append({"steps": steps, "strength": strength, "seed": seed, "without": without})
-        start = source_keypoints[None].expand(len(target_keypoints), -1, -1).float()
+        start = source_keypoints.reshape(-1, 40, 2).expand(len(target_keypoints), -1, -1).float()
         flow = spread_motion(start, target_keypoints.float(), 112, 112) * gamma
         warped = warp(source.expand(len(flow), -1, -1, -1), flow) * torch.as_tensor(np.asarray(sector))
         return SimpleNamespace(frames=warped.clamp(0, 1), flow=flow, warped=warped)

@@ -137,7 +137,7 @@ def test_existing_folder_needs_overwrite(here: Path, tmp_path: Path, drawn_clip:
     (["CLIP", "--fps", "1"], "--fps"),
     (["CLIP", "--steps", "0"], "--steps"),
     (["CLIP", "--seed", "-1"], "--seed"),
-    (["CLIP", "--source-frame", "24"], "frames 0 to 23"),
+    (["CLIP", "--from-frame", "24"], "frames 0 to 23"),
     (["CLIP", "--keypoints", "none.csv"], "none.csv"),
     (["CLIP", "--driving", "none.dcm"], "can't be opened"),
     (["none.dcm"], "can't be opened"),

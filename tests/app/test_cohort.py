@@ -20,7 +20,7 @@ from echokdm.cohort import augment_cohort
 from echokdm.cohort_cli import augment
 from echokdm.cohort_motion import borrow_motions
 from echokdm.cohort_plan import Source, plan_cohort, read_sources
-from echokdm.core.errors import ClipError, ConfigError, EchoKDMError, OutputError
+from echokdm.core.errors import ClipError, ConfigError, EchoKDMError, GeometryError, OutputError
 from echokdm.core.types import Clip
 from echokdm.data.adapters import find_adapter
 from echokdm.io.tracings import read_tracings
@@ -46,14 +46,17 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 class Missing:
-    """A pipeline whose clips show an ejection fraction of their own, `gain` times what was drawn."""
+    """A pipeline that moves the source's frames by `gain` times what was drawn."""
 
     def __init__(self, pipeline, gain: float) -> None:
         self.pipeline, self.gain = pipeline, gain
-        self.components, self.segment = pipeline.components, pipeline.segment
+        self.components = pipeline.components
 
     def __call__(self, source, source_keypoints, target_keypoints, **options):
         return self.pipeline(source, source_keypoints, target_keypoints, gamma=self.gain, **options)
+
+    def segment(self, *arguments, **options):
+        return self.pipeline.segment(*arguments, **options)
 
 
 def test_plans_are_repeatable_and_inside_each_sources_range() -> None:
@@ -180,7 +183,7 @@ def test_end_systole_is_traced_first_as_the_reference_loader_has_it(two: list[So
 
 def test_pixels_that_do_not_follow_are_made_again_and_then_rejected(two: list[Source], pipeline, tmp_path: Path) -> None:
     plan = plan_cohort(two[:1], 1, "uniform:50-50")
-    bad = Missing(pipeline, 0.4)
+    bad = Missing(pipeline, -0.5)
     manifest = augment_cohort(plan, two, tmp_path / "bad", pipeline=bad, tries=3)
     assert len({call["seed"] for call in pipeline.calls}) == 3  # other noise each time
     assert not manifest["accepted"].any() and (manifest["tries"] == 3).all()
@@ -188,9 +191,9 @@ def test_pixels_that_do_not_follow_are_made_again_and_then_rejected(two: list[So
     assert (manifest["drawn"] < 49).all() and (manifest["drawn"] >= 45).all()  # the last wish lay nearer to what was measured
     assert len(pd.read_csv(tmp_path / "bad" / "FileList.csv")) == 0 and not list((tmp_path / "bad").rglob("*.avi"))
 
-    first = augment_cohort(plan, two, tmp_path / "once", pipeline=Missing(pipeline, 0.85), tries=1, tolerance=5.5)
+    first = augment_cohort(plan, two, tmp_path / "once", pipeline=Missing(pipeline, 0.5), tries=1, tolerance=5.5)
     gap = (first["drawn"] - first["measured"]).min()
-    manifest = augment_cohort(plan, two, tmp_path / "again", pipeline=Missing(pipeline, 0.85), tries=3, tolerance=gap - 0.2)
+    manifest = augment_cohort(plan, two, tmp_path / "again", pipeline=Missing(pipeline, 0.5), tries=3, tolerance=gap - 0.2)
     kept = manifest[manifest["accepted"]]
     assert len(kept) and (kept["tries"] == 3).all() and (kept["drawn"] < 50).all()
     assert ((kept["drawn"] - kept["measured"]).abs() <= gap - 0.2).all()
@@ -201,10 +204,8 @@ def test_pixels_that_do_not_follow_are_made_again_and_then_rejected(two: list[So
 
 def test_a_clip_in_which_nothing_is_found_is_rejected(two: list[Source], pipeline, tmp_path: Path) -> None:
     class Blank(Missing):
-        def __call__(self, *arguments, **options):
-            output = self.pipeline(*arguments, **options)
-            output.frames = torch.full_like(output.frames, 0.9)
-            return output
+        def segment(self, *arguments, **options):
+            raise GeometryError("No left ventricle was found with any certainty.")
 
     manifest = augment_cohort(plan_cohort(two[:1], 1), two, tmp_path / "out", pipeline=Blank(pipeline, 1), tries=1)
     assert manifest["reason"].tolist() == ["no ventricle found in the clip"] and manifest["measured"].isna().all()

@@ -16,8 +16,9 @@ from echokdm.core.errors import OutputError
 from echokdm.core.types import Clip
 from echokdm.derive import derive_keypoints
 from echokdm.io.tracings import write_tracings
-from echokdm.report import check_masked, report_html, write_keypoints, write_synthesis
+from echokdm.report import check_masked, write_keypoints, write_synthesis
 from echokdm.synth import Synthesis, synthesize
+from echokdm.synth_page import report_html
 
 SYNTH_FILES = ["keypoints.csv", "report.html", "run.json", "synth.dcm", "synth.gif", "synth.mp4"]
 KEYPOINT_FILES = ["keypoints.csv", "masks.nii.gz", "measures.json", "overlay.png", "volumes.csv", "volumes.png"]
@@ -41,17 +42,28 @@ def test_dicom_is_synthetic_and_calibrated(result: Synthesis, tmp_path: Path, he
 
     write_synthesis(result, tmp_path / "out")
     ds = pydicom.dcmread(tmp_path / "out" / "synth.dcm")
-    assert ds.pixel_array.shape == (heart.frames, 112, 112) and ds.BurnedInAnnotation == "NO" and "SYNTHETIC" in ds.SeriesDescription
+    assert ds.pixel_array.shape == (heart.frames, *result.source.clip.size)
+    assert ds.BurnedInAnnotation == "NO" and "SYNTHETIC" in ds.SeriesDescription
     assert result.weights_sha256 in ds.ContributingEquipmentSequence[0].ContributionDescription
-    scale = drawn_height(result) / result.clip.spacing_mm[0]
-    assert ds.SequenceOfUltrasoundRegions[0].PhysicalDeltaY * 10 == pytest.approx(drawn_height(result) / scale)
+    assert ds.SequenceOfUltrasoundRegions[0].PhysicalDeltaY * 10 == pytest.approx(0.8)
     assert float(ds.FrameTime) == pytest.approx(1000 / heart.fps)
 
 
-def drawn_height(result: Synthesis) -> float:
-    """mm a pixel of the model's frame, from two points a hundred pixels apart."""
-    a, b = (np.asarray(result.source.model.to_source(np.array([50.0, y]))) for y in (0.0, 100.0))
-    return float(np.linalg.norm(b - a)) / 100 * 0.8
+def test_a_dicom_comes_out_with_its_own_geometry_and_times(drawn_clip: Clip, pipeline, tmp_path: Path) -> None:
+    """Rows, columns, calibrated region and the times of frames that do not follow one another evenly."""
+    import pydicom
+
+    from echokdm.io import read_clip
+    from echokdm.io.dicom_out import write_dicom
+
+    times = [0.0] + [30.0, 50.0] * 11 + [40.0]
+    write_dicom(tmp_path / "source.dcm", drawn_clip.frames, 25.0, weights_hash="0", spacing_mm=(0.8, 0.8), region=(10, 2, 190, 158),
+                frame_times_ms=times)
+    write_synthesis(synthesize(read_clip(tmp_path / "source.dcm"), ef=30.0, pipeline=pipeline), tmp_path / "out")
+    source, made = (pydicom.dcmread(tmp_path / name) for name in ("source.dcm", "out/synth.dcm"))
+    for name in ("Rows", "Columns", "NumberOfFrames", "FrameTimeVector", "FrameIncrementPointer", "SequenceOfUltrasoundRegions"):
+        assert made[name] == source[name], name
+    assert "FrameTime" not in made
 
 
 def test_keypoints_csv_holds_what_was_drawn(result: Synthesis, tmp_path: Path) -> None:
@@ -60,7 +72,7 @@ def test_keypoints_csv_holds_what_was_drawn(result: Synthesis, tmp_path: Path) -
     write_synthesis(result, tmp_path / "out")
     traced = read_tracings(tmp_path / "out" / "keypoints.csv")["synth"]
     assert sorted(traced) == list(range(len(result.clip))) and traced[0].shape == (21, 4)
-    assert np.abs(traced[7][1:, :2] - result.trajectory.keypoints[7, :20]).max() < 1e-4
+    assert np.abs(traced[7][1:, :2] - result.keypoints[7, :20]).max() < 1e-4
 
 
 def test_run_record_repeats_the_run(result: Synthesis, tmp_path: Path) -> None:
@@ -86,19 +98,20 @@ def test_report_is_self_contained_and_says_what_it_is(result: Synthesis) -> None
     page = report_html(result, "echokdm synth CLIP --ef 30")
     links = Links()
     links.feed(page)
-    assert len(links.found) >= 10 and all(link.startswith("data:image/") for link in links.found)
+    assert len(links.found) >= 7 and all(link.startswith(("data:image/", "data:video/mp4;")) for link in links.found)
     assert "url(" not in page and "<script" not in page
     text = re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.S)
     for words in ("Synthetic", "research only", "not be used for diagnosis", "Ejection fraction", "30.0 %", "Timings",
                   "echokdm synth CLIP --ef 30", "Baker", "Measured again"):
         assert words in text, words
-    for link in links.found:
+    for link in (link for link in links.found if link.startswith("data:image/")):
         with Image.open(io.BytesIO(base64.b64decode(link.split(",", 1)[1]))) as image:
             image.verify()
 
 
 def test_report_compares_with_the_real_frames_only_where_that_is_fair(drawn_clip: Clip, pipeline, result: Synthesis) -> None:
-    assert "No edit" in report_html(synthesize(drawn_clip, pipeline=pipeline), "x")
+    assert "No edit" in report_html(synthesize(drawn_clip, from_frame=0, pipeline=pipeline), "x")
+    assert "No edit" not in report_html(synthesize(drawn_clip, pipeline=pipeline), "x")  # nothing else than the clip itself
     assert "No edit" not in report_html(result, "x")
 
 
@@ -114,9 +127,9 @@ def test_pixels_outside_the_sector_are_not_written(result: Synthesis, tmp_path: 
     frames = result.clip.frames.clone()
     frames[3, 0, 0, 0] = 0.5
     with pytest.raises(OutputError, match="outside the sector"):
-        write_synthesis(replace(result, clip=result.clip.with_frames(frames)), tmp_path / "out")
+        write_synthesis(replace(result, edited=replace(result.edited, clip=result.clip.with_frames(frames))), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
-    check_masked(result.clip.frames, result.source.model.sector_mask)
+    check_masked(result.clip.frames, result.mask)
 
 
 def test_interrupt_leaves_nothing(result: Synthesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

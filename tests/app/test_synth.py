@@ -13,19 +13,46 @@ from echokdm.derive import derive_keypoints, simpson
 from echokdm.io.tracings import write_tracings
 from echokdm.ops.cycle import clip_ejection_fraction
 from echokdm.report import measures
-from echokdm.synth import frame_times, plan, synthesize, weights_hash, with_events
+from echokdm.synth import synthesize, weights_hash
+from echokdm.wish import frame_times, plan, with_events
 
 
-def test_own_motion_is_made_again_from_end_diastole(drawn_clip: Clip, pipeline, heart) -> None:
+def test_without_a_wish_the_clip_comes_back(drawn_clip: Clip, pipeline, heart) -> None:
     result = synthesize(drawn_clip, pipeline=pipeline)
-    assert result.source_frame == result.source.ed
-    assert result.clip.frames.shape == (heart.frames, 1, 112, 112) and result.clip.fps == heart.fps
+    assert result.clip.frames.shape == drawn_clip.frames.shape and result.clip.fps == heart.fps and pipeline.calls == []
+    assert result.clip.spacing_mm == drawn_clip.spacing_mm
+    assert (result.clip.frames - result.real_frames()).abs().max() < 1e-3
+    assert (result.clip.frames - drawn_clip.frames)[..., torch.as_tensor(result.mask)].abs().max() < 1e-3
+
+
+def test_each_frame_is_made_from_its_own(drawn_clip: Clip, pipeline) -> None:
+    """Speckle, which flickers from frame to frame, is that of the source's frame where nothing is to move."""
+    result = synthesize(drawn_clip, ef=25.0, pipeline=pipeline)
+    assert result.from_frame is None and np.array_equal(result.trajectory.frames, np.arange(len(drawn_clip)))
+    ed, es = result.source.ed, result.source.es
+    still = torch.as_tensor(result.edited.flow[es].norm(dim=0) < 1e-3) & torch.as_tensor(result.source.model.sector_mask)
+    made, own = result.edited.model.clip.frames[es], result.source.model.clip.frames
+    assert still.sum() > 200 and (made - own[es])[0, still].abs().max() < 0.02 < (made - own[ed])[0, still].abs().max()
+
+
+def test_one_frame_is_moved_by_the_clips_own_motion(drawn_clip: Clip, pipeline, heart) -> None:
+    ed = derive_keypoints(drawn_clip, pipeline=pipeline).ed
+    result = synthesize(drawn_clip, from_frame=ed, pipeline=pipeline)
+    assert result.clip.frames.shape == drawn_clip.frames.shape and result.clip.fps == heart.fps
     assert np.array_equal(result.trajectory.keypoints, result.source.keypoints)
     real, es = result.real_frames(), result.source.es
-    swept = (real[result.source_frame] - real[es]).abs() > 0.25  # where the wall has been
+    swept = (real[ed] - real[es]).abs() > 0.25  # where the wall has been
     error = (result.clip.frames[es] - real[es])[swept].square().mean()
-    still = (real[result.source_frame] - real[es])[swept].square().mean()
+    still = (real[ed] - real[es])[swept].square().mean()
     assert swept.sum() > 50 and error < 0.6 * still
+
+
+def test_a_square_on_request(drawn_clip: Clip, pipeline) -> None:
+    result = synthesize(drawn_clip, ef=25.0, size=112, pipeline=pipeline)
+    assert result.clip.frames.shape[2:] == result.real_frames().shape[2:] == result.mask.shape == (112, 112)
+    assert result.keypoints == pytest.approx(result.trajectory.keypoints, abs=1e-6)
+    assert result.clip.spacing_mm == pytest.approx(result.source.model.clip.spacing_mm)
+    assert torch.equal(result.clip.frames, result.edited.model.clip.frames)
 
 
 @pytest.mark.parametrize("ef", [25.0, 50.0])
@@ -46,7 +73,9 @@ def test_end_diastole_stays_where_ef_changes(drawn_clip: Clip, pipeline) -> None
 def test_driving_clip_gives_its_motion(drawn_clip: Clip, pipeline, heart, tmp_path: Path) -> None:
     moved = Clip(torch.roll(drawn_clip.frames, 10, 0), 50.0)
     result = synthesize(drawn_clip, driving=moved, pipeline=pipeline)
-    assert result.real_frames() is None and result.clip.fps == 50.0
+    assert result.clip.fps == 50.0
+    late = np.roll(result.trajectory.frames, -10) - np.arange(heart.frames)  # of the same phase, round and round
+    assert np.abs((late + heart.frames // 2) % heart.frames - heart.frames // 2).max() <= 3
     assert abs(result.trajectory.es - (heart.frames // 2 + 10) % heart.frames) <= 1
     assert result.ejection_fractions()["drawn"] == pytest.approx(result.source.ejection_fraction, abs=4)
 
@@ -69,7 +98,7 @@ def test_still_clip_with_a_drag_grows_it(still_clip: Clip, pipeline, heart, tmp_
 def test_one_traced_frame_moves_by_a_driving_clip(drawn_clip: Clip, pipeline, heart, tmp_path: Path) -> None:
     write_tracings(tmp_path / "t.csv", {"clip": {4: heart.ellipse(4)}})
     result = synthesize(drawn_clip, keypoints=tmp_path / "t.csv", driving=drawn_clip, pipeline=pipeline)
-    assert result.source_frame == 4 and len(result.clip) == heart.frames
+    assert result.from_frame == 4 and len(result.clip) == heart.frames
     with pytest.raises(ClipError, match="--driving"):
         synthesize(drawn_clip, keypoints=tmp_path / "t.csv", pipeline=pipeline)
 
@@ -98,7 +127,7 @@ def test_frames_and_rate_never_change_the_wish(time: dict, drawn_clip: Clip, pip
     volumes = simpson(trajectory.keypoints, source.model.clip.spacing_mm)
     assert clip_ejection_fraction(volumes, trajectory.beats) == pytest.approx(30, abs=1e-6)
     assert clip_ejection_fraction(trajectory.asked, trajectory.beats) == pytest.approx(30, abs=1e-6)
-    assert (trajectory.real[[trajectory.ed, trajectory.es]] == [source.ed, source.es]).all()
+    assert (trajectory.frames[[trajectory.ed, trajectory.es]] == [source.ed, source.es]).all()
 
 
 def test_end_diastole_and_end_systole_are_among_the_frames() -> None:
@@ -138,13 +167,13 @@ def test_a_missed_wish_is_said(drawn_clip: Clip, pipeline) -> None:
 
 
 def test_options_reach_the_model(drawn_clip: Clip, pipeline) -> None:
-    result = synthesize(drawn_clip, steps=3, seed=7, without="f2i", pipeline=pipeline)
+    result = synthesize(drawn_clip, from_frame=2, steps=3, seed=7, without="f2i", pipeline=pipeline)
     assert pipeline.calls == [{"steps": 3, "strength": 1.0, "seed": 7, "without": "f2i"}]
     assert result.options["seed"] == 7 and result.options["without"] == "f2i"
 
 
 def test_the_model_is_told_how_far_the_valves_are_open(drawn_clip: Clip, still_clip: Clip, pipeline) -> None:
-    result = synthesize(drawn_clip, ef=40, pipeline=pipeline)
+    result = synthesize(drawn_clip, ef=40, from_frame=0, pipeline=pipeline)
     told, inflow = pipeline.valve_opening.numpy(), np.gradient(result.drawn_volumes)
     assert told[result.trajectory.ed] == told[result.trajectory.es] == 0
     assert (told[inflow > 0.7 * inflow.max()] == 1).all() and (told[inflow < 0.5 * inflow.min()] == 0).all()
@@ -180,7 +209,9 @@ def test_weights_hash_follows_the_weights(pipeline) -> None:
     ({"fps": 0.0}, ConfigError, "--fps"),
     ({"steps": 0}, ConfigError, "--steps"),
     ({"seed": -1}, ConfigError, "--seed"),
-    ({"source_frame": 24}, ConfigError, "frames 0 to 23"),
+    ({"from_frame": 24}, ConfigError, "frames 0 to 23"),
+    ({"size": 63}, ConfigError, "--size"),
+    ({"without": "f2i"}, ConfigError, "--from-frame"),
     ({"drag": {40: (1.0, 0.0)}}, GeometryError, "points 0 to 39"),
     ({"drag": {3: (float("inf"), 0.0)}}, GeometryError, "finite"),
 ])

@@ -1,0 +1,172 @@
+"""The page of a synthesis: source and result in step, M-mode, volumes, what was asked and what was measured."""
+
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from echokdm import figures
+from echokdm.ops.cycle import volumes_at
+from echokdm.ops.m_mode import Line, line_across, m_mode
+from echokdm.pages import data_uri, render
+from echokdm.synth import MOST_MISSED, Synthesis
+
+REAL, ASKED, DRAWN, MEASURED = "#52606d", "#c2410c", "#1d6fb8", "#15803d"
+MOMENTS, TILE = 5, 200  # of the strip, and px a side
+PICTURE = 420  # px a side
+MARGIN = 4  # px around the sector that pictures show
+
+
+def report_html(result: Synthesis, command: str, m_mode_line: Line | None = None) -> str:
+    """The self-contained page: no link leaves it, and every picture is inside. m_mode_line: ends in px of the clip; else across."""
+    return render("report.html.j2", **_page(result, command, m_mode_line))
+
+
+def _page(result: Synthesis, command: str, line: Line | None) -> dict[str, Any]:
+    times = np.arange(len(result.clip)) / result.clip.fps
+    curves = [("asked for", result.trajectory.asked, ASKED, "--"), ("drawn by the key-points", result.drawn_volumes, DRAWN, "-")]
+    if result.measured_volumes is not None:
+        curves.append(("measured again on the output", result.measured_volumes, MEASURED, "."))
+    if result.source.moves:
+        curves.insert(0, ("the source clip", result.source.volumes[result.trajectory.frames], REAL, ":"))
+    real = result.real_frames()
+    return {
+        "title": _title(result), "how": _how(result), "warning": result.warning, "video": _video(result, real), "in_step": real is not None,
+        "ef_rows": _ef_rows(result), "notes": _notes(result), "most_missed": f"{MOST_MISSED:g}",
+        "unit_words": "mL" if result.unit == "mL" else "cubic pixels (the clip has no pixel spacing)",
+        "volume_plot": data_uri(figures.volume_plot(times, curves, result.unit, result.trajectory.beats)),
+        "m_mode": data_uri(_m_mode(result, real, line)), "pictures": _pictures(result, real),
+        "strip": data_uri(figures.png(_strip(result, real, times))), "agreement": _agreement(result, real),
+        "command": command, "facts": _facts(result), "timings": [(name, f"{s:.2f} s") for name, s in result.timings.items()],
+        "version": version("echokdm"),
+    }
+
+
+def _title(result: Synthesis) -> str:
+    wish = result.options
+    parts = ["motion of a driving clip"] if wish["driving"] else []
+    parts += [f"ejection fraction {wish['ef']:g} % asked for"] if wish["ef"] is not None else []
+    parts += ["points dragged"] if wish["drag"] else []
+    return ", ".join(parts) if parts else "the clip's own motion"
+
+
+def _how(result: Synthesis) -> str:
+    if result.from_frame is None:
+        return "Each frame is a frame of a real clip that was deformed; speckle, valves and atria are its own."
+    return "These frames were made by a generative model from one frame of a real clip."
+
+
+def _box(result: Synthesis) -> tuple[slice, slice]:
+    """Rows and columns around the sector, so that no picture is mostly black."""
+    rows, columns = np.flatnonzero(result.mask.any(1)), np.flatnonzero(result.mask.any(0))
+    return tuple(slice(max(int(at[0]) - MARGIN, 0), int(at[-1]) + 1 + MARGIN) for at in (rows, columns))  # type: ignore[return-value]
+
+
+def _video(result: Synthesis, real: torch.Tensor | None) -> str:
+    """Source beside result in one film, so that they play in step, at their own size; an address that holds it."""
+    box = _box(result)
+    clips = [frames[..., box[0], box[1]] for frames in (real, result.clip.frames) if frames is not None]
+    return data_uri(figures.mp4(figures.side_by_side(*clips), result.clip.fps), "video/mp4")
+
+
+def _m_mode(result: Synthesis, real: torch.Tensor | None, line: Line | None) -> bytes:
+    line = line or line_across(result.keypoints[result.trajectory.ed], result.mask)
+    rows = [(name, m_mode(frames, line)) for name, frames in (("source", real), ("synthetic", result.clip.frames)) if frames is not None]
+    length = None if result.clip.spacing_mm is None else _length_mm(line, result.clip.spacing_mm)
+    where = figures.with_line(result.clip.frames[result.trajectory.ed], line, _box(result))
+    return figures.m_mode_plot(rows, result.clip.fps, length, where)
+
+
+def _length_mm(line: Line, spacing_mm: tuple[float, float]) -> float:
+    (x0, y0), (x1, y1) = line
+    return float(np.hypot((x1 - x0) * spacing_mm[1], (y1 - y0) * spacing_mm[0]))
+
+
+def _ef_rows(result: Synthesis) -> list[dict[str, Any]]:
+    fractions = result.ejection_fractions()
+    source, beats = result.source, result.trajectory.beats
+    ends = {"asked": result.trajectory.asked, "drawn": result.drawn_volumes, "measured": result.measured_volumes}
+    rows: list[dict[str, Any]] = []
+    names = {"source": "Source clip", "asked": "Asked for", "drawn": "Drawn by the key-points", "measured": "Measured again"}
+    for key, name in names.items():
+        missed = key == "measured" and bool(result.warning)
+        if fractions[key] is None:
+            rows.append({"name": name, "ef": "none", "edv": "", "esv": "", "missed": missed})
+            continue
+        volumes, turns = (source.volumes, source.turns) if key == "source" else (ends[key], beats)
+        edv, esv = volumes_at(volumes, turns).mean(0)
+        unit, digits = ("mL", 1) if result.unit == "mL" else ("px\u00b3", 0)
+        rows.append({"name": name, "ef": f"{fractions[key]:.1f} %", "edv": f"{edv:.{digits}f} {unit}",
+                     "esv": f"{esv:.{digits}f} {unit}", "missed": missed})
+    return rows
+
+
+def _notes(result: Synthesis) -> list[str]:
+    notes = []
+    if result.trajectory.left_out:
+        notes.append(f"So few frames can't show every beat, which takes two: {result.trajectory.left_out} of the motion's are not counted.")
+    if result.source.clip.meta.get("fps_assumed"):
+        notes.append(f"The source file states no frame rate; {result.source.clip.fps:g} frames per second were assumed.")
+    if not result.source.found.all():
+        missing = int((~result.source.found).sum())
+        notes.append(f"The ventricle's outline was interpolated in {missing} of {len(result.source.found)} frames.")
+    return notes
+
+
+def _pictures(result: Synthesis, real: torch.Tensor | None) -> list[dict[str, str]]:
+    """Of the frame that is farthest from the source's: what was there and what was asked, the flow, the result."""
+    source, wish = result.source, result.trajectory
+    picks = wish.frames if result.from_frame is None else np.full(len(wish.frames), result.from_frame)
+    moved = np.linalg.norm(wish.keypoints - source.keypoints[picks], axis=2).mean(1)
+    far = int(moved.argmax())
+    reach = max(float(np.ceil(result.edited.flow[far].square().sum(0).sqrt().max() * 2) / 2), 0.5)  # beyond it colours would turn dark
+    moment, frame = f"{far / result.clip.fps:.2f} s", source.model.clip.frames[picks[far]]
+    scale, made = PICTURE / frame.shape[1], result.edited.model.clip.frames[far]
+    items = [
+        (f"Source frame for {moment} with its 40 key-points (white) and those asked for",
+         figures.overlay(frame, wish.keypoints[far], scale, extra=[(source.keypoints[picks[far]], "white")])),
+        (f"Flow to {moment}, colour-coded (Baker et al.): where each pixel comes from, in pixels of the model's frame",
+         figures.flow_picture(result.edited.flow[far], reach, scale, source.model.sector_mask)),
+        (f"Synthetic frame, {moment}, with the outline asked for", figures.outlined(made, wish.keypoints[far], scale)),
+    ]
+    return [{"name": name, "uri": data_uri(figures.png(image))} for name, image in items]
+
+
+def _strip(result: Synthesis, real: torch.Tensor | None, times: np.ndarray) -> Image.Image:
+    box = _box(result)
+    rows = [(name, frames[..., box[0], box[1]]) for name, frames in (("source", real), ("synthetic", result.clip.frames))
+            if frames is not None]
+    corner = np.array([box[1].start, box[0].start])
+    outlines = [None] * len(rows) + [result.keypoints - corner]
+    rows.append(("synthetic and outline", rows[-1][1]))
+    return figures.strip(rows, list(times), MOMENTS, scale=TILE / max(rows[0][1].shape[2:]), outlines=outlines)
+
+
+def _agreement(result: Synthesis, real: torch.Tensor | None) -> list[dict[str, str]]:
+    """Mean squared errors against the real frames, where one frame was moved by the clip's own motion."""
+    wish, start = result.options, result.from_frame
+    if real is None or start is None or wish["ef"] is not None or wish["drag"] or wish["driving"]:
+        return []
+    others = torch.as_tensor(result.trajectory.frames != start)
+    model = result.source.model
+    inside = torch.as_tensor(np.asarray(model.sector_mask), dtype=torch.bool)
+    truth = model.clip.frames[torch.as_tensor(result.trajectory.frames)]
+    still = model.clip.frames[start].expand_as(truth)
+    frames = (("Synthetic", result.edited.model.clip.frames), ("Warp alone", result.edited.warped), ("No edit", still))
+    return [{"name": name, "value": f"{float((made - truth)[others][..., inside].square().mean()):.5f}"} for name, made in frames]
+
+
+def _facts(result: Synthesis) -> list[tuple[str, str]]:
+    source, clip, wish = result.source, result.clip, result.options
+    spacing = "unknown" if clip.spacing_mm is None else f"{clip.spacing_mm[0]:.3f} x {clip.spacing_mm[1]:.3f} mm"
+    made = "each from the source's of the same phase" if result.from_frame is None else f"all from frame {result.from_frame}"
+    return [
+        ("Source", f"{len(source.clip)} frames of {source.clip.size[1]} x {source.clip.size[0]} pixels, {source.clip.fps:.4g} a second"),
+        ("Frames", made),
+        ("Outlines from", "a file" if source.given else "the bundle's segmenter"),
+        ("Output", f"{len(clip)} frames of {clip.size[1]} x {clip.size[0]} pixels at {clip.fps:.4g} per second; pixel {spacing}"),
+        ("Bundle", f"{wish['bundle']}, weights SHA-256 {result.weights_sha256[:16]}, licence {result.weights_licence}"),
+        ("Network steps, strength, seed", f"{wish['steps']}, {wish['strength']:g}, {wish['seed']}"),
+    ]
