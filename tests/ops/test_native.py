@@ -16,7 +16,7 @@ def picture() -> tuple[torch.Tensor, np.ndarray]:
     """Speckle (1, 200, 260) in a half disc, with print beside it."""
     y, x = np.mgrid[:200, :260].astype(float)
     mask = (np.hypot(x - 130, y - 20) < 160) & (y > 20) & (np.abs(x - 130) < 95)
-    frame = torch.rand(1, 200, 260, generator=torch.Generator().manual_seed(0))
+    frame = torch.randint(256, (1, 200, 260), generator=torch.Generator().manual_seed(0)) / 255
     return torch.where(torch.from_numpy(mask), frame, torch.ones(())), mask
 
 
