@@ -1,9 +1,8 @@
 """The six walls of an apical 4-chamber view: their names, where each lies on the outline of 40 key-points, and which side is the septum.
 
-A wall runs from the apex to its mitral hinge: a rounded cap, the 20 chord ends of its side, and straight on to the mitral plane, as
-`ventricle.outline_from_keypoints` closes them. Its segments are thirds of that line at end-diastole (EACVI/ASE: segments of equal length
-at end-diastole; Voigt et al., Eur Heart J Cardiovasc Imaging 2015;16:1-11; the septum of this view is the inferoseptal, the lateral wall
-the anterolateral one).
+A wall runs from the apex to its mitral hinge: a rounded cap, the 20 chord ends of its side, and straight on to the mitral plane. Its
+segments are thirds of that line at end-diastole (EACVI/ASE: segments of equal length at end-diastole; Voigt et al., Eur Heart J
+Cardiovasc Imaging 2015;16:1-11; the septum of this view is the inferoseptal, the lateral wall the anterolateral one).
 """
 
 import math
@@ -14,14 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from echokdm.core.errors import ConfigError
 from echokdm.ops.chords import CHORDS
-from echokdm.ops.ventricle import axis_from_keypoints, outline_from_keypoints
+from echokdm.ops.ventricle import axis_from_keypoints
 
 Array = NDArray[np.float64]
 
 WALLS = ("basal-septal", "mid-septal", "apical-septal", "apical-lateral", "mid-lateral", "basal-lateral")
 """The segments in order along the endocardium, from the septal hinge over the apex to the lateral one."""
 
-_CAP = 4  # points of a wall's line before its first chord: the apex and three of the cap
+_CAP = np.array([0.0, 0.5, 0.75, 0.9])  # of the first chord's half: points of the cap, a parabola, before it
 
 
 def parse_walls(texts: Sequence[str]) -> dict[str, float]:
@@ -61,9 +60,18 @@ def septum_is_first(keypoints: ArrayLike, right_heart: ArrayLike) -> bool:
 
 def wall_lines(keypoints: ArrayLike, spacing: str = "midpoint") -> Array:
     """Both walls' lines (T, 2, 25, 2), px, of key-points (T, 40, 2): of the first points' side, then the other's, apex to mitral hinge."""
-    outlines = np.stack([outline_from_keypoints(points, spacing) for points in np.asarray(keypoints, dtype=np.float64)])
-    last = outlines.shape[1] // 2  # the outline starts at the apex and crosses the mitral plane half-way
-    return np.stack([outlines[:, :last + 1], np.concatenate([outlines[:, :1], outlines[:, :last:-1]], axis=1)], axis=1)
+    points = np.asarray(keypoints, dtype=np.float64)
+    apex, base = axis_from_keypoints(points, spacing)
+    u = ((base - apex) / np.hypot(*(base - apex).T)[:, None])[:, None, None]
+    ends = np.stack([points[:, :CHORDS], points[:, :CHORDS - 1:-1]], axis=1)
+    middle = ends[:, :, :1].mean(1, keepdims=True)
+    # The tip is above the first chord's middle: how the base shifts to a side says nothing of it.
+    tip = middle - np.maximum(((middle - apex[:, None, None]) * u).sum(-1, keepdims=True), 0) * u
+    part = _CAP[:, None]
+    cap = tip + part**2 * (middle - tip) + part * (ends[:, :, :1] - middle)
+    last = ends[:, :, -1:]
+    hinge = last + np.maximum(((base[:, None, None] - last) * u).sum(-1, keepdims=True), 0) * u
+    return np.concatenate([cap, ends, hinge], axis=2)
 
 
 def along_walls(lines: ArrayLike) -> Array:
@@ -75,7 +83,7 @@ def along_walls(lines: ArrayLike) -> Array:
 def chord_places(keypoints: ArrayLike, spacing: str = "midpoint") -> Array:
     """(2, 20): where the ends of the chords lie on either wall of key-points (40, 2), 0 at the apex to 1 at the mitral hinge."""
     along = along_walls(wall_lines(np.asarray(keypoints)[None], spacing))[0]
-    return along[:, _CAP:_CAP + CHORDS] / along[:, -1:]
+    return along[:, len(_CAP):len(_CAP) + CHORDS] / along[:, -1:]
 
 
 def by_wall(values: Sequence[float] | Array, septal_first: bool) -> Array:

@@ -6,7 +6,7 @@ import pytest
 from echokdm.core.errors import GeometryError
 from echokdm.ops.trajectory import compose, decompose, with_ejection_fraction
 from echokdm.ops.ventricle import self_crossing
-from echokdm.ops.wall_motion import FACTOR_RANGE, with_wall_motion
+from echokdm.ops.wall_motion import FACTOR_RANGE, inward_motion, with_wall_motion
 from echokdm.ops.walls import WALLS, chord_places
 
 
@@ -18,8 +18,8 @@ def inwards(points):
 
 
 def inner(points, third):
-    """(2, 20) bool: chord ends in the middle half of a third of their wall, 0 apical to 2 basal."""
-    return np.abs(chord_places(points[0]) * 3 - third - 0.5) < 0.25
+    """(2, 20) bool: chord ends in the middle quarter of a third of their wall, 0 apical to 2 basal."""
+    return np.abs(chord_places(points[0]) * 3 - third - 0.5) <= 0.125
 
 
 @pytest.mark.parametrize("factor", [-0.5, 0.0, 0.4, 1.4])
@@ -62,6 +62,25 @@ def test_a_mirrored_heart_has_its_walls_on_the_other_side(ventricles):
     factors = {"mid-septal": 0.0, "apical-lateral": 1.3}
     ours, theirs = with_wall_motion(points, factors, 0), with_wall_motion(mirrored, factors, 0, septal_first=False)
     np.testing.assert_allclose((theirs * [-1, 1] + [111, 0])[:, ::-1], ours, atol=1e-9)
+
+
+def test_what_was_asked_is_measured(ventricles):
+    factors = dict(zip(WALLS, (0.0, 0.5, -0.5, 0.2, 1.3, 0.7), strict=True))
+    for points, beats in ventricles:
+        own = inward_motion(points, beats)
+        found = inward_motion(with_wall_motion(points, factors, 0), beats, seen_from=points)
+        for name, factor in factors.items():
+            assert found[name] == pytest.approx(factor * own[name], abs=0.1 * abs(own[name]) + 0.1)
+    even = np.stack([points[0], decompose_scaled(points[0], 0.8)])
+    assert inward_motion(even, [(0, 1)]) == pytest.approx(dict.fromkeys(WALLS, 20.0), abs=1e-6)
+    mirrored = (points * [-1, 1] + [111, 0])[:, ::-1]
+    assert inward_motion(mirrored, beats, septal_first=False) == pytest.approx(inward_motion(points, beats), abs=1e-6)
+
+
+def decompose_scaled(points, factor):
+    """Key-points (40, 2) with every chord end's distance from the axis times a factor."""
+    shape = decompose(points[None])
+    return compose(shape._replace(width=shape.width * factor, middle=shape.middle * factor))[0]
 
 
 def test_between_segments_the_factor_changes_smoothly(ventricles):
