@@ -137,7 +137,15 @@ def demo_or(clip: Path | None, demo: bool) -> Path:
 @app.command()
 def synth(
     clip: ClipArgument = None,
-    ef: Annotated[float | None, typer.Option("--ef", help="Ejection fraction to ask for, percent, 5 to 80.", show_default=False)] = None,
+    ef: Annotated[float | None, typer.Option("--ef", help="Ejection fraction, percent, 5 to 80.", show_default=False)] = None,
+    edv: Annotated[str | None, typer.Option("--edv", metavar="V|P%", help="End-diastolic volume: mL (px^3 where there is no spacing) or "
+                                            "percent of the clip's own, 60 to 150 %.", show_default=False)] = None,
+    gls: Annotated[float | None, typer.Option("--gls", help="Global longitudinal strain, percent, -30 to 0.",
+                                              show_default=False)] = None,
+    wall: Annotated[list[str] | None, typer.Option("--wall", metavar="WALL=FACTOR", help="Motion of one wall, from -0.5 (dyskinetic) over "
+                                                   "0 (akinetic) to 1.5, such as apical-septal=0; repeatable.", show_default=False)] = None,
+    heart_rate: Annotated[float | None, typer.Option("--heart-rate", help="Beats a minute, 30 to 200.", show_default=False)] = None,
+    beats: Annotated[int | None, typer.Option("--beats", help="So many times one beat, looped without a jump.", show_default=False)] = None,
     driving: Annotated[Path | None, typer.Option("--driving", metavar="CLIP2", help="A clip whose ventricular motion is carried over.",
                                                  show_default=False)] = None,
     keypoints: KeypointsOption = None,
@@ -169,13 +177,17 @@ def synth(
     offsets, line = parse_drag(drag or []), None if m_mode is None else parse_line(m_mode)
     if without not in (None, "f2i", "k2f"):
         raise ConfigError(f"--without takes f2i or k2f, not {without!r}.")
+    from echokdm.ops.walls import parse_walls
     from echokdm.report import write_synthesis
     from echokdm.synth import synthesize
 
-    result = synthesize(source, ef=ef, driving=driving, keypoints=keypoints, any_view=any_view, drag=offsets,
-                        from_frame=from_frame, frames=frames, fps=fps, size=size, steps=steps, without=without, seed=seed, bundle=bundle,
+    walls = parse_walls(wall or [])
+    result = synthesize(source, ef=ef, edv=edv, gls=gls, walls=walls, heart_rate=heart_rate, beats=beats, driving=driving,
+                        keypoints=keypoints, any_view=any_view, drag=offsets, from_frame=from_frame, frames=frames,
+                        fps=fps, size=size, steps=steps, without=without, seed=seed, bundle=bundle,
                         device=device, progress=say)
-    command = repeatable("synth", clip=None if demo else "CLIP", demo=demo, ef=ef, driving="CLIP2" if driving else None,
+    command = repeatable("synth", clip=None if demo else "CLIP", demo=demo, ef=ef, edv=edv, gls=gls, wall=wall or None,
+                         heart_rate=heart_rate, beats=beats, driving="CLIP2" if driving else None,
                          keypoints="FILE" if keypoints else None, any_view=any_view, drag=drag or None, from_frame=from_frame,
                          frames=frames, fps=fps, size=size, m_mode=m_mode, steps=steps, without=without, seed=seed,
                          bundle=Path(bundle).name, device=device)

@@ -26,7 +26,7 @@ from echokdm.edit import edit_clip
 from echokdm.ops.cycle import clip_ejection_fraction
 from echokdm.ops.ventricle import self_crossing
 from echokdm.synth import weights_hash
-from echokdm.wish import Trajectory
+from echokdm.wish import Trajectory, Wish
 from echokdm.wish import plan as plan_trajectory
 from echokdm.workers import Engine, serial
 
@@ -149,7 +149,7 @@ def make_clip(row: dict[str, Any], source: Derived, driving: Derived | None, pip
 def _try(source: Derived, driving: Derived | None, ef: float, seed: int, number: int, pipeline: Any, tolerance: float,
          steps: int) -> Made:
     try:
-        trajectory = plan_trajectory(source, source.ed, ef=ef, driving=driving)
+        trajectory = plan_trajectory(source, source.ed, Wish(ef=ef), driving)
     except GeometryError as error:
         return Made(None, None, None, None, number, seed, str(error))
     edited = edit_clip(source, trajectory, pipeline, from_frame=None if source.moves else source.ed, steps=steps, seed=seed)

@@ -134,6 +134,8 @@ def run_record(result: Synthesis, command: str) -> dict[str, Any]:
                    "ed_frame": result.trajectory.ed, "es_frame": result.trajectory.es,
                    "beats": [{"ed_frame": ed, "es_frame": es} for ed, es in result.trajectory.beats]},
         "ef_percent": {name: rounded(value, 2) for name, value in result.ejection_fractions().items()},
+        "longitudinal_strain_percent": {name: None if values is None else {wall: rounded(v, 2) for wall, v in values.items()}
+                                        for name, values in result.strains().items()},
         "warning": result.warning or None,
     }
 

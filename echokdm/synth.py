@@ -18,7 +18,10 @@ from echokdm.derive import Derived, derive_keypoints, load_pipeline, quiet, segm
 from echokdm.edit import Edited, edit_clip
 from echokdm.io.frame import ModelClip, to_model_frame
 from echokdm.ops.cycle import clip_ejection_fraction
-from echokdm.wish import STILL, Trajectory, check_wish, plan
+from echokdm.ops.strain import end_systolic_strain
+from echokdm.ops.walls import septum_is_first
+from echokdm.ops.wishes import parse_volume
+from echokdm.wish import STILL, Trajectory, Wish, check_model_options, plan
 
 MOST_MISSED = 5.0  # points; a cohort's default tolerance, about what two sonographers differ by
 
@@ -30,7 +33,7 @@ class Synthesis:
     edited: the frames at the source's size and in the model's frame, and the flow there. from_frame: the source frame that all are made
     from, None where each is made from the source's of the same phase. square: the output's frame where a square was asked for, else None.
     measured: (N, 40, 2) key-points found again in the output by the judge, px of the model's frame, or None where it found none.
-    options: what a run needs to be repeated. timings: seconds a step.
+    options: what a run needs to be repeated. septal_first: as of `ops.walls.septum_is_first`. timings: seconds a step.
     """
 
     source: Derived
@@ -42,6 +45,7 @@ class Synthesis:
     options: dict[str, Any]
     weights_sha256: str
     weights_licence: str = "MIT"
+    septal_first: bool = True
     timings: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -87,6 +91,16 @@ class Synthesis:
             "drawn": clip_ejection_fraction(self.drawn_volumes, beats),
             "measured": None if measured is None else clip_ejection_fraction(measured, beats),
         }
+
+    def strains(self) -> dict[str, dict[str, float] | None]:
+        """Percent at end-systole, global and of each wall (`ops.strain.end_systolic_strain`): of the source, drawn, measured again."""
+        beats = self.trajectory.beats
+        found: dict[str, dict[str, float] | None] = {"source": None}
+        if self.source.moves:
+            found["source"] = end_systolic_strain(self.source.keypoints, self.source.beats, self.septal_first)
+        for name, points in (("drawn", self.trajectory.keypoints), ("measured", self.measured)):
+            found[name] = None if points is None else end_systolic_strain(points, beats, self.septal_first)
+        return found
 
     @property
     def warning(self) -> str:
@@ -140,17 +154,20 @@ def weights_hash(pipeline: Any) -> str:
     return digest.hexdigest()
 
 
-def synthesize(clip: Clip | str | Path, *, ef: float | None = None, driving: Clip | str | Path | None = None,
-               keypoints: str | Path | None = None, any_view: bool = False, drag: Mapping[int, tuple[float, float]] | None = None,
-               from_frame: int | None = None, frames: int | None = None, fps: float | None = None, size: int | None = None,
-               steps: int = defaults.STEPS, strength: float = defaults.STRENGTH, without: str | None = None, seed: int = defaults.SEED,
-               bundle: str | Path = defaults.BUNDLE, device: str = defaults.DEVICE, pipeline: Any = None,
-               progress: Callable[[str], None] = quiet) -> Synthesis:
+def synthesize(clip: Clip | str | Path, *, ef: float | None = None, edv: str | float | None = None, gls: float | None = None,
+               walls: Mapping[str, float] | None = None, heart_rate: float | None = None, beats: int | None = None,
+               driving: Clip | str | Path | None = None, keypoints: str | Path | None = None, any_view: bool = False,
+               drag: Mapping[int, tuple[float, float]] | None = None, from_frame: int | None = None, frames: int | None = None,
+               fps: float | None = None, size: int | None = None, steps: int = defaults.STEPS, strength: float = defaults.STRENGTH,
+               without: str | None = None, seed: int = defaults.SEED, bundle: str | Path = defaults.BUNDLE, device: str = defaults.DEVICE,
+               pipeline: Any = None, progress: Callable[[str], None] = quiet) -> Synthesis:
     """Make a synthetic clip of the same heart by editing an apical 4-chamber clip, frame by frame, at its own size.
 
     Each frame is the clip's own of the same phase, carried by the flow that the wish asks for, so that without a wish the clip comes back.
     A clip of one frame, or `from_frame`, is made from that frame alone (Oh et al., KDM, the echo task).
-    ef: percent, 5 to 80. driving: a clip whose ventricular motion is carried over. keypoints: a file of outlines in the
+    ef, gls: percent, 5 to 80 and -30 to 0. edv: in the clip's unit of volume, or such as "80%" of its own. walls: such as
+    {"apical-septal": 0}, see `ops.wall_motion.with_wall_motion`. heart_rate: beats a minute. beats: so many times one beat, looped.
+    driving: a clip whose ventricular motion is carried over. keypoints: a file of outlines in the
     clip's own pixels instead of the segmenter's. any_view: see `derive_keypoints`. drag: point index -> (dx, dy) in
     the clip's own pixels. frames, fps: see `frame_times`. size: px, a square around the sector instead of the clip's own picture. steps,
     strength, without: of frames made from one, see KDMPipeline.
@@ -158,7 +175,10 @@ def synthesize(clip: Clip | str | Path, *, ef: float | None = None, driving: Cli
     """
     from echokdm.io import require_motion
 
-    check_wish(ef, frames, fps, size, steps, seed)
+    volume = None if edv is None else parse_volume(str(edv))
+    wish = Wish(ef, volume, gls, dict(walls or {}), dict(drag or {}), heart_rate, beats, frames, fps)
+    wish.check()
+    check_model_options(size, steps, seed)
     if without is not None and from_frame is None:
         raise ConfigError("--without leaves out a network of the one-frame mode; name the frame with --from-frame N too.")
     watch = Stopwatch()
@@ -173,7 +193,7 @@ def synthesize(clip: Clip | str | Path, *, ef: float | None = None, driving: Cli
     if driving is None:
         if len(clip) > 1:
             require_motion(clip)
-        elif not drag or ef is not None:
+        elif not drag or wish.shaped:
             raise ClipError(STILL)
     if pipeline is None:
         pipeline = load_pipeline(bundle, device, progress)
@@ -182,7 +202,8 @@ def synthesize(clip: Clip | str | Path, *, ef: float | None = None, driving: Cli
     drive = None if driving is None else derive_keypoints(driving, any_view=any_view, pipeline=pipeline, progress=progress)
     if not source.moves:
         from_frame = source.ed if from_frame is None else from_frame
-    trajectory = plan(source, source.ed if from_frame is None else from_frame, ef=ef, driving=drive, drag=drag, frames=frames, fps=fps)
+    septal_first = _septal_first(source, pipeline)
+    trajectory = plan(source, source.ed if from_frame is None else from_frame, wish, drive, septal_first)
     watch.lap("find the ventricle")
 
     progress(f"Making {len(trajectory.keypoints)} frames")
@@ -196,9 +217,17 @@ def synthesize(clip: Clip | str | Path, *, ef: float | None = None, driving: Cli
     except GeometryError:
         measured = None  # the report says so
     watch.lap("measure the output")
-    options = {"ef": ef, "driving": driving is not None, "keypoints": keypoints is not None,
-               "drag": {str(i): list(d) for i, d in (drag or {}).items()}, "from_frame": from_frame, "frames": frames, "fps": fps,
+    options = {"ef": ef, "edv": None if edv is None else str(edv), "gls": gls, "walls": wish.walls, "heart_rate": heart_rate,
+               "beats": beats, "driving": driving is not None, "keypoints": keypoints is not None,
+               "drag": {str(i): list(d) for i, d in wish.drag.items()}, "from_frame": from_frame, "frames": frames, "fps": fps,
                "size": size, "steps": steps, "strength": strength, "without": without, "seed": seed,
                "bundle": Path(bundle).name}
     return Synthesis(source, from_frame, trajectory, edited, square, measured, options,
-                     weights_hash(pipeline), getattr(pipeline, "licence", "MIT"), watch.seconds)
+                     weights_hash(pipeline), getattr(pipeline, "licence", "MIT"), septal_first, watch.seconds)
+
+
+def _septal_first(source: Derived, pipeline: Any) -> bool:
+    """Whether the septum is the wall of the first 20 key-points, told by where the segmenter sees the right heart at ED and ES."""
+    picks = [source.ed, source.es] if source.moves else [source.ed]
+    right = pipeline.right_heart(source.model.clip.frames[picks], torch.as_tensor(source.model.sector_mask))
+    return septum_is_first(source.keypoints[picks], np.asarray(right))

@@ -10,6 +10,7 @@ from PIL import Image
 from echokdm import figures
 from echokdm.ops.cycle import volumes_at
 from echokdm.ops.m_mode import Line, line_across, m_mode
+from echokdm.ops.walls import WALLS
 from echokdm.pages import data_uri, render
 from echokdm.synth import MOST_MISSED, Synthesis
 
@@ -34,7 +35,8 @@ def _page(result: Synthesis, command: str, line: Line | None) -> dict[str, Any]:
     real = result.real_frames()
     return {
         "title": _title(result), "how": _how(result), "warning": result.warning, "video": _video(result, real), "in_step": real is not None,
-        "ef_rows": _ef_rows(result), "notes": _notes(result), "most_missed": f"{MOST_MISSED:g}",
+        "ef_rows": _ef_rows(result), "strain_rows": _strain_rows(result), "walls": WALLS,
+        "notes": _notes(result), "most_missed": f"{MOST_MISSED:g}",
         "unit_words": "mL" if result.unit == "mL" else "cubic pixels (the clip has no pixel spacing)",
         "volume_plot": data_uri(figures.volume_plot(times, curves, result.unit, result.trajectory.beats)),
         "m_mode": data_uri(_m_mode(result, real, line)), "pictures": _pictures(result, real),
@@ -47,7 +49,10 @@ def _page(result: Synthesis, command: str, line: Line | None) -> dict[str, Any]:
 def _title(result: Synthesis) -> str:
     wish = result.options
     parts = ["motion of a driving clip"] if wish["driving"] else []
-    parts += [f"ejection fraction {wish['ef']:g} % asked for"] if wish["ef"] is not None else []
+    for key, words in (("ef", "ejection fraction {:g} % asked for"), ("edv", "end-diastolic volume {} asked for"),
+                       ("gls", "longitudinal strain {:g} % asked for"), ("heart_rate", "{:g} beats a minute"), ("beats", "{} beats")):
+        parts += [words.format(wish[key])] if wish[key] is not None else []
+    parts += [f"{wall} at {factor:g} of its motion" for wall, factor in wish["walls"].items()]
     parts += ["points dragged"] if wish["drag"] else []
     return ", ".join(parts) if parts else "the clip's own motion"
 
@@ -101,6 +106,12 @@ def _ef_rows(result: Synthesis) -> list[dict[str, Any]]:
         rows.append({"name": name, "ef": f"{fractions[key]:.1f} %", "edv": f"{edv:.{digits}f} {unit}",
                      "esv": f"{esv:.{digits}f} {unit}", "missed": missed})
     return rows
+
+
+def _strain_rows(result: Synthesis) -> list[tuple[str, list[str]]]:
+    """Percent at end-systole, the whole line and the six walls."""
+    names = {"source": "Source clip", "drawn": "Drawn by the key-points", "measured": "Measured again"}
+    return [(names[key], [f"{value:.1f}" for value in values.values()]) for key, values in result.strains().items() if values is not None]
 
 
 def _notes(result: Synthesis) -> list[str]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -10,11 +10,16 @@ from echokdm.core.errors import ClipError, ConfigError, GeometryError
 from echokdm.derive import Derived, simpson
 from echokdm.ops.cycle import clip_ejection_fraction, typical_beat, valve_opening
 from echokdm.ops.phase import matching_frames
-from echokdm.ops.trajectory import EF_RANGE
+from echokdm.ops.strain import GLS_RANGE
+from echokdm.ops.timing import BEATS_RANGE, RATE_RANGE, best_beat, repeated_beats, retimed, with_heart_rate
+from echokdm.ops.trajectory import EF_RANGE, asked_beats, trajectory_at, transfer_motion
+from echokdm.ops.trajectory import drag as drag_points
+from echokdm.ops.wishes import with_end_diastolic_volume, with_pump_function
 
 STILL = "There is a single frame of this ventricle, and so no motion of its own; give a motion with --driving CLIP2, or --drag."
-SIZES = 64, 1024  # px of a square output
 STILL_FRAMES = 16  # frames over which a drag grows where the source has one frame alone
+SIZES = 64, 1024  # px of a square output
+FRAMES_RANGE, FPS_RANGE = (2, 1000), (1.0, 500.0)
 
 
 @dataclass(frozen=True)
@@ -46,14 +51,50 @@ class Trajectory:
         return typical_beat(self.asked, self.beats)[1]
 
 
-def check_wish(ef: float | None, frames: int | None, fps: float | None, size: int | None, steps: int, seed: int) -> None:
-    """Refuse a wish that no clip could fulfil, before any work. Raises GeometryError (EF) or ConfigError."""
-    if ef is not None and not EF_RANGE[0] <= ef <= EF_RANGE[1]:
-        raise GeometryError(f"An ejection fraction of {ef:g} % is outside {EF_RANGE[0]:g} to {EF_RANGE[1]:g} %; choose one inside.")
-    if frames is not None and not 2 <= frames <= 1000:
-        raise ConfigError(f"--frames {frames} is outside 2 to 1000; choose one inside.")
-    if fps is not None and not (math.isfinite(fps) and 1 <= fps <= 500):
-        raise ConfigError(f"--fps {fps:g} is outside 1 to 500; choose one inside.")
+@dataclass(frozen=True)
+class Wish:
+    """What to change. Nothing of it: the clip as it is.
+
+    ef, gls: percent, see `with_pump_function`. edv: (number, whether it is percent of the source's; else in the clip's unit). walls:
+    factors of the six walls' motion, see `with_wall_motion`. drag: point index -> (dx, dy) in the source clip's own pixels; it moves every
+    frame's outline, and grows from nothing where the source is a single frame. heart_rate: beats a minute. beats: so many times one beat, looped.
+    frames, fps: see `frame_times`.
+    """
+
+    ef: float | None = None
+    edv: tuple[float, bool] | None = None
+    gls: float | None = None
+    walls: Mapping[str, float] = field(default_factory=dict)
+    drag: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+    heart_rate: float | None = None
+    beats: int | None = None
+    frames: int | None = None
+    fps: float | None = None
+
+    @property
+    def shaped(self) -> bool:
+        """Whether something is asked that only a motion can show."""
+        return bool(self.walls) or any(v is not None for v in (self.ef, self.edv, self.gls, self.heart_rate, self.beats))
+
+    def check(self) -> None:
+        """Refuse what no clip could fulfil, before any work. Raises GeometryError (EF) or ConfigError."""
+        if self.ef is not None and not EF_RANGE[0] <= self.ef <= EF_RANGE[1]:
+            low, high = EF_RANGE
+            raise GeometryError(f"An ejection fraction of {self.ef:g} % is outside {low:g} to {high:g} %; choose one inside.")
+        for name, value, (low, high) in (("--gls", self.gls, GLS_RANGE), ("--heart-rate", self.heart_rate, RATE_RANGE),
+                                         ("--beats", self.beats, BEATS_RANGE), ("--frames", self.frames, FRAMES_RANGE),
+                                         ("--fps", self.fps, FPS_RANGE)):
+            if value is not None and not low <= value <= high:  # nan is outside, too
+                raise ConfigError(f"{name} {value:g} is outside {low:g} to {high:g}; choose one inside.")
+        if self.frames is not None and (self.beats is not None or self.heart_rate is not None):
+            raise ConfigError("--frames can't be had with --beats or --heart-rate, which say how long the clip lasts; use --fps.")
+
+
+NOTHING = Wish()
+
+
+def check_model_options(size: int | None, steps: int, seed: int) -> None:
+    """Refuse options of the output's size and of the networks that are out of range. Raises ConfigError."""
     if size is not None and not SIZES[0] <= size <= SIZES[1]:
         raise ConfigError(f"--size {size} is outside {SIZES[0]} to {SIZES[1]}; choose one inside, or leave it out for the clip's own size.")
     if not 1 <= steps <= 1000:
@@ -94,59 +135,73 @@ def with_events(at: np.ndarray, beats: list[tuple[int, int]]) -> tuple[np.ndarra
     return at, [(frame[ed], frame[es]) for ed, es in beats]
 
 
-def plan(source: Derived, source_frame: int, *, ef: float | None = None, driving: Derived | None = None,
-         drag: Mapping[int, tuple[float, float]] | None = None, frames: int | None = None, fps: float | None = None) -> Trajectory:
-    """The key-points asked for: the source's own motion or the driving clip's, then its EF, then the drag, then time.
+def plan(source: Derived, source_frame: int, wish: Wish = NOTHING, driving: Derived | None = None, septal_first: bool = True) -> Trajectory:
+    """The key-points asked for: the source's own motion or the driving clip's, then size, pump function and walls, the drag, then time.
 
-    drag: point index -> (dx, dy) in the source clip's own pixels; it moves every frame's outline, and grows from nothing
-    where the source is a single frame. Raises GeometryError (beyond what the source allows), ClipError (no motion).
+    source_frame: by which a driving clip's motion is carried over. septal_first: as of `ops.walls.septum_is_first`.
+    Raises GeometryError (beyond what the source allows), ClipError (no motion, no whole beat), ConfigError (of the timing).
     """
-    from echokdm.ops.trajectory import asked_beats, trajectory_at, transfer_motion, with_ejection_fraction
-    from echokdm.ops.trajectory import drag as drag_points
-
-    own = source.keypoints
-    spacing = source.model.clip.spacing_mm
-    if driving is not None:
-        if not driving.moves:
-            raise ClipError("The driving clip has a single frame and so no motion; choose one with at least a beat.")
-        # The source frame is one phase of the source's beat: match it with the driving frame of the same phase.
-        reference = matching_frame(source, source_frame, driving)
-        points = np.asarray(transfer_motion(own[source_frame], driving.keypoints, reference), float)
-        rate = driving.clip.fps
-    elif source.moves:
-        points, rate = own, source.clip.fps
-    elif drag:
-        points, rate = np.repeat(own[source_frame:source_frame + 1], frames or STILL_FRAMES, 0), source.clip.fps
-    else:
-        raise ClipError(STILL)
-
-    moves = source.moves or driving is not None
-    volumes = simpson(points, spacing)
-    at, out_fps = frame_times(len(points), rate, frames, fps)
+    points, rate = _motion(source, source_frame, wish, driving)
+    moves, spacing = source.moves or driving is not None, source.model.clip.spacing_mm
     ed, beats = ((driving or source).ed, (driving or source).beats) if moves else (0, [(0, 0)])
-    left_out = max(len(beats) - len(at) // 2, 0)
-    beats = beats[:len(at) // 2]
-    asked = volumes
-    if ef is not None:
-        if not moves:
-            raise ClipError("An ejection fraction needs a motion, and the ventricle is known in one frame; give one with --driving CLIP2.")
-        points = np.asarray(with_ejection_fraction(points, ef, ed, fps=rate, beats=beats), float)
-        beats = asked_beats(volumes, ed, rate, beats)
-        asked = wished_volumes(volumes, simpson(points, spacing), beats, ef)
-    if drag:
-        offsets = drag_offsets(source, source_frame, drag)
+    at, out_fps = frame_times(len(points), rate, wish.frames, wish.fps)
+    whole, left_out, timed = None, 0, wish.beats is not None or wish.heart_rate is not None
+    if not timed:
+        left_out, beats = max(len(beats) - len(at) // 2, 0), beats[:len(at) // 2]
+    if wish.beats is not None:
+        whole = best_beat(points, beats)
+        ed, beats = whole[0], [(whole[0], whole[1] % len(points))]
+    as_it_beats = points
+    if wish.edv is not None:
+        points = with_end_diastolic_volume(points, beats, *wish.edv, spacing)
+    asked = simpson(points, spacing)
+    if wish.ef is not None or wish.gls is not None or wish.walls:
+        meant = asked_beats(asked, ed, rate, beats) if wish.ef is not None else beats
+        points = np.asarray(with_pump_function(points, ed, meant, ef=wish.ef, gls=wish.gls, walls=wish.walls, septal_first=septal_first,
+                                               fps=rate), float)
+        drawn, beats = simpson(points, spacing), meant
+        asked = drawn if wish.ef is None else wished_volumes(asked, drawn, beats, wish.ef)
+    if wish.drag:
+        offsets = drag_offsets(source, source_frame, wish.drag)
         growth = np.ones(len(points)) if moves else np.linspace(0, 1, len(points))
         points = np.stack([drag_points(p, {i: (g * dx, g * dy) for i, (dx, dy) in offsets.items()})
                            for p, g in zip(points, growth, strict=True)])
         asked = simpson(points, spacing)
     if not moves:
         beats = [(0, int(asked.argmin()))]
-    at, drawn_beats = with_events(at, beats)
     valves = valve_opening(simpson(points, spacing)) if moves else np.full(len(points), 0.5)
-    asked, valves = (np.interp(at, np.arange(len(points)), curve) for curve in (asked, valves))
-    if not np.array_equal(at, np.arange(len(points))):
-        points = trajectory_at(points, at)
-    return Trajectory(points, out_fps, _source_frames(source, source_frame, driving, at), drawn_beats, asked, valves, left_out)
+    if timed:
+        timing = (with_heart_rate(as_it_beats, beats, rate, wish.heart_rate, wish.fps) if whole is None or wish.beats is None else
+                  repeated_beats(whole, rate, wish.beats, wish.heart_rate, wish.fps))
+        if len(timing.at) > FRAMES_RANGE[1]:
+            raise ConfigError(f"These beats take {len(timing.at)} frames, and {FRAMES_RANGE[1]} are the most; ask for fewer beats or a "
+                              "lower --fps.")
+        points, at, beats, out_fps = retimed(points, timing), timing.at % len(points), timing.beats, timing.fps
+    else:
+        at, beats = with_events(at, beats)
+        if not np.array_equal(at, np.arange(len(points))):
+            points = trajectory_at(points, at)
+    round_and_round = np.arange(len(asked) + 1)  # a loop's last frame leads on to its first
+    asked, valves = (np.interp(at, round_and_round, [*curve, curve[0]]) for curve in (asked, valves))
+    return Trajectory(points, out_fps, _source_frames(source, source_frame, driving, at), beats, asked, valves, left_out)
+
+
+def _motion(source: Derived, source_frame: int, wish: Wish, driving: Derived | None) -> tuple[np.ndarray, float]:
+    """Key-points (T, 40, 2) before anything is asked of them, and frames a second. Raises ClipError where nothing moves."""
+    own = source.keypoints
+    if driving is not None:
+        if not driving.moves:
+            raise ClipError("The driving clip has a single frame and so no motion; choose one with at least a beat.")
+        # The source frame is one phase of the source's beat: match it with the driving frame of the same phase.
+        reference = matching_frame(source, source_frame, driving)
+        return np.asarray(transfer_motion(own[source_frame], driving.keypoints, reference), float), driving.clip.fps
+    if source.moves:
+        return own, source.clip.fps
+    if wish.shaped:
+        raise ClipError("What is asked needs a motion, and the ventricle is known in one frame; give one with --driving CLIP2.")
+    if wish.drag:
+        return np.repeat(own[source_frame:source_frame + 1], wish.frames or STILL_FRAMES, 0), source.clip.fps
+    raise ClipError(STILL)
 
 
 def _source_frames(source: Derived, source_frame: int, driving: Derived | None, at: np.ndarray) -> np.ndarray:
@@ -154,7 +209,7 @@ def _source_frames(source: Derived, source_frame: int, driving: Derived | None, 
     if not source.moves:
         return np.full(len(at), source_frame)
     if driving is None:
-        return np.rint(at).astype(int)
+        return np.rint(at).astype(int) % len(source.keypoints)
     own, theirs = source.phases, driving.phases
     return matching_frames(own, np.interp(at, np.arange(len(theirs)), theirs), own[source.ed])
 

@@ -72,6 +72,9 @@ class DrawnPipeline:
             raise GeometryError("No left ventricle was found with any certainty. Pass its outline with --keypoints.")
         return torch.from_numpy(np.array(masks))
 
+    def right_heart(self, frames: torch.Tensor, sector) -> torch.Tensor:
+        return torch.zeros(len(frames), *frames.shape[2:], dtype=torch.bool)
+
     def __call__(self, source, source_keypoints, target_keypoints, sector, steps=8, strength=1.0, seed=0, gamma=1.0, without=None,
                  batch_size=16, valve_opening=None):
         self.valve_opening = valve_opening

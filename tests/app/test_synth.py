@@ -14,7 +14,7 @@ from echokdm.io.tracings import write_tracings
 from echokdm.ops.cycle import clip_ejection_fraction
 from echokdm.report import measures
 from echokdm.synth import synthesize, weights_hash
-from echokdm.wish import frame_times, plan, with_events
+from echokdm.wish import Wish, frame_times, plan, with_events
 
 
 def test_without_a_wish_the_clip_comes_back(drawn_clip: Clip, pipeline, heart) -> None:
@@ -80,6 +80,29 @@ def test_driving_clip_gives_its_motion(drawn_clip: Clip, pipeline, heart, tmp_pa
     assert result.ejection_fractions()["drawn"] == pytest.approx(result.source.ejection_fraction, abs=4)
 
 
+@pytest.mark.parametrize("wish", [{"edv": "80%"}, {"gls": -8.0}, {"walls": {"mid-septal": 0.0}}])
+def test_other_wishes_are_drawn(wish: dict, drawn_clip: Clip, pipeline) -> None:
+    result = synthesize(drawn_clip, pipeline=pipeline, **wish)
+    ed, es = result.source.ed, result.source.es
+    if "edv" in wish:
+        assert result.drawn_volumes[ed] == pytest.approx(0.8 * result.source.volumes[ed], rel=1e-6)
+        assert result.ejection_fractions()["drawn"] == pytest.approx(result.source.ejection_fraction, abs=0.5)
+    elif "gls" in wish:
+        assert result.strains()["drawn"]["global"] == pytest.approx(-8.0, abs=1e-3)
+    else:
+        moved = result.trajectory.keypoints[es] - result.source.keypoints[es]
+        assert moved[9, 0] < -1 and np.abs(moved[30]).max() < 1e-6  # the septum, on the left, stays out; the other wall comes in
+
+
+def test_beats_are_looped_at_another_rate(drawn_clip: Clip, pipeline, heart) -> None:
+    result = synthesize(drawn_clip, beats=2, heart_rate=90, pipeline=pipeline)
+    seconds = len(result.clip) / result.clip.fps
+    assert seconds == pytest.approx(2 * 60 / 90, abs=0.05) and len(result.trajectory.beats) == 2
+    assert result.trajectory.frames.max() < heart.frames
+    step = np.abs(np.diff(np.concatenate([result.trajectory.keypoints, result.trajectory.keypoints[:1]]), axis=0)).mean((1, 2))
+    assert step[-1] <= 1.5 * step[:-1].max()  # from the last frame to the first as from any other
+
+
 def test_drag_moves_the_point_in_the_clips_own_pixels(drawn_clip: Clip, pipeline) -> None:
     result = synthesize(drawn_clip, drag={10: (-6.0, 0.0)}, pipeline=pipeline)
     source = result.source
@@ -123,7 +146,7 @@ def test_more_frames_on_request(drawn_clip: Clip, pipeline) -> None:
 @pytest.mark.parametrize("time", [{"frames": n} for n in (2, 3, 5, 12, 31)] + [{"fps": f} for f in (4.0, 7.0, 60.0)])
 def test_frames_and_rate_never_change_the_wish(time: dict, drawn_clip: Clip, pipeline) -> None:
     source = derive_keypoints(drawn_clip, pipeline=pipeline)
-    trajectory = plan(source, source.ed, ef=30, **time)
+    trajectory = plan(source, source.ed, Wish(ef=30, **time))
     volumes = simpson(trajectory.keypoints, source.model.clip.spacing_mm)
     assert clip_ejection_fraction(volumes, trajectory.beats) == pytest.approx(30, abs=1e-6)
     assert clip_ejection_fraction(trajectory.asked, trajectory.beats) == pytest.approx(30, abs=1e-6)
@@ -141,7 +164,7 @@ def test_beats_for_which_there_are_too_few_frames_are_told(drawn_clip: Clip, pip
     twice = drawn_clip.with_frames(torch.cat([drawn_clip.frames] * 2 + [drawn_clip.frames[:4]]))
     source = derive_keypoints(twice, pipeline=pipeline)
     assert len(source.beats) == 2
-    trajectory = plan(source, source.ed, ef=30, frames=3)
+    trajectory = plan(source, source.ed, Wish(ef=30, frames=3))
     assert len(trajectory.beats) == 1 and trajectory.left_out == 1
     assert clip_ejection_fraction(trajectory.asked, trajectory.beats) == pytest.approx(30, abs=1e-6)
 
@@ -211,6 +234,11 @@ def test_weights_hash_follows_the_weights(pipeline) -> None:
     ({"seed": -1}, ConfigError, "--seed"),
     ({"from_frame": 24}, ConfigError, "frames 0 to 23"),
     ({"size": 63}, ConfigError, "--size"),
+    ({"gls": 3.0}, ConfigError, "--gls"),
+    ({"heart_rate": 250.0}, ConfigError, "--heart-rate"),
+    ({"beats": 2, "frames": 20}, ConfigError, "--frames"),
+    ({"edv": "20%"}, GeometryError, "60 to 150"),
+    ({"walls": {"mid-septal": 3.0}}, GeometryError, "mid-septal"),
     ({"without": "f2i"}, ConfigError, "--from-frame"),
     ({"drag": {40: (1.0, 0.0)}}, GeometryError, "points 0 to 39"),
     ({"drag": {3: (float("inf"), 0.0)}}, GeometryError, "finite"),

@@ -22,6 +22,7 @@ from echokdm.networks.conditioned_unet import ConditionedUNet
 from echokdm.networks.landmarks import LandmarkNet
 from echokdm.networks.pwc_lite import PWCLite
 from echokdm.networks.segmenter import Judge, Segmenter
+from echokdm.ops.apical_view import RA, RV
 from echokdm.ops.render import carry_keypoints
 from echokdm.ops.segmentation import segment_clip
 
@@ -79,6 +80,17 @@ class KDMPipeline(MethodPipeline):
                 return finder(*seen)
 
         return segment_clip(network, frames, sector, fps, walled=not made, any_view=any_view)[0]
+
+    @torch.no_grad()
+    def right_heart(self, frames: Tensor, sector: Tensor) -> Tensor:
+        """(T, H, W) bool: where the segmenter's likeliest class is right ventricle or atrium; nowhere without a segmenter.
+
+        frames (T, 1, H, W) in [0, 1], sector (H, W) bool.
+        """
+        if self.segmenter is None:
+            return torch.zeros(len(frames), *frames.shape[2:], dtype=torch.bool)
+        labels = self.segmenter(frames.to(self.device), sector.to(self.device).expand(len(frames), 1, -1, -1)).argmax(1)
+        return ((labels == RV) | (labels == RA)).cpu()
 
     @property
     def measurer(self) -> Judge | Segmenter:
