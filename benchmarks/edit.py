@@ -3,9 +3,9 @@
     python benchmarks/edit.py [--bundle B] [--patients 60] [--fractions 25 45 65] [--look FOLDER] [CLIP ...]
 
 Without CLIP: pydicom's A4C example and, where ECHOKDM_TEST_DATA is set, the echotracker clip and --patients of CAMUS' (two frames each, the
-part `judge` of `camus_split`, which taught the default segmenter nothing). Each is asked for what it does and for each ejection
-fraction that it allows. Detail: energy in the top three octaves (differences of Gaussians of sigma 0, 1, 2, 4 px) over the source's;
-speckle: half-width of the autocorrelation down and across, and mean over spread, in windows. Inside the sector, and in brackets where the picture
+part `judge` of `camus_split`, which taught the default segmenter nothing). Each is asked for what it does and for each ejection fraction
+that it allows. Detail: energy in the top three octaves (differences of Gaussians of sigma 0, 1, 2, 4 px) over the source's; speckle:
+half-width of the autocorrelation down and across, and mean over spread, in windows. Inside the sector, and further down where the picture
 was moved by more than half a pixel. EF: what is measured on the output minus what was asked, the measuring network's error on the source
 (measured minus asked where nothing is asked) taken out. Bars: issue "The whole clip, at its own size".
 """

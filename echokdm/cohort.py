@@ -157,7 +157,7 @@ def _try(source: Derived, driving: Derived | None, ef: float, seed: int, number:
     clip = edited.model.clip
     labels = labels_of(trajectory.keypoints, trajectory.ed, trajectory.es, spacing)
     try:
-        points, _ = segment_keypoints(pipeline, clip.frames, torch.as_tensor(source.model.sector_mask), clip.fps, made=True)
+        points, _ = segment_keypoints(pipeline, clip.frames, torch.as_tensor(source.model.sector_mask), trajectory.motion_fps, made=True)
         measured = clip_ejection_fraction(simpson(points, spacing), trajectory.beats)
     except GeometryError:
         measured = None

@@ -26,7 +26,8 @@ FRAMES_RANGE, FPS_RANGE = (2, 1000), (1.0, 500.0)
 class Trajectory:
     """What is asked of the ventricle.
 
-    keypoints: (N, 40, 2) in the model's pixels. fps: of the output. frames: (N,) the source clip's frame of the same phase as each.
+    keypoints: (N, 40, 2) in the model's pixels. fps: of the output. motion_fps: frames a second of the motion's own time, by which it is
+    measured, since a slow heart played fast is no other heart. frames: (N,) the source clip's frame of the same phase as each.
     beats: (end-diastole, end-systole) frames by which the ejection fraction is meant, asked for, drawn and measured. asked: (N,) volumes
     wished for. valve_opening: (N,) 0 shut to 1 wide open; 0.5 where nothing beats. left_out: beats of the motion for which there were
     too few frames.
@@ -34,6 +35,7 @@ class Trajectory:
 
     keypoints: np.ndarray
     fps: float
+    motion_fps: float
     frames: np.ndarray
     beats: list[tuple[int, int]]
     asked: np.ndarray
@@ -56,8 +58,9 @@ class Wish:
     """What to change. Nothing of it: the clip as it is.
 
     ef, gls: percent, see `with_pump_function`. edv: (number, whether it is percent of the source's; else in the clip's unit). walls:
-    factors of the six walls' motion, see `with_wall_motion`. drag: point index -> (dx, dy) in the source clip's own pixels; it moves every
-    frame's outline, and grows from nothing where the source is a single frame. heart_rate: beats a minute. beats: so many times one beat, looped.
+    factors of the six walls' motion, see `with_wall_motion`. drag: point index -> (dx, dy) in the source clip's own pixels; it moves
+    every frame's outline, and grows from nothing where the source is a single frame. heart_rate: beats a minute. beats: so many times one
+    beat, looped.
     frames, fps: see `frame_times`.
     """
 
@@ -176,14 +179,16 @@ def plan(source: Derived, source_frame: int, wish: Wish = NOTHING, driving: Deri
         if len(timing.at) > FRAMES_RANGE[1]:
             raise ConfigError(f"These beats take {len(timing.at)} frames, and {FRAMES_RANGE[1]} are the most; ask for fewer beats or a "
                               "lower --fps.")
+        pace = float(np.median(np.abs(np.diff(timing.at))))
         points, at, beats, out_fps = retimed(points, timing), timing.at % len(points), timing.beats, timing.fps
     else:
+        pace = float(np.median(np.diff(at)))
         at, beats = with_events(at, beats)
         if not np.array_equal(at, np.arange(len(points))):
             points = trajectory_at(points, at)
     round_and_round = np.arange(len(asked) + 1)  # a loop's last frame leads on to its first
     asked, valves = (np.interp(at, round_and_round, [*curve, curve[0]]) for curve in (asked, valves))
-    return Trajectory(points, out_fps, _source_frames(source, source_frame, driving, at), beats, asked, valves, left_out)
+    return Trajectory(points, out_fps, rate / pace, _source_frames(source, source_frame, driving, at), beats, asked, valves, left_out)
 
 
 def _motion(source: Derived, source_frame: int, wish: Wish, driving: Derived | None) -> tuple[np.ndarray, float]:
