@@ -81,7 +81,7 @@ def write_keypoints(derived: Derived, out: str | Path, *, overwrite: bool = Fals
 def check_masked(frames: torch.Tensor, sector: Any) -> None:
     """Raise OutputError unless every pixel outside the sector (H, W) is black: it is the proof behind "clean pixel data"."""
     outside = ~torch.as_tensor(np.asarray(sector), dtype=torch.bool)
-    if float((frames * outside).abs().max()) > 0.5 / 255:
+    if any(float((frame * outside).abs().max()) > 0.5 / 255 for frame in frames):
         raise OutputError("The synthetic frames are not black outside the sector, so nothing was written; the bundle is not usable.")
 
 

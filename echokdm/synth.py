@@ -123,7 +123,7 @@ class Synthesis:
             return None
         frames = self.source.clip.frames[torch.as_tensor(self.trajectory.frames)]
         if self.square is None:
-            return frames * torch.as_tensor(self.mask)
+            return frames.mul_(torch.as_tensor(self.mask))  # a copy already
         return to_model_frame(self.source.clip.with_frames(frames), self.source.sector, self.square.clip.size[0]).clip.frames
 
 

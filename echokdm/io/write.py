@@ -26,10 +26,13 @@ def to_uint8(frames: Frames) -> np.ndarray:
     array = frames.detach().cpu().float().numpy() if isinstance(frames, torch.Tensor) else np.asarray(frames, np.float32)
     if array.ndim != 4 or array.shape[1] not in (1, 3) or 0 in array.shape:
         raise OutputError(f"Frames to write need the shape (T, C, H, W) with C 1 or 3, not {tuple(array.shape)}.")
-    if not np.isfinite(array).all():
-        raise OutputError("Frames to write hold values that are not finite.")
-    array = np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
-    return array[:, 0] if array.shape[1] == 1 else np.ascontiguousarray(array.transpose(0, 2, 3, 1))
+    out = np.empty((len(array), *array.shape[2:], *array.shape[1:2][array.shape[1] == 1:]), np.uint8)
+    for levels, frame in zip(out, array, strict=True):  # one at a time: a clip at its own size is large
+        if not np.isfinite(frame).all():
+            raise OutputError("Frames to write hold values that are not finite.")
+        rounded = np.rint(np.clip(frame, 0, 1) * 255)
+        levels[:] = rounded[0] if len(frame) == 1 else rounded.transpose(1, 2, 0)
+    return out
 
 
 def _enlarge(images: np.ndarray, scale: int) -> np.ndarray:
@@ -64,7 +67,7 @@ def write_mp4(path: PathLike, frames: Frames, fps: float, scale: int = 1, crf: i
     images = _enlarge(to_uint8(frames), scale)
     _, height, width = images.shape[:3]
     images = np.pad(images, [(0, 0), (0, height % 2), (0, width % 2)] + [(0, 0)] * (images.ndim - 3), mode="edge")
-    _encode(path, images, fps, "mp4", "libx264", "yuv420p", {"crf": str(crf), "preset": "medium"}, {"movflags": "+faststart"})
+    _encode(path, images, fps, "mp4", "libx264", "yuv420p", {"crf": str(crf), "preset": "veryfast"}, {"movflags": "+faststart"})
 
 
 def write_avi(path: PathLike, frames: Frames, fps: float, size: int | None = 112) -> None:
