@@ -38,6 +38,7 @@ class SegmenterConfig(BaseModel):
     outlined: str = ""  # outlined frames of patients beside the phantoms, as "adapter:FOLDER"
     outlined_part: Literal["", "teach", "judge"] = ""  # of CAMUS: those patients alone, see `data.adapters.camus.camus_split`
     outlined_share: float = Field(0.6, ge=0, le=1)  # of the items
+    pumped_share: float = Field(0.0, ge=0, le=1)  # of the hearts that are shown filled or emptied further than they were
 
 
 class KDMConfig(MethodConfig):

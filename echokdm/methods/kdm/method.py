@@ -63,7 +63,8 @@ class KDM(Method):
             return kind(PhantomClips(hearts, config.seed, settings.warped_share), derive_seed(config.seed, STAGES.index(name)),
                         empty=EmptyClips(data.procedural(), config.seed), batch_size=settings.batch,
                         held_out=PhantomClips(data.held_out(), 1), validated=min(100, draws), learning_rate=settings.lr,
-                        outlined=data.outlined(settings), outlined_share=settings.outlined_share, network=before)
+                        outlined=data.outlined(settings), outlined_share=settings.outlined_share,
+                        pumped_share=settings.pumped_share, network=before)
         if name in ("of_net", "landmarks"):
             held_out = FlowPairs(data.held_out(), None, 0.0, 1, gray_jitter=0.0, schema=data.schema)
             if name == "of_net":

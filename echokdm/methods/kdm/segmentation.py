@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from echokdm.core.seeding import derive_seed
 from echokdm.data.intensity import RandIntensity
+from echokdm.data.pump import pump
 from echokdm.data.store import ArrayStore
 from echokdm.data.transforms import RandSpatial
 from echokdm.engine.stage import Run, Stage, cosine_with_warmup
@@ -51,11 +52,13 @@ class AugmentedClips(Dataset):
     clips: keyed by (step, i), with image (F, S, S) in [0, 1], label (F, S, S) int64, sector (1, S, S) float, and told, all where it is not
     given. empty: of the same form without a heart, taken with probability empty_share, so that the segmenter learns to find nothing where
     there is nothing. outlined: of the same form, of patients, taken with probability outlined_share of the rest. plain_share: of items
-    that are moved alone, their gray levels left as they are.
+    that are moved alone, their gray levels left as they are. pumped_share: of the hearts that have filled or emptied further, see
+    `data.pump.pump`.
     """
 
     def __init__(self, clips: Dataset, seed: int, empty: Dataset | None = None, empty_share: float = 0.12, plain_share: float = 0.4,
-                 outlined: Dataset | None = None, outlined_share: float = 0.0) -> None:
+                 outlined: Dataset | None = None, outlined_share: float = 0.0, pumped_share: float = 0.0) -> None:
+        self.pumped_share = pumped_share
         self.clips, self.seed, self.empty, self.empty_share, self.plain_share = clips, seed, empty, empty_share, plain_share
         self.outlined, self.outlined_share = outlined, outlined_share
 
@@ -65,6 +68,8 @@ class AugmentedClips(Dataset):
         heartless, plain = self.empty is not None and rng.random() < self.empty_share, rng.random() < self.plain_share
         clips = self.outlined if self.outlined is not None and rng.random() < self.outlined_share else self.clips
         item = (self.empty if heartless else clips)[key]
+        if not heartless and rng.random() < self.pumped_share:
+            item = pump(item, rng)
         told = item.get("told", torch.ones(len(CLASSES), dtype=torch.bool))
         out = RandSpatial(flip=0.5).set_random_state(seed % 2**32)({k: item[k] for k in ("image", "label", "sector")})
         out["label"] = out["label"] * (out["sector"] > 0)
@@ -89,8 +94,8 @@ class SegmenterStage(Stage):
     """Dice plus cross-entropy (MONAI's DiceCELoss), no class weighted, on phantom clips under strong augmentation.
 
     clips: as `AugmentedClips` takes them; a batch is `batch_size` frames. empty: heartless clips, or None. held_out: clips of
-    other patients, of which `validate` scores `validated` by the ventricle's Dice, unaugmented. outlined, outlined_share: as in
-    `AugmentedClips`. network: trained weights to go on from.
+    other patients, of which `validate` scores `validated` by the ventricle's Dice, unaugmented. outlined, outlined_share, pumped_share:
+    as in `AugmentedClips`. network: trained weights to go on from.
     """
 
     name: ClassVar[str] = "segmenter"
@@ -99,7 +104,7 @@ class SegmenterStage(Stage):
 
     def __init__(self, clips: Dataset, seed: int = 0, *, empty: Dataset | None = None, held_out: Dataset | None = None,
                  validated: int = 100, batch_size: int = 16, learning_rate: float = 2e-3, outlined: Dataset | None = None,
-                 outlined_share: float = 0.0, network: Segmenter | Judge | None = None) -> None:
+                 outlined_share: float = 0.0, pumped_share: float = 0.0, network: Segmenter | Judge | None = None) -> None:
         from monai.losses import DiceCELoss
 
         self.network = network if network is not None else self.kind()
@@ -107,7 +112,8 @@ class SegmenterStage(Stage):
         self.frozen = {}
         self.learning_rate = learning_rate
         self.optimizers = {"adamw": torch.optim.AdamW(self.network.parameters(), lr=learning_rate, weight_decay=1e-3)}
-        self.dataset = AugmentedClips(clips, seed, empty, outlined=outlined, outlined_share=outlined_share)
+        self.dataset = AugmentedClips(clips, seed, empty, outlined=outlined, outlined_share=outlined_share,
+                                      pumped_share=pumped_share)
         self.held_out, self.validated = held_out, validated
         self.batch_size = batch_size // SHOWN
         self.loss = DiceCELoss(to_onehot_y=True, softmax=True, batch=True)
