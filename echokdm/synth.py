@@ -334,7 +334,7 @@ def synthesize(clip: Clip | str | Path, *, ef: float | None = None, driving: Cli
     made = Clip(output.frames.cpu(), trajectory.fps, model.clip.spacing_mm, view=clip.view, meta={"synthetic": True})
     progress("Measuring the output")
     try:
-        measured, _ = segment_keypoints(pipeline, made.frames, sector, made.fps, made=True)
+        measured = segment_keypoints(pipeline, made.frames, sector, made.fps, made=True).keypoints
     except GeometryError:
         measured = None  # the report says so
     watch.lap("measure the output")
