@@ -67,8 +67,8 @@ class Standin:
     def __call__(self, source: torch.Tensor, start: torch.Tensor, targets: torch.Tensor, **_: Any) -> SimpleNamespace:
         return SimpleNamespace(frames=source.expand(len(targets), -1, -1, -1))
 
-    def segment(self, frames: torch.Tensor, *_: Any) -> np.ndarray:
-        return np.broadcast_to(self.mask, (len(frames), *self.mask.shape))
+    def segment(self, frames: torch.Tensor, *_: Any) -> tuple[np.ndarray, None]:
+        return np.broadcast_to(self.mask, (len(frames), *self.mask.shape)), None
 
 
 def phantom_files(folder: Path, count: int) -> list[Path]:

@@ -193,6 +193,8 @@ def synth(
                          bundle=Path(bundle).name, device=device)
     say("Writing the outputs")
     write_synthesis(result, folder, overwrite=overwrite, command=command, m_mode_line=line)
+    if result.source.sureness:
+        typer.echo(result.source.sureness)
     for name, value in result.ejection_fractions().items():
         typer.echo(f"EF {name:9s} {'none' if value is None else f'{value:5.1f} %'}")
     if result.warning:
@@ -228,6 +230,8 @@ def keypoints_command(
                        f"EF {clip_ejection_fraction(derived.volumes, [turn]):.1f} %")
         typer.echo(f"EF {derived.ejection_fraction:.1f} %, the mean of {len(derived.beats)} beats" if len(derived.beats) > 1 else
                    f"EF {derived.ejection_fraction:.1f} %")
+    if derived.sureness:
+        typer.echo(derived.sureness)
     typer.echo(f"Research only: {folder / 'overlay.png'}, beside it keypoints.csv, masks.nii.gz, volumes.csv, volumes.png, measures.json")
 
 

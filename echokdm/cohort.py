@@ -157,7 +157,8 @@ def _try(source: Derived, driving: Derived | None, ef: float, seed: int, number:
     clip = edited.model.clip
     labels = labels_of(trajectory.keypoints, trajectory.ed, trajectory.es, spacing)
     try:
-        points, _ = segment_keypoints(pipeline, clip.frames, torch.as_tensor(source.model.sector_mask), trajectory.motion_fps, made=True)
+        points = segment_keypoints(pipeline, clip.frames, torch.as_tensor(source.model.sector_mask), trajectory.motion_fps,
+                                   made=True).keypoints
         measured = clip_ejection_fraction(simpson(points, spacing), trajectory.beats)
     except GeometryError:
         measured = None
@@ -182,6 +183,7 @@ def _fault(clip: Clip, labels: Labels, measured: float | None, tolerance: float)
 def _write_clip(folder: CohortFolder, row: dict[str, Any], made: Made, source: Derived, record: dict[str, Any]) -> None:
     """A planned clip's files and its part, or the part alone where it was rejected. record: of the run."""
     facts = row | {"drawn": None if made.labels is None else round(made.labels.ef, 2), "tries": made.tries, "seed": made.seed,
+                   "confidence": None if source.clip_confidence is None else round(source.clip_confidence, 3),
                    "measured": None if made.measured is None else round(made.measured, 2), "accepted": int(not made.reason),
                    "reason": made.reason}
     manifest = {column: facts[column] for column in MANIFEST}

@@ -63,6 +63,7 @@ def augment(
     from echokdm.cohort_write import check_free
     from echokdm.derive import load_pipeline
     from echokdm.evaluate import clip_files
+    from echokdm.ops.confidence import told_of_clips
     from echokdm.workers import ray_engine, serial
 
     if not clips.exists():
@@ -83,6 +84,8 @@ def augment(
         for source in sources:
             if source.doubt:
                 typer.echo(f"  Warning: clip {source.number}: {source.doubt}", err=True)
+        if sureness := told_of_clips({s.number: float(s.confidence.mean()) for s in sources if s.confidence is not None}):
+            typer.echo(f"  {sureness}", err=True)
         plan = plan_cohort(sources, per_clip, ef, seed, split)
         changed = plan["note"][plan["note"] != ""].str.split().str[0].value_counts()
         for word, count in changed.items():

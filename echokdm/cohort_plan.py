@@ -35,6 +35,7 @@ class Source:
     number: its place among the clips given, from 1, by which messages and manifests tell it. keypoints: (T, 40, 2) in the
     model's frame. found: (T,). subject: 16 hexadecimal digits of the masked pixels of the patient's first clip. ef: of its
     own motion, percent. limits: (lowest, highest) that can be asked of it. doubt: why it may be no apical 4-chamber view, or "".
+    confidence: (T,), as of `Derived`, or None.
     """
 
     clip: Clip | Path
@@ -45,6 +46,7 @@ class Source:
     ef: float
     limits: tuple[float, float]
     doubt: str = ""
+    confidence: np.ndarray | None = None
 
     def open(self) -> Derived:
         """The clip again, with the key-points known. Raises ClipError where its file is another by now."""
@@ -54,7 +56,7 @@ class Source:
         if len(clip) != len(self.keypoints):
             raise ClipError("A clip changed while the cohort was made from it: leave the folder of clips as it is, and start anew.")
         sector = find_sector(clip)
-        return Derived(clip, sector, to_model_frame(clip, sector), self.keypoints, self.found, False)
+        return Derived(clip, sector, to_model_frame(clip, sector), self.keypoints, self.found, False, self.doubt, self.confidence)
 
 
 _Found = tuple[Source, str]
@@ -114,7 +116,8 @@ class _Reader:
             raise ClipError(f"Its ventricle allows no ejection fraction from {EF_RANGE[0]:g} to {EF_RANGE[1]:g} %.")
         pixels = np.rint(derived.model.clip.frames.numpy() * 255).astype(np.uint8)
         own = hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest()
-        source = Source(given, number, derived.keypoints, derived.found, own, derived.ejection_fraction, limits, derived.doubt)
+        source = Source(given, number, derived.keypoints, derived.found, own, derived.ejection_fraction, limits, derived.doubt,
+                        derived.confidence)
         return source, clip.subject or own
 
 

@@ -23,8 +23,8 @@ from echokdm.ops.ventricle import ejection_fraction
 from echokdm.validate import COLUMN_SPACING, COLUMNS, MILLILITRES, PIXELS, ROW_SPACING, SUBJECT, UNIT, outline
 
 LISTED = (*COLUMNS, SUBJECT, UNIT, ROW_SPACING, COLUMN_SPACING)
-MANIFEST = ("id", "clip", "subject", "split", "source_ef", "motion", "wished", "asked", "note", "drawn", "measured", "tries", "seed",
-            "accepted", "reason")
+MANIFEST = ("id", "clip", "subject", "split", "source_ef", "confidence", "motion", "wished", "asked", "note", "drawn", "measured", "tries",
+            "seed", "accepted", "reason")
 PARTS, DONE = "cohort-parts", "run.json"
 BEGUN = f"{PARTS}/{DONE}"
 DIGITS = 6  # of a pixel, as `io.tracings` writes

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -36,7 +36,8 @@ class Derived:
     clip: as read. sector: where the echo is. model: the clip in the model's frame (112 x 112). keypoints: (T, 40, 2) in
     that frame's pixels, the segmenter's made steady by `ops.smoothing`. found: (T,) where the ventricle was found or given
     rather than interpolated. given: the key-points came from a file, not from the segmenter. doubt: why this may be no apical
-    4-chamber view, or "".
+    4-chamber view, or "". confidence: (T,) how sure each outline is, see `ops.confidence`, 0 where it was interpolated; None where
+    the outlines were given or the bundle can't tell.
     """
 
     clip: Clip
@@ -46,6 +47,7 @@ class Derived:
     found: np.ndarray
     given: bool
     doubt: str = ""
+    confidence: np.ndarray | None = None
 
     @cached_property
     def keypoints_source(self) -> np.ndarray:
@@ -115,6 +117,33 @@ class Derived:
 
         return clip_ejection_fraction(self.volumes, self.turns)
 
+    @property
+    def clip_confidence(self) -> float | None:
+        """The mean over frames: the share of them whose outline is to be expected good."""
+        return None if self.confidence is None else float(self.confidence.mean())
+
+    @property
+    def flagged(self) -> list[int] | None:
+        """The frames whose outline is to be looked at, `ops.confidence.flagged_frames`."""
+        from echokdm.ops.confidence import flagged_frames
+
+        return None if self.confidence is None else flagged_frames(self.confidence)
+
+    @property
+    def sureness(self) -> str:
+        """One sentence on how sure the outlines are; "" where that is not known."""
+        from echokdm.ops.confidence import told
+
+        return "" if self.confidence is None else told(self.confidence)
+
+
+class FoundKeypoints(NamedTuple):
+    """keypoints (T, 40, 2) px; found (T,) where a ventricle was seen; confidence (T,), None where it is not known."""
+
+    keypoints: np.ndarray
+    found: np.ndarray
+    confidence: np.ndarray | None
+
 
 def simpson(keypoints: np.ndarray, spacing_mm: tuple[float, float] | None) -> np.ndarray:
     """Volumes (T,) of key-points (T, 40, 2); in mL with a spacing, else px^3."""
@@ -124,8 +153,8 @@ def simpson(keypoints: np.ndarray, spacing_mm: tuple[float, float] | None) -> np
 
 
 def segment_keypoints(pipeline: Any, frames: "Tensor", sector: "Tensor", fps: float,
-                      made: bool = False, any_view: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Key-points (T, 40, 2) by the bundle's segmenter, smoothed in time, and the frames (T,) in which a ventricle was found.
+                      made: bool = False, any_view: bool = False) -> FoundKeypoints:
+    """Key-points by the bundle's segmenter, smoothed in time.
 
     frames: (T, 1, 112, 112) in [0, 1], fps of them a second. sector: (112, 112) bool. made: the frames are synthetic, so that the
     bundle's judge measures them, see `KDMPipeline.segment`. any_view: the view is not judged. Frames without a ventricle are
@@ -134,7 +163,8 @@ def segment_keypoints(pipeline: Any, frames: "Tensor", sector: "Tensor", fps: fl
     """
     from echokdm.ops.ventricle import axis_from_keypoints, keypoints_from_mask
 
-    masks = np.asarray(pipeline.segment(frames, sector, fps, made, any_view))
+    masks, sure = pipeline.segment(frames, sector, fps, made, any_view)
+    masks = np.asarray(masks)
     keypoints = np.full((len(masks), 40, 2), np.nan)
     axis = None
     for t, mask in enumerate(masks):
@@ -147,7 +177,7 @@ def segment_keypoints(pipeline: Any, frames: "Tensor", sector: "Tensor", fps: fl
         raise GeometryError(
             f"A left ventricle could not be found {where}: is this an apical 4-chamber view? If it is, pass its outline with "
             "--keypoints FILE (a CSV in EchoNet VolumeTracings form or a NIfTI of masks, in the clip's own pixels).")
-    return smooth(fill_frames(keypoints, found), fps), found
+    return FoundKeypoints(smooth(fill_frames(keypoints, found), fps), found, None if sure is None else np.asarray(sure, float))
 
 
 def fill_frames(keypoints: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -202,15 +232,15 @@ def derive_keypoints(clip: "Clip | str | Path", *, bundle: str | Path = defaults
     progress("Finding the left ventricle")
     seen, doubt = (pipeline, model.clip.frames, torch.as_tensor(model.sector_mask), clip.fps), ""
     try:
-        points, found = segment_keypoints(*seen)
+        points, found, sure = segment_keypoints(*seen)
     except ViewError as error:
         if not any_view:
             raise
         doubt = error.finding
         warnings.warn(doubt, stacklevel=2)
         progress(f"Warning: {doubt.rstrip('.')}")
-        points, found = segment_keypoints(*seen, any_view=True)
-    return Derived(clip, sector, model, points, found, False, doubt)
+        points, found, sure = segment_keypoints(*seen, any_view=True)
+    return Derived(clip, sector, model, points, found, False, doubt, sure)
 
 
 def given_keypoints(path: str | Path, clip: Clip, sector: "Sector") -> tuple[np.ndarray, np.ndarray]:

@@ -189,7 +189,7 @@ def score_clip(pipeline: Any, source: Derived, distances: "Mapping[str, Perceptu
 
     def detect(frames: Any) -> np.ndarray:
         try:
-            return segment_keypoints(pipeline, frames, sector, source.clip.fps, made=True)[0]
+            return segment_keypoints(pipeline, frames, sector, source.clip.fps, made=True).keypoints
         except EchoKDMError:  # a picture that is no heart any more: its distance is not known
             return np.full(source.keypoints.shape, np.nan)
 

@@ -68,8 +68,9 @@ def write_keypoints(derived: Derived, out: str | Path, *, overwrite: bool = Fals
         masks = turn_masks(np.stack([keypoints_to_mask(p, *clip.size) for p in points]), clip)
         write_nifti(folder / "masks.nii.gz", masks, spacing_mm=clip.spacing_mm, fps=clip.fps)
         unit = derived.unit.replace("^", "")
-        rows = [f"frame,time_s,volume_{unit},found", *(f"{t},{s:.4f},{v:.4f},{int(f)}" for t, (s, v, f) in
-                                                       enumerate(zip(times, derived.volumes, derived.found, strict=True)))]
+        sure = [""] * len(points) if derived.confidence is None else [f"{c:.3f}" for c in derived.confidence]
+        rows = [f"frame,time_s,volume_{unit},found,confidence", *(f"{t},{s:.4f},{v:.4f},{int(f)},{c}" for t, (s, v, f, c) in
+                                                                  enumerate(zip(times, derived.volumes, derived.found, sure, strict=True)))]
         (folder / "volumes.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
         curves = [("left ventricle", derived.volumes, DRAWN, ".-")]
         (folder / "volumes.png").write_bytes(figures.volume_plot(times, curves, derived.unit, derived.beats if derived.moves else ()))
@@ -103,6 +104,7 @@ def measures(derived: Derived) -> dict[str, Any]:
         "spacing_mm": None if derived.clip.spacing_mm is None else [rounded(s, 6) for s in derived.clip.spacing_mm],
         "volume_unit": derived.unit, "volume_of": "single-plane Simpson, 20 chords",
         "found_in_frames": int(derived.found.sum()), "outlines_from": "file" if derived.given else "segmenter",
+        "confidence": rounded(derived.clip_confidence), "flagged_frames": derived.flagged,
     }
     if derived.moves:
         ends = volumes_at(v, derived.turns)
@@ -128,6 +130,7 @@ def run_record(result: Synthesis, command: str) -> dict[str, Any]:
             "frames": len(source.clip), "fps": rounded(source.clip.fps), "fps_assumed": bool(source.clip.meta.get("fps_assumed", False)),
             "height": source.clip.size[0], "width": source.clip.size[1],
             "masked_pixels_sha256": hashlib.sha256(pixels.tobytes()).hexdigest(),
+            "confidence": rounded(source.clip_confidence), "flagged_frames": source.flagged,
         },
         "output": {"frames": len(result.clip), "fps": rounded(result.clip.fps), "size": list(result.clip.size),
                    "spacing_mm": None if result.clip.spacing_mm is None else [rounded(s, 6) for s in result.clip.spacing_mm],

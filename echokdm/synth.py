@@ -212,8 +212,8 @@ def synthesize(clip: Clip | str | Path, *, ef: float | None = None, edv: str | f
     watch.lap("make the frames")
     progress("Measuring the output")
     try:
-        measured, _ = segment_keypoints(pipeline, edited.model.clip.frames, torch.as_tensor(source.model.sector_mask),
-                                        trajectory.motion_fps, made=True)
+        measured = segment_keypoints(pipeline, edited.model.clip.frames, torch.as_tensor(source.model.sector_mask),
+                                     trajectory.motion_fps, made=True).keypoints
     except GeometryError:
         measured = None  # the report says so
     watch.lap("measure the output")

@@ -123,6 +123,8 @@ def _notes(result: Synthesis) -> list[str]:
     if not result.source.found.all():
         missing = int((~result.source.found).sum())
         notes.append(f"The ventricle's outline was interpolated in {missing} of {len(result.source.found)} frames.")
+    if result.source.sureness:
+        notes.append(f"Of the source clip: {result.source.sureness}")
     return notes
 
 

@@ -70,6 +70,15 @@ def pipeline_settings(folder: Path) -> dict[str, Any]:
         raise BundleError(f"The bundle '{folder.name}' is damaged ({type(error).__name__}); install or train it again.") from error
 
 
+def set_confidence(folder: Path, weights: dict[str, float] | None) -> None:
+    """Write into a bundle's index what `ops.confidence.Calibration` takes; None where the segmenter is another now and nothing is known."""
+    index = pipeline_settings(folder)
+    index.pop("confidence", None)
+    if weights is not None:
+        index["confidence"] = weights
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
 def bundle_config(folder: Path) -> dict[str, Any]:
     """What a bundle was trained by, as its `config.yaml` tells. Raises BundleError where it has none."""
     try:

@@ -25,7 +25,8 @@ SPLITS = {"train": "TRAIN", "val": "VAL", "valid": "VAL", "validation": "VAL", "
 
 def find_keypoints(work: Work) -> Figures:
     """Videos/, FileList.csv, VolumeTracings.csv and manifest.csv of the clips in which a ventricle was found; Keypoints/<id>.npz holds
-    keypoints (T, 40, 2) px of the 112 px frame, found (T,), sector (112, 112) and image (T, 112, 112) uint8.
+    keypoints (T, 40, 2) px of the 112 px frame, found (T,), sector (112, 112), image (T, 112, 112) uint8 and, where the bundle can tell,
+    confidence (T,).
 
     Raises ClipError where no clip can be used.
     """
@@ -75,7 +76,7 @@ def read_keypointed(folder: Path, splits: tuple[str, ...]) -> list[Source]:
     for row in rows.itertuples():
         with np.load(folder / POINTS / f"{row.id}.npz", allow_pickle=False) as arrays:
             sources.append(Source((folder / row.file).resolve(), int(row.clip), arrays["keypoints"], arrays["found"], row.subject,
-                                  float(row.ef), (float(row.low), float(row.high))))
+                                  float(row.ef), (float(row.low), float(row.high)), confidence=arrays.get("confidence")))
     return sources
 
 
@@ -103,7 +104,8 @@ def _one(folder: CohortFolder, clip: dict[str, str], split: str, ingested: Path,
     model = derived.model.clip
     labels = labels_of(derived.keypoints, derived.ed, derived.es, model.spacing_mm)
     with atomic_file(folder.root / POINTS / f"{name}.npz") as temporary, temporary.open("wb") as target:
+        sure = {} if source.confidence is None else {"confidence": source.confidence}
         np.savez_compressed(target, keypoints=source.keypoints, found=source.found, sector=derived.model.sector_mask,
-                            image=np.rint(model.frames[:, 0].numpy() * 255).astype(np.uint8))
+                            image=np.rint(model.frames[:, 0].numpy() * 255).astype(np.uint8), **sure)
     row |= {"ef": source.ef, "low": source.limits[0], "high": source.limits[1]}
     folder.finish_clip(name, row, model, labels, split, subject)

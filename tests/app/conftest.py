@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from echokdm.core.errors import GeometryError
 from echokdm.core.types import Clip
+from echokdm.methods.kdm.pipeline import Ventricle
 from echokdm.ops.render import spread_motion
 from echokdm.ops.warp import warp
 
@@ -59,8 +60,9 @@ class DrawnPipeline:
             self.components["segmenter"].weight.fill_(0.5)
             self.components["segmenter"].bias.fill_(0.25)
         self.calls: list[dict] = []
+        self.confidence: torch.Tensor | None = None  # (T,), of whatever clip it sees
 
-    def segment(self, frames: torch.Tensor, sector, fps: float, made: bool = False, any_view: bool = False) -> torch.Tensor:
+    def segment(self, frames: torch.Tensor, sector, fps: float, made: bool = False, any_view: bool = False) -> Ventricle:
         inside = np.asarray(sector).astype(bool)
         deep = ndimage.binary_erosion(inside, iterations=6)
         masks = []
@@ -70,7 +72,7 @@ class DrawnPipeline:
             masks.append(labels == 1 + int(sizes.argmax()) if sizes.max() > 60 else np.zeros_like(inside))
         if not np.any(masks):
             raise GeometryError("No left ventricle was found with any certainty. Pass its outline with --keypoints.")
-        return torch.from_numpy(np.array(masks))
+        return Ventricle(torch.from_numpy(np.array(masks)), self.confidence)
 
     def right_heart(self, frames: torch.Tensor, sector) -> torch.Tensor:
         return torch.zeros(len(frames), *frames.shape[2:], dtype=torch.bool)

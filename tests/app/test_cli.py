@@ -249,7 +249,7 @@ def test_an_output_in_which_nothing_could_be_measured_ends_with_code_3(here: Pat
     find = pipeline.segment
 
     def lose(frames, *seen):
-        monkeypatch.setattr(pipeline, "segment", lambda *_: np.zeros((len(frames), 112, 112), bool))
+        monkeypatch.setattr(pipeline, "segment", lambda *_: (np.zeros((len(frames), 112, 112), bool), None))
         return find(frames, *seen)
 
     monkeypatch.setattr(pipeline, "segment", lose)

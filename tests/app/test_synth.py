@@ -208,7 +208,7 @@ def test_lost_ventricle_in_the_output_is_said_not_hidden(drawn_clip: Clip, pipel
     find = pipeline.segment
 
     def lose(frames, *seen):
-        pipeline.segment = lambda *_: torch.zeros(len(frames), 112, 112, dtype=torch.bool)
+        pipeline.segment = lambda *_: (torch.zeros(len(frames), 112, 112, dtype=torch.bool), None)
         return find(frames, *seen)
 
     pipeline.segment = lose

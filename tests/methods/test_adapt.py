@@ -1,5 +1,6 @@
 """`echokdm adapt`: kept only where held-out patients gain, learned from nobody who judges, and the card tells no name or place."""
 
+import shutil
 import zlib
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import echokdm
 from echokdm.cli import app
 from echokdm.core.errors import DataError, NoGainError, OutputError
 from echokdm.data.outlined import OutlinedFrames, OutlinedSource, find_source
-from echokdm.methods.bundle import find_bundle
+from echokdm.methods.bundle import find_bundle, set_confidence
 from echokdm.methods.kdm import adapt
 from echokdm.methods.kdm.adapt import Adapted, Part, Scores, check_gain, split_rows
 from echokdm.methods.train import load_component, save_component
 from echokdm.networks.segmenter import LV, Segmenter
+from echokdm.ops.confidence import BIAS, SIGNS
 
 DATA = "phantom-heart:5"
 
@@ -40,8 +42,10 @@ def reluctant(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, shipped = tmp_path_factory.mktemp("bundles") / "reluctant", find_bundle("a4c-phantom")
     folder.mkdir()
     for part in shipped.iterdir():
-        if part.name != "segmenter":
+        if part.name not in ("segmenter", "model_index.json"):
             (folder / part.name).symlink_to(part)
+    shutil.copy(shipped / "model_index.json", folder)
+    set_confidence(folder, {**dict.fromkeys(SIGNS, 1.0), BIAS: 0.0})
     network = load_component(shipped, "segmenter", Segmenter)
     with torch.no_grad():
         network.unet.final_conv.bias[LV] -= 4
@@ -71,6 +75,7 @@ def test_a_bundle_that_is_better_is_written_with_its_card(tmp_path: Path, reluct
     assert result.also is not None and result.also.patients == 3 - len(seen[True] & {zlib.crc32(f"{n}".encode()) for n in range(3)})
     assert [path.name for path in tmp_path.iterdir()] == ["ours"]
     pipeline = echokdm.KDMPipeline.from_pretrained(out)
+    assert echokdm.KDMPipeline.from_pretrained(reluctant).calibration is not None and pipeline.calibration is None
     before = load_component(reluctant, "segmenter", Segmenter).state_dict()
     assert any(not torch.equal(before[name], value) for name, value in pipeline.segmenter.state_dict().items())
     assert files(out / "f2i") == files(reluctant / "f2i") and not (out / "f2i").is_symlink()

@@ -66,6 +66,19 @@ def test_a_damaged_bundle_is_refused(tiny_run, tmp_path):
         KDMPipeline.from_pretrained(tmp_path / "b")
 
 
+def test_the_shipped_segmenter_is_less_sure_of_a_heart_in_haze_and_says_nothing_of_what_was_made():
+    from echokdm.phantom.a4c import A4CPhantom
+
+    pipe, phantom = KDMPipeline.from_pretrained(defaults.BUNDLE), A4CPhantom([1_000_003])
+    frames, sector = phantom.frames(torch.tensor([[0.0, 0.3]]))[0], phantom.sector[0]
+    clear = pipe.segment(frames, sector, 3.0)
+    haze = frames + 0.6 * (1 - frames) * torch.rand(frames.shape, generator=torch.Generator().manual_seed(0)) * sector
+    hazy = pipe.segment(haze, sector, 3.0, any_view=True)
+    assert clear.masks.shape == (2, 112, 112) and clear.confidence.shape == (2,)
+    assert bool((clear.confidence > 0.8).all()) and bool((hazy.confidence < clear.confidence).all())
+    assert pipe.segment(frames, sector, 3.0, made=True).confidence is None
+
+
 def test_the_shipped_nets_open_valves_that_are_told_to_be_open_and_their_seeds_move_a_heart_alike():
     from echokdm.phantom.a4c import A4CPhantom
 

@@ -20,7 +20,7 @@ from echokdm.data.pairs import PhantomClips, phantom_store, procedural_store
 from echokdm.data.store import ArrayStore
 from echokdm.engine.loop import train_stage
 from echokdm.io.atomic import atomic_folder
-from echokdm.methods.bundle import CONFIG, bundle_config, find_bundle
+from echokdm.methods.bundle import CONFIG, bundle_config, find_bundle, set_confidence
 from echokdm.methods.kdm.card import adapted_card
 from echokdm.methods.kdm.config import KDMConfig
 from echokdm.methods.kdm.segmentation import EmptyClips, SegmenterStage, frame_dice
@@ -141,6 +141,7 @@ def adapt_bundle(data: str | Path, out: str | Path, *, bundle: str | Path = defa
         check_gain(result)
         shutil.copytree(base, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("segmenter", "README.md"))
         save_component(network, folder / "segmenter")
+        set_confidence(folder, None)  # it holds for the segmenter that was
         told = (base / "README.md").read_text(encoding="utf-8") if (base / "README.md").is_file() else ""
         adapters = [source.adapter] if second is None else [source.adapter, second.adapter]
         (folder / "README.md").write_text(adapted_card(config.name, told, result, adapters, train_steps, seed), encoding="utf-8")

@@ -1,8 +1,8 @@
 """KDM at inference: key-points to flow, flow to frames (KDM, sections 3.2-3.4, appendix B)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from diffusers.models.autoencoders.vq_model import VQModel
@@ -23,6 +23,7 @@ from echokdm.networks.landmarks import LandmarkNet
 from echokdm.networks.pwc_lite import PWCLite
 from echokdm.networks.segmenter import Judge, Segmenter
 from echokdm.ops.apical_view import RA, RV
+from echokdm.ops.confidence import Calibration, frame_signs
 from echokdm.ops.render import carry_keypoints
 from echokdm.ops.segmentation import segment_clip
 
@@ -39,12 +40,20 @@ class KDMOutput:
     warped: Tensor
 
 
+class Ventricle(NamedTuple):
+    """masks (T, H, W) bool, empty where nothing was found; confidence (T,) in [0, 1], see `ops.confidence`, None where it is not known."""
+
+    masks: Tensor
+    confidence: Tensor | None
+
+
 class KDMPipeline(MethodPipeline):
     """Key-point guided Deformable image Manipulation of one source frame.
 
     Components: the image and flow codecs, K2F-net, F2I-net, the one-step ablation K2I-net, OF-net, the LV segmenter and the judge
     that measures what was made or, beyond echo, a network that finds landmarks, and a DDIM scheduler that holds the noise
-    schedule. schema: the name of its key-points'.
+    schedule. schema: the name of its key-points'. confidence: the numbers of the segmenter's `ops.confidence.Calibration`, or
+    None.
 
     >>> pipe = KDMPipeline.from_pretrained("a4c-phantom")                                        # doctest: +SKIP
     >>> out = pipe(frame, keypoints, trajectory, sector=sector, seed=0)                          # doctest: +SKIP
@@ -56,18 +65,21 @@ class KDMPipeline(MethodPipeline):
 
     def __init__(self, image_codec: VQModel, flow_codec: FlowCodec, k2f: ConditionedUNet, f2i: ConditionedUNet, scheduler,
                  segmenter: Segmenter | None = None, landmarks: LandmarkNet | None = None, k2i: ConditionedUNet | None = None,
-                 of_net: PWCLite | None = None, judge: Judge | None = None, schema: str = A4C_BLOODPOOL_40.name) -> None:
+                 of_net: PWCLite | None = None, judge: Judge | None = None, schema: str = A4C_BLOODPOOL_40.name,
+                 confidence: Mapping[str, float] | None = None) -> None:
         super().__init__()
-        self.register_to_config(schema=schema)
+        self.register_to_config(schema=schema, confidence=None if confidence is None else dict(confidence))
         self.schema = schema_named(schema)
+        self.calibration = None if confidence is None else Calibration(confidence)
         self.register_modules(image_codec=image_codec, flow_codec=flow_codec, k2f=k2f, f2i=f2i, segmenter=segmenter,
                               landmarks=landmarks, scheduler=scheduler, k2i=k2i, of_net=of_net, judge=judge)
 
     @torch.no_grad()
-    def segment(self, frames: Tensor, sector: Tensor, fps: float, made: bool = False, any_view: bool = False) -> Tensor:
-        """LV masks (T, H, W) bool of frames (T, 1, H, W) in [0, 1], fps of them a second.
+    def segment(self, frames: Tensor, sector: Tensor, fps: float, made: bool = False, any_view: bool = False) -> Ventricle:
+        """The LV in frames (T, 1, H, W) in [0, 1], fps of them a second; sector (H, W) bool.
 
-        made: the frames were made from a clip whose ventricle was found: the judge looks, and neither walls nor view are asked for.
+        made: the frames were made from a clip whose ventricle was found: the judge looks, and neither walls nor view are asked for,
+        nor how sure it is.
         any_view: see `segment_clip`. Raises GeometryError where no ventricle is found, ViewError in another view, BundleError where the
         bundle has no segmenter.
         """
@@ -79,7 +91,8 @@ class KDMPipeline(MethodPipeline):
             with fast_arithmetic(self.device):
                 return finder(*seen)
 
-        return segment_clip(network, frames, sector, fps, walled=not made, any_view=any_view)[0]
+        masks, probabilities = segment_clip(network, frames, sector, fps, walled=not made, any_view=any_view)
+        return Ventricle(masks, None if made or self.calibration is None else self.calibration(frame_signs(masks, probabilities)))
 
     @torch.no_grad()
     def right_heart(self, frames: Tensor, sector: Tensor) -> Tensor:
