@@ -48,7 +48,7 @@ def no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "torch" / "hub" / "checkpoints"
 
 
-FEW = {"patients": 1, "procedural": 2, "held_out": 1, "hearts": 1, "posed": 1, "root": 2, "frames": 5, "workers": 0}  # of data
+FEW = {"patients": 1, "procedural": 2, "held_out": 1, "twins": 1, "hearts": 1, "posed": 1, "root": 2, "frames": 5, "workers": 0}  # of data
 
 
 @pytest.fixture(scope="session")

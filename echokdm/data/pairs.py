@@ -23,6 +23,7 @@ from echokdm.ops.warp import pixel_grid, sample_points
 FRAMES = 6  # cached a phantom patient: ED, ES, then drawn phases
 PAIRS = 8  # cached flows a patient: every frame from ED, then drawn pairs
 UNTOLD = 0.15  # share of hearts whose valves' opening is withheld, as it is where a single outline is drawn by hand
+ALONE = torch.tensor([0.0, 1.0])  # of a segmenter's error: none is common to moments of a beat, which look different
 TRIES = 12  # for a pair in which the valves open or shut
 
 
@@ -35,7 +36,7 @@ def procedural_store(folder: Path, count: int, size: int = 112, seed: int = 0) -
 
     def produce(rows: range) -> dict[str, np.ndarray]:
         pairs = procedural_pairs(seed, rows, size)
-        return {"source": _to_bytes(pairs.source[:, 0]), "target": _to_bytes(pairs.target[:, 0]),
+        return {"source": to_bytes(pairs.source[:, 0]), "target": to_bytes(pairs.target[:, 0]),
                 "flow": pairs.flow.numpy().astype(np.float16), "sector": pairs.sector[:, 0].numpy()}
 
     return ArrayStore(folder, count, layout, {"procedural": seed, "size": size}).fill(produce, 16, "procedural pairs")
@@ -59,7 +60,7 @@ def phantom_store(folder: Path, count: int, size: int = 112, first_seed: int = 0
         phases = torch.stack([_phases(s, float(e)) for s, e in zip(seeds, phantom.end_systole, strict=True)])
         pairs = torch.stack([frame_pairs(torch.Generator().manual_seed(derive_seed(s, 2))) for s in seeds])
         flows = [phantom.flow(phases.gather(1, pairs[:, k, :1])[:, 0], phases.gather(1, pairs[:, k, 1:])[:, 0]) for k in range(PAIRS)]
-        return {"image": _to_bytes(phantom.frames(phases)[:, :, 0]), "label": phantom.masks(phases).numpy(),
+        return {"image": to_bytes(phantom.frames(phases)[:, :, 0]), "label": phantom.masks(phases).numpy(),
                 "sector": phantom.sector.numpy(), "keypoints": phantom.keypoints(phases).numpy(),
                 "flow": torch.stack(flows, 1).numpy().astype(np.float16), "pair": pairs.numpy(),
                 "opening": phantom.valve_opening(phases).numpy(), "spacing": phantom.mm_per_px.numpy(),
@@ -97,18 +98,21 @@ def frame_pairs(g: torch.Generator) -> Tensor:
     return torch.cat([from_ed, torch.stack(drawn)])
 
 
-def _to_bytes(images: Tensor) -> np.ndarray:
+def to_bytes(images: Tensor) -> np.ndarray:
+    """[0, 1] -> uint8 of the same shape."""
     return (images * 255).round().clamp(0, 255).to(torch.uint8).numpy()
 
 
-def _image(row: np.ndarray) -> Tensor:
+def from_bytes(row: np.ndarray) -> Tensor:
     """uint8 (S, S) -> (1, S, S) in [0, 1]; colours or frames, (C, S, S), as they are."""
     return torch.from_numpy(row.astype(np.float32)).reshape(-1, *row.shape[-2:]) / 255
 
 
 class FlowPairs(Dataset):
-    """Pairs with flow from both stores: source, target, flow, sector, key-points (nan: there is no heart), has_keypoints, valve_opening.
+    """Pairs with flow from both stores: source, target, flow, sector, key-points (nan: there is no heart), has_keypoints,
+    keypoint_error, valve_opening.
 
+    keypoint_error: (2,) how far a segmenter errs in both frames alike and in the target alone, as shares of a stage's `keypoint_jitter`.
     valve_opening: of the target's heart, 0 shut to 1 wide open; 0.5 where it is not known, as it is made of some hearts too.
 
     procedural_share: the fraction of items drawn from the procedural store. flows: stands in for the exact flows. schema: of
@@ -153,25 +157,25 @@ class FlowPairs(Dataset):
                 p, k = int(rng.integers(store.count)), int(rng.integers(PAIRS))
         target, source = (int(v) for v in store["pair"][p, k])
         points = torch.from_numpy(store["keypoints"][p].copy())
-        return {"source": _image(store["image"][p, source]), "target": _image(store["image"][p, target]),
+        return {"source": from_bytes(store["image"][p, source]), "target": from_bytes(store["image"][p, target]),
                 "flow": torch.from_numpy(self.flows["flow"][p, k].astype(np.float32)),
                 "sector": torch.from_numpy(store["sector"][p].astype(np.float32))[None],
                 "source_keypoints": points[source], "target_keypoints": points[target], "has_keypoints": torch.ones(()),
-                "valve_opening": self._opening(p, target, rng)}
+                "keypoint_error": ALONE, "valve_opening": self._opening(store, p, target, rng)}
 
-    def _opening(self, p: int, target: int, rng: np.random.Generator) -> Tensor:
+    def _opening(self, store: ArrayStore, p: int, frame: int, rng: np.random.Generator) -> Tensor:
         if not self.schema.valves or rng.random() < UNTOLD:
             return torch.tensor(0.5)
-        return torch.tensor(float(self.phantoms["opening"][p, target]))
+        return torch.tensor(float(store["opening"][p, frame]))
 
     def _leaves(self, rng: np.random.Generator) -> dict[str, Tensor]:
         store, p = self.procedural, int(rng.integers(self.procedural.count))
-        source, target = (_image(store[k][p]).expand(self.channels, -1, -1) for k in ("source", "target"))
+        source, target = (from_bytes(store[k][p]).expand(self.channels, -1, -1) for k in ("source", "target"))
         return {"source": source, "target": target,
                 "flow": torch.from_numpy(store["flow"][p].astype(np.float32)),
                 "sector": torch.from_numpy(store["sector"][p].astype(np.float32))[None],
                 "source_keypoints": _no_points(self.schema), "target_keypoints": _no_points(self.schema),
-                "has_keypoints": torch.zeros(()), "valve_opening": torch.tensor(0.5)}
+                "has_keypoints": torch.zeros(()), "keypoint_error": ALONE, "valve_opening": torch.tensor(0.5)}
 
 
 def _no_points(schema: KeypointSchema) -> Tensor:
@@ -231,5 +235,5 @@ class PhantomClips(Dataset):
     def row(self, row: int) -> dict[str, Tensor]:
         """One patient, as an item that is not warped."""
         store = self.phantoms
-        return {"image": _image(store["image"][row]), "label": torch.from_numpy(store["label"][row].astype(np.int64)),
+        return {"image": from_bytes(store["image"][row]), "label": torch.from_numpy(store["label"][row].astype(np.int64)),
                 "sector": torch.from_numpy(store["sector"][row].astype(np.float32))[None]}

@@ -74,7 +74,8 @@ def test_k2f_is_shown_target_key_points_with_a_smooth_error_alone():
     codec = build_codec(2, (8, 8), 3, 16)
     angle = torch.arange(40) / 40 * 6.2832
     points = torch.stack([28 + 12 * angle.cos(), 28 + 16 * angle.sin()], -1).expand(3, -1, -1)
-    batch = {"source": torch.rand(3, 1, 56, 56), "source_keypoints": points, "target_keypoints": points, "sector": torch.ones(3, 1, 56, 56)}
+    batch = {"source": torch.rand(3, 1, 56, 56), "source_keypoints": points, "target_keypoints": points, "sector": torch.ones(3, 1, 56, 56),
+             "keypoint_error": torch.tensor([[0.0, 1.0]]).expand(3, -1)}
     seen = {}
     for jitter in (0.0, 1.0):
         stage = K2FStage(DenoiserConfig(block_out_channels=(8, 16), keypoint_jitter=jitter), None, {"flow_codec": codec})
@@ -82,6 +83,9 @@ def test_k2f_is_shown_target_key_points_with_a_smooth_error_alone():
     changed = (seen[1.0] != seen[0.0]).any(0).flatten(1).any(1)
     assert changed.any() and not changed[:5].any()  # the source and its key-points stay as they are
     assert torch.equal(batch["target_keypoints"], points)
+    batch["keypoint_error"] = torch.tensor([[2.0, 0.0]]).expand(3, -1)
+    shared = stage.condition(batch)[0]
+    assert (shared[:, 1:5] != seen[0.0][:, 1:5]).any() and torch.equal(shared[:, 1:5], shared[:, 5:9]), "one error of both frames"
 
 
 @pytest.mark.parametrize("schema", [A4C_BLOODPOOL_40, IBUG_68])

@@ -20,6 +20,7 @@ class DataConfig(BaseModel):
     clips: str = ""  # a folder of real clips with key-points, as the stage `keypoints` of a pipeline writes it
     patients: int = 2000  # phantoms, six frames each
     procedural: int = 5000  # pairs without anatomy
+    twins: int = 0  # phantoms made twice, with another ejection fraction, for the stages' `twin_share`
     held_out: int = 40  # further patients, for validation
     cache: str = "runs/cache"
     drift_share: float = 0.03  # of the hearts, for the flows' stages, that swing as a whole too, as a breath moves them

@@ -12,9 +12,11 @@ from echokdm.data.outlined import OutlinedFrames, OutlinedSource, outlined_store
 from echokdm.data.pairs import FlowPairs, phantom_store, procedural_store
 from echokdm.data.posed import posed_store, schema_of
 from echokdm.data.store import ArrayStore
+from echokdm.data.twins import TwinPairs, twin_store
 from echokdm.methods.kdm.config import STAGES, KDMConfig, SegmenterConfig
 
 OTHERS = 500_000  # seeds of the judge's phantoms start here
+TWINS = 700_000  # seeds of the twins start here
 
 
 class KDMData:
@@ -53,6 +55,13 @@ class KDMData:
         """Phantoms for the judge, which no other network learns from: a quarter as many."""
         return self._store("others", max(1, self.config.data.patients // 4), OTHERS)
 
+    def twins(self) -> ArrayStore:
+        """Hearts that differ in how they pump. Raises ConfigError where the configuration has none to make."""
+        count = self.config.data.twins
+        if not self.heart or count == 0:
+            raise ConfigError("A stage with a twin_share learns from twins of heart phantoms: set data.twins to their number.")
+        return twin_store(self._folder("twins", count), count, self.config.size, TWINS)
+
     def outlined(self, settings: SegmenterConfig) -> OutlinedFrames | None:
         """Frames of patients, where the stage names some. Raises ConfigError where not as adapter:FOLDER."""
         if not settings.outlined:
@@ -66,9 +75,16 @@ class KDMData:
         folder = self.folder / f"outlined-{adapter}-{settings.outlined_part or 'all'}-{self.config.size}"
         return OutlinedFrames(outlined_store(folder, OutlinedSource(adapter, root, subjects), self.config.size), self.config.seed)
 
-    def pairs(self, stage: str, share: float, flows: ArrayStore | None = None, valve_share: float = 0.0) -> FlowPairs:
-        """What a stage draws from; share: of procedural pairs. flows: in place of the exact ones. valve_share: as in `FlowPairs`."""
+    def pairs(self, stage: str, share: float, flows: ArrayStore | None = None, valve_share: float = 0.0,
+              twin_share: float = 0.0) -> FlowPairs:
+        """What a stage draws from; share: of procedural pairs. flows: in place of the exact ones. valve_share: as in `FlowPairs`.
+
+        twin_share: as in `TwinPairs`.
+        """
         seed = derive_seed(self.config.seed, STAGES.index(stage))
         drift = self.config.data.drift_share if self.heart and stage in ("flow_codec", "k2f") else 0.0
-        return FlowPairs(self.patients() if share < 1 else None, self.procedural() if share > 0 else None, share, seed, flows=flows,
-                         drift_share=drift, valve_share=valve_share, schema=self.schema)
+        stores = self.patients() if share < 1 else None, self.procedural() if share > 0 else None
+        settings = {"flows": flows, "drift_share": drift, "valve_share": valve_share, "schema": self.schema}
+        if twin_share > 0:
+            return TwinPairs(self.twins(), twin_share, *stores, share, seed, **settings)
+        return FlowPairs(*stores, share, seed, **settings)

@@ -51,6 +51,7 @@ class DenoiserConfig(BaseModel):
     label_items: int = 2  # hearts of a batch that are decoded whole for it
     valve_weight: float = 0.0  # by how much more errors count where a heart's valve leaflets may be
     valve_share: float = Field(0.0, ge=0, le=1)  # of hearts whose valves are made to open or shut from source to target
+    twin_share: float = Field(0.0, ge=0, le=1)  # K2F and F2I: of hearts that are twins, which differ in how they pump, see `data.twins`
     flow_jitter: float = 0.0  # px; F2I's flows get a smooth error of a standard deviation drawn from 0 to this, as K2F's will have one
     keypoint_jitter: float = 0.0  # px; the same for the target key-points that K2F is shown, as a segmenter's will have one
 
@@ -240,12 +241,13 @@ class K2FStage(DenoiserStage):
         return encode_flow(self.codecs["flow_codec"], batch["flow"])
 
     def condition(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        target = batch["target_keypoints"]
+        source, target = batch["source_keypoints"], batch["target_keypoints"]
         if self.config.keypoint_jitter > 0:
-            coarse = torch.randn(len(target), 2, 8, device=target.device) * torch.rand(len(target), 1, 1, device=target.device)
-            error = F.interpolate(coarse, target.shape[1], mode="linear", align_corners=True)
-            target = target + self.config.keypoint_jitter * error.transpose(1, 2)
-        return k2f_condition(batch["source"], batch["source_keypoints"], target, batch["sector"], self.schema), None, None
+            coarse = torch.randn(2, len(target), 2, 8, device=target.device) * torch.rand(len(target), 1, 1, device=target.device)
+            coarse = self.config.keypoint_jitter * batch["keypoint_error"].T[..., None, None] * coarse
+            both, alone = (F.interpolate(error, target.shape[1], mode="linear", align_corners=True).transpose(1, 2) for error in coarse)
+            source, target = source + both, target + both + alone
+        return k2f_condition(batch["source"], source, target, batch["sector"], self.schema), None, None
 
 
 class F2IStage(DenoiserStage):

@@ -79,7 +79,8 @@ class KDM(Method):
         flows = _flows(config, data, bundle, name == "k2f" and config.flow_target == "of_net")
         judge = load(bundle, "segmenter") if settings.label_weight > 0 else None
         kind = {"k2f": K2FStage, "f2i": F2IStage, "k2i": K2IStage}[name]
-        return kind(settings, data.pairs(name, settings.procedural_share, flows, settings.valve_share), codecs, schema=data.schema,
+        pairs = data.pairs(name, settings.procedural_share, flows, settings.valve_share, settings.twin_share)
+        return kind(settings, pairs, codecs, schema=data.schema,
                     image_channels=data.image_channels, network=before, segmenter=judge)
 
     def assemble(self, config: KDMConfig, parts: dict[str, nn.Module]) -> KDMPipeline:

@@ -172,20 +172,28 @@ class KDMPipeline(MethodPipeline):
         return KDMOutput(torch.cat(frames), torch.cat(flows), torch.cat(warps))
 
     def predict_flow(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, sector: Tensor, *,
-                     steps: int = defaults.FLOW_STEPS, seed: int = defaults.SEED, scheduler: str = "ddim", exact: bool = True) -> Tensor:
+                     steps: int = defaults.FLOW_STEPS, seed: int = defaults.SEED, scheduler: str = "ddim", exact: bool = True,
+                     null: bool = False) -> Tensor:
         """K2F-net: flow (B, 2, H, W) in px for B sources and key-point pairs; zero outside the sector (B, 1, H, W).
 
         The mean of two samples, from one noise and from its negative: what a sample owes to its noise is nearly odd in it, so that
-        seeds differ little. exact: the flow is made to carry the target outline onto the source's, the rest spread smoothly.
+        seeds differ little. exact: the flow is made to carry the target outline onto the source's, the rest spread smoothly. null: what
+        the net draws where nothing is wished is taken away first, so that no wish is no motion; at twice the calls.
         """
-        seen = k2f_condition(source, source_keypoints, target_keypoints, sector, self.schema)
-        latent = sum(self._denoise(self.k2f, seen, None, steps, seed, scheduler, sign=sign) for sign in (1.0, -1.0)) / 2
-        with fast_arithmetic(self.device):
-            flow = decode_flow(self.flow_codec, latent, quantize=False).float() * sector
+        flow = self._draw_flow(source, source_keypoints, target_keypoints, sector, steps, seed, scheduler)
+        if null:
+            flow = flow - self._draw_flow(source, source_keypoints, source_keypoints, sector, steps, seed, scheduler)
         if exact:
             points = outline(source_keypoints, self.schema), outline(target_keypoints, self.schema)
             flow = carry_keypoints(flow, *points, outline=self.schema.closed) * sector
         return flow
+
+    def _draw_flow(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, sector: Tensor, steps: int, seed: int,
+                   scheduler: str) -> Tensor:
+        seen = k2f_condition(source, source_keypoints, target_keypoints, sector, self.schema)
+        latent = sum(self._denoise(self.k2f, seen, None, steps, seed, scheduler, sign=sign) for sign in (1.0, -1.0)) / 2
+        with fast_arithmetic(self.device):
+            return decode_flow(self.flow_codec, latent, quantize=False).float() * sector
 
     def _render(self, source: Tensor, source_latents: Tensor, warped: Tensor, targets: Tensor, flow: Tensor, sector: Tensor,
                 valve_opening: Tensor, steps: int, strength: float, seed: int, scheduler: str, carry_detail: bool,
