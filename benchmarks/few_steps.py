@@ -1,6 +1,6 @@
 """Few network calls against the paper's sampler (DDIM, T = 200), on the same pairs in one run.
 
-    python benchmarks/few_steps.py [--bundle B] [--patients 24] [--steps 2] [--flow-steps 2]
+    python benchmarks/few_steps.py [--bundle B] [--patients 24] [--steps 2] [--flow-steps 1]
 
 The paper's sampler: 200 calls of K2F-net from noise, then 200 of F2I-net, k = T. Ours: --flow-steps and --steps, likewise from k = T.
 K2F-net samples twice, from a noise and from its negative; the paper's samples once, so half of its time counts there.

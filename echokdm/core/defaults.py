@@ -5,7 +5,7 @@ AUDIT_BUNDLE = "a4c-phantom"  # whose segmenter's features the audit's threshold
 DEVICE = "cpu"
 SEED = 0
 STEPS = 2  # network calls of F2I a frame
-FLOW_STEPS = 2  # network calls of K2F for each of its two samples
+FLOW_STEPS = 1  # network calls of K2F for each of its two samples; two or four bring nothing
 STRENGTH = 1.0  # noise level at which F2I starts, of the noise schedule's whole
 
 PER_CLIP = 4  # synthetic clips from each source clip
