@@ -1,16 +1,18 @@
-"""Audit a cohort of phantoms with near-copies planted among it, and one without.
+"""Audit cohorts of phantoms, edited clips and clips from one frame, with near-copies planted among them, and without.
 
     python benchmarks/audit.py [--bundle B] [--patients 50] [--per-clip 4] [--copies 10] [--total 200] [--keep FOLDER] [--beyond]
 
-Held-out phantoms are the real patients: `--patients` of TRAIN, from which the cohort is made through the code of `echokdm augment`,
-and 20 of VAL and TEST. As many of the cohort's clips are audited as leave room for the copies in `--total`; the copies are of ten
-kinds, each of another patient. Bars: every copy found, 2 others flagged at most; 60 clips of the cohort alone are clean; four planted
-leaks between splits are found. --beyond: what other and stronger disguises come to, to know where the audit ends.
+Held-out phantoms are the real patients: `--patients` of TRAIN, from which a cohort of either kind is made through the code of
+`echokdm augment`, and 20 of VAL and TEST. As many of a cohort's clips are audited as leave room for the copies in `--total`; the copies
+are of ten kinds, each of another patient. Bars: every copy found, 2 others flagged at most; 60 clips of the cohort alone are clean; four
+planted leaks between splits are found. --beyond: what other and stronger disguises come to, to know where the audit ends.
 """
 
 import csv
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,12 +50,12 @@ def write_real(root: Path, patients: int) -> Rows:
     return rows
 
 
-def write_list(root: Path, rows: Rows) -> Path:
-    """A FileList of (name, split, subject)."""
+def write_list(root: Path, rows: Rows, edited: Collection[str] = ()) -> Path:
+    """A FileList of (name, split, subject), which says of the clips named in `edited` that they are."""
     with (root / "FileList.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("FileName", "Split", "Subject"))
-        writer.writerows(rows)
+        writer.writerow(("FileName", "Split", "Subject", "Edited"))
+        writer.writerows((*row, int(row[0] in edited)) for row in rows)
     return root
 
 
@@ -93,8 +95,10 @@ def tell(audit: Audit) -> None:
     genuine = audit.pairs[~audit.pairs["copy"]]
     own = genuine[genuine["from_own_source"] == "yes"]["motion_agreement"]
     others = audit.reference["other_motion_agreement"]
-    print(f"      motion agreement: {len(own)} clips with their own source, median {own.median():.2f}, highest {own.max():.2f}; "
-          f"{len(others)} held-out patients with others, highest {others.max():.2f}; a copy from {COPY}")
+    compared = f"median {own.median():.2f}, highest {own.max():.2f}" if len(own) else "edited ones are not compared"
+    print(f"      motion agreement: {len(own)} clips with their own source, {compared}; synthetic clips with other patients, highest "
+          f"{genuine['other_motion_agreement'].max():.2f}; {len(others)} held-out patients with others, highest {others.max():.2f}; "
+          f"a copy from {COPY}")
     print(f"      copies that the audit planted itself: {audit.found:.0%} of {len(audit.controls)} found, lowest "
           f"{audit.controls.min():.2f}")
     for test in audit.tests:
@@ -120,53 +124,64 @@ def tell_beyond(real: Path, patients: int = 10) -> None:
               f"median {middle:.2f}, lowest {low:.2f}", flush=True)
 
 
+def check_kind(one_frame: bool, home: Path, scratch: Path, listed: Rows, arguments: Any, pipeline: Any, bars: Bars) -> None:
+    """Make, audit and judge a cohort of clips from one frame, or of edited ones."""
+    kind, bundle, patients, real = "one-frame" if one_frame else "edited", arguments.bundle, arguments.patients, home / "real"
+    cohort, scratch = home / f"cohort-{kind}", scratch / kind
+    if not (cohort / "run.json").exists():
+        sources, _ = read_sources([real / "Videos" / f"PAT{i:04d}.avi" for i in range(patients)], pipeline)
+        plan = plan_cohort(sources, arguments.per_clip, "uniform:20-70", split="TRAIN")
+        augment_cohort(plan, sources, cohort, bundle=bundle, pipeline=pipeline, one_frame=one_frame)
+    manifest = read_manifest(cohort)
+    genuine: Rows = [(row.id, row.split, row.subject) for row in manifest[manifest["accepted"]].itertuples()]
+    genuine = genuine[:arguments.total - arguments.copies]
+    edited = set() if one_frame else {name for name, *_ in genuine}
+    mixed = beside(cohort / "Videos", scratch / "mixed")
+    kinds = plant_copies(mixed, real, patients, arguments.copies)
+    write_list(mixed, [*genuine, *((name, "TRAIN", f"nobody-{name}") for name in kinds)], edited)
+    audit = audit_cohort(real, mixed, bundle=bundle, pipeline=pipeline)
+    print(f"{kind}: {patients} phantoms of TRAIN and {HELD_OUT} held out, seeds from {FIRST_SEED}; {len(genuine)} genuine clips, "
+          f"{len(kinds)} copies")
+    for row in audit.pairs[audit.pairs["clip"].isin(kinds)].itertuples():
+        print(f"      {kinds[row.clip]}: motion agreement {row.motion_agreement:.2f}, pixel distance {row.pixel_distance:.3f}")
+    tell(audit)
+    flagged = set(audit.copies["clip"])
+    bars.at_least(f"{kind}: copies found, share", len(flagged & set(kinds)) / len(kinds), 1.0, 2)
+    bars.at_most(f"{kind}: others flagged", len(flagged - set(kinds)), 2, 0)
+    bars.check(f"{kind}: leaks where none was planted", not audit.leaks, str(audit.leaks or "none"), "none")
+    alone = beside(cohort / "Videos", scratch / "alone")
+    clean = audit_cohort(real, write_list(alone, genuine[-60:], edited), bundle=bundle, pipeline=pipeline)
+    tell(clean)
+    bars.check(f"{kind}: the cohort alone", clean.clean, clean.verdict, "clean")
+    if edited:
+        unsaid = audit_cohort(real, write_list(alone, genuine[-60:]), bundle=bundle, pipeline=pipeline)
+        print(f"      without the column Edited {len(unsaid.copies)} of these {len(unsaid.pairs)} are flagged")
+    leaks = audit_cohort(*plant_leaks(scratch, real, listed, cohort, genuine), bundle=bundle, pipeline=pipeline).leaks
+    for leak, clips in leaks.items():
+        print(f"      {leak}: {', '.join(clips)}")
+    bars.at_least(f"{kind}: planted leaks found, a kind each", sum(len(clips) == 1 for clips in leaks.values()), 4, 0)
+
+
 def main() -> int:
     """Parse the command line, print figures and verdicts."""
     options = parser(__doc__, 50)
     options.add_argument("--per-clip", type=int, default=4)
     options.add_argument("--copies", type=int, default=10)
     options.add_argument("--total", type=int, default=200)
-    options.add_argument("--keep", type=Path, help="a folder for real clips and cohort, used again if there; default: thrown away")
+    options.add_argument("--keep", type=Path, help="a folder for real clips and cohorts, used again if there; default: thrown away")
     options.add_argument("--beyond", action="store_true", help="other disguises alone")
     arguments = options.parse_args()
     print(begin(arguments))
-    bundle, patients = arguments.bundle, arguments.patients
+    bars = Bars()
     with tempfile.TemporaryDirectory() as scratch:
         home = arguments.keep or Path(scratch)
-        real, cohort = home / "real", home / "cohort"
-        listed = write_real(real, patients)
+        listed = write_real(home / "real", arguments.patients)
         if arguments.beyond:
-            tell_beyond(real)
+            tell_beyond(home / "real")
             return 0
-        pipeline = load_pipeline(bundle)
-        if not (cohort / "run.json").exists():
-            sources, _ = read_sources([real / "Videos" / f"PAT{i:04d}.avi" for i in range(patients)], pipeline)
-            plan = plan_cohort(sources, arguments.per_clip, "uniform:20-70", split="TRAIN")
-            augment_cohort(plan, sources, cohort, bundle=bundle, pipeline=pipeline)
-        manifest = read_manifest(cohort)
-        genuine: Rows = [(row.id, row.split, row.subject) for row in manifest[manifest["accepted"]].itertuples()]
-        genuine = genuine[:arguments.total - arguments.copies]
-        mixed = beside(cohort / "Videos", Path(scratch) / "mixed")
-        kinds = plant_copies(mixed, real, patients, arguments.copies)
-        write_list(mixed, [*genuine, *((name, "TRAIN", f"nobody-{name}") for name in kinds)])
-        audit = audit_cohort(real, mixed, bundle=bundle, pipeline=pipeline)
-        print(f"{patients} phantoms of TRAIN and {HELD_OUT} held out, seeds from {FIRST_SEED}; {len(genuine)} genuine clips, "
-              f"{len(kinds)} copies")
-        for row in audit.pairs[audit.pairs["clip"].isin(kinds)].itertuples():
-            print(f"      {kinds[row.clip]}: motion agreement {row.motion_agreement:.2f}, pixel distance {row.pixel_distance:.3f}")
-        tell(audit)
-        flagged, bars = set(audit.copies["clip"]), Bars()
-        bars.at_least("copies found, share", len(flagged & set(kinds)) / len(kinds), 1.0, 2)
-        bars.at_most("others flagged", len(flagged - set(kinds)), 2, 0)
-        bars.check("leaks where none was planted", not audit.leaks, str(audit.leaks or "none"), "none")
-        alone = write_list(beside(cohort / "Videos", Path(scratch) / "alone"), genuine[-60:])
-        clean = audit_cohort(real, alone, bundle=bundle, pipeline=pipeline)
-        tell(clean)
-        bars.check("the cohort alone", clean.clean, clean.verdict, "clean")
-        leaks = audit_cohort(*plant_leaks(Path(scratch), real, listed, cohort, genuine), bundle=bundle, pipeline=pipeline).leaks
-        for kind, clips in leaks.items():
-            print(f"      {kind}: {', '.join(clips)}")
-        bars.at_least("planted leaks found, a kind each", sum(len(clips) == 1 for clips in leaks.values()), 4, 0)
+        pipeline = load_pipeline(arguments.bundle)
+        for one_frame in (False, True):
+            check_kind(one_frame, home, Path(scratch), listed, arguments, pipeline, bars)
     return bars.close()
 
 

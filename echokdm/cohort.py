@@ -51,17 +51,19 @@ class Made:
 
 def augment_cohort(plan: pd.DataFrame, sources: Sequence[Source], out: str | Path, *, bundle: str | Path = defaults.BUNDLE,
                    tolerance: float = defaults.TOLERANCE, tries: int = defaults.TRIES, steps: int = defaults.STEPS, dicom: bool = False,
-                   nifti: bool = False, device: str = defaults.DEVICE, drivers: Sequence[Source] = (), pipeline: Any = None,
-                   engine: Engine = serial, progress: Progress = quiet) -> pd.DataFrame:
+                   nifti: bool = False, one_frame: bool = False, device: str = defaults.DEVICE, drivers: Sequence[Source] = (),
+                   pipeline: Any = None, engine: Engine = serial, progress: Progress = quiet) -> pd.DataFrame:
     """Make the planned clips of `cohort_plan.plan_cohort` and write them to the folder `out`; returns its manifest.
 
     out: `Videos/<id>.avi`, FileList.csv, VolumeTracings.csv (end-systole and end-diastole), manifest.csv, run.json; with `dicom`
     DICOM/<id>.dcm, with `nifti` NIfTI/<id>.nii.gz and its ventricle <id>_gt.nii.gz. EF, EDV and ESV are those of the written
     tracings, in mL where the source's spacing is known, else in px^3; the column VolumeUnit says which.
+    Every clip is its source, edited frame by frame (`edit.edit_clip`), and carries that patient's pixels; FileList.csv says so in the
+    column Edited. one_frame: make it from the source's end-diastolic frame alone instead, as KDM does.
     tolerance: points by which the EF measured on a clip may miss its label; else it is made again, up to `tries` times: from
-    other noise, from the third try on also with a wish halfway to what was measured, at most `tolerance` off the one asked
-    for; then rejected, with a row in the manifest alone. steps: see KDMPipeline. pipeline: a loaded KDMPipeline of `bundle`.
-    drivers: those of `cohort_motion.borrow_motions`, where the plan has any.
+    other noise, and with a wish halfway to what was measured (with `one_frame` from the third try on), at most `tolerance` off the one
+    asked for; then rejected, with a row in the manifest alone. steps: of F2I with `one_frame`, see KDMPipeline.
+    pipeline: a loaded KDMPipeline of `bundle`. drivers: those of `cohort_motion.borrow_motions`, where the plan has any.
     engine: `workers.ray_engine` for more processes or machines, which read the sources' files themselves; the bytes are the same.
     A run that was stopped goes on with the same arguments and ends with the same bytes. Raises OutputError (the folder holds
     something else, or the disk is full), ConfigError, BundleError.
@@ -69,7 +71,7 @@ def augment_cohort(plan: pd.DataFrame, sources: Sequence[Source], out: str | Pat
     if not tolerance > 0 or tries < 1 or not 1 <= steps <= 1000:
         raise ConfigError("A cohort needs a tolerance above 0 points, 1 or more tries and 1 to 1000 steps.")
     pipeline = pipeline if pipeline is not None else load_pipeline(bundle, device, progress)
-    options = {"tolerance": tolerance, "tries": tries, "steps": steps, "dicom": dicom, "nifti": nifti}
+    options = {"tolerance": tolerance, "tries": tries, "steps": steps, "dicom": dicom, "nifti": nifti, "one_frame": one_frame}
     record = run_record(plan, Path(bundle).name, weights_hash(pipeline), options)
     folder = CohortFolder(out, record)
     if folder.begin():
@@ -121,38 +123,38 @@ class Maker:
             if self.folder.part(row["id"]) is None:  # else a worker died just after it
                 opened = opened or source.open()
                 made = make_clip(row, opened, None if driver is None else driver.open(), self.pipeline, options["tolerance"],
-                                 options["tries"], options["steps"])
+                                 options["tries"], options["steps"], options["one_frame"])
                 _write_clip(self.folder, row, made, opened, self.record)
             yield row["id"]
 
 
 def make_clip(row: dict[str, Any], source: Derived, driving: Derived | None, pipeline: Any, tolerance: float, tries: int,
-              steps: int) -> Made:
+              steps: int, one_frame: bool = False) -> Made:
     """Synthesise one planned clip until what is measured on it agrees with its label, `tries` times at most; the last try else.
 
-    row: of `plan_cohort`. driving: whose motion is taken, None for the source's own. Other noise comes first: on real clips it moves
-    what is measured by up to 7 points, and leaves the wish as it was asked. Where two noises fail, the picture does not follow the
-    key-points that far, and a wish nearer to what it shows is one that picture and label can both keep.
+    row: of `plan_cohort`. driving: whose motion is taken, None for the source's own. Where the picture does not follow the key-points that
+    far, a wish nearer to what it shows is one that picture and label can both keep. With `one_frame` other noise comes first: on real clips
+    it moves what is measured by up to 7 points, and leaves the wish as it was asked; an edited clip changes little by it.
     """
     wish = row["asked"]
     for number in range(1, tries + 1):
         seed = derive_seed(row["seed"], 3, number)
-        made = _try(source, driving, wish, seed, number, pipeline, tolerance, steps)
+        made = _try(source, driving, wish, seed, number, pipeline, tolerance, steps, one_frame)
         if not made.reason:
             break
-        if made.measured is not None and number > 1:
+        if made.measured is not None and (number > 1 or not one_frame):
             step = float(np.clip((made.measured - row["asked"]) / 2, -tolerance, tolerance))
             wish = float(np.clip(row["asked"] + step, row["low"], row["high"]))
     return made
 
 
 def _try(source: Derived, driving: Derived | None, ef: float, seed: int, number: int, pipeline: Any, tolerance: float,
-         steps: int) -> Made:
+         steps: int, one_frame: bool) -> Made:
     try:
         trajectory = plan_trajectory(source, source.ed, Wish(ef=ef), driving)
     except GeometryError as error:
         return Made(None, None, None, None, number, seed, str(error))
-    edited = edit_clip(source, trajectory, pipeline, from_frame=None if source.moves else source.ed, steps=steps, seed=seed)
+    edited = edit_clip(source, trajectory, pipeline, from_frame=source.ed if one_frame else None, steps=steps, seed=seed)
     spacing = source.model.clip.spacing_mm
     clip = edited.model.clip
     labels = labels_of(trajectory.keypoints, trajectory.ed, trajectory.es, spacing)
@@ -182,10 +184,11 @@ def _fault(clip: Clip, labels: Labels, measured: float | None, tolerance: float)
 
 def _write_clip(folder: CohortFolder, row: dict[str, Any], made: Made, source: Derived, record: dict[str, Any]) -> None:
     """A planned clip's files and its part, or the part alone where it was rejected. record: of the run."""
-    facts = row | {"drawn": None if made.labels is None else round(made.labels.ef, 2), "tries": made.tries, "seed": made.seed,
+    edited = not record["options"]["one_frame"]
+    facts = row | {"edited": int(edited), "drawn": None if made.labels is None else round(made.labels.ef, 2),
                    "confidence": None if source.clip_confidence is None else round(source.clip_confidence, 3),
-                   "measured": None if made.measured is None else round(made.measured, 2), "accepted": int(not made.reason),
-                   "reason": made.reason}
+                   "measured": None if made.measured is None else round(made.measured, 2), "tries": made.tries, "seed": made.seed,
+                   "accepted": int(not made.reason), "reason": made.reason}
     manifest = {column: facts[column] for column in MANIFEST}
     if made.reason or made.clip is None or made.trajectory is None:
         folder.finish_clip(row["id"], manifest)
@@ -206,7 +209,7 @@ def _write_clip(folder: CohortFolder, row: dict[str, Any], made: Made, source: D
         masks = np.stack([keypoints_to_mask(points, *made.clip.size) for points in made.trajectory.keypoints])
         for ending, volume in (("", made.clip.frames[:, 0]), ("_gt", masks)):
             write_nifti(folder.root / "NIfTI" / f"{row['id']}{ending}.nii.gz", volume, spacing_mm=made.clip.spacing_mm, fps=made.clip.fps)
-    folder.finish_clip(row["id"], manifest, made.clip, made.labels, row["split"], row["subject"])
+    folder.finish_clip(row["id"], manifest, made.clip, made.labels, row["split"], row["subject"], edited)
 
 
 def run_record(plan: pd.DataFrame, bundle: str, weights: str, options: dict[str, Any]) -> dict[str, Any]:

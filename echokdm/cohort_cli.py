@@ -47,6 +47,8 @@ def augment(
     steps: Annotated[int, typer.Option("--steps", help="Network steps a frame.")] = defaults.STEPS,
     dicom: Annotated[bool, typer.Option("--dicom", help="Write each clip as DICOM too.")] = False,
     nifti: Annotated[bool, typer.Option("--nifti", help="Write each clip and its ventricle as NIfTI too.")] = False,
+    one_frame: Annotated[bool, typer.Option("--one-frame", help="Make each clip from its source's end-diastolic frame alone, as KDM "
+                                            "does, instead of editing the whole clip.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = defaults.SEED,
     engine: Annotated[EngineName, typer.Option("--engine", help="Who makes the clips: this process, or workers of Ray here or on the "
                                                "cluster of RAY_ADDRESS.")] = EngineName.local,
@@ -98,11 +100,14 @@ def augment(
         if motion != "own":
             plan = borrow_motions(plan, drivers, seed, bool(library))
         manifest = augment_cohort(plan, sources, out, bundle=bundle, tolerance=tolerance, tries=tries, steps=steps, dicom=dicom,
-                                  nifti=nifti, device=device, drivers=drivers, pipeline=pipeline, engine=chosen, progress=say)
+                                  nifti=nifti, one_frame=one_frame, device=device, drivers=drivers, pipeline=pipeline, engine=chosen,
+                                  progress=say)
     kept = manifest[manifest["accepted"]]
     typer.echo(f"{len(kept)} of {len(manifest)} clips accepted, from {len(sources)} of {len(files)} source clips")
     if len(kept):
         error = (kept["measured"] - kept["asked"]).abs().mean()
         typer.echo(f"EF measured on them misses the EF asked for by {error:.1f} points in the mean, labels by "
                    f"{(kept['measured'] - kept['drawn']).abs().mean():.1f}")
+    if len(kept) and not one_frame:
+        typer.echo("Each is its source clip, edited, and carries that patient's pixels: share it as you would share the source")
     typer.echo(f"Synthetic, research only: {out}; check it with: echokdm validate {out}")

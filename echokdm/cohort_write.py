@@ -20,11 +20,11 @@ from echokdm.core.types import Clip
 from echokdm.io.atomic import atomic_file
 from echokdm.io.tracings import HEADER
 from echokdm.ops.ventricle import ejection_fraction
-from echokdm.validate import COLUMN_SPACING, COLUMNS, MILLILITRES, PIXELS, ROW_SPACING, SUBJECT, UNIT, outline
+from echokdm.validate import COLUMN_SPACING, COLUMNS, EDITED, MILLILITRES, PIXELS, ROW_SPACING, SUBJECT, UNIT, outline
 
-LISTED = (*COLUMNS, SUBJECT, UNIT, ROW_SPACING, COLUMN_SPACING)
-MANIFEST = ("id", "clip", "subject", "split", "source_ef", "confidence", "motion", "wished", "asked", "note", "drawn", "measured", "tries",
-            "seed", "accepted", "reason")
+LISTED = (*COLUMNS, SUBJECT, UNIT, ROW_SPACING, COLUMN_SPACING, EDITED)
+MANIFEST = ("id", "clip", "subject", "split", "source_ef", "confidence", "motion", "wished", "asked", "note", "edited", "drawn", "measured",
+            "tries", "seed", "accepted", "reason")
 PARTS, DONE = "cohort-parts", "run.json"
 BEGUN = f"{PARTS}/{DONE}"
 DIGITS = 6  # of a pixel, as `io.tracings` writes
@@ -117,15 +117,19 @@ class CohortFolder:
         return json.loads(path.read_text(encoding="utf-8"))["manifest"] if path.exists() else None
 
     def finish_clip(self, name: str, manifest: dict[str, Any], clip: Clip | None = None, labels: Labels | None = None,
-                    split: str = "", subject: str = "") -> None:
-        """Write a clip and then its part; without a clip and labels it was rejected, and has a row in the manifest alone."""
+                    split: str = "", subject: str = "", edited: bool = False) -> None:
+        """Write a clip and then its part; without a clip and labels it was rejected, and has a row in the manifest alone.
+
+        edited: whether it is its subject's own clip, edited.
+        """
         from echokdm.io.write import write_avi
 
         part: dict[str, Any] = {"manifest": manifest, "listed": None, "tracings": []}
         if clip is not None and labels is not None:
             write_avi(self.videos / f"{name}.avi", clip.frames, clip.fps)
             spacing = clip.spacing_mm or (None, None)
-            values = (name, labels.ef, labels.esv, labels.edv, *clip.size, clip.fps, len(clip), split, subject, labels.unit, *spacing)
+            values = (name, labels.ef, labels.esv, labels.edv, *clip.size, clip.fps, len(clip), split, subject, labels.unit, *spacing,
+                      int(edited))
             part["listed"] = dict(zip(LISTED, values, strict=True))
             # End-systole first: the reference loader takes the first traced frame for the smaller one.
             part["tracings"] = [[f"{name}.avi", *row, frame] for frame, rows in ((labels.es, labels.es_rows), (labels.ed, labels.ed_rows))

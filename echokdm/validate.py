@@ -24,8 +24,9 @@ from echokdm.ops.ventricle import ejection_fraction, self_crossing, simpson_volu
 
 NAME = "EchoNet-Dynamic"
 COLUMNS = ("FileName", "EF", "ESV", "EDV", "FrameHeight", "FrameWidth", "FPS", "NumberOfFrames", "Split")
-UNIT, ROW_SPACING, COLUMN_SPACING, SUBJECT = "VolumeUnit", "RowSpacing", "ColumnSpacing", "Subject"
-"""Columns that a FileList may have beyond EchoNet's: "mL" or "px^3", mm a pixel, and whose heart it is."""
+UNIT, ROW_SPACING, COLUMN_SPACING, SUBJECT, EDITED = "VolumeUnit", "RowSpacing", "ColumnSpacing", "Subject", "Edited"
+"""Columns that a FileList may have beyond EchoNet's: "mL" or "px^3", mm a pixel, whose heart it is, and 1 where that patient's own
+clip was edited, else 0."""
 SPLITS = ("TRAIN", "VAL", "TEST")
 MILLILITRES, PIXELS, UNKNOWN = "mL", "px^3", "unknown"
 
@@ -38,6 +39,7 @@ CROSSING = "with an outline that crosses itself"
 NOT_TWO = "not traced in two frames"
 NO_FRAME = "with a traced frame that the clip lacks"
 ORPHAN, UNLISTED = "traced but not in FileList.csv", "in Videos but not in FileList.csv"
+BAD_EDITED = "with an Edited other than 0 or 1"
 BAD_SPLIT, TWO_SPLITS = f"with a Split other than {', '.join(SPLITS)}", "in two splits"
 OTHER_COUNT, OTHER_FPS, OTHER_SIZE = "with another NumberOfFrames than the video", "with another FPS than the video", \
     "with another FrameHeight or FrameWidth than the video"
@@ -130,7 +132,7 @@ def outline(rows: np.ndarray) -> np.ndarray:
 
 def _file_list(root: Path, problems: Problems) -> pd.DataFrame | None:
     """FileList.csv's rows with the column `name`, without `.avi`; those listed twice or that lead out of the folder are left out."""
-    files = read_table(root / "FileList.csv", ["FileName"], problems, text=["FileName", "Split", UNIT, SUBJECT])
+    files = read_table(root / "FileList.csv", ["FileName"], problems, text=["FileName", "Split", UNIT, SUBJECT, EDITED])
     if files is None:
         return None
     lacking = [column for column in COLUMNS if column not in files]
@@ -149,6 +151,8 @@ def _file_list(root: Path, problems: Problems) -> pd.DataFrame | None:
         owner = files[SUBJECT].where(files[SUBJECT] != "", files["name"]) if SUBJECT in files else files["name"]
         pairs = pd.DataFrame({"owner": owner, "split": files["Split"].str.upper()}).drop_duplicates()
         problems.add(TWO_SPLITS, sorted(pairs["owner"][pairs["owner"].duplicated()].unique()))
+    if EDITED in files:
+        problems.add(BAD_EDITED, files["name"][~files[EDITED].isin(("0", "1"))])
     return files[~twice].reset_index(drop=True)
 
 

@@ -28,12 +28,13 @@ OURS = re.compile(r"SYN\d{6}")  # ids that `plan_cohort` gives, which can be no 
 @dataclass(frozen=True)
 class Listed:
     """A clip of a folder. label: how it is told in reports. subject: whose heart, for comparison alone, never told. split: TRAIN, VAL,
-    TEST or "" where unknown."""
+    TEST or "" where unknown. edited: whether it is said to be its subject's own clip, edited."""
 
     path: Path
     label: str
     subject: str
     split: str
+    edited: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,10 @@ def list_clips(root: str | Path, kind: str) -> list[Listed]:
 def _from_table(root: Path, kind: str) -> list[Listed]:
     from echokdm.data.adapters.folder import read_table, safe
     from echokdm.data.adapters.problems import Problems
-    from echokdm.validate import NAME, SUBJECT
+    from echokdm.validate import EDITED, NAME, SUBJECT
 
     problems = Problems(NAME)
-    table = read_table(root / "FileList.csv", ["FileName"], problems, text=["FileName", "Split", SUBJECT])
+    table = read_table(root / "FileList.csv", ["FileName"], problems, text=["FileName", "Split", SUBJECT, EDITED])
     if table is None:
         raise DataError(f"FileList.csv of the {kind} clips can't be read as a table with a column FileName; mend it.")
     if not safe(table["FileName"], problems).all():
@@ -107,7 +108,8 @@ def _from_table(root: Path, kind: str) -> list[Listed]:
     for number, row in enumerate(table.to_dict("records"), 1):
         name = re.sub(r"\.avi$", "", row["FileName"], flags=re.IGNORECASE)
         label = name if kind == "synthetic" and OURS.fullmatch(name) else f"{kind} {number}"
-        clips.append(Listed(root / "Videos" / f"{name}.avi", label, row.get(SUBJECT) or f"{kind} {name}", row.get("Split", "").upper()))
+        clips.append(Listed(root / "Videos" / f"{name}.avi", label, row.get(SUBJECT) or f"{kind} {name}", row.get("Split", "").upper(),
+                            row.get(EDITED) == "1"))
     return clips
 
 

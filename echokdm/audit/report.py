@@ -21,7 +21,7 @@ BY_DESIGN, OTHERS, REFERENCE, COPIES = "#c2410c", "#1d6fb8", "#52606d", "#b91c1c
 def write_audit(audit: Audit, out: str | Path, *, overwrite: bool = False, command: str = "echokdm audit REAL SYNTH") -> Path:
     """Write the four files into the folder `out` and return it. Raises OutputError as `io.atomic.atomic_folder` does."""
     with atomic_folder(out, overwrite=overwrite) as folder:
-        audit.pairs.assign(copy=audit.pairs["copy"].astype(int), mirrored=audit.pairs["mirrored"].astype(int)).to_csv(
+        audit.pairs.assign(**{flag: audit.pairs[flag].astype(int) for flag in ("edited", "copy", "mirrored")}).to_csv(
             folder / "pairs.csv", index=False, float_format="%.4f", lineterminator="\n")
         (folder / "audit.json").write_text(as_json(record(audit, command)), encoding="utf-8")
         (folder / "worst-pairs.png").write_bytes(figures.png(stacked([pair_picture(p) for p in audit.pictures])))
@@ -33,7 +33,7 @@ def record(audit: Audit, command: str) -> dict[str, Any]:
     """All figures of an audit for audit.json: no path, no name, no time."""
     return {
         "clean": audit.clean, "verdict": audit.verdict, "command": command, "copies": list(audit.copies["clip"]), "leaks": audit.leaks,
-        "unread_synthetic_clips": audit.unread,
+        "unread_synthetic_clips": audit.unread, "by_design": audit.by_design,
         "tests": [{"name": "C_T (Meehan, Chaudhuri and Dasgupta, 2020)", "space": test.space, "z": rounded(test.statistic),
                    "p_two_sided": test.p, "synthetic": test.synthetic, "reference": test.reference} for test in audit.tests],
         "planted_copies": {"count": len(audit.controls), "found": rounded(audit.found), "lowest": rounded(audit.controls.min())},
@@ -46,7 +46,7 @@ def record(audit: Audit, command: str) -> dict[str, Any]:
 
 def report_html(audit: Audit, command: str) -> str:
     """The self-contained page."""
-    columns = ["clip", "nearest", "nearest_split", "from_own_source", "motion_agreement", "pixel_distance", "feature_distance"]
+    columns = ["clip", "edited", "nearest", "nearest_split", "from_own_source", "motion_agreement", "pixel_distance", "feature_distance"]
     return render("audit.html.j2", verdict=audit.verdict, clean=audit.clean, copies=audit.copies[columns].to_dict("records"),
                   leaks=audit.leaks, tests=audit.tests, unread=audit.unread, planted=len(audit.controls), found=f"{audit.found:.0%}",
                   lowest=f"{audit.controls.min():.2f}", limit=f"{COPY:g}", histograms=data_uri(histograms(audit)), command=command,

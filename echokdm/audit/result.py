@@ -12,8 +12,8 @@ COPY = 0.8
 disguised copies one stays below: benchmarks/audit.py."""
 FOUND = 0.9  # share of the planted copies that has to be found for the audit to say anything
 
-PAIRS = ("clip", "split", "copy", "nearest", "nearest_split", "from_own_source", "motion_agreement", "pixel_distance", "feature_distance",
-         "mirrored", "other_patient", "other_motion_agreement", "other_pixel_distance", "other_feature_distance")
+PAIRS = ("clip", "split", "edited", "copy", "nearest", "nearest_split", "from_own_source", "motion_agreement", "pixel_distance",
+         "feature_distance", "mirrored", "other_patient", "other_motion_agreement", "other_pixel_distance", "other_feature_distance")
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ class Picture:
 class Audit:
     """What an audit found.
 
-    pairs: columns `PAIRS`, a row a synthetic clip; the nearest real clip of all, and the nearest of other patients. reference: the
-    same `other_` columns of real clips against other patients. leaks: labels of the clips by kind. unread: labels of synthetic clips
-    that could not be audited. controls: motion agreement (C,) of the copies that the audit planted itself with the nearest real clip.
-    record: how it was measured.
+    pairs: columns `PAIRS`, a row a synthetic clip; the nearest real clip of all, for an edited clip of known source of all other
+    patients', and the nearest of other patients. reference: the same `other_` columns of real clips against other patients. leaks:
+    labels of the clips by kind. unread: labels of synthetic clips that could not be audited. controls: motion agreement (C,) of the
+    copies that the audit planted itself with the nearest real clip. record: how it was measured.
     """
 
     pairs: pd.DataFrame
@@ -86,6 +86,16 @@ class Audit:
         return float((self.controls >= COPY).mean())
 
     @property
+    def by_design(self) -> str:
+        """One sentence on the clips that were edited, or "" where there is none."""
+        edited, known = self.record["edited_clips"], self.record["edited_clips_of_known_source"]
+        if not edited:
+            return ""
+        unknown = f", and with all, as their source is not known: {edited - known}" if edited > known else ""
+        return (f"Edited from a patient's own clip and carrying its pixels by design: {edited}; compared with all other patients: {known}"
+                f"{unknown}.")
+
+    @property
     def clean(self) -> bool:
         """Whether every clip was audited, the audit proved able to find copies, and there is neither copy nor leak."""
         return not (len(self.copies) or self.leaks or self.unread) and self.found >= FOUND
@@ -96,6 +106,8 @@ class Audit:
         count, leaks = len(self.copies), sum(map(len, self.leaks.values()))
         said = (f"{count or 'No'} cop{'y' if count == 1 else 'ies'} of a real clip and {leaks or 'no'} leak{'s' if leaks != 1 else ''} "
                 f"between splits among {len(self.pairs)} synthetic clips.")
+        if self.by_design:
+            said += f" {self.by_design}"
         if self.record["real_clips_unread"]:
             said += f" {self.record['real_clips_unread']} real clips could not be read, so copies of them can't be found."
         if self.unread:

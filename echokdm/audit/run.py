@@ -2,7 +2,8 @@
 
 A clip that is made from one frame of a patient looks like that patient's clip by design: what stands still in it is the same. A copy
 moves alike too. So a clip counts as a copy by its motion agreement, the correlation of what changes from frame to frame after both
-clips were aligned in space and time, and not by its likeness.
+clips were aligned in space and time, and not by its likeness. A clip that was edited moves as its source does, by design too: where its
+source is known, it is compared with all other patients alone.
 """
 
 import secrets
@@ -67,7 +68,9 @@ def audit_cohort(real: str | Path, synth: str | Path, *, bundle: str | Path = de
     wanted = [likeness.candidates(query, group) for query, group in zip([*fakes, *reference], strangers, strict=True)]
     wanted += [likeness.candidates(query, np.ones(len(reals), bool)) for query in controls]
     for i, query in enumerate(fakes):
-        wanted[i] |= likeness.candidates(query, ~pool & ~own[i]) | likeness.candidates(query, own[i])
+        wanted[i] |= likeness.candidates(query, ~pool & ~own[i])
+        if not (query.listed.edited and own[i].any()):
+            wanted[i] |= likeness.candidates(query, own[i])
     matches = search(queries, wanted, lambda place: open_clip(reals[place].listed.path, salt),
                      lambda done, count: progress(f"Comparing with real clip {done} of {count}"))
 
@@ -77,7 +80,9 @@ def audit_cohort(real: str | Path, synth: str | Path, *, bundle: str | Path = de
     found = np.array([match[nearest(match)].motion for match in matches[len(strangers):]])
     known = sum(clip.owner in sources for clip in fakes)
     record = {"real_clips": len(reals), "real_patients": len(set(owners)), "real_clips_unread": len(lost), "synthetic_clips": len(fakes),
-              "synthetic_clips_of_known_source": known, "reference_clips": len(others),
+              "synthetic_clips_of_known_source": known, "edited_clips": sum(clip.listed.edited for clip in fakes),
+              "edited_clips_of_known_source": sum(clip.listed.edited and clip.owner in sources for clip in fakes),
+              "reference_clips": len(others),
               "reference": "VAL and TEST against TRAIN" if held_out else "each patient against all others, as there is no held-out split",
               "copy_from_motion_agreement": COPY, "candidates_per_clip": f"{CANDIDATES} by pixels and {CANDIDATES} by features",
               "planted_copies": len(found), **_weights(bundle, pipeline)}
@@ -131,8 +136,8 @@ def _row(clip: Sketch, matches: dict[int, Match], reals: Sequence[Sketch], liken
     beside = [None, None, None, None] if closest is None else [
         reals[closest].listed.label, other[closest].motion, 1 - other[closest].appearance, 1 - float(features[strangers].max())]
     source = "unknown" if own is None or not own.any() else "yes" if own[best] else "no"
-    return [clip.listed.label, clip.listed.split, match.motion >= COPY, theirs.label, theirs.split, source, match.motion,
-            1 - match.appearance, 1 - float(features[best]), match.placement.mirrored, *beside]
+    return [clip.listed.label, clip.listed.split, clip.listed.edited, match.motion >= COPY, theirs.label, theirs.split, source,
+            match.motion, 1 - match.appearance, 1 - float(features[best]), match.placement.mirrored, *beside]
 
 
 def _copied_across(pairs: pd.DataFrame, reference: pd.DataFrame) -> dict[str, list[str]]:

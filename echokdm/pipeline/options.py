@@ -73,6 +73,7 @@ class Augment(StageOptions):
     steps: int = defaults.STEPS
     dicom: bool = False
     nifti: bool = False
+    one_frame: bool = False
     reads = {"clips": "cohort", "bundle": "bundle"}
 
 

@@ -76,7 +76,8 @@ def augment(work: Work) -> Figures:
     if options.motion == "others":
         plan = borrow_motions(plan, sources, work.seed)
     manifest = augment_cohort(plan, sources, work.folder, bundle=work.reads["bundle"], tolerance=options.tolerance, tries=options.tries,
-                              steps=options.steps, dicom=options.dicom, nifti=options.nifti, device=work.device, drivers=sources,
+                              steps=options.steps, dicom=options.dicom, nifti=options.nifti, one_frame=options.one_frame,
+                              device=work.device, drivers=sources,
                               engine=lambda build, items: iter(work.track(serial(build, items), len(plan), "making clips")))
     kept = manifest[manifest["accepted"]]
     figures: Figures = {"planned": len(manifest), "accepted": len(kept), "source clips": len(sources)}

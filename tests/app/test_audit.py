@@ -1,4 +1,5 @@
-"""The privacy audit: planted copies and leaks are found, clips made from one frame are not copies, and no name gets out."""
+"""The privacy audit: planted copies and leaks are found, clips made from one frame, or edited and said to be so, are not
+copies, and no name gets out."""
 
 import json
 from collections.abc import Iterator
@@ -118,6 +119,37 @@ def test_without_splits_patients_are_compared_with_all_others(home: Path, networ
     assert (result.reference["other_patient"] != result.reference["clip"]).all()
     assert list(result.copies["nearest"].sort_values()) == ["real 2", "real 4"]
     assert set(result.pairs["from_own_source"]) == {"unknown"} and list(result.pairs["clip"])[0] == "synthetic 1"
+
+
+def test_an_edited_clip_is_compared_with_all_patients_but_its_own(home: Path, network: SimpleNamespace, tmp_path: Path) -> None:
+    """Five clips with the same pixels, which move as real 4 does, and differ in what is said of them."""
+    subjects = [row.rsplit(",", 1)[1] for row in (home / "synth" / "FileList.csv").read_text().splitlines()[1:5]]
+    said = {"SYN000001": (subjects[3], "1"), "SYN000002": (subjects[3], "0"), "SYN000003": (subjects[0], "1"), "SYN000004": ("nobody", "1"),
+            "SYN000005": (subjects[3], "yes")}
+    (tmp_path / "Videos").mkdir()
+    for name in said:
+        (tmp_path / "Videos" / f"{name}.avi").symlink_to(home / "synth" / "Videos" / "SYN000006.avi")
+    (tmp_path / "FileList.csv").write_text("FileName,Split,Subject,Edited\n" + "".join(
+        f"{name},TRAIN,{subject},{edited}\n" for name, (subject, edited) in said.items()))
+    result = audit_cohort(home / "real", tmp_path, pipeline=network)
+    pairs = result.pairs.set_index("clip")
+    assert set(result.copies["clip"]) == set(said) - {"SYN000001"}
+    own = pairs.loc["SYN000001"]
+    assert own["nearest"] != "real 4" and own["motion_agreement"] < 0.5 and own["from_own_source"] == "no"
+    assert list(pairs["edited"]) == [True, False, True, True, False] and (pairs["nearest"] == "real 4").sum() == 4
+    sentence = "pixels by design: 3; compared with all other patients: 2, and with all, as their source is not known: 1."
+    assert sentence in result.verdict
+    out = write_audit(result, tmp_path / "out")
+    assert sentence in json.loads((out / "audit.json").read_text())["by_design"]
+    assert "pixels by design: 3" in (out / "report.html").read_text() and "clip,split,edited,copy" in (out / "pairs.csv").read_text()
+
+
+def test_an_edited_cohort_alone_is_clean(home: Path, network: SimpleNamespace, tmp_path: Path) -> None:
+    (tmp_path / "Videos").symlink_to(home / "synth" / "Videos")
+    subject = (home / "synth" / "FileList.csv").read_text().splitlines()[4].rsplit(",", 1)[1]
+    (tmp_path / "FileList.csv").write_text(f"FileName,Split,Subject,Edited\nSYN000006,TRAIN,{subject},1\n")
+    result = audit_cohort(home / "real", tmp_path, pipeline=network)
+    assert result.clean and "pixels by design: 1; compared with all other patients: 1." in result.verdict
 
 
 def test_no_name_gets_out(home: Path, tmp_path: Path, result: Audit) -> None:

@@ -23,6 +23,7 @@ from echokdm.cohort_plan import Source, plan_cohort, read_sources
 from echokdm.core.errors import ClipError, ConfigError, EchoKDMError, GeometryError, OutputError
 from echokdm.core.types import Clip
 from echokdm.data.adapters import find_adapter
+from echokdm.io import read_clip
 from echokdm.io.tracings import read_tracings
 from echokdm.ops.ventricle import simpson_volume
 from echokdm.validate import outline, validate_folder
@@ -153,6 +154,7 @@ def test_labels_are_the_tracings_own_and_read_back(two: list[Source], pipeline, 
     assert report.clips == 4 and report.unit == "mixed"
     files = pd.read_csv(tmp_path / "out" / "FileList.csv", index_col="FileName")
     assert list(files["VolumeUnit"]) == ["mL", "mL", "px^3", "px^3"]
+    assert (files["Edited"] == 1).all() and (manifest["edited"] == 1).all()
     assert files.groupby("Subject")["Split"].nunique().max() == 1 and set(files["Split"]) == {"TRAIN", "VAL"}
     traced = read_tracings(tmp_path / "out" / "VolumeTracings.csv")
     adapter = find_adapter("echonet-dynamic")
@@ -172,6 +174,26 @@ def test_labels_are_the_tracings_own_and_read_back(two: list[Source], pipeline, 
         assert (tmp_path / "out" / "DICOM" / f"{name}.dcm").exists() and (tmp_path / "out" / "NIfTI" / f"{name}_gt.nii.gz").exists()
 
 
+def test_edited_clips_keep_each_frames_own_speckle_and_those_from_one_frame_do_not(two: list[Source], pipeline, tmp_path: Path) -> None:
+    def speckle(frames: torch.Tensor) -> torch.Tensor:
+        """What changes from frame to frame below the ventricle."""
+        return (frames - frames.mean(0))[:, :, 75:85].flatten()
+
+    plan, own = plan_cohort(two[:1], 1, "uniform:50-50"), speckle(two[0].open().model.clip.frames)
+    likeness = {}
+    for one_frame in (False, True):
+        out = tmp_path / str(one_frame)
+        manifest = augment_cohort(plan, two, out, pipeline=pipeline, one_frame=one_frame, tolerance=15)
+        assert manifest["accepted"].all() and (manifest["edited"] == int(not one_frame)).all()
+        assert (pd.read_csv(out / "FileList.csv")["Edited"] == int(not one_frame)).all() and validate_folder(out).sound
+        assert json.loads((out / "run.json").read_text())["options"]["one_frame"] is one_frame
+        made = speckle(read_clip(out / "Videos" / "SYN000001.avi").frames)
+        likeness[one_frame] = float(torch.corrcoef(torch.stack([made, own]))[0, 1])
+    assert likeness[False] > 0.6 and abs(likeness[True]) < 0.3
+    with pytest.raises(OutputError, match="another"):
+        augment_cohort(plan, two, tmp_path / "True", pipeline=pipeline, tolerance=15)
+
+
 def test_end_systole_is_traced_first_as_the_reference_loader_has_it(two: list[Source], pipeline, tmp_path: Path) -> None:
     augment_cohort(plan_cohort(two, 1), two, tmp_path / "out", pipeline=pipeline)
     lines = pd.read_csv(tmp_path / "out" / "VolumeTracings.csv")
@@ -181,21 +203,25 @@ def test_end_systole_is_traced_first_as_the_reference_loader_has_it(two: list[So
         assert len(first) == len(last) == 21 and widths[0] < widths[1]
 
 
-def test_pixels_that_do_not_follow_are_made_again_and_then_rejected(two: list[Source], pipeline, tmp_path: Path) -> None:
+@pytest.mark.parametrize("one_frame", [False, True])
+def test_pixels_that_do_not_follow_are_made_again_and_then_rejected(one_frame: bool, two: list[Source], pipeline, tmp_path: Path) -> None:
     plan = plan_cohort(two[:1], 1, "uniform:50-50")
-    bad = Missing(pipeline, -0.5)
-    manifest = augment_cohort(plan, two, tmp_path / "bad", pipeline=bad, tries=3)
+    poor, gain = (0.4, 0.85) if one_frame else (-0.5, 0.5)  # of the whole motion; of what is added to the source's own
+    bad = Missing(pipeline, poor)
+    manifest = augment_cohort(plan, two, tmp_path / "bad", pipeline=bad, tries=3, one_frame=one_frame)
     assert len({call["seed"] for call in pipeline.calls}) == 3  # other noise each time
     assert not manifest["accepted"].any() and (manifest["tries"] == 3).all()
     assert manifest["reason"].str.fullmatch(r"measured \d+\.\d, drawn \d+\.\d").all()
     assert (manifest["drawn"] < 49).all() and (manifest["drawn"] >= 45).all()  # the last wish lay nearer to what was measured
     assert len(pd.read_csv(tmp_path / "bad" / "FileList.csv")) == 0 and not list((tmp_path / "bad").rglob("*.avi"))
 
-    first = augment_cohort(plan, two, tmp_path / "once", pipeline=Missing(pipeline, 0.5), tries=1, tolerance=5.5)
+    first = augment_cohort(plan, two, tmp_path / "once", pipeline=Missing(pipeline, gain), tries=1, tolerance=5.5, one_frame=one_frame)
     gap = (first["drawn"] - first["measured"]).min()
-    manifest = augment_cohort(plan, two, tmp_path / "again", pipeline=Missing(pipeline, 0.5), tries=3, tolerance=gap - 0.2)
+    manifest = augment_cohort(plan, two, tmp_path / "again", pipeline=Missing(pipeline, gain), tries=3, tolerance=gap - 0.2,
+                              one_frame=one_frame)
     kept = manifest[manifest["accepted"]]
-    assert len(kept) and (kept["tries"] == 3).all() and (kept["drawn"] < 50).all()
+    # Of one frame other noise comes first; an edited clip hardly changes by it, and the wish moves at once.
+    assert len(kept) and (kept["tries"] == (3 if one_frame else 2)).all() and (kept["drawn"] < 50).all()
     assert ((kept["drawn"] - kept["measured"]).abs() <= gap - 0.2).all()
     # The label is what was drawn at last, not what was asked at first.
     listed = pd.read_csv(tmp_path / "again" / "FileList.csv", index_col="FileName")["EF"]

@@ -128,6 +128,10 @@ def bad_split(files, lines):
     files.loc[1, "Split"] = "DEV"
 
 
+def bad_edited(files, lines):
+    files["Edited"] = ["1", "yes", "0"]
+
+
 def one_patient(files, lines):
     files["Subject"] = ["p", "p", "q"]
 
@@ -224,6 +228,7 @@ def unlisted_tracing(files, lines):
 
 @pytest.mark.parametrize(("edit", "kinds"), [
     (no_edv, {"wrong columns"}), (bad_number, {"not a number"}), (twice, {"listed twice"}), (bad_split, {rules.BAD_SPLIT}),
+    (bad_edited, {rules.BAD_EDITED}),
     (climbing, {"refused, since the name leads out of the folder", rules.UNLISTED}), (gone, {"missing", rules.UNLISTED}),
     (one_patient, {rules.TWO_SPLITS}), (fewer_frames, {rules.OTHER_COUNT}), (other_fps, {rules.OTHER_FPS}),
     (other_size, {rules.OTHER_SIZE}), (other_header, {"wrong columns"}), (one_frame, {rules.NOT_TWO}), (three_frames, {rules.NOT_TWO}),

@@ -1,6 +1,7 @@
 """From clips to key-points: what is no four-chamber view is told apart, what is kept keeps its patient's split, and no name leaves."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -175,7 +176,8 @@ stages:
     page = (out / "report" / "report.html").read_text()
     assert "SYN" in (out / "augment" / "manifest.csv").read_text() and validate_folder(out / "augment").sound
     assert all(word in page for word in ("ingest", "keypoints", "augment", "audit", "clips kept", "planted copies", "data:image/png"))
-    assert "leaks" in (out / "audit" / "audit.json").read_text()
+    found = json.loads((out / "audit" / "audit.json").read_text())
+    assert not found["copies"] and not found["leaks"] and found["how"]["edited_clips_of_known_source"] == 1  # said to be its source's
     again = runner.invoke(app, ["run", str(path)])
     assert again.output.count("done already") == 5
     wrong = runner.invoke(app, ["run", str(path), "--set", "stages.augment.per_clp=2"])
