@@ -3,7 +3,7 @@
     python examples/augmentation_study.py --out study [--sizes 25 50 100] [--seeds 5] [--rounds 2] [--judge validation]
 
 Patients are simulated hearts whose outlines are known exactly. Each round adds one synthetic clip a patient, with another ejection
-fraction: made by the model, and beside it by a thin-plate spline alone, which moves the same picture to the same key-points. A small
+fraction: made by the model, and beside it by a thin-plate spline alone, which moves the same pictures to the same key-points. A small
 U-Net learns the left ventricle from end-diastolic and end-systolic frames, and a small 3-D network the ejection fraction from a clip
 and the U-Net's ventricle in it: from the patients alone, with the spline's clips, or with the model's, for the same number of steps.
 A seed draws the patients and the initial weights. Everything is kept in --out; a run that was stopped goes on there.
@@ -32,7 +32,8 @@ from echokdm.metrics.held_out import FIRST_SEED, tps_warp
 from echokdm.metrics.intervals import difference_interval
 from echokdm.metrics.volume import dice
 from echokdm.ops.ventricle import ejection_fraction, keypoints_to_mask, simpson_volume
-from echokdm.synth import plan as plan_trajectory
+from echokdm.wish import Wish
+from echokdm.wish import plan as plan_trajectory
 
 # Patients by their seeds: none trained the bundle, and the three groups share none.
 POOL, VALIDATION, TEST = (FIRST_SEED + 10_000 * group for group in (5, 6, 7))
@@ -132,11 +133,10 @@ def load(path: Path) -> Cases:
 
 
 def spline_case(source: Derived, ef: float, patient: int) -> Cases:
-    """The end-diastolic frame moved by a thin-plate spline to the key-points that the model would be given: no network draws."""
-    sector, wish = torch.as_tensor(source.model.sector_mask), plan_trajectory(source, source.ed, ef=ef)
-    start, points = (torch.as_tensor(p, dtype=torch.float32) for p in (source.keypoints[source.ed], wish.keypoints))
-    frame = source.model.clip.frames[source.ed]
-    frames, _ = tps_warp(*(v.expand(len(points), *v.shape) for v in (frame, start)), points, sector.expand(len(points), -1, -1))
+    """Each frame moved by a thin-plate spline to the key-points that the model would be given: no network draws."""
+    sector, wish = torch.as_tensor(source.model.sector_mask), plan_trajectory(source, source.ed, Wish(ef=ef))
+    own, points = (torch.as_tensor(p, dtype=torch.float32) for p in (source.keypoints[wish.frames], wish.keypoints))
+    frames, _ = tps_warp(source.model.clip.frames[torch.as_tensor(wish.frames)], own, points, sector.expand(len(points), -1, -1))
     traced = [wish.ed, wish.es]
     return case(frames.clamp(0, 1), wish.keypoints[traced], traced, patient)
 
