@@ -36,7 +36,7 @@ class Derived:
     clip: as read. sector: where the echo is. model: the clip in the model's frame (112 x 112). keypoints: (T, 40, 2) in
     that frame's pixels, the segmenter's made steady by `ops.smoothing`. found: (T,) where the ventricle was found or given
     rather than interpolated. given: the key-points came from a file, not from the segmenter. doubt: why this may be no apical
-    4-chamber view, or "".
+    4-chamber view, or "". searched: the sector was searched for print and holds none, see `deid.gate.search_print`.
     """
 
     clip: Clip
@@ -46,6 +46,7 @@ class Derived:
     found: np.ndarray
     given: bool
     doubt: str = ""
+    searched: bool = False
 
     @cached_property
     def keypoints_source(self) -> np.ndarray:
@@ -170,19 +171,22 @@ def smooth(keypoints: np.ndarray, fps: float) -> np.ndarray:
 
 
 def derive_keypoints(clip: "Clip | str | Path", *, bundle: str | Path = defaults.BUNDLE, keypoints: str | Path | None = None,
-                     any_view: bool = False, pipeline: Any = None, device: str = defaults.DEVICE, progress: Progress = quiet) -> Derived:
+                     any_view: bool = False, allow_print: bool = False, pipeline: Any = None, device: str = defaults.DEVICE,
+                     progress: Progress = quiet) -> Derived:
     """Find the left ventricle in every frame of an apical 4-chamber clip and describe it by 40 key-points.
 
     clip: a file or a Clip. keypoints: a file with outlines in the clip's own pixels, which replaces the segmenter; frames
     that it lacks are interpolated. any_view: work on other views too, with a warning, which
-    `Derived.doubt` holds. pipeline: a loaded KDMPipeline, else `bundle` is loaded where it is needed.
-    Raises ClipError (not a usable clip), GeometryError (no ventricle found, bad key-points), ViewError (another view),
-    BundleError.
+    `Derived.doubt` holds. allow_print: don't search the sector for print; nothing made of the clip then claims to be clean of it.
+    pipeline: a loaded KDMPipeline, else `bundle` is loaded where it is needed.
+    Raises ClipError (not a usable clip), PrintError (what may be print lies over its sector), GeometryError (no ventricle found, bad
+    key-points), ViewError (another view), BundleError.
     """
     import warnings
 
     import torch
 
+    from echokdm.deid.gate import search_print
     from echokdm.io.frame import to_model_frame
     from echokdm.io.sector import find_sector
 
@@ -192,11 +196,13 @@ def derive_keypoints(clip: "Clip | str | Path", *, bundle: str | Path = defaults
         progress("Reading the clip")
         clip = read_clip(clip)
     sector = find_sector(clip)
+    progress("Looking at the sector")
+    searched = search_print(clip, sector, allow_print)
     model = to_model_frame(clip, sector)
     if keypoints is not None:
         points, known = given_keypoints(keypoints, clip, sector)
         points = np.asarray(model.to_model(points), float)
-        return Derived(clip, sector, model, points, known, True)
+        return Derived(clip, sector, model, points, known, True, searched=searched)
     if pipeline is None:
         pipeline = load_pipeline(bundle, device, progress)
     progress("Finding the left ventricle")
@@ -210,7 +216,7 @@ def derive_keypoints(clip: "Clip | str | Path", *, bundle: str | Path = defaults
         warnings.warn(doubt, stacklevel=2)
         progress(f"Warning: {doubt.rstrip('.')}")
         points, found = segment_keypoints(*seen, any_view=True)
-    return Derived(clip, sector, model, points, found, False, doubt)
+    return Derived(clip, sector, model, points, found, False, doubt, searched)
 
 
 def given_keypoints(path: str | Path, clip: Clip, sector: "Sector") -> tuple[np.ndarray, np.ndarray]:

@@ -123,6 +123,8 @@ def _notes(result: Synthesis) -> list[str]:
     if not result.source.found.all():
         missing = int((~result.source.found).sum())
         notes.append(f"The ventricle's outline was interpolated in {missing} of {len(result.source.found)} frames.")
+    if not result.source.searched:
+        notes.append("The source's sector was not searched for print, so nothing here is claimed to be free of it.")
     return notes
 
 
