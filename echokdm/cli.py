@@ -14,7 +14,7 @@ from echokdm.core.errors import ConfigError, EchoKDMError
 from echokdm.data_cli import adapters, data_app
 from echokdm.deid_cli import deid
 from echokdm.pipeline_cli import run
-from echokdm.terminal import AnyViewOption, BundleOption, DeviceOption, OverwriteOption, output_folder, say
+from echokdm.terminal import AllowPrintOption, AnyViewOption, BundleOption, DeviceOption, OverwriteOption, output_folder, say
 
 BAD_INPUT, NOT_MEASURED = 2, 3
 
@@ -150,6 +150,7 @@ def synth(
                                                  show_default=False)] = None,
     keypoints: KeypointsOption = None,
     any_view: AnyViewOption = False,
+    allow_print: AllowPrintOption = False,
     drag: Annotated[list[str] | None, typer.Option("--drag", metavar="i:dx,dy", help="Move key-point i (0 to 39) by pixels of the clip; "
                                                    "repeatable.", show_default=False)] = None,
     from_frame: Annotated[int | None, typer.Option("--from-frame", metavar="N", help="Make every frame from this one alone, from 0, "
@@ -183,13 +184,13 @@ def synth(
 
     walls = parse_walls(wall or [])
     result = synthesize(source, ef=ef, edv=edv, gls=gls, walls=walls, heart_rate=heart_rate, beats=beats, driving=driving,
-                        keypoints=keypoints, any_view=any_view, drag=offsets, from_frame=from_frame, frames=frames,
-                        fps=fps, size=size, steps=steps, without=without, seed=seed, bundle=bundle,
+                        keypoints=keypoints, any_view=any_view, allow_print=allow_print, drag=offsets, from_frame=from_frame,
+                        frames=frames, fps=fps, size=size, steps=steps, without=without, seed=seed, bundle=bundle,
                         device=device, progress=say)
     command = repeatable("synth", clip=None if demo else "CLIP", demo=demo, ef=ef, edv=edv, gls=gls, wall=wall or None,
                          heart_rate=heart_rate, beats=beats, driving="CLIP2" if driving else None,
-                         keypoints="FILE" if keypoints else None, any_view=any_view, drag=drag or None, from_frame=from_frame,
-                         frames=frames, fps=fps, size=size, m_mode=m_mode, steps=steps, without=without, seed=seed,
+                         keypoints="FILE" if keypoints else None, any_view=any_view, allow_print=allow_print, drag=drag or None,
+                         from_frame=from_frame, frames=frames, fps=fps, size=size, m_mode=m_mode, steps=steps, without=without, seed=seed,
                          bundle=Path(bundle).name, device=device)
     say("Writing the outputs")
     write_synthesis(result, folder, overwrite=overwrite, command=command, m_mode_line=line)
@@ -209,6 +210,7 @@ def keypoints_command(
     clip: ClipArgument = None,
     keypoints: KeypointsOption = None,
     any_view: AnyViewOption = False,
+    allow_print: AllowPrintOption = False,
     bundle: BundleOption = defaults.BUNDLE,
     device: DeviceOption = defaults.DEVICE,
     out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Default: <clip>-keypoints.", show_default=False)] = None,
@@ -222,7 +224,8 @@ def keypoints_command(
     from echokdm.ops.cycle import clip_ejection_fraction, volumes_at
     from echokdm.report import write_keypoints
 
-    derived = derive_keypoints(source, bundle=bundle, keypoints=keypoints, any_view=any_view, device=device, progress=say)
+    derived = derive_keypoints(source, bundle=bundle, keypoints=keypoints, any_view=any_view, allow_print=allow_print, device=device,
+                               progress=say)
     write_keypoints(derived, folder, overwrite=overwrite)
     if derived.moves:
         for (ed, es), turn, (edv, esv) in zip(derived.beats, derived.turns, volumes_at(derived.volumes, derived.turns), strict=True):

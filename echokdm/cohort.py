@@ -73,6 +73,7 @@ def augment_cohort(plan: pd.DataFrame, sources: Sequence[Source], out: str | Pat
     pipeline = pipeline if pipeline is not None else load_pipeline(bundle, device, progress)
     options = {"tolerance": tolerance, "tries": tries, "steps": steps, "dicom": dicom, "nifti": nifti, "one_frame": one_frame}
     record = run_record(plan, Path(bundle).name, weights_hash(pipeline), options)
+    record["source_clips_not_searched_for_print"] = sorted(sources[i].number for i in plan["source"].unique() if not sources[i].searched)
     folder = CohortFolder(out, record)
     if folder.begin():
         progress("This cohort is complete already")
@@ -201,7 +202,8 @@ def _write_clip(folder: CohortFolder, row: dict[str, Any], made: Made, source: D
 
         write_dicom(folder.root / "DICOM" / f"{row['id']}.dcm", made.clip.frames, made.clip.fps,
                     weights_hash=record["bundle"]["weights_sha256"], weights=record["bundle"]["name"],
-                    entropy=[row["id"], str(made.seed)], spacing_mm=made.clip.spacing_mm, mask_verified=True, view=made.clip.view)
+                    entropy=[row["id"], str(made.seed)], spacing_mm=made.clip.spacing_mm, mask_verified=source.searched,
+                    view=made.clip.view)
     if record["options"]["nifti"]:
         from echokdm.io.write import write_nifti
         from echokdm.ops.ventricle import keypoints_to_mask

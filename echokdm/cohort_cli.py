@@ -9,7 +9,7 @@ import typer
 
 from echokdm.core import defaults
 from echokdm.core.errors import ClipError, ConfigError
-from echokdm.terminal import AnyViewOption, BundleOption, DeviceOption, reading_bar, say, tell_problems
+from echokdm.terminal import AllowPrintOption, AnyViewOption, BundleOption, DeviceOption, reading_bar, say, tell_problems
 
 
 def validate(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with FileList.csv, VolumeTracings.csv, "
@@ -55,6 +55,7 @@ def augment(
     workers: Annotated[int | None, typer.Option("--workers", help="Workers of Ray; default: one a core, or one a GPU.",
                                                 show_default=False)] = None,
     any_view: AnyViewOption = False,
+    allow_print: AllowPrintOption = False,
     bundle: BundleOption = defaults.BUNDLE,
     device: DeviceOption = defaults.DEVICE,
 ) -> None:
@@ -80,7 +81,7 @@ def augment(
     # Ray's workers take the pipeline to their own devices.
     pipeline = load_pipeline(bundle, device if engine == "local" else "cpu", say)
     with nullcontext(serial) if engine == "local" else ray_engine(workers, device) as chosen:
-        sources, refused = read_sources(files, pipeline, say, engine=chosen, device=device, any_view=any_view)
+        sources, refused = read_sources(files, pipeline, say, engine=chosen, device=device, any_view=any_view, allow_print=allow_print)
         for line in refused:
             typer.echo(f"  left out, {line}", err=True)
         for source in sources:
@@ -94,7 +95,8 @@ def augment(
             typer.echo(f"  {count} wishes lay beyond what their clip allows and were {word}; manifest.csv has each", err=True)
         drivers = sources if motion == "others" else ()
         if library:
-            drivers, unused = read_sources(library, pipeline, say, engine=chosen, device=device, any_view=any_view)
+            # Of a library the motion alone is taken, and no pixel is put out.
+            drivers, unused = read_sources(library, pipeline, say, engine=chosen, device=device, any_view=any_view, allow_print=True)
             for line in unused:
                 typer.echo(f"  left out of the library, {line}", err=True)
         if motion != "own":

@@ -35,7 +35,7 @@ class Source:
     number: its place among the clips given, from 1, by which messages and manifests tell it. keypoints: (T, 40, 2) in the
     model's frame. found: (T,). subject: 16 hexadecimal digits of the masked pixels of the patient's first clip. ef: of its
     own motion, percent. limits: (lowest, highest) that can be asked of it. doubt: why it may be no apical 4-chamber view, or "".
-    confidence: (T,), as of `Derived`, or None.
+    confidence: (T,), as of `Derived`, or None. searched: as of `Derived`.
     """
 
     clip: Clip | Path
@@ -47,6 +47,7 @@ class Source:
     limits: tuple[float, float]
     doubt: str = ""
     confidence: np.ndarray | None = None
+    searched: bool = False
 
     def open(self) -> Derived:
         """The clip again, with the key-points known. Raises ClipError where its file is another by now."""
@@ -56,24 +57,25 @@ class Source:
         if len(clip) != len(self.keypoints):
             raise ClipError("A clip changed while the cohort was made from it: leave the folder of clips as it is, and start anew.")
         sector = find_sector(clip)
-        return Derived(clip, sector, to_model_frame(clip, sector), self.keypoints, self.found, False, self.doubt, self.confidence)
+        return Derived(clip, sector, to_model_frame(clip, sector), self.keypoints, self.found, False, self.doubt, self.confidence,
+                       self.searched)
 
 
 _Found = tuple[Source, str]
 
 
 def read_sources(clips: Sequence[Clip | str | Path], pipeline: Any, progress: Progress = quiet, *, engine: Engine = serial,
-                 device: str = defaults.DEVICE, any_view: bool = False) -> tuple[list[Source], list[str]]:
+                 device: str = defaults.DEVICE, any_view: bool = False, allow_print: bool = False) -> tuple[list[Source], list[str]]:
     """The clips whose ventricle was found and moves, and for each other one "clip 3: why not".
 
     Clips are numbered from 1 in the order given and never named. DICOM clips of one patient get one subject.
     engine: see `augment_cohort`; device: to which a worker takes the pipeline.
-    any_view: see `derive_keypoints`. Raises ClipError where no clip can be used.
+    any_view, allow_print: see `derive_keypoints`. Raises ClipError where no clip can be used.
     """
     given = [clip if isinstance(clip, Clip) else Path(clip).absolute() for clip in clips]
     found: dict[int, _Found | str] = {}
     salt = secrets.token_hex(16)  # new each run: it tells patients apart here and leads back to none from what is written
-    for number, result in engine(partial(_Reader, pipeline, salt, device, any_view), list(enumerate(given, 1))):
+    for number, result in engine(partial(_Reader, pipeline, salt, device, any_view, allow_print), list(enumerate(given, 1))):
         found[number] = result
         progress(f"Looked for the ventricle in {len(found)} of {len(clips)} clips")
     subjects: dict[str, str] = {}
@@ -93,8 +95,8 @@ def read_sources(clips: Sequence[Clip | str | Path], pipeline: Any, progress: Pr
 class _Reader:
     """A worker that finds the ventricle of one clip: (number, (its Source, what tells the patient from others)) or (number, why not)."""
 
-    def __init__(self, pipeline: Any, salt: str, device: str, any_view: bool) -> None:
-        self.pipeline, self.salt, self.any_view = placed(pipeline, device), salt, any_view
+    def __init__(self, pipeline: Any, salt: str, device: str, any_view: bool, allow_print: bool) -> None:
+        self.pipeline, self.salt, self.any_view, self.allow_print = placed(pipeline, device), salt, any_view, allow_print
 
     def __call__(self, item: tuple[int, Clip | Path]) -> list[tuple[int, _Found | str]]:
         number, given = item
@@ -108,7 +110,7 @@ class _Reader:
 
         clip = given if isinstance(given, Clip) else read_clip(given, salt=self.salt)
         require_motion(clip)
-        derived = derive_keypoints(clip, any_view=self.any_view, pipeline=self.pipeline)
+        derived = derive_keypoints(clip, any_view=self.any_view, allow_print=self.allow_print, pipeline=self.pipeline)
         limits = ef_limits(derived.keypoints, derived.ed, fps=clip.fps, beats=derived.beats)
         # Plans hold two decimals, and those are kept inside.
         limits = math.ceil(limits[0] * 100) / 100, math.floor(limits[1] * 100) / 100
@@ -117,7 +119,7 @@ class _Reader:
         pixels = np.rint(derived.model.clip.frames.numpy() * 255).astype(np.uint8)
         own = hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest()
         source = Source(given, number, derived.keypoints, derived.found, own, derived.ejection_fraction, limits, derived.doubt,
-                        derived.confidence)
+                        derived.confidence, derived.searched)
         return source, clip.subject or own
 
 

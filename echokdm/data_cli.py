@@ -1,12 +1,17 @@
 """`echokdm adapters` and `echokdm data`: what data sets can be read, whether a folder is sound, and how it looks."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from echokdm.core.errors import ConfigError
+from echokdm.core.errors import ClipError, ConfigError
 from echokdm.terminal import reading_bar, tell_problems
+
+if TYPE_CHECKING:
+    from echokdm.core.types import Sequence as DataSequence
+    from echokdm.data.adapters import Adapter, Row
 
 data_app = typer.Typer(no_args_is_help=True, help="Check a data set, or look at it.")
 
@@ -64,6 +69,31 @@ def preview(
     with atomic_file(path, overwrite) as temporary:
         index = adapter.index(root)
         picks = index.iloc[[i * len(index) // min(count, len(index)) for i in range(min(count, len(index)))]]
-        sheet = contact_sheet([(row["sequence"], adapter.read(row)) for row in picks.to_dict("records")])
+        shown = [(row["sequence"], _to_show(adapter, row)) for row in picks.to_dict("records")]
+        sheet = contact_sheet([(name, sequence) for name, (sequence, _) in shown])
         sheet.save(temporary, "PNG")
     typer.echo(f"{len(picks)} of {len(index)} sequences: {path}")
+    for name, (_, fault) in shown:
+        if fault:
+            typer.echo(f"  left black, {name}: {fault}", err=True)
+
+
+def _to_show(adapter: "Adapter", row: "Row") -> "tuple[DataSequence, str]":
+    """A sequence and ""; of hearts the sector alone, or blackness and the reason where none is found or print may lie over it."""
+    import torch
+
+    from echokdm.core.types import A4C_BLOODPOOL_40, Clip
+    from echokdm.deid.gate import search_print
+    from echokdm.io import find_sector
+    from echokdm.io.read import ASSUMED_FPS
+
+    sequence = adapter.read(row)
+    if adapter.schema != A4C_BLOODPOOL_40.name:
+        return sequence, ""
+    clip = Clip(sequence.frames, float(sequence.labels.get("fps", ASSUMED_FPS)), sequence.labels.get("spacing_mm"))
+    try:
+        sector = find_sector(clip)
+        search_print(clip, sector)
+    except ClipError as error:
+        return replace(sequence, frames=torch.zeros_like(sequence.frames)), str(error)
+    return replace(sequence, frames=sequence.frames * torch.as_tensor(sector.mask)), ""

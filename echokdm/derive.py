@@ -37,7 +37,8 @@ class Derived:
     that frame's pixels, the segmenter's made steady by `ops.smoothing`. found: (T,) where the ventricle was found or given
     rather than interpolated. given: the key-points came from a file, not from the segmenter. doubt: why this may be no apical
     4-chamber view, or "". confidence: (T,) how sure each outline is, see `ops.confidence`, 0 where it was interpolated; None where
-    the outlines were given or the bundle can't tell.
+    the outlines were given or the bundle can't tell. searched: the sector was searched for print and holds none, see
+    `deid.gate.search_print`.
     """
 
     clip: Clip
@@ -48,6 +49,7 @@ class Derived:
     given: bool
     doubt: str = ""
     confidence: np.ndarray | None = None
+    searched: bool = False
 
     @cached_property
     def keypoints_source(self) -> np.ndarray:
@@ -200,19 +202,22 @@ def smooth(keypoints: np.ndarray, fps: float) -> np.ndarray:
 
 
 def derive_keypoints(clip: "Clip | str | Path", *, bundle: str | Path = defaults.BUNDLE, keypoints: str | Path | None = None,
-                     any_view: bool = False, pipeline: Any = None, device: str = defaults.DEVICE, progress: Progress = quiet) -> Derived:
+                     any_view: bool = False, allow_print: bool = False, pipeline: Any = None, device: str = defaults.DEVICE,
+                     progress: Progress = quiet) -> Derived:
     """Find the left ventricle in every frame of an apical 4-chamber clip and describe it by 40 key-points.
 
     clip: a file or a Clip. keypoints: a file with outlines in the clip's own pixels, which replaces the segmenter; frames
     that it lacks are interpolated. any_view: work on other views too, with a warning, which
-    `Derived.doubt` holds. pipeline: a loaded KDMPipeline, else `bundle` is loaded where it is needed.
-    Raises ClipError (not a usable clip), GeometryError (no ventricle found, bad key-points), ViewError (another view),
-    BundleError.
+    `Derived.doubt` holds. allow_print: don't search the sector for print; nothing made of the clip then claims to be clean of it.
+    pipeline: a loaded KDMPipeline, else `bundle` is loaded where it is needed.
+    Raises ClipError (not a usable clip), PrintError (what may be print lies over its sector), GeometryError (no ventricle found, bad
+    key-points), ViewError (another view), BundleError.
     """
     import warnings
 
     import torch
 
+    from echokdm.deid.gate import search_print
     from echokdm.io.frame import to_model_frame
     from echokdm.io.sector import find_sector
 
@@ -222,11 +227,13 @@ def derive_keypoints(clip: "Clip | str | Path", *, bundle: str | Path = defaults
         progress("Reading the clip")
         clip = read_clip(clip)
     sector = find_sector(clip)
+    progress("Looking at the sector")
+    searched = search_print(clip, sector, allow_print)
     model = to_model_frame(clip, sector)
     if keypoints is not None:
         points, known = given_keypoints(keypoints, clip, sector)
         points = np.asarray(model.to_model(points), float)
-        return Derived(clip, sector, model, points, known, True)
+        return Derived(clip, sector, model, points, known, True, searched=searched)
     if pipeline is None:
         pipeline = load_pipeline(bundle, device, progress)
     progress("Finding the left ventricle")
@@ -240,7 +247,7 @@ def derive_keypoints(clip: "Clip | str | Path", *, bundle: str | Path = defaults
         warnings.warn(doubt, stacklevel=2)
         progress(f"Warning: {doubt.rstrip('.')}")
         points, found, sure = segment_keypoints(*seen, any_view=True)
-    return Derived(clip, sector, model, points, found, False, doubt, sure)
+    return Derived(clip, sector, model, points, found, False, doubt, sure, searched)
 
 
 def given_keypoints(path: str | Path, clip: Clip, sector: "Sector") -> tuple[np.ndarray, np.ndarray]:

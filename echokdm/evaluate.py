@@ -205,7 +205,7 @@ def _score_folder(pipeline: Any, distances: "Mapping[str, Perceptual]", data: st
     tables, refused = [], []
     for number, file in enumerate(track(files, description="clips", transient=True), 1):
         try:
-            source = derive_keypoints(file, pipeline=pipeline)
+            source = derive_keypoints(file, allow_print=True, pipeline=pipeline)  # no pixel of it is put out
             if len(source.clip) < 2:
                 raise ClipError("A single frame has no motion to make again.")
         except EchoKDMError as error:

@@ -45,7 +45,7 @@ def write_synthesis(result: Synthesis, out: str | Path, *, overwrite: bool = Fal
         write_gif(folder / "synth.gif", figures.smaller(clip.frames, GIF_SIDE), clip.fps, scale=scale)
         write_dicom(folder / "synth.dcm", clip.frames, clip.fps, weights_hash=result.weights_sha256, weights=result.options["bundle"],
                     entropy=[json.dumps(result.options, sort_keys=True)], spacing_mm=clip.spacing_mm, region=clip.meta.get("region"),
-                    frame_times_ms=clip.meta.get("frame_times_ms"), mask_verified=True, view=clip.view)
+                    frame_times_ms=clip.meta.get("frame_times_ms"), mask_verified=result.source.searched, view=clip.view)
         write_tracings(folder / "keypoints.csv", {"synth": {t: tracing_from_keypoints(p) for t, p in enumerate(points)}})
         (folder / "run.json").write_text(as_json(run_record(result, command)), encoding="utf-8")
         (folder / "report.html").write_text(report_html(result, command, m_mode_line), encoding="utf-8")
@@ -105,6 +105,7 @@ def measures(derived: Derived) -> dict[str, Any]:
         "volume_unit": derived.unit, "volume_of": "single-plane Simpson, 20 chords",
         "found_in_frames": int(derived.found.sum()), "outlines_from": "file" if derived.given else "segmenter",
         "confidence": rounded(derived.clip_confidence), "flagged_frames": derived.flagged,
+        "searched_for_print": derived.searched,
     }
     if derived.moves:
         ends = volumes_at(v, derived.turns)
@@ -128,7 +129,7 @@ def run_record(result: Synthesis, command: str) -> dict[str, Any]:
         "versions": {"python": sys.version.split()[0], **{name: version(name) for name in ("echokdm", "torch", "diffusers", "numpy")}},
         "source": {
             "frames": len(source.clip), "fps": rounded(source.clip.fps), "fps_assumed": bool(source.clip.meta.get("fps_assumed", False)),
-            "height": source.clip.size[0], "width": source.clip.size[1],
+            "height": source.clip.size[0], "width": source.clip.size[1], "searched_for_print": source.searched,
             "masked_pixels_sha256": hashlib.sha256(pixels.tobytes()).hexdigest(),
             "confidence": rounded(source.clip_confidence), "flagged_frames": source.flagged,
         },

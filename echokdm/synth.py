@@ -157,10 +157,11 @@ def weights_hash(pipeline: Any) -> str:
 def synthesize(clip: Clip | str | Path, *, ef: float | None = None, edv: str | float | None = None, gls: float | None = None,
                walls: Mapping[str, float] | None = None, heart_rate: float | None = None, beats: int | None = None,
                driving: Clip | str | Path | None = None, keypoints: str | Path | None = None, any_view: bool = False,
-               drag: Mapping[int, tuple[float, float]] | None = None, from_frame: int | None = None, frames: int | None = None,
-               fps: float | None = None, size: int | None = None, steps: int = defaults.STEPS, strength: float = defaults.STRENGTH,
-               without: str | None = None, seed: int = defaults.SEED, bundle: str | Path = defaults.BUNDLE, device: str = defaults.DEVICE,
-               pipeline: Any = None, progress: Callable[[str], None] = quiet) -> Synthesis:
+               allow_print: bool = False, drag: Mapping[int, tuple[float, float]] | None = None, from_frame: int | None = None,
+               frames: int | None = None, fps: float | None = None, size: int | None = None, steps: int = defaults.STEPS,
+               strength: float = defaults.STRENGTH, without: str | None = None, seed: int = defaults.SEED,
+               bundle: str | Path = defaults.BUNDLE, device: str = defaults.DEVICE, pipeline: Any = None,
+               progress: Callable[[str], None] = quiet) -> Synthesis:
     """Make a synthetic clip of the same heart by editing an apical 4-chamber clip, frame by frame, at its own size.
 
     Each frame is the clip's own of the same phase, carried by the flow that the wish asks for, so that without a wish the clip comes back.
@@ -168,7 +169,7 @@ def synthesize(clip: Clip | str | Path, *, ef: float | None = None, edv: str | f
     ef, gls: percent, 5 to 80 and -30 to 0. edv: in the clip's unit of volume, or such as "80%" of its own. walls: such as
     {"apical-septal": 0}, see `ops.wall_motion.with_wall_motion`. heart_rate: beats a minute. beats: so many times one beat, looped.
     driving: a clip whose ventricular motion is carried over. keypoints: a file of outlines in the
-    clip's own pixels instead of the segmenter's. any_view: see `derive_keypoints`. drag: point index -> (dx, dy) in
+    clip's own pixels instead of the segmenter's. any_view, allow_print: see `derive_keypoints`. drag: point index -> (dx, dy) in
     the clip's own pixels. frames, fps: see `frame_times`. size: px, a square around the sector instead of the clip's own picture. steps,
     strength, without: of frames made from one, see KDMPipeline.
     Raises ClipError, GeometryError, ConfigError or BundleError, each with one sentence.
@@ -198,8 +199,10 @@ def synthesize(clip: Clip | str | Path, *, ef: float | None = None, edv: str | f
     if pipeline is None:
         pipeline = load_pipeline(bundle, device, progress)
         watch.lap("load the bundle")
-    source = derive_keypoints(clip, keypoints=keypoints, any_view=any_view, pipeline=pipeline, progress=progress)
-    drive = None if driving is None else derive_keypoints(driving, any_view=any_view, pipeline=pipeline, progress=progress)
+    source = derive_keypoints(clip, keypoints=keypoints, any_view=any_view, allow_print=allow_print, pipeline=pipeline, progress=progress)
+    # No pixel of the driving clip is put out.
+    drive = None if driving is None else derive_keypoints(driving, any_view=any_view, allow_print=True, pipeline=pipeline,
+                                                          progress=progress)
     if not source.moves:
         from_frame = source.ed if from_frame is None else from_frame
     septal_first = _septal_first(source, pipeline)

@@ -125,6 +125,8 @@ def _notes(result: Synthesis) -> list[str]:
         notes.append(f"The ventricle's outline was interpolated in {missing} of {len(result.source.found)} frames.")
     if result.source.sureness:
         notes.append(f"Of the source clip: {result.source.sureness}")
+    if not result.source.searched:
+        notes.append("The source's sector was not searched for print, so nothing here is claimed to be free of it.")
     return notes
 
 

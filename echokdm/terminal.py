@@ -12,6 +12,8 @@ BAD_DATA = 2
 
 BundleOption = Annotated[str, typer.Option("--bundle", help="Trained weights: a name or a folder.")]
 AnyViewOption = Annotated[bool, typer.Option("--any-view", help="Work on other views than the apical 4-chamber one too, with a warning.")]
+AllowPrintOption = Annotated[bool, typer.Option("--allow-print", help="Take clips with print over the sector too, if it names nobody: "
+                                                "nothing is searched, and no output claims to be free of it.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the files of an output folder that exists.")]
 

@@ -38,7 +38,8 @@ def judge_view(clip: Clip, pipeline: Any) -> View:
     few = replace(clip.with_frames(clip.frames[picks]), fps=max(clip.fps * len(picks) / len(clip), 1e-3))
     try:
         require_motion(few)
-        derived = derive_keypoints(few, any_view=True, pipeline=pipeline)
+        # Some frames don't tell print from tissue: who writes pixels has searched all of them.
+        derived = derive_keypoints(few, any_view=True, allow_print=True, pipeline=pipeline)
     except EchoKDMError as error:
         return View("refused", str(error))
     frame, points = derived.model.clip.frames[0, 0].numpy(), derived.keypoints[0]

@@ -113,13 +113,19 @@ def _from_table(root: Path, kind: str) -> list[Listed]:
     return clips
 
 
-def open_clip(path: Path, salt: str) -> Opened:
-    """A clip in the model's frame. salt: under which DICOM clips of one patient are known to be so. Raises ClipError."""
-    from echokdm.io import read_clip
+def open_clip(path: Path, salt: str, shown: bool = False) -> Opened:
+    """A clip in the model's frame. salt: under which DICOM clips of one patient are known to be so.
+
+    shown: its pixels are put out. Raises ClipError, and PrintError where it is to be shown and print may lie over its sector.
+    """
+    from echokdm.deid.gate import search_print
+    from echokdm.io import find_sector, read_clip
 
     if not path.exists():
         raise ClipError("It is listed, and its file is missing.")
     clip = read_clip(path, salt=salt)
+    if shown:
+        search_print(clip, find_sector(clip))
     return in_model_frame(clip, clip.subject if clip.meta.get("format") == "dicom" else "")
 
 

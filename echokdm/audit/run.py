@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
 from echokdm.audit.clips import Listed, Opened, Sketch, list_clips, open_clip, sketch
 from echokdm.audit.controls import disguise
@@ -20,7 +22,7 @@ from echokdm.audit.leaks import COPIED, HELD_OUT, SAME_HEART, split_leaks
 from echokdm.audit.result import COPY, PAIRS, Audit, CopyTest, Picture, copy_test
 from echokdm.audit.search import CANDIDATES, Likeness, nearest, search
 from echokdm.core import defaults
-from echokdm.core.errors import DataError, EchoKDMError
+from echokdm.core.errors import DataError, EchoKDMError, PrintError
 from echokdm.derive import Progress, load_pipeline, quiet
 from echokdm.ops.clip_alignment import Match
 
@@ -163,11 +165,19 @@ def _pictures(pairs: pd.DataFrame, fakes: Sequence[Sketch], matches: Sequence[di
         assert query is not None
         match = matches[place][best]
         chosen = _spread(range(len(query.picked)), 8)
-        synthetic = open_clip(fakes[place].listed.path, salt).frames[[query.picked[k] for k in chosen], 0]
-        real = open_clip(reals[best].listed.path, salt).frames[[match.frames[k] for k in chosen]]
+        synthetic = _shown(fakes[place].listed.path, salt, [query.picked[k] for k in chosen])[:, 0]
+        real = _shown(reals[best].listed.path, salt, [match.frames[k] for k in chosen])
         laid = match.placement.at(2).apply(synthetic).clamp(0, 1)[:, None]
         row = pairs.loc[place]
         title = (f"{row['clip']} and {row['nearest']}: motion agreement {match.motion:.2f}, pixel distance {1 - match.appearance:.2f}"
                  f"{', a copy' if row['copy'] else ''}{', made from this patient' if row['from_own_source'] == 'yes' else ''}")
         made.append(Picture(title, row["clip"], row["nearest"], laid, real))
     return made
+
+
+def _shown(path: Path, salt: str, picked: list[int]) -> Tensor:
+    """Frames (K, 1, 112, 112) of a clip for a picture; black where print may lie over its sector."""
+    try:
+        return open_clip(path, salt, shown=True).frames[picked]
+    except PrintError:
+        return torch.zeros(len(picked), 1, 112, 112)

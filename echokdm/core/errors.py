@@ -12,6 +12,15 @@ class ClipError(EchoKDMError):
     """A file is not a usable clip: unreadable, not ultrasound, a single frame where motion is needed."""
 
 
+class PrintError(ClipError):
+    """Something that may be print lies over a clip's sector, so that a name might leave with its pixels."""
+
+    def __init__(self) -> None:
+        super().__init__("Something sharp stands still, or comes or goes at once, over the sector, as burned-in text does: crop or blacken "
+                         "it (`echokdm deid` would quarantine the clip too) or, if it names nobody, pass --allow-print (allow_print=True "
+                         "in Python).")
+
+
 class GeometryError(EchoKDMError):
     """Key-points, a mask or a sector are not usable: empty, self-crossing, outside, of the wrong count."""
 

@@ -25,10 +25,11 @@ _WIDE = 640
 _BESIDE = 24  # px beside the sector that are looked at
 
 
-def find_marks(frames: np.ndarray, sector: np.ndarray, mask: np.ndarray, fps: float) -> tuple[np.ndarray, bool]:
+def find_marks(frames: np.ndarray, sector: np.ndarray, mask: np.ndarray, fps: float, sharper: float = 1.0) -> tuple[np.ndarray, bool]:
     """((H, W) uint8, what stays bright for long; whether marks lie over the mask, or reach into it from beside the sector).
 
     frames: (T, H, W) uint8. sector: (H, W) bool, the whole of it. mask: (H, W) bool, the part that is to be kept.
+    sharper: times the usual contrast, by which a mark has to stand out.
     Print no brighter than the tissue around it, and print that fades in, are not found.
     """
     rows, columns = np.flatnonzero(sector.any(1)), np.flatnonzero(sector.any(0))
@@ -38,8 +39,8 @@ def find_marks(frames: np.ndarray, sector: np.ndarray, mask: np.ndarray, fps: fl
     found = False
     for low, high in _standing(frames, fps):
         shown[box] = np.maximum(shown[box], low)
-        found = found or _is_mark(low, high, kept, beside, _CONTRAST, _LEAST_STROKES)
-    return shown, found or _comes_or_goes(frames, kept, beside)
+        found = found or _is_mark(low, high, kept, beside, sharper * _CONTRAST, _LEAST_STROKES)
+    return shown, found or _comes_or_goes(frames, kept, beside, sharper)
 
 
 def _standing(frames: np.ndarray, fps: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -51,9 +52,10 @@ def _standing(frames: np.ndarray, fps: float) -> Iterator[tuple[np.ndarray, np.n
         yield low, high
 
 
-def _comes_or_goes(frames: np.ndarray, kept: np.ndarray, beside: np.ndarray) -> bool:
+def _comes_or_goes(frames: np.ndarray, kept: np.ndarray, beside: np.ndarray, sharper: float) -> bool:
     """Whether a mark is there in some frames and not in those just before or after."""
-    for length, contrast, most in _CHANGES:
+    for length, usual, most in _CHANGES:
+        contrast = sharper * usual
         for middle in range(length, len(frames) - length + 1):
             before, after = frames[middle - length : middle], frames[middle : middle + length]
             for there, gone in ((before, after), (after, before)):
@@ -71,8 +73,12 @@ def _is_mark(low: np.ndarray, high: np.ndarray, kept: np.ndarray, beside: np.nda
         rise = low - ndimage.grey_opening(low, _SQUARE)
         # By no more than it stands out may a stroke flicker.
         strokes = (rise >= contrast) & (high - low <= rise)
-        density = ndimage.uniform_filter((strokes & kept).astype(np.float32), _WORD, mode="constant") * _WORD[0] * _WORD[1]
-        if density.max() > most or _crosses(strokes, kept, beside):
+        inside = strokes & kept
+        if inside.sum() > most:
+            density = ndimage.uniform_filter(inside.astype(np.float32), _WORD, mode="constant") * _WORD[0] * _WORD[1]
+            if density.max() > most:
+                return True
+        if _crosses(strokes, kept, beside):
             return True
         if np.ptp(np.flatnonzero(kept.any(0))) < _WIDE:
             return False
@@ -81,11 +87,13 @@ def _is_mark(low: np.ndarray, high: np.ndarray, kept: np.ndarray, beside: np.nda
 
 
 def _crosses(strokes: np.ndarray, kept: np.ndarray, beside: np.ndarray) -> bool:
+    if not (strokes & beside).any():
+        return False
     labels, _ = ndimage.label(strokes, np.ones((3, 3)))
     return bool(np.intersect1d(labels[strokes & kept], labels[strokes & beside]).size)
 
 
 def _halved(picture: np.ndarray) -> np.ndarray:
     """(H // 2, W // 2) means of two by two pixels."""
-    height, width = (side // 2 for side in picture.shape)
-    return picture[: 2 * height, : 2 * width].reshape(height, 2, width, 2).mean((1, 3))
+    even = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]
+    return (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4

@@ -20,7 +20,7 @@ LEAST_FRAMES = 8
 """Fewer tell nothing of what moves."""
 
 # The sector's fit is good to 1.3 pixels of a picture 320 wide; what touches its edge is cut off with these two.
-_MARGIN = 2
+MARGIN = 2
 _SECTOR_FRAMES = 32
 _LEAST_PIXELS = 400
 # Of the sector that all frames show, what every second one must show too. Where an edge is dark they differ by 0.07; one damaged frame
@@ -72,7 +72,7 @@ def _sure_mask(raw: RawFrames, fps: float) -> tuple[np.ndarray, np.ndarray]:
     agreed = sector.mask & halves[0].mask & halves[1].mask  # what a single frame has beside the fan widens one half alone
     if agreed.sum() < _LEAST_AGREEMENT * sector.mask.sum():
         raise Refusal(Reason.SECTOR_DISAGREES)
-    mask = ndimage.binary_erosion(agreed, iterations=int(np.ceil(_MARGIN * max(sector.step))))
+    mask = ndimage.binary_erosion(agreed, iterations=int(np.ceil(MARGIN * max(sector.step))))
     if mask.sum() < _LEAST_PIXELS:
         raise Refusal(Reason.NO_SECTOR)
     return agreed, mask

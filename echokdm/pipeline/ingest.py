@@ -18,7 +18,7 @@ from echokdm.pipeline.options import Ingest
 from echokdm.pipeline.records import Figures
 from echokdm.pipeline.run import Work
 
-COLUMNS = ("clip", "file", "subject", "split", "frames", "fps", "row_mm", "column_mm", "verdict", "reason")
+COLUMNS = ("clip", "file", "subject", "split", "frames", "fps", "row_mm", "column_mm", "searched", "verdict", "reason")
 TABLE = "clips.csv"
 PARTS = "parts"
 KEPT = "kept"
@@ -53,7 +53,7 @@ def ingest(work: Work) -> Figures:
     for item in work.track(found, len(found), "looking at clips"):
         part = work.folder / PARTS / f"{item.name}.json"
         if not part.exists():
-            facts = _look(work.folder, item, pipeline)
+            facts = _look(work.folder, item, pipeline, options.allow_print)
             with atomic_file(part) as temporary:
                 temporary.write_text(json.dumps(facts), encoding="utf-8")
     rows = [json.loads((work.folder / PARTS / f"{item.name}.json").read_text(encoding="utf-8")) for item in found]
@@ -79,8 +79,8 @@ def kept_clips(folder: Path) -> list[dict[str, str]]:
     """The rows of clips.csv that were kept. Raises ConfigError where the folder is no result of `ingest`."""
     try:
         with (folder / TABLE).open(encoding="utf-8", newline="") as file:
-            return [row for row in csv.DictReader(file) if row["verdict"] == KEPT]
-    except OSError:
+            return [{column: row[column] for column in COLUMNS} for row in csv.DictReader(file) if row["verdict"] == KEPT]
+    except (OSError, KeyError):
         raise ConfigError(f"The folder '{folder.name}' holds no {TABLE}: name a stage of kind ingest.") from None
 
 
@@ -138,19 +138,23 @@ def _segmenter(work: Work, options: Ingest) -> Any:
     return load_pipeline(work.reads["bundle"], work.device)
 
 
-def _look(folder: Path, item: Found, pipeline: Any) -> dict[str, Any]:
-    """The row of one clip, which is written first where it comes from a data set; with a small picture where it is doubtful."""
+def _look(folder: Path, item: Found, pipeline: Any, allow_print: bool) -> dict[str, Any]:
+    """The row of one clip, which is written first where it comes from a data set; with a small picture where it is doubtful.
+
+    searched: 1 where its sector was searched for print, by `deid` where it is DICOM, and holds none.
+    """
     from echokdm.io import read_clip
     from echokdm.view import judge_view
 
     facts: dict[str, Any] = {"clip": item.name, "subject": item.subject, "split": item.split, "verdict": "refused", "reason": ""}
     try:
-        clip = read_clip(folder / item.file) if item.row is None else _masked(item.row)
+        clip, searched = (read_clip(folder / item.file), True) if item.row is None else _masked(item.row, allow_print)
         file = item.file or f"clips/{item.name}.npz"
         if item.row is not None:
             _write_clip(folder / file, clip)
         row_mm, column_mm = clip.spacing_mm or ("", "")
-        facts |= {"file": file, "frames": len(clip), "fps": round(clip.fps, 6), "row_mm": row_mm, "column_mm": column_mm}
+        facts |= {"file": file, "frames": len(clip), "fps": round(clip.fps, 6), "row_mm": row_mm, "column_mm": column_mm,
+                  "searched": int(searched)}
         if pipeline is None:
             return facts | {"verdict": KEPT}
         if item.view == "other":
@@ -166,17 +170,23 @@ def _look(folder: Path, item: Found, pipeline: Any) -> dict[str, Any]:
     return facts | {"verdict": view.verdict, "reason": view.reason}
 
 
-def _masked(row: dict[str, Any]) -> Clip:
-    """A sequence of a data set, gray, black outside its sector. Raises EchoKDMError: unreadable, or no sector found."""
+def _masked(row: dict[str, Any], allow_print: bool) -> tuple[Clip, bool]:
+    """A sequence of a data set, gray, black outside its sector; whether that was searched for print.
+
+    Raises EchoKDMError: unreadable, no sector found, or print over it.
+    """
     import torch
 
     from echokdm.data.adapters import find_adapter
+    from echokdm.deid.gate import search_print
     from echokdm.io.read import ASSUMED_FPS
     from echokdm.io.sector import find_sector
 
     sequence = find_adapter(row["adapter"]).read(row)
     clip = Clip(luma(sequence.frames), float(sequence.labels.get("fps", ASSUMED_FPS)), sequence.labels.get("spacing_mm"))
-    return clip.with_frames(clip.frames * torch.as_tensor(find_sector(clip).mask))
+    sector = find_sector(clip)
+    searched = search_print(clip, sector, allow_print)
+    return clip.with_frames(clip.frames * torch.as_tensor(sector.mask)), searched
 
 
 def _write_clip(path: Path, clip: Clip) -> None:

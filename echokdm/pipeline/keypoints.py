@@ -25,8 +25,8 @@ SPLITS = {"train": "TRAIN", "val": "VAL", "valid": "VAL", "validation": "VAL", "
 
 def find_keypoints(work: Work) -> Figures:
     """Videos/, FileList.csv, VolumeTracings.csv and manifest.csv of the clips in which a ventricle was found; Keypoints/<id>.npz holds
-    keypoints (T, 40, 2) px of the 112 px frame, found (T,), sector (112, 112), image (T, 112, 112) uint8 and, where the bundle can tell,
-    confidence (T,).
+    keypoints (T, 40, 2) px of the 112 px frame, found (T,), sector (112, 112), image (T, 112, 112) uint8, searched, see `ingest`, and,
+    where the bundle can tell, confidence (T,).
 
     Raises ClipError where no clip can be used.
     """
@@ -76,7 +76,8 @@ def read_keypointed(folder: Path, splits: tuple[str, ...]) -> list[Source]:
     for row in rows.itertuples():
         with np.load(folder / POINTS / f"{row.id}.npz", allow_pickle=False) as arrays:
             sources.append(Source((folder / row.file).resolve(), int(row.clip), arrays["keypoints"], arrays["found"], row.subject,
-                                  float(row.ef), (float(row.low), float(row.high)), confidence=arrays.get("confidence")))
+                                  float(row.ef), (float(row.low), float(row.high)), confidence=arrays.get("confidence"),
+                                  searched=bool(arrays["searched"])))
     return sources
 
 
@@ -96,7 +97,9 @@ def _one(folder: CohortFolder, clip: dict[str, str], split: str, ingested: Path,
                            "subject": subject, "split": split, "frames": int(clip["frames"]),
                            "ef": None, "low": None, "high": None, "reason": ""}
     try:
-        source = dataclasses.replace(read_sources([file], pipeline)[0][0], subject=subject)
+        # The stage before has searched it, or was told not to.
+        source = read_sources([file], pipeline, allow_print=True)[0][0]
+        source = dataclasses.replace(source, subject=subject, searched=clip["searched"] == "1")
     except ClipError as error:
         folder.finish_clip(name, row | {"reason": str(error)})
         return
@@ -105,7 +108,7 @@ def _one(folder: CohortFolder, clip: dict[str, str], split: str, ingested: Path,
     labels = labels_of(derived.keypoints, derived.ed, derived.es, model.spacing_mm)
     with atomic_file(folder.root / POINTS / f"{name}.npz") as temporary, temporary.open("wb") as target:
         sure = {} if source.confidence is None else {"confidence": source.confidence}
-        np.savez_compressed(target, keypoints=source.keypoints, found=source.found, sector=derived.model.sector_mask,
-                            image=np.rint(model.frames[:, 0].numpy() * 255).astype(np.uint8), **sure)
+        np.savez_compressed(target, keypoints=source.keypoints, found=source.found, searched=source.searched,
+                            sector=derived.model.sector_mask, image=np.rint(model.frames[:, 0].numpy() * 255).astype(np.uint8), **sure)
     row |= {"ef": source.ef, "low": source.limits[0], "high": source.limits[1]}
     folder.finish_clip(name, row, model, labels, split, subject)

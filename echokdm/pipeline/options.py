@@ -28,6 +28,7 @@ class Ingest(StageOptions):
     bundle: str = defaults.BUNDLE  # whose segmenter looks for the ventricle
     salt: str | None = None  # a file with a secret, so that runs agree on subjects and UIDs
     shift_dates: bool = False
+    allow_print: bool = False  # take clips of another data set with print over the sector too, if it names nobody; DICOM goes through deid
     reads = {"source": "clips", "bundle": "bundle", "salt": "file"}
 
 

@@ -24,15 +24,18 @@ def shrink(t: int) -> float:
 
 
 def draw_clip(frames: int = FRAMES, ventricle: bool = True) -> Clip:
-    """A sector of speckle with a dark ellipse that beats once."""
+    """A sector of speckle, which changes with the beat, with a dark ellipse that beats once."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:HEIGHT, :WIDTH].astype(float)
     angle, radius = np.arctan2(x - WIDTH / 2, y + 12), np.hypot(x - WIDTH / 2, y + 12)
     sector = (np.abs(angle) < np.radians(38)) & (radius > 16) & (radius < 165)
-    speckle = np.abs(ndimage.gaussian_filter(rng.normal(size=(HEIGHT, WIDTH)) + 1j * rng.normal(size=(HEIGHT, WIDTH)), 0.8))
-    speckle = np.clip(0.25 + 0.35 * speckle / speckle.mean(), 0, 1)
+    echoes = ndimage.gaussian_filter(rng.normal(size=(2, HEIGHT, WIDTH)), (0, 0.8, 0.8))
     clip = []
     for t in range(frames):
+        # Tissue moves through the beam, and print does not: speckle changes within a beat.
+        turn = 2 * np.pi * t / FRAMES
+        speckle = np.abs(np.cos(turn) * echoes[0] + np.sin(turn) * echoes[1])
+        speckle = np.clip(0.25 + 0.35 * speckle / speckle.mean(), 0, 1)
         s = shrink(t) if ventricle else 0.0
         inside = ((x - CENTRE[0]) / (HALF_WIDTH * s + 1e-9)) ** 2 + ((y - CENTRE[1]) / (HALF_LENGTH * s + 1e-9)) ** 2
         tissue = 0.03 + 0.97 / (1 + np.exp(np.clip(-(inside - 1) * 12, -50, 50)))
