@@ -9,10 +9,10 @@ from echokdm.deid.marks import find_marks
 from echokdm.deid.pixels import LEAST_FRAMES, MARGIN
 from echokdm.io.sector import Sector
 
-# px across the sector. In narrower ones walls and specks are nearly as fine as print, and stand out from what is around them by as much
-# more: of clean phantoms of 112 px stroke counts reach 13 at 2.4 times the usual contrast, where 20 make a word, and 94 at the usual one;
-# white words 7 to 12 px high have 51 or more.
-_WIDTH = 256
+# In a sector narrower than this, in pixels, walls and specks are nearly as fine as print. A stroke then has to stand out by more contrast,
+# with the root of the width, and a word has to have more strokes. Of clean phantoms those reach, but for one of 64, 27 in 40 of 112 px and
+# 42 in 24 of 336 px; white words 8 px high and more have 61, 10 px and more 122.
+_NARROW, _STROKES = 512, 45
 
 
 def search_print(clip: Clip, sector: Sector, allow_print: bool = False) -> bool:
@@ -27,7 +27,11 @@ def search_print(clip: Clip, sector: Sector, allow_print: bool = False) -> bool:
     frames = np.empty((len(clip), *clip.size), np.uint8)
     for levels, frame in zip(frames, clip.frames.split(1), strict=True):  # one at a time: a clip at its own size is large
         levels[:] = np.rint(luma(frame)[0, 0].clamp(0, 1).numpy() * 255)
-    _, found = find_marks(frames, sector.mask, mask, clip.fps, max(_WIDTH / np.ptp(np.flatnonzero(sector.mask.any(0))), 1.0))
+    width = np.ptp(np.flatnonzero(sector.mask.any(0)))
+    if width < _NARROW:
+        _, found = find_marks(frames, sector.mask, mask, clip.fps, float(_NARROW / width) ** 0.5, _STROKES)
+    else:
+        _, found = find_marks(frames, sector.mask, mask, clip.fps)
     if found:
         raise PrintError
     return True

@@ -25,11 +25,12 @@ _WIDE = 640
 _BESIDE = 24  # px beside the sector that are looked at
 
 
-def find_marks(frames: np.ndarray, sector: np.ndarray, mask: np.ndarray, fps: float, sharper: float = 1.0) -> tuple[np.ndarray, bool]:
+def find_marks(frames: np.ndarray, sector: np.ndarray, mask: np.ndarray, fps: float, sharper: float = 1.0,
+               strokes: int = _LEAST_STROKES) -> tuple[np.ndarray, bool]:
     """((H, W) uint8, what stays bright for long; whether marks lie over the mask, or reach into it from beside the sector).
 
     frames: (T, H, W) uint8. sector: (H, W) bool, the whole of it. mask: (H, W) bool, the part that is to be kept.
-    sharper: times the usual contrast, by which a mark has to stand out.
+    sharper: times the usual contrast, by which a mark has to stand out. strokes: more of them in a word's box are one that stays.
     Print no brighter than the tissue around it, and print that fades in, are not found.
     """
     rows, columns = np.flatnonzero(sector.any(1)), np.flatnonzero(sector.any(0))
@@ -39,7 +40,7 @@ def find_marks(frames: np.ndarray, sector: np.ndarray, mask: np.ndarray, fps: fl
     found = False
     for low, high in _standing(frames, fps):
         shown[box] = np.maximum(shown[box], low)
-        found = found or _is_mark(low, high, kept, beside, sharper * _CONTRAST, _LEAST_STROKES)
+        found = found or _is_mark(low, high, kept, beside, sharper * _CONTRAST, strokes)
     return shown, found or _comes_or_goes(frames, kept, beside, sharper)
 
 
@@ -54,8 +55,7 @@ def _standing(frames: np.ndarray, fps: float) -> Iterator[tuple[np.ndarray, np.n
 
 def _comes_or_goes(frames: np.ndarray, kept: np.ndarray, beside: np.ndarray, sharper: float) -> bool:
     """Whether a mark is there in some frames and not in those just before or after."""
-    for length, usual, most in _CHANGES:
-        contrast = sharper * usual
+    for length, contrast, most in ((length, sharper * contrast, most) for length, contrast, most in _CHANGES):
         for middle in range(length, len(frames) - length + 1):
             before, after = frames[middle - length : middle], frames[middle : middle + length]
             for there, gone in ((before, after), (after, before)):
