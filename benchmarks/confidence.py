@@ -105,8 +105,8 @@ def cross_fitted(table: pd.DataFrame) -> pd.DataFrame:
     half = table["subject"].isin(sorted(table["subject"].unique())[::2])
     table = table.copy()
     for mine, others in ((half, ~half), (~half, half)):
-        signs = {name: torch.as_tensor(table.loc[mine, name].to_numpy()) for name in SIGNS}
-        table.loc[mine, "confidence"] = Calibration(fit(table[others]))(signs).numpy()
+        signs = {name: torch.from_numpy(table.loc[mine, name].to_numpy(copy=True)) for name in SIGNS}
+        table.loc[mine, "confidence"] = Calibration(fit(table[others].dropna(subset=["Dice"])))(signs).numpy()
     return table
 
 

@@ -50,7 +50,7 @@ def test_a_folder_of_clips(quick, tiny_pipeline, tiny_bundle, tmp_path, pairs, m
     points = torch.cat([pairs.source_keypoints[:1], pairs.target_keypoints[:1]]).repeat(2, 1, 1).double().numpy()
     clip = Clip(frames, 20.0)
     derived = Derived(clip, None, SimpleNamespace(clip=clip, sector_mask=pairs.sector[0].numpy()), points, np.ones(4, bool), True)
-    monkeypatch.setattr(module, "derive_keypoints", lambda file, pipeline: derived)
+    monkeypatch.setattr(module, "derive_keypoints", lambda file, pipeline, allow_print: derived)
     np.savez(tmp_path / "SURNAME.npz", frames=np.zeros((4, 8, 8), np.uint8))
     (tmp_path / "notes.txt").write_text("not a clip")
     result = module.evaluate(tiny_bundle, tmp_path, steps=1, pipeline=tiny_pipeline, show=False)
