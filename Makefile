@@ -8,7 +8,7 @@ WORKERS ?= auto
 .PHONY: demo test clean
 
 demo: $(VENV)/.installed
-	$(BIN)/echokdm synth --demo --ef 40
+	$(BIN)/echokdm synth --demo --ef 45
 
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
