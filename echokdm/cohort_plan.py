@@ -35,7 +35,8 @@ class Source:
     number: its place among the clips given, from 1, by which messages and manifests tell it. keypoints: (T, 40, 2) in the
     model's frame. found: (T,). subject: 16 hexadecimal digits of the masked pixels of the patient's first clip. ef: of its
     own motion, percent. limits: (lowest, highest) that can be asked of it. doubt: why it may be no apical 4-chamber view, or "".
-    confidence: (T,), as of `Derived`, or None. searched: as of `Derived`.
+    confidence: (T,), as of `Derived`, or None. searched: as of `Derived`. size: px a side of
+    the model's frame.
     """
 
     clip: Clip | Path
@@ -48,6 +49,7 @@ class Source:
     doubt: str = ""
     confidence: np.ndarray | None = None
     searched: bool = False
+    size: int = defaults.FRAME_SIZE
 
     def open(self) -> Derived:
         """The clip again, with the key-points known. Raises ClipError where its file is another by now."""
@@ -57,8 +59,8 @@ class Source:
         if len(clip) != len(self.keypoints):
             raise ClipError("A clip changed while the cohort was made from it: leave the folder of clips as it is, and start anew.")
         sector = find_sector(clip)
-        return Derived(clip, sector, to_model_frame(clip, sector), self.keypoints, self.found, False, self.doubt, self.confidence,
-                       self.searched)
+        model = to_model_frame(clip, sector, self.size)
+        return Derived(clip, sector, model, self.keypoints, self.found, False, self.doubt, self.confidence, self.searched)
 
 
 _Found = tuple[Source, str]
@@ -119,7 +121,7 @@ class _Reader:
         pixels = np.rint(derived.model.clip.frames.numpy() * 255).astype(np.uint8)
         own = hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest()
         source = Source(given, number, derived.keypoints, derived.found, own, derived.ejection_fraction, limits, derived.doubt,
-                        derived.confidence, derived.searched)
+                        derived.confidence, derived.searched, derived.model.clip.size[0])
         return source, clip.subject or own
 
 

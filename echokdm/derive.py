@@ -33,7 +33,7 @@ def quiet(_: str) -> None:
 class Derived:
     """What a clip's left ventricle does.
 
-    clip: as read. sector: where the echo is. model: the clip in the model's frame (112 x 112). keypoints: (T, 40, 2) in
+    clip: as read. sector: where the echo is. model: the clip in the frame that the bundle draws. keypoints: (T, 40, 2) in
     that frame's pixels, the segmenter's made steady by `ops.smoothing`. found: (T,) where the ventricle was found or given
     rather than interpolated. given: the key-points came from a file, not from the segmenter. doubt: why this may be no apical
     4-chamber view, or "". confidence: (T,) how sure each outline is, see `ops.confidence`, 0 where it was interpolated; None where
@@ -158,7 +158,7 @@ def segment_keypoints(pipeline: Any, frames: "Tensor", sector: "Tensor", fps: fl
                       made: bool = False, any_view: bool = False) -> FoundKeypoints:
     """Key-points by the bundle's segmenter, smoothed in time.
 
-    frames: (T, 1, 112, 112) in [0, 1], fps of them a second. sector: (112, 112) bool. made: the frames are synthetic, so that the
+    frames: (T, 1, S, S) in [0, 1], fps of them a second. sector: (S, S) bool. made: the frames are synthetic, so that the
     bundle's judge measures them, see `KDMPipeline.segment`. any_view: the view is not judged. Frames without a ventricle are
     interpolated from their neighbours. Raises GeometryError where it was found in fewer than `LEAST_FOUND` of the frames, or nothing
     that was found looks like a left ventricle, ViewError where it is seen from elsewhere than an apical 4-chamber view.
@@ -179,7 +179,9 @@ def segment_keypoints(pipeline: Any, frames: "Tensor", sector: "Tensor", fps: fl
         raise GeometryError(
             f"A left ventricle could not be found {where}: is this an apical 4-chamber view? If it is, pass its outline with "
             "--keypoints FILE (a CSV in EchoNet VolumeTracings form or a NIfTI of masks, in the clip's own pixels).")
-    return FoundKeypoints(smooth(fill_frames(keypoints, found), fps), found, None if sure is None else np.asarray(sure, float))
+    scale = frames.shape[-1] / masks.shape[-1]
+    points = (smooth(fill_frames(keypoints, found), fps) + 0.5) * scale - 0.5
+    return FoundKeypoints(points, found, None if sure is None else np.asarray(sure, float))
 
 
 def fill_frames(keypoints: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -220,6 +222,7 @@ def derive_keypoints(clip: "Clip | str | Path", *, bundle: str | Path = defaults
     from echokdm.deid.gate import search_print
     from echokdm.io.frame import to_model_frame
     from echokdm.io.sector import find_sector
+    from echokdm.methods.bundle import frame_size
 
     if not isinstance(clip, Clip):
         from echokdm.io import read_clip
@@ -229,13 +232,13 @@ def derive_keypoints(clip: "Clip | str | Path", *, bundle: str | Path = defaults
     sector = find_sector(clip)
     progress("Looking at the sector")
     searched = search_print(clip, sector, allow_print)
-    model = to_model_frame(clip, sector)
+    if keypoints is None and pipeline is None:
+        pipeline = load_pipeline(bundle, device, progress)
+    model = to_model_frame(clip, sector, frame_size(bundle) if pipeline is None else pipeline.size)
     if keypoints is not None:
         points, known = given_keypoints(keypoints, clip, sector)
         points = np.asarray(model.to_model(points), float)
         return Derived(clip, sector, model, points, known, True, searched=searched)
-    if pipeline is None:
-        pipeline = load_pipeline(bundle, device, progress)
     progress("Finding the left ventricle")
     seen, doubt = (pipeline, model.clip.frames, torch.as_tensor(model.sector_mask), clip.fps), ""
     try:

@@ -33,7 +33,7 @@ class Evaluation:
     scores: "dict[str, pd.DataFrame]"
 
 
-def measured_how(bundle: str | Path, distances: "Mapping[str, Perceptual]", size: int = 112, **facts: Any) -> dict[str, Any]:
+def measured_how(bundle: str | Path, distances: "Mapping[str, Perceptual]", size: int, **facts: Any) -> dict[str, Any]:
     """The record that goes with every table: size, weights, backbones, mask, machine."""
     import torch
 
@@ -78,7 +78,7 @@ def evaluate(bundle: str | Path = defaults.BUNDLE, data: str | Path | Sequence[P
         tables = clip_tables(scores["frames"], list(dict.fromkeys(scores["frames"]["clip"])))
     tables += QUOTED
     facts |= {"KDM": f"{steps} calls of F2I-net, k = {strength:g} T, seed {seed}"} | lacking
-    return _finish(Evaluation(tables, measured_how(bundle, distances, **facts), scores), out, overwrite, show)
+    return _finish(Evaluation(tables, measured_how(bundle, distances, pipeline.size, **facts), scores), out, overwrite, show)
 
 
 def _judges(device: str, show: bool) -> "tuple[dict[str, Perceptual], dict[str, str]]":
@@ -146,7 +146,7 @@ def _score_phantoms(pipeline: Any, distances: "Mapping[str, Perceptual]", patien
 
     images, flows = [], []
     for first in track(range(0, patients, CHUNK), description="held-out phantoms", transient=True):
-        pairs = held_out_pairs([FIRST_SEED + i for i in range(first, min(first + CHUNK, patients))])
+        pairs = held_out_pairs([FIRST_SEED + i for i in range(first, min(first + CHUNK, patients))], pipeline.size)
         picture, flow = score_pairs(pipeline, pairs, distances, strengths=STRENGTHS if first < SWEPT else (), **options)
         images.append(picture)
         flows.append(flow)

@@ -19,7 +19,7 @@ from echokdm.ops.trajectory import EF_RANGE
 from echokdm.pipeline.options import KINDS, PipelineOptions
 
 ROOT = Path(__file__).parents[1]
-NAMES = {name.lower(): value for name, value in vars(defaults).items() if name.isupper() and name != "AUDIT_BUNDLE"}
+NAMES = {name.lower(): value for name, value in vars(defaults).items() if name.isupper() and name not in ("AUDIT_BUNDLE", "FRAME_SIZE")}
 
 # What users call, and what is called beneath: all modules of these, and for KDM the pipeline alone.
 # The methods' own configurations and networks count training steps and have noise levels of their own.

@@ -180,4 +180,4 @@ def _shown(path: Path, salt: str, picked: list[int]) -> Tensor:
     try:
         return open_clip(path, salt, shown=True).frames[picked]
     except PrintError:
-        return torch.zeros(len(picked), 1, 112, 112)
+        return torch.zeros(len(picked), 1, defaults.FRAME_SIZE, defaults.FRAME_SIZE)

@@ -2,6 +2,7 @@
 
 BUNDLE = "a4c"  # trained weights that come with the package
 AUDIT_BUNDLE = "a4c-phantom"  # whose segmenter's features the audit's thresholds were set by
+FRAME_SIZE = 112  # px a side of the frames that the shipped bundles draw
 DEVICE = "cpu"
 SEED = 0
 STEPS = 2  # network calls of F2I a frame

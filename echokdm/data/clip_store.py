@@ -10,9 +10,6 @@ from echokdm.core.seeding import generator
 from echokdm.data.pairs import FRAMES, PAIRS, frame_pairs
 from echokdm.data.store import ArrayStore
 
-SIZE = 112
-"""px a side of the frame that key-points are kept in."""
-
 
 def clip_files(folder: Path, split: str) -> list[Path]:
     """The Keypoints/*.npz of one split, TRAIN, VAL or TEST, by the folder's FileList.csv. Raises ConfigError where there is none."""
@@ -31,15 +28,18 @@ def clip_files(folder: Path, split: str) -> list[Path]:
     return files
 
 
-def clip_store(folder: Path, clips: Path, split: str, size: int = SIZE) -> ArrayStore:
+def clip_store(folder: Path, clips: Path, split: str, size: int) -> ArrayStore:
     """The clips of one split, FRAMES frames each: end-diastole and end-systole by area, then drawn ones; images, key-points, sector.
 
     `pair` holds (target frame, source frame) of PAIRS pairs, `opening` how far each frame's valves are open; no flow, which nobody knows.
     Raises ConfigError: another size, or no clip in the split.
     """
-    if size != SIZE:
-        raise ConfigError(f"Real clips are kept at {SIZE} px: a size of {size} px needs simulated hearts.")
     files = clip_files(clips, split)
+    with np.load(files[0], allow_pickle=False) as arrays:
+        kept = arrays["image"].shape[-1]
+    if size != kept:
+        raise ConfigError(f"These clips are kept at {kept} px, as the bundle draws that found their key-points, and the configuration has "
+                          f"{size} px: set size={kept}, or find them again with a bundle of {size} px.")
     layout = {"image": ((FRAMES, size, size), "uint8"), "sector": ((size, size), "bool"), "keypoints": ((FRAMES, 40, 2), "float32"),
               "pair": ((PAIRS, 2), "int64"), "opening": ((FRAMES,), "float32")}
 

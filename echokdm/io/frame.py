@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from echokdm.core import defaults
 from echokdm.core.errors import ClipError
 from echokdm.core.types import Clip
 from echokdm.io.sector import Sector, pixel_aspect
@@ -49,7 +50,7 @@ class ModelClip:
         return (points - origin) / step - 0.5
 
 
-def to_model_frame(clip: Clip, sector: Sector, size: int = 112) -> ModelClip:
+def to_model_frame(clip: Clip, sector: Sector, size: int = defaults.FRAME_SIZE) -> ModelClip:
     """Crop to the sector, pad to a square, resize to `size` x `size` (anti-aliased), black outside the sector.
 
     The sector is centred from left to right and begins at the top. Pixels come out square in mm: where the source's are not,

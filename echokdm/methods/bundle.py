@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from echokdm.core import defaults
 from echokdm.core.errors import BundleError
 
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles"
@@ -68,6 +69,11 @@ def pipeline_settings(folder: Path) -> dict[str, Any]:
         return settings | {"_class_name": str(settings["_class_name"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(f"The bundle '{folder.name}' is damaged ({type(error).__name__}); install or train it again.") from error
+
+
+def frame_size(name_or_folder: str | Path) -> int:
+    """px a side of the frames that a bundle draws. Raises BundleError where there is none or it is damaged."""
+    return int(pipeline_settings(find_bundle(name_or_folder)).get("size", defaults.FRAME_SIZE))
 
 
 def set_confidence(folder: Path, weights: dict[str, float] | None) -> None:

@@ -51,7 +51,7 @@ class HeldOutPairs:
         return len(self.kinds)
 
 
-def held_out_pairs(seeds: Sequence[int], size: int = 112) -> HeldOutPairs:
+def held_out_pairs(seeds: Sequence[int], size: int = defaults.FRAME_SIZE) -> HeldOutPairs:
     """Two pairs a patient: end-diastole to end-systole, and from one random phase to another, drawn from the patient's seed."""
     from echokdm.phantom.a4c import A4CPhantom
 

@@ -1,6 +1,7 @@
 """The networks that find chambers in a frame: the segmenter, and a second one of another form that judges what is made."""
 
 import torch
+import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from monai.networks.nets import BasicUNet, UNet
@@ -8,6 +9,7 @@ from torch import Tensor
 
 CLASSES = ("background", "LV", "myocardium", "LA", "RV", "RA")
 LV, MYOCARDIUM, LA = 1, 2, 3
+FINDS_AT = 112  # px a side of the largest frame that these networks are taught on and asked about, whatever size a bundle draws
 
 
 def standardised(image: Tensor, sector: Tensor) -> Tensor:
@@ -20,6 +22,17 @@ def standardised(image: Tensor, sector: Tensor) -> Tensor:
     mean = (image * inside).sum((1, 2, 3), keepdim=True) / count
     spread = (((image - mean) * inside).square().sum((1, 2, 3), keepdim=True) / count).sqrt().clamp(min=1e-3)
     return torch.cat([(image - mean) / spread * inside, inside], 1)
+
+
+def as_seen(image: Tensor, sector: Tensor) -> tuple[Tensor, Tensor]:
+    """Frames (B, 1, H, W) and their sectors (B, 1, H, W), made smaller to `FINDS_AT` px a side where they are larger."""
+    size = [min(side, FINDS_AT) for side in image.shape[2:]]
+    if list(image.shape[2:]) == size:
+        return image, sector
+    inside = F.interpolate(sector.to(image.dtype), size, mode="bilinear", antialias=True)
+    small = F.interpolate(image * sector, size, mode="bilinear", antialias=True) / inside.clamp(min=0.02)
+    kept = (inside > 0.5).to(image.dtype)
+    return (small * kept).clamp(0, 1), kept.to(sector.dtype)
 
 
 class Segmenter(ModelMixin, ConfigMixin):

@@ -25,8 +25,8 @@ SPLITS = {"train": "TRAIN", "val": "VAL", "valid": "VAL", "validation": "VAL", "
 
 def find_keypoints(work: Work) -> Figures:
     """Videos/, FileList.csv, VolumeTracings.csv and manifest.csv of the clips in which a ventricle was found; Keypoints/<id>.npz holds
-    keypoints (T, 40, 2) px of the 112 px frame, found (T,), sector (112, 112), image (T, 112, 112) uint8, searched, see `ingest`, and,
-    where the bundle can tell, confidence (T,).
+    keypoints (T, 40, 2) px of the frame of S px that the bundle draws, found (T,), sector (S, S), image (T, S, S) uint8, searched, see
+    `ingest`, and, where the bundle can tell, confidence (T,).
 
     Raises ClipError where no clip can be used.
     """
@@ -77,7 +77,7 @@ def read_keypointed(folder: Path, splits: tuple[str, ...]) -> list[Source]:
         with np.load(folder / POINTS / f"{row.id}.npz", allow_pickle=False) as arrays:
             sources.append(Source((folder / row.file).resolve(), int(row.clip), arrays["keypoints"], arrays["found"], row.subject,
                                   float(row.ef), (float(row.low), float(row.high)), confidence=arrays.get("confidence"),
-                                  searched=bool(arrays["searched"])))
+                                  searched=bool(arrays["searched"]), size=len(arrays["sector"])))
     return sources
 
 

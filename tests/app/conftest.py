@@ -57,6 +57,8 @@ def ellipse(t: int = 0, centre: np.ndarray = CENTRE, count: int = 20) -> np.ndar
 class DrawnPipeline:
     """The interface of KDMPipeline with knowledge of drawn clips instead of weights."""
 
+    size = 112
+
     def __init__(self) -> None:
         self.components = {"segmenter": torch.nn.Linear(2, 2)}
         with torch.no_grad():

@@ -51,7 +51,7 @@ class Missing:
 
     def __init__(self, pipeline, gain: float) -> None:
         self.pipeline, self.gain = pipeline, gain
-        self.components = pipeline.components
+        self.components, self.size = pipeline.components, pipeline.size
 
     def __call__(self, source, source_keypoints, target_keypoints, **options):
         return self.pipeline(source, source_keypoints, target_keypoints, gamma=self.gain, **options)

@@ -17,7 +17,7 @@ from echokdm.metrics.resynthesis import beat_thirds
 @pytest.fixture
 def quick(monkeypatch, pairs, no_weights):
     """No LPIPS, and the phantoms that are drawn already."""
-    monkeypatch.setattr("echokdm.metrics.held_out.held_out_pairs", lambda seeds: pairs)
+    monkeypatch.setattr("echokdm.metrics.held_out.held_out_pairs", lambda seeds, size: pairs)
 
 
 def test_phantom_tables_are_printed_and_written(quick, tiny_pipeline, tiny_bundle, tmp_path, capsys):

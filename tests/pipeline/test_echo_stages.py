@@ -128,13 +128,13 @@ def test_clips_become_an_echonet_folder(maker, folder) -> None:
     find_keypoints(again)
     assert {file.name: file.read_bytes() for file in (pipeline.out / "other").rglob("*") if file.is_file()} == before
     # What training draws from it.
-    store = clip_store(pipeline.out / "cache", made, "TRAIN")
+    store = clip_store(pipeline.out / "cache", made, "TRAIN", 112)
     assert store.count == 1 and store["image"].shape == (1, 6, 112, 112)
     volumes = store["keypoints"][0, :2, :, 0].std(1)
     assert volumes[0] > volumes[1]  # end-diastole first
     assert (store["opening"][0, :2] < 0.3).all() and (store["opening"] <= 1).all()  # the valves are shut at end-diastole and at end-systole
     with pytest.raises(ConfigError, match="VAL"):
-        clip_store(pipeline.out / "cache2", made, "VAL")
+        clip_store(pipeline.out / "cache2", made, "VAL", 112)
 
 
 def stop_after_one(items, total, label):

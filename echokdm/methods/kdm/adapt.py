@@ -25,7 +25,7 @@ from echokdm.methods.kdm.card import adapted_card
 from echokdm.methods.kdm.config import KDMConfig
 from echokdm.methods.kdm.segmentation import EmptyClips, SegmenterStage, frame_dice
 from echokdm.methods.train import load_component, save_component
-from echokdm.networks.segmenter import Segmenter
+from echokdm.networks.segmenter import FINDS_AT, Segmenter
 
 TRAIN_STEPS = 200
 LEARNING_RATE = 1e-3  # its cosine passes half of it at most, since the first 100 steps warm up
@@ -104,7 +104,7 @@ def adapt_bundle(data: str | Path, out: str | Path, *, bundle: str | Path = defa
         raise ConfigError(f"Training takes at least one step, not {train_steps}.")
     began, base = time.monotonic(), find_bundle(bundle)
     config = validate(bundle_config(base), KDMConfig, CONFIG)
-    size = config.size
+    size = min(config.size, FINDS_AT)
     network = load_component(base, "segmenter", Segmenter)
     source, second = find_source(data), None if also is None else find_source(also)
     with atomic_folder(out, overwrite) as folder, TemporaryDirectory() as scratch:

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from echokdm.core import defaults
 from echokdm.methods.base import MethodConfig
 from echokdm.methods.kdm.codec import CodecConfig
 from echokdm.methods.kdm.denoiser import DenoiserConfig
@@ -46,7 +47,7 @@ class KDMConfig(MethodConfig):
     """Everything `echokdm train` needs."""
 
     method: Literal["kdm"] = "kdm"
-    size: int = 112  # px a side
+    size: int = defaults.FRAME_SIZE  # px a side
     precision: Literal["no", "bf16", "fp16"] = "bf16"
     flow_target: Literal["of_net", "truth"] = "of_net"  # whose flows K2F-net learns; phantoms know the truth
     data: DataConfig = DataConfig()

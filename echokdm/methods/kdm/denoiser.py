@@ -19,7 +19,7 @@ from echokdm.methods.kdm.conditions import f2i_channels, f2i_condition, k2f_chan
 from echokdm.methods.kdm.valves import valve_weights
 from echokdm.networks.codec import decode, encode, encode_flow, with_detail
 from echokdm.networks.conditioned_unet import ConditionedUNet
-from echokdm.networks.segmenter import LV, Segmenter
+from echokdm.networks.segmenter import LV, Segmenter, as_seen
 from echokdm.ops.render import fill_polygon
 
 
@@ -212,8 +212,10 @@ class DenoiserStage(Stage):
             return clean.new_zeros(())
         sector, points = batch["sector"][rows], batch["target_keypoints"][rows]
         made = self.picture(clean[rows], latents[rows], warped[rows]) * sector
+        size = made.shape[2:]
+        made, sector = as_seen(made, sector)
         probability = self.segmenter(made, sector).float().softmax(1)[:, LV:LV + 1].clamp(1e-4, 1 - 1e-4)
-        asked = fill_polygon(points, *made.shape[2:]) * sector
+        asked = as_seen(fill_polygon(points, *size), batch["sector"][rows])[0] * sector
         entropy = asked * probability.log() + (1 - asked) * (1 - probability).log()
         return -(entropy * sector).sum() / sector.sum()
 

@@ -29,6 +29,7 @@ from echokdm.methods.kdm.scores import score_pairs
 from echokdm.methods.kdm.segmentation import EmptyClips, JudgeStage, SegmenterStage
 from echokdm.methods.train import load_component
 from echokdm.metrics.tables import Table
+from echokdm.networks.segmenter import FINDS_AT
 
 DRAWS = 5  # at most of each held-out patient that a stage is validated by
 
@@ -59,6 +60,7 @@ class KDM(Method):
         before = load(bundle, name) if start and (bundle / name).is_dir() else None
         draws = DRAWS * config.data.held_out
         if name in ("segmenter", "judge"):
+            data = KDMData(config.model_copy(update={"size": min(config.size, FINDS_AT)}))
             kind, hearts = (SegmenterStage, data.patients()) if name == "segmenter" else (JudgeStage, data.others())
             return kind(PhantomClips(hearts, config.seed, settings.warped_share), derive_seed(config.seed, STAGES.index(name)),
                         empty=EmptyClips(data.procedural(), config.seed), batch_size=settings.batch,
@@ -85,7 +87,8 @@ class KDM(Method):
 
     def assemble(self, config: KDMConfig, parts: dict[str, nn.Module]) -> KDMPipeline:
         """With a DDIM scheduler that holds the noise schedule."""
-        return KDMPipeline(**parts, scheduler=build_scheduler("ddim", config.f2i.prediction), schema=KDMData(config).schema.name)
+        return KDMPipeline(**parts, scheduler=build_scheduler("ddim", config.f2i.prediction), schema=KDMData(config).schema.name,
+                           size=config.size)
 
     def licence(self, config: KDMConfig) -> str:
         """The data's where the segmenter learned from CAMUS."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from diffusers.models.autoencoders.vq_model import VQModel
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from echokdm.networks.codec import FlowCodec, decode, decode_flow, encode, with_
 from echokdm.networks.conditioned_unet import ConditionedUNet
 from echokdm.networks.landmarks import LandmarkNet
 from echokdm.networks.pwc_lite import PWCLite
-from echokdm.networks.segmenter import Judge, Segmenter
+from echokdm.networks.segmenter import Judge, Segmenter, as_seen
 from echokdm.ops.apical_view import RA, RV
 from echokdm.ops.confidence import Calibration, frame_signs
 from echokdm.ops.render import carry_keypoints
@@ -41,7 +42,9 @@ class KDMOutput:
 
 
 class Ventricle(NamedTuple):
-    """masks (T, H, W) bool, empty where nothing was found; confidence (T,) in [0, 1], see `ops.confidence`, None where it is not known."""
+    """masks (T, h, w) bool of the frames as the segmenter sees them (`as_seen`), empty where nothing was found; confidence (T,) in
+    [0, 1], see `ops.confidence`, None where it is not known.
+    """
 
     masks: Tensor
     confidence: Tensor | None
@@ -52,8 +55,8 @@ class KDMPipeline(MethodPipeline):
 
     Components: the image and flow codecs, K2F-net, F2I-net, the one-step ablation K2I-net, OF-net, the LV segmenter and the judge
     that measures what was made or, beyond echo, a network that finds landmarks, and a DDIM scheduler that holds the noise
-    schedule. schema: the name of its key-points'. confidence: the numbers of the segmenter's `ops.confidence.Calibration`, or
-    None.
+    schedule. schema: the name of its key-points'. size: px a side of the frames that it draws. confidence: the numbers of the
+    segmenter's `ops.confidence.Calibration`, or None.
 
     >>> pipe = KDMPipeline.from_pretrained("a4c-phantom")                                        # doctest: +SKIP
     >>> out = pipe(frame, keypoints, trajectory, sector=sector, seed=0)                          # doctest: +SKIP
@@ -66,10 +69,10 @@ class KDMPipeline(MethodPipeline):
     def __init__(self, image_codec: VQModel, flow_codec: FlowCodec, k2f: ConditionedUNet, f2i: ConditionedUNet, scheduler,
                  segmenter: Segmenter | None = None, landmarks: LandmarkNet | None = None, k2i: ConditionedUNet | None = None,
                  of_net: PWCLite | None = None, judge: Judge | None = None, schema: str = A4C_BLOODPOOL_40.name,
-                 confidence: Mapping[str, float] | None = None) -> None:
+                 confidence: Mapping[str, float] | None = None, size: int = defaults.FRAME_SIZE) -> None:
         super().__init__()
-        self.register_to_config(schema=schema, confidence=None if confidence is None else dict(confidence))
-        self.schema = schema_named(schema)
+        self.register_to_config(schema=schema, confidence=None if confidence is None else dict(confidence), size=size)
+        self.schema, self.size = schema_named(schema), size
         self.calibration = None if confidence is None else Calibration(confidence)
         self.register_modules(image_codec=image_codec, flow_codec=flow_codec, k2f=k2f, f2i=f2i, segmenter=segmenter,
                               landmarks=landmarks, scheduler=scheduler, k2i=k2i, of_net=of_net, judge=judge)
@@ -91,6 +94,8 @@ class KDMPipeline(MethodPipeline):
             with fast_arithmetic(self.device):
                 return finder(*seen)
 
+        frames, seen = as_seen(frames, sector.expand(len(frames), 1, -1, -1))
+        sector = seen[0, 0]
         masks, probabilities = segment_clip(network, frames, sector, fps, walled=not made, any_view=any_view)
         return Ventricle(masks, None if made or self.calibration is None else self.calibration(frame_signs(masks, probabilities)))
 
@@ -102,8 +107,9 @@ class KDMPipeline(MethodPipeline):
         """
         if self.segmenter is None:
             return torch.zeros(len(frames), *frames.shape[2:], dtype=torch.bool)
-        labels = self.segmenter(frames.to(self.device), sector.to(self.device).expand(len(frames), 1, -1, -1)).argmax(1)
-        return ((labels == RV) | (labels == RA)).cpu()
+        labels = self.segmenter(*as_seen(frames.to(self.device), sector.to(self.device).expand(len(frames), 1, -1, -1))).argmax(1)
+        right = ((labels == RV) | (labels == RA)).cpu()
+        return F.interpolate(right[:, None].float(), frames.shape[2:])[:, 0] > 0.5
 
     @property
     def measurer(self) -> Judge | Segmenter:

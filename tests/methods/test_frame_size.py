@@ -1,0 +1,66 @@
+"""A bundle of another size than the shipped ones: trained, loaded, scored, and used on a clip; the size is the bundle's everywhere."""
+
+import numpy as np
+import pytest
+import torch
+
+from echokdm.core.errors import ConfigError
+from echokdm.derive import load_pipeline, segment_keypoints
+from echokdm.methods.bundle import frame_size
+
+SIZE = 224
+
+
+@pytest.fixture(scope="module")
+def large(train_tiny, tiny_yaml):
+    """The bundle of `tiny_yaml` at SIZE px."""
+    return train_tiny(tiny_yaml.replace("size: 112", f"size: {SIZE}"), "large") / "run" / "bundle"
+
+
+def test_a_bundle_knows_its_size_and_the_segmenter_learns_at_its_own(large):
+    assert frame_size(large) == load_pipeline(large).size == SIZE and frame_size("a4c") == 112
+    names = {folder.name for folder in (large.parents[1] / "cache").iterdir()}
+    assert "phantoms-112-2" in names and f"phantoms-{SIZE}-2" in names
+
+
+def test_it_is_scored_on_phantoms_of_its_size(large, no_weights):
+    from echokdm.evaluate import evaluate
+
+    result = evaluate(large, patients=1, show=False)
+    images = result.scores["images"]
+    assert result.record["size"].startswith(f"{SIZE} x {SIZE} px") and np.isfinite(images["MSE_img"]).sum() > 10
+
+
+def test_synth_draws_at_its_size(large):
+    from echokdm.core.types import Clip
+    from echokdm.phantom.a4c import A4CPhantom
+    from echokdm.synth import synthesize
+
+    clip = Clip(A4CPhantom([5], SIZE).frames(torch.arange(10)[None] / 10)[0], 10.0)
+    pipe = load_pipeline(large)
+    pipe.register_modules(segmenter=load_pipeline("a4c").segmenter, judge=None)  # one that finds
+    made = synthesize(clip, pipeline=pipe, ef=45)
+    assert made.source.model.clip.size == (SIZE, SIZE) and made.edited.flow.shape[2:] == (SIZE, SIZE)
+    assert made.clip.size == clip.size
+
+
+def test_the_ventricle_is_found_at_the_same_place_in_a_larger_frame():
+    from echokdm.phantom.a4c import A4CPhantom
+
+    pipe, phases = load_pipeline("a4c"), torch.arange(10)[None] / 10
+    found = {}
+    for size in (112, SIZE):
+        heart = A4CPhantom([7], size)
+        found[size] = segment_keypoints(pipe, heart.frames(phases)[0], heart.sector[0], 10.0).keypoints
+    carried = (found[112] + 0.5) * SIZE / 112 - 0.5
+    assert np.abs(found[SIZE] - carried).mean() < 2, "px at 224; each picture has a grain of its own"
+
+
+def test_clips_kept_at_another_size_are_told(tmp_path):
+    from echokdm.data.clip_store import clip_store
+
+    (tmp_path / "Keypoints").mkdir()
+    (tmp_path / "FileList.csv").write_text("FileName,Split\na,TRAIN\n")
+    np.savez(tmp_path / "Keypoints" / "a.npz", image=np.zeros((3, 112, 112), np.uint8))
+    with pytest.raises(ConfigError, match="kept at 112 px.*set size=112"):
+        clip_store(tmp_path / "store", tmp_path, "TRAIN", SIZE)
