@@ -1,5 +1,6 @@
 """The page of a synthesis: source and result in step, M-mode, volumes, what was asked and what was measured."""
 
+import math
 from importlib.metadata import version
 from typing import Any
 
@@ -136,7 +137,7 @@ def _pictures(result: Synthesis, real: torch.Tensor | None) -> list[dict[str, st
     picks = wish.frames if result.from_frame is None else np.full(len(wish.frames), result.from_frame)
     moved = np.linalg.norm(wish.keypoints - source.keypoints[picks], axis=2).mean(1)
     far = int(moved.argmax())
-    reach = max(float(np.ceil(result.edited.flow[far].square().sum(0).sqrt().max() * 2) / 2), 0.5)  # beyond it colours would turn dark
+    reach = max(math.ceil(2 * float(result.edited.flow[far].square().sum(0).sqrt().max())) / 2, 0.5)  # beyond it colours would turn dark
     moment, frame = f"{far / result.clip.fps:.2f} s", source.model.clip.frames[picks[far]]
     scale, made = PICTURE / frame.shape[1], result.edited.model.clip.frames[far]
     items = [

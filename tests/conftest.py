@@ -1,6 +1,8 @@
 """Fixtures for every test: one thread a worker, small counts, and the real material that ECHOKDM_TEST_DATA names."""
 
 import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -46,6 +48,22 @@ def no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     # Kept for the process, so perhaps from a test that had weights.
     monkeypatch.setattr("echokdm.methods.single_transform.scores._distances", dict)
     return tmp_path / "torch" / "hub" / "checkpoints"
+
+
+@pytest.fixture(scope="session")
+def valid_dicom() -> Callable[[Path], None]:
+    """valid_dicom(file): fails where dciodvfy (Debian's dicom3tools) finds an error; skips where it is not installed."""
+    validator = shutil.which("dciodvfy")
+
+    def check(file: Path) -> None:
+        if validator is None:
+            pytest.skip("needs dciodvfy, which Debian's dicom3tools holds")
+        told = subprocess.run([validator, str(file)], capture_output=True, text=True, check=False).stderr.splitlines()
+        assert told, "it says of what kind the file is"
+        # Synthetic Data (0008,001C) came into the standard in 2023, after the validator that Debian has.
+        assert not [line for line in told if line.startswith("Error") and "(0x0008,0x001c)" not in line], "\n".join(told)
+
+    return check
 
 
 FEW = {"patients": 1, "procedural": 2, "held_out": 1, "twins": 1, "hearts": 1, "posed": 1, "root": 2, "frames": 5, "workers": 0}  # of data

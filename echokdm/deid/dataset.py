@@ -21,7 +21,7 @@ WRITTEN = frozenset((
     "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
     "PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence", "CodeValue", "CodingSchemeDesignator",
     "CodeMeaning", "LongitudinalTemporalInformationModified", "StudyInstanceUID", "StudyDate", "StudyTime", "ReferringPhysicianName",
-    "AccessionNumber", "StudyID", "Modality", "SeriesInstanceUID", "SeriesNumber", "Manufacturer",
+    "AccessionNumber", "StudyID", "Modality", "SeriesInstanceUID", "SeriesNumber", "Laterality", "Manufacturer",
     # General Image (C.7.6.1), Image Pixel (C.7.6.3), Cine (C.7.6.5), Multi-frame (C.7.6.6), US Image (C.8.5.6)
     "InstanceNumber", "PatientOrientation", "ImageType", "BurnedInAnnotation", "LossyImageCompression",
     "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
@@ -98,6 +98,7 @@ def _add_patient_and_study(ds: "Dataset", identity: Identity, facts: Facts) -> N
     ds.StudyInstanceUID, ds.SeriesInstanceUID = identity.study, identity.series
     ds.StudyDate = identity.study_date
     ds.StudyTime = ds.ReferringPhysicianName = ds.AccessionNumber = ds.StudyID = ds.SeriesNumber = ds.Manufacturer = ""
+    ds.Laterality = ""  # type 2C: nobody knows whether the organ is one of a pair
     ds.Modality = "US"
 
 

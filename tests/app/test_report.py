@@ -66,6 +66,11 @@ def test_a_dicom_comes_out_with_its_own_geometry_and_times(drawn_clip: Clip, pip
     assert "FrameTime" not in made
 
 
+def test_a_validator_finds_no_error_in_what_is_written(result: Synthesis, tmp_path: Path, valid_dicom) -> None:
+    write_synthesis(result, tmp_path / "out")
+    valid_dicom(tmp_path / "out" / "synth.dcm")
+
+
 def test_keypoints_csv_holds_what_was_drawn(result: Synthesis, tmp_path: Path) -> None:
     from echokdm.io.tracings import read_tracings
 

@@ -86,6 +86,10 @@ def test_contradictions_are_quarantined_and_duplicates_kept_once(first):
     assert rows == [["number", "reason"], *([str(n), reason.value] for n, reason in expected.items())]
 
 
+def test_a_validator_finds_no_error_in_a_clip(first, valid_dicom):
+    valid_dicom(next(first[0].glob("subject-*/*.dcm")))
+
+
 def test_subjects_and_uids_agree_within_a_patient_a_study_and_a_series(first):
     out, _ = first
     uid = Pseudonyms(SALT).uid
