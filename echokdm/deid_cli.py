@@ -20,17 +20,15 @@ def deid(
                                               "years, rather than none.")] = False,
 ) -> None:
     """De-identify echo DICOM: headers rewritten, pixels masked by the sector; what is not sure is quarantined."""
-    from rich.console import Console
-    from rich.progress import Progress
-
+    from echokdm.core.progress import progress_bar
     from echokdm.deid import deidentify_folder
 
     try:
         secret = None if salt is None else salt.read_bytes()
     except OSError:
         raise ConfigError("The file of --salt can't be read: check the path.") from None
-    with Progress(console=Console(stderr=True), transient=True) as shown:
-        bar = shown.add_task("de-identifying")
+    with progress_bar() as shown:
+        bar = shown.add_task("de-identifying", total=None)
         summary = deidentify_folder(source, out, salt=secret, shift_dates=shift_dates,
                                     progress=lambda done, total: shown.update(bar, completed=done, total=total))
     typer.echo(f"{len(summary.outputs)} of {summary.inputs} files de-identified: {out}")

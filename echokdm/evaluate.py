@@ -140,12 +140,12 @@ def _score_method(bundle: str | Path, data: str, device: str, show: bool) -> "tu
 def _score_phantoms(pipeline: Any, distances: "Mapping[str, Perceptual]", patients: int,
                     options: dict[str, Any]) -> "tuple[dict[str, pd.DataFrame], dict[str, Any]]":
     import pandas as pd
-    from rich.progress import track
 
+    from echokdm.core.progress import track
     from echokdm.metrics.held_out import FIRST_SEED, held_out_pairs, score_pairs
 
     images, flows = [], []
-    for first in track(range(0, patients, CHUNK), description="held-out phantoms", transient=True):
+    for first in track(range(0, patients, CHUNK), label="held-out phantoms"):
         pairs = held_out_pairs([FIRST_SEED + i for i in range(first, min(first + CHUNK, patients))], pipeline.size)
         picture, flow = score_pairs(pipeline, pairs, distances, strengths=STRENGTHS if first < SWEPT else (), **options)
         images.append(picture)
@@ -199,11 +199,12 @@ def score_clip(pipeline: Any, source: Derived, distances: "Mapping[str, Perceptu
 def _score_folder(pipeline: Any, distances: "Mapping[str, Perceptual]", data: str | Path | Sequence[Path],
                   options: dict[str, Any]) -> "tuple[dict[str, pd.DataFrame], dict[str, Any]]":
     import pandas as pd
-    from rich.progress import track
+
+    from echokdm.core.progress import track
 
     files = clip_files(Path(data)) if isinstance(data, str | Path) else list(data)
     tables, refused = [], []
-    for number, file in enumerate(track(files, description="clips", transient=True), 1):
+    for number, file in enumerate(track(files, label="clips"), 1):
         try:
             source = derive_keypoints(file, allow_print=True, pipeline=pipeline)  # no pixel of it is put out
             if len(source.clip) < 2:

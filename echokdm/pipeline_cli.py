@@ -19,9 +19,7 @@ def run(
     device: DeviceOption = defaults.DEVICE,
 ) -> None:
     """Run a pipeline: every stage once. A second run does nothing; a stopped one goes on; a changed value re-runs what follows from it."""
-    from rich.console import Console
-    from rich.progress import track
-
+    from echokdm.core.progress import track
     from echokdm.pipeline.plan import read_pipeline
     from echokdm.pipeline.run import plan_lines, run_pipeline
     from echokdm.pipeline.stages import check_losses
@@ -32,10 +30,9 @@ def run(
             typer.echo(line)
         check_losses(pipeline)
         return
-    console = Console(stderr=True)
 
     def bar(items: Iterable[Any], total: int, label: str) -> Iterable[Any]:
-        return track(items, label, total=total, transient=True, console=console)
+        return track(items, label, total)
 
     folder = run_pipeline(pipeline, device=device, say=lambda text: typer.echo(text, err=True), track=bar)
     pages = sorted(f"{step.name}/report.html" for step in pipeline.steps if step.kind == "report")

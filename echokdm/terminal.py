@@ -35,11 +35,9 @@ def say(message: str) -> None:
 
 def reading_bar() -> Callable[[Iterable[Any], int], Iterable[Any]]:
     """What wraps rows, of which it is told the number, in a progress bar on stderr."""
-    from rich.console import Console
-    from rich.progress import track
+    from echokdm.core.progress import track
 
-    console = Console(stderr=True)
-    return lambda rows, total: track(rows, "reading", total=total, transient=True, console=console)
+    return lambda rows, total: track(rows, "reading", total)
 
 
 def tell_problems(problems: Any) -> None:

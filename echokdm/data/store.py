@@ -37,18 +37,21 @@ class ArrayStore:
 
     def fill(self, produce: Callable[[range], dict[str, np.ndarray]], chunk: int, label: str) -> "ArrayStore":
         """Fill the rows that are missing by `produce(rows)`, `chunk` rows at a time, with a progress bar."""
-        from rich.progress import track
+        from echokdm.core.progress import progress_bar
 
-        starts = range(self.done, self.count, chunk)
-        for start in track(starts, description=label, disable=not starts):
-            rows = range(start, min(start + chunk, self.count))
-            for name, values in produce(rows).items():
-                self.arrays[name][rows.start:rows.stop] = values
-            for array in self.arrays.values():
-                array.flush()
-            temporary = self.folder / "done.tmp"
-            temporary.write_text(json.dumps(rows.stop))
-            os.replace(temporary, self.folder / "done.json")
+        begin = self.done
+        with progress_bar(transient=False, disable=begin == self.count) as shown:
+            bar = shown.add_task(label, total=self.count, completed=begin)
+            for start in range(begin, self.count, chunk):
+                rows = range(start, min(start + chunk, self.count))
+                for name, values in produce(rows).items():
+                    self.arrays[name][rows.start:rows.stop] = values
+                for array in self.arrays.values():
+                    array.flush()
+                temporary = self.folder / "done.tmp"
+                temporary.write_text(json.dumps(rows.stop))
+                os.replace(temporary, self.folder / "done.json")
+                shown.update(bar, completed=rows.stop)
         return self
 
     def __getitem__(self, name: str) -> np.ndarray:

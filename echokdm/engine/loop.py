@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from echokdm.core.precision import has_bfloat16
+from echokdm.core.progress import progress_bar
 from echokdm.core.seeding import derive_seed
 from echokdm.engine.checkpoint import load_state, save_state
 from echokdm.engine.processes import any_of, average_gradients, share_state
@@ -42,7 +43,6 @@ def train_stage(stage: Stage, *, steps: int, folder: Path, seed: int = 0, precis
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
     from diffusers.training_utils import EMAModel
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from torch.utils.tensorboard import SummaryWriter
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -87,12 +87,11 @@ def train_stage(stage: Stage, *, steps: int, folder: Path, seed: int = 0, precis
 
     loader = DataLoader(stage.dataset, num_workers=workers, persistent_workers=False,
                         batch_sampler=_StepSampler(start, steps, stage.batch_size, accelerator.process_index, accelerator.num_processes))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-               TextColumn("{task.fields[figures]}"))
     scalars: dict[str, float] = {}
     began, done = time.monotonic(), start
     main = accelerator.is_main_process
-    with SummaryWriter(str(folder)) if main else nullcontext() as writer, Progress(*columns, disable=not main) as progress:
+    shown = progress_bar(figures=True, transient=False, disable=not main)
+    with SummaryWriter(str(folder)) if main else nullcontext() as writer, shown as progress:
         bar = progress.add_task(stage.name, total=steps, completed=start, figures="")
         for step, batch in enumerate(loader, start):
             torch.manual_seed(derive_seed(seed, step, accelerator.process_index))
