@@ -10,6 +10,7 @@ from echokdm.terminal import BundleOption, OverwriteOption, output_folder
 
 
 def adapt(
+    context: typer.Context,
     data: Annotated[str, typer.Argument(metavar="DATA", help="Outlined clips of ten patients or more: a folder in EchoNet's or CAMUS' "
                                         "layout, or of clips with their outlines; or ADAPTER:FOLDER.")],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The bundle to write.")],
@@ -24,7 +25,7 @@ def adapt(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Teach a bundle's segmenter your own scanner's outlined clips; written only where it is better on held-out patients."""
-    folder = output_folder(out, out.name, overwrite)
+    folder = output_folder(context, out, out.name, overwrite)
     from echokdm.methods.kdm.adapt import TRAIN_STEPS, adapt_bundle
 
     result = adapt_bundle(data, folder, bundle=bundle, also=also, train_steps=TRAIN_STEPS if train_steps is None else train_steps,

@@ -12,6 +12,7 @@ FOUND = 1
 
 
 def audit(
+    context: typer.Context,
     real: Annotated[Path, typer.Argument(metavar="REAL", help="The real clips: a folder with FileList.csv and Videos/, or any folder of "
                                          "clips.")],
     synth: Annotated[Path, typer.Argument(metavar="SYNTH", help="The synthetic clips, such as what `echokdm augment` wrote.")],
@@ -22,7 +23,7 @@ def audit(
 ) -> None:
     """Look for copies of real clips among synthetic ones, and for patients in two splits. Exit code 0 where there is nothing, 1 where
     there is anything or not every clip could be audited, 2 for bad input."""
-    folder = output_folder(out, f"{synth.resolve().name}-audit", overwrite)
+    folder = output_folder(context, out, f"{synth.resolve().name}-audit", overwrite)
     from echokdm.audit import audit_cohort
     from echokdm.audit.report import write_audit
 

@@ -1,6 +1,8 @@
 """The command line: one thin function a command. What is heavy is imported inside, so `echokdm --help` is instant."""
 
+from contextlib import suppress
 from pathlib import Path
+from signal import Signals
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -11,6 +13,7 @@ from echokdm.audit_cli import audit
 from echokdm.cohort_cli import augment, validate
 from echokdm.core import defaults
 from echokdm.core.errors import ConfigError, EchoKDMError
+from echokdm.core.stopping import stoppable
 from echokdm.data_cli import adapters, data_app
 from echokdm.deid_cli import deid
 from echokdm.pipeline_cli import run
@@ -20,17 +23,30 @@ BAD_INPUT, NOT_MEASURED = 2, 3
 
 
 class OneSentence(TyperGroup):
-    """Turns the package's errors into one line on stderr and exit code 2."""
+    """Turns the package's errors into one line on stderr and exit code 2; a signal that stops the command into one and 128 + its number."""
 
     def invoke(self, ctx: typer.Context) -> Any:
         import warnings
 
         # Libraries' warnings may quote a file's contents, a patient's name among them.
         warnings.simplefilter("ignore")
-        try:
-            return super().invoke(ctx)
-        except EchoKDMError as error:
-            fail(" ".join(str(error).split()))
+        with stoppable() as stop:
+            try:
+                return super().invoke(ctx)
+            except BaseException as error:
+                if stop.number is not None:  # whatever it became on its way, at a terminal that is gone perhaps
+                    end(stop.number)
+                if not isinstance(error, EchoKDMError):
+                    raise
+                fail(" ".join(str(error).split()))
+
+
+def end(number: int) -> NoReturn:
+    """Say that a signal stopped the command, and leave as a shell expects it."""
+    with suppress(OSError):
+        typer.echo(f"Stopped by {Signals(number).name}: nothing half done is left; the same command goes on where it kept what was "
+                   "done, or begins anew.", err=True)
+    raise typer.Exit(128 + number)
 
 
 def fail(message: str) -> NoReturn:
@@ -136,6 +152,7 @@ def demo_or(clip: Path | None, demo: bool) -> Path:
 
 @app.command()
 def synth(
+    context: typer.Context,
     clip: ClipArgument = None,
     ef: Annotated[float | None, typer.Option("--ef", help="Ejection fraction, percent, 5 to 80.", show_default=False)] = None,
     edv: Annotated[str | None, typer.Option("--edv", metavar="V|P%", help="End-diastolic volume: mL (px^3 where there is no spacing) or "
@@ -174,7 +191,7 @@ def synth(
 ) -> None:
     """Edit a clip of a heart, frame by frame, at its own size. Without a wish the clip comes back as it was."""
     source = demo_or(clip, demo)
-    folder = output_folder(out, "demo" if demo else f"{clip_stem(source)}-synth", overwrite)
+    folder = output_folder(context, out, "demo" if demo else f"{clip_stem(source)}-synth", overwrite)
     offsets, line = parse_drag(drag or []), None if m_mode is None else parse_line(m_mode)
     if without not in (None, "f2i", "k2f"):
         raise ConfigError(f"--without takes f2i or k2f, not {without!r}.")
@@ -207,6 +224,7 @@ def synth(
 
 @app.command("keypoints")
 def keypoints_command(
+    context: typer.Context,
     clip: ClipArgument = None,
     keypoints: KeypointsOption = None,
     any_view: AnyViewOption = False,
@@ -219,7 +237,7 @@ def keypoints_command(
 ) -> None:
     """Find the left ventricle: 40 key-points a frame, masks, volumes, end-diastole and end-systole, ejection fraction."""
     source = demo_or(clip, demo)
-    folder = output_folder(out, f"{'demo' if demo else clip_stem(source)}-keypoints", overwrite)
+    folder = output_folder(context, out, f"{'demo' if demo else clip_stem(source)}-keypoints", overwrite)
     from echokdm.derive import derive_keypoints
     from echokdm.ops.cycle import clip_ejection_fraction, volumes_at
     from echokdm.report import write_keypoints
@@ -257,6 +275,7 @@ def train(
 
 @app.command()
 def generate(
+    context: typer.Context,
     source: Annotated[list[Path], typer.Option("--source", "--exemplar", metavar="IMG", help="A picture; repeatable where the method takes "
                                                "several.")],
     bundle: Annotated[str, typer.Option("--bundle", help="Trained weights: a folder.")],
@@ -281,7 +300,7 @@ def generate(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Generate with a bundle of any method: move key-points, follow a driving clip, or fill in a condition."""
-    folder = output_folder(out, f"{Path(bundle).resolve().name}-generated", overwrite)
+    folder = output_folder(context, out, f"{Path(bundle).resolve().name}-generated", overwrite)
     offsets, shares = parse_drag(drag or []), None if gamma is None else parse_numbers("--gamma", gamma)
     from echokdm.generate import generate as run_generation
     from echokdm.generation_report import write_generation
@@ -312,6 +331,7 @@ def methods() -> None:
 
 @app.command()
 def evaluate(
+    context: typer.Context,
     bundle: BundleOption = defaults.BUNDLE,
     data: Annotated[str, typer.Option("--data", metavar="phantom|FOLDER|ADAPTER:ROOT", help="Held-out phantoms of its kind, a folder of "
                                            "clips, or the held-out split of a data set.")] = defaults.DATA,
@@ -320,7 +340,7 @@ def evaluate(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Score a bundle as the paper's tables do."""
-    folder = output_folder(out, f"{Path(bundle).resolve().name}-{Path(data.partition(':')[0]).name}-evaluation", overwrite)
+    folder = output_folder(context, out, f"{Path(bundle).resolve().name}-{Path(data.partition(':')[0]).name}-evaluation", overwrite)
     from echokdm.evaluate import evaluate as run_evaluation
 
     run_evaluation(bundle=bundle, data=data, out=folder, device=device, overwrite=overwrite)

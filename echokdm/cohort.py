@@ -16,13 +16,14 @@ import pandas as pd
 import torch
 
 from echokdm.cohort_plan import Source, placed
-from echokdm.cohort_write import MANIFEST, CohortFolder, Labels, labels_of
+from echokdm.cohort_write import MANIFEST, CohortFolder, Labels, check_free, labels_of
 from echokdm.core import defaults
 from echokdm.core.errors import ConfigError, GeometryError, OutputError
 from echokdm.core.seeding import derive_seed
 from echokdm.core.types import Clip
 from echokdm.derive import Derived, Progress, load_pipeline, quiet, segment_keypoints, simpson
 from echokdm.edit import edit_clip
+from echokdm.io.atomic import claim
 from echokdm.ops.cycle import clip_ejection_fraction
 from echokdm.ops.ventricle import self_crossing
 from echokdm.synth import weights_hash
@@ -66,7 +67,7 @@ def augment_cohort(plan: pd.DataFrame, sources: Sequence[Source], out: str | Pat
     pipeline: a loaded KDMPipeline of `bundle`. drivers: those of `cohort_motion.borrow_motions`, where the plan has any.
     engine: `workers.ray_engine` for more processes or machines, which read the sources' files themselves; the bytes are the same.
     A run that was stopped goes on with the same arguments and ends with the same bytes. Raises OutputError (the folder holds
-    something else, or the disk is full), ConfigError, BundleError.
+    something else, another run has it, or the disk is full), ConfigError, BundleError.
     """
     if not tolerance > 0 or tries < 1 or not 1 <= steps <= 1000:
         raise ConfigError("A cohort needs a tolerance above 0 points, 1 or more tries and 1 to 1000 steps.")
@@ -75,21 +76,23 @@ def augment_cohort(plan: pd.DataFrame, sources: Sequence[Source], out: str | Pat
     record = run_record(plan, Path(bundle).name, weights_hash(pipeline), options)
     record["source_clips_not_searched_for_print"] = sorted(sources[i].number for i in plan["source"].unique() if not sources[i].searched)
     folder = CohortFolder(out, record)
-    if folder.begin():
-        progress("This cohort is complete already")
+    check_free(folder.root)
+    with claim(folder.root, "augment", inside=True):
+        if folder.begin():
+            progress("This cohort is complete already")
+            return read_manifest(folder.root)
+        missing = plan[[folder.part(name) is None for name in plan["id"]]]
+        finished = len(plan) - len(missing)
+        progress(f"Making {len(missing)} clips")
+        try:
+            for _ in engine(partial(Maker, pipeline, folder, record, device), _shares(missing, sources, drivers)):
+                finished += 1
+                progress(f"Made {finished} of {len(plan)} clips")
+            folder.merge(list(plan["id"]))
+        except OutputError as error:
+            finished = sum(folder.part(name) is not None for name in plan["id"])
+            raise OutputError(f"{error} {finished} of {len(plan)} clips are done and kept; the same command goes on from there.") from error
         return read_manifest(folder.root)
-    missing = plan[[folder.part(name) is None for name in plan["id"]]]
-    finished = len(plan) - len(missing)
-    progress(f"Making {len(missing)} clips")
-    try:
-        for _ in engine(partial(Maker, pipeline, folder, record, device), _shares(missing, sources, drivers)):
-            finished += 1
-            progress(f"Made {finished} of {len(plan)} clips")
-        folder.merge(list(plan["id"]))
-    except OutputError as error:
-        finished = sum(folder.part(name) is not None for name in plan["id"])
-        raise OutputError(f"{error} {finished} of {len(plan)} clips are done and kept; the same command goes on from there.") from error
-    return read_manifest(folder.root)
 
 
 Planned = tuple[dict[str, Any], Source | None]  # a row of the plan, and whose motion it takes

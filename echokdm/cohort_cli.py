@@ -1,6 +1,6 @@
 """`echokdm augment` makes a cohort from a folder of clips; `echokdm validate` checks any folder in EchoNet-Dynamic's layout."""
 
-from contextlib import nullcontext
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -66,6 +66,7 @@ def augment(
     from echokdm.cohort_write import check_free
     from echokdm.derive import load_pipeline
     from echokdm.evaluate import clip_files
+    from echokdm.io.atomic import claim
     from echokdm.ops.confidence import told_of_clips
     from echokdm.workers import ray_engine, serial
 
@@ -78,9 +79,11 @@ def augment(
     if motion not in ("own", "others") and not motion.startswith("library:"):
         raise ConfigError(f"--motion takes own, others or library:FOLDER, not {motion!r}.")
     files, library = clip_files(clips), clip_files(Path(motion.removeprefix("library:"))) if motion.startswith("library:") else []
-    # Ray's workers take the pipeline to their own devices.
-    pipeline = load_pipeline(bundle, device if engine == "local" else "cpu", say)
-    with nullcontext(serial) if engine == "local" else ray_engine(workers, device) as chosen:
+    with ExitStack() as stack:
+        stack.enter_context(claim(out, "augment", inside=True))
+        # Ray's workers take the pipeline to their own devices.
+        pipeline = load_pipeline(bundle, device if engine == "local" else "cpu", say)
+        chosen = serial if engine == "local" else stack.enter_context(ray_engine(workers, device))
         sources, refused = read_sources(files, pipeline, say, engine=chosen, device=device, any_view=any_view, allow_print=allow_print)
         for line in refused:
             typer.echo(f"  left out, {line}", err=True)

@@ -17,7 +17,7 @@ import numpy as np
 
 from echokdm.core.errors import OutputError
 from echokdm.core.types import Clip
-from echokdm.io.atomic import atomic_file
+from echokdm.io.atomic import LOCK, atomic_file, clear_files
 from echokdm.io.tracings import HEADER
 from echokdm.ops.ventricle import ejection_fraction
 from echokdm.validate import COLUMN_SPACING, COLUMNS, EDITED, MILLILITRES, PIXELS, ROW_SPACING, SUBJECT, UNIT, outline
@@ -67,7 +67,8 @@ def check_free(out: str | Path) -> None:
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise OutputError(f"The output '{out.name}' is a file; name a folder.")
-    if out.exists() and not any((out / place).exists() for place in (DONE, BEGUN)) and any(entry.name != PARTS for entry in out.iterdir()):
+    begun = any((out / place).exists() for place in (DONE, BEGUN))
+    if out.exists() and not begun and any(entry.name not in (PARTS, LOCK) for entry in out.iterdir()):
         raise OutputError(f"The output folder '{out.name}' exists already and holds no cohort; choose another.")
 
 
@@ -99,9 +100,7 @@ class CohortFolder:
         if not begun.exists():
             with atomic_file(begun) as temporary:
                 temporary.write_text(self._record, encoding="utf-8")
-        for folder in (self.root, *(entry for entry in self.root.iterdir() if entry.is_dir())):
-            for left in folder.glob(".*.tmp.*"):  # half-written by a run that was killed
-                left.unlink()
+        clear_files(self.root)
         return False
 
     def join(self) -> None:

@@ -27,7 +27,7 @@ def write_generation(result: Generation, out: str | Path, *, overwrite: bool = F
     record = {"synthetic": True, "use": "research only", "command": command, "method": result.method.name, "options": result.options,
               "versions": {name: version(name) for name in ("echokdm", "torch", "diffusers")},
               "output": {"frames": len(frames), "fps": round(result.fps, 3), "size": list(frames.shape[2:])}}
-    with atomic_folder(out, overwrite=overwrite) as folder:
+    with atomic_folder(out, "generate", overwrite) as folder:
         write_mp4(folder / "generated.mp4", frames, result.fps, scale=PLAYBACK)
         write_gif(folder / "generated.gif", frames, result.fps, scale=PLAYBACK)
         (folder / "strip.png").write_bytes(figures.png(sheet(result)))

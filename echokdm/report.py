@@ -40,7 +40,7 @@ def write_synthesis(result: Synthesis, out: str | Path, *, overwrite: bool = Fal
     clip, points = result.clip, result.keypoints
     check_masked(clip.frames, result.mask)
     scale = -(-LEAST_SIDE // min(clip.size))
-    with atomic_folder(out, overwrite=overwrite) as folder:
+    with atomic_folder(out, "synth", overwrite) as folder:
         write_mp4(folder / "synth.mp4", clip.frames, clip.fps, scale=scale)
         write_gif(folder / "synth.gif", figures.smaller(clip.frames, GIF_SIDE), clip.fps, scale=scale)
         write_dicom(folder / "synth.dcm", clip.frames, clip.fps, weights_hash=result.weights_sha256, weights=result.options["bundle"],
@@ -63,7 +63,7 @@ def write_keypoints(derived: Derived, out: str | Path, *, overwrite: bool = Fals
 
     clip, points = derived.clip, derived.keypoints_source
     times = np.arange(len(points)) / clip.fps
-    with atomic_folder(out, overwrite=overwrite) as folder:
+    with atomic_folder(out, "keypoints", overwrite) as folder:
         write_tracings(folder / "keypoints.csv", {"clip": {t: turn_rows(tracing_from_keypoints(p), clip) for t, p in enumerate(points)}})
         masks = turn_masks(np.stack([keypoints_to_mask(p, *clip.size) for p in points]), clip)
         write_nifti(folder / "masks.nii.gz", masks, spacing_mm=clip.spacing_mm, fps=clip.fps)

@@ -1,6 +1,7 @@
 """What the commands share: options, output folders, progress on stderr, and how a folder's problems are told."""
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,11 +19,19 @@ DeviceOption = Annotated[str, typer.Option("--device", help="Where to compute: c
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the files of an output folder that exists.")]
 
 
-def output_folder(out: Path | None, default: str, overwrite: bool) -> Path:
-    """The folder to write, refused before any work where it exists. Raises OutputError."""
+def output_folder(context: typer.Context, out: Path | None, default: str, overwrite: bool) -> Path:
+    """The folder to write, this command's alone until it ends; refused before any work where it exists or another run has it.
+
+    Raises OutputError.
+    """
+    from echokdm.io.atomic import claim
+
     folder = out if out is not None else Path(default)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"The output '{folder.name}' is a file; name a folder with --out.")
+    given = chain.from_iterable(value if isinstance(value, list) else [value] for value in context.params.values())
+    inputs = [Path(value) for value in given if isinstance(value, str | Path) and value != out]
+    context.with_resource(claim(folder, context.info_name or "", apart=inputs))
     if folder.exists() and not overwrite:
         raise OutputError(f"The output folder '{folder.name}' exists already; pass --overwrite to replace it or choose another with --out.")
     return folder

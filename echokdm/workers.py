@@ -14,6 +14,7 @@ from typing import Any
 
 from echokdm.core import defaults
 from echokdm.core.errors import ConfigError, EchoKDMError
+from echokdm.core.stopping import own_handlers
 
 Worker = Callable[[Any], Iterable[Any]]
 Engine = Callable[[Callable[[], Worker], Sequence[Any]], Iterator[Any]]
@@ -71,7 +72,8 @@ def _start(workers: int | None) -> None:
         host, _, port = (address or "").rpartition(":")
         if port.isdecimal() and "/" not in host:
             socket.create_connection((host, int(port)), 10).close()  # Ray itself would try for minutes
-        ray.init(address=address or "local", logging_level="critical", log_to_driver=False, **({} if address else here))
+        with own_handlers():  # Ray would end the process its own way
+            ray.init(address=address or "local", logging_level="critical", log_to_driver=False, **({} if address else here))
     except OSError as error:
         if not address:
             raise

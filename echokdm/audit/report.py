@@ -20,7 +20,7 @@ BY_DESIGN, OTHERS, REFERENCE, COPIES = "#c2410c", "#1d6fb8", "#52606d", "#b91c1c
 
 def write_audit(audit: Audit, out: str | Path, *, overwrite: bool = False, command: str = "echokdm audit REAL SYNTH") -> Path:
     """Write the four files into the folder `out` and return it. Raises OutputError as `io.atomic.atomic_folder` does."""
-    with atomic_folder(out, overwrite=overwrite) as folder:
+    with atomic_folder(out, "audit", overwrite) as folder:
         audit.pairs.assign(**{flag: audit.pairs[flag].astype(int) for flag in ("edited", "copy", "mirrored")}).to_csv(
             folder / "pairs.csv", index=False, float_format="%.4f", lineterminator="\n")
         (folder / "audit.json").write_text(as_json(record(audit, command)), encoding="utf-8")

@@ -3,7 +3,6 @@
 import csv
 import os
 import secrets
-import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -52,7 +51,7 @@ def deidentify_folder(source: str | os.PathLike[str], out: str | os.PathLike[str
     years, rather than none. limits: for each single file. progress: called with (files done, files in all).
 
     Raises ClipError where there is no input, ConfigError for a short salt, and OutputError where `out` exists, lies inside
-    the source or around it, or can't be written. No fault of a single file raises.
+    the source or around it, is another run's at the moment, or can't be written. No fault of a single file raises.
     """
     source, out = Path(source), Path(out)
     if salt is not None and len(salt) < LEAST_SALT:
@@ -63,13 +62,13 @@ def deidentify_folder(source: str | os.PathLike[str], out: str | os.PathLike[str
     _check_apart(source, out)
     lasting = salt is not None
     salt = salt or secrets.token_bytes(32)
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, "deid", lasting=lasting, apart=[source]) as folder:
         inputs, closed = list_inputs(source)
         if not inputs and not closed:
             raise ClipError("This folder holds no file: give a folder of DICOM files.")
-        staging = out.with_name(f".{out.name}.partial") if lasting else folder / "staging"
-        staging.mkdir(0o700, exist_ok=True)
-        journal = Journal(staging, salt, shift_dates)
+        done = folder.with_name("done")
+        done.mkdir(exist_ok=True)
+        journal = Journal(done, salt, shift_dates)
         quarantined = {len(inputs) + n: Reason.FOLDER_UNREADABLE for n in range(1, closed + 1)}
         accepted: dict[int, Facts] = {}
         staged: dict[int, Path] = {}
@@ -94,9 +93,6 @@ def deidentify_folder(source: str | os.PathLike[str], out: str | os.PathLike[str
         for name, number, _ in clips:  # last, so that a run that is stopped before has all of them still
             (folder / name).parent.mkdir(exist_ok=True)
             os.replace(staged[number], folder / name)
-        if not lasting:
-            shutil.rmtree(staging)
-    shutil.rmtree(staging, ignore_errors=True)
     return Summary(len(inputs) + closed, tuple(name for name, _, _ in clips), dict(sorted(quarantined.items())))
 
 

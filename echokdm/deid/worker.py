@@ -8,8 +8,10 @@ import json
 import logging
 import os
 import sys
+import threading
 import warnings
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 
@@ -22,6 +24,13 @@ def _limit_memory(most: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold a patient's file
+
+
+def _listen(requests: SimpleQueue[str]) -> None:
+    """Lines of standard input into the queue; at its end, which is the run's too, this process ends at once, whatever it is reading."""
+    for line in sys.stdin:
+        requests.put(line)
+    os._exit(0)
 
 
 def main() -> None:
@@ -40,7 +49,9 @@ def main() -> None:
     from echokdm.deid.reasons import Reason, Refusal
 
     torch.set_num_threads(1)
-    settings = json.loads(sys.stdin.readline())
+    requests: SimpleQueue[str] = SimpleQueue()
+    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
+    settings = json.loads(requests.get())
     _limit_memory(settings["memory"])
     pseudonyms = Pseudonyms(bytes.fromhex(settings["salt"]))
 
@@ -49,8 +60,8 @@ def main() -> None:
         answers.flush()
 
     answer({"ready": True})
-    for line in sys.stdin:
-        request = json.loads(line)
+    while True:
+        request = json.loads(requests.get())
         source, target = Path(request["source"]), Path(request["target"])
         try:
             answer({"done": deidentify_file(source, target, pseudonyms, settings["shift_dates"])})

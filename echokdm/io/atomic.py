@@ -1,19 +1,30 @@
-"""Outputs appear whole or not at all: written under a temporary name, moved into place when done."""
+"""Outputs appear whole or not at all, and are one run's at a time: written under a temporary name, moved into place when done.
+
+What a killed run leaves is known again: files by their temporary name, which only folders of the caller's own are searched for;
+folders by that and a mark inside, a file that says which command made it. Nothing else is ever removed.
+"""
 
 import errno
+import glob
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from echokdm.core.errors import OutputError
+from echokdm.core.stopping import undisturbed
+
+LOCK = ".lock"
+"""The lock's name in a folder that grows in its place, see `claim`."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _SPACE_FLOOR = 1 << 20  # bytes; a write that fails with less than this left failed for want of space
+_TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.tmp\.(.+)", re.DOTALL)
+_MARK, _RESULT = "made-by-echokdm-", "result"  # in a staging folder: the first is followed by the command's name
 
 
 def _make_parents(folder: Path) -> list[Path]:
@@ -101,55 +112,145 @@ def atomic_file(path: str | os.PathLike[str], overwrite: bool = True) -> Iterato
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        with undisturbed():
+            temporary.unlink(missing_ok=True)
+            _remove_if_empty(made)
         translated = _output_error(error, path)
-        _remove_if_empty(made)
         if translated is not None:
             raise translated from error
         raise
 
 
 @contextmanager
-def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
-    """Yield a new temporary folder beside `path` to fill; it becomes `path` when the block ends without an exception.
+def claim(out: str | os.PathLike[str], command: str, *, inside: bool = False, lasting: bool = False,
+          apart: Sequence[Path] = ()) -> Iterator[None]:
+    """Hold the folder `out` for this run alone, and clear away what killed runs of the same command left hidden beside it.
 
-    On any exception, Ctrl-C among them, nothing is left behind and an older folder stays as it was. With `overwrite`,
-    each entry written replaces its namesake in the older folder; entries that were not written again are kept, so
-    that a folder of other things named by mistake loses nothing. Raises OutputError at once, before any work, where
-    the folder exists and `overwrite` is false, where `path` is a file, or the place can't be written; later where the
-    disk is full.
+    The lock is an empty file beside `out` that a dead process does not hold or, with `inside`, for folders that grow in their place, one in
+    it, and then nothing is cleared away: see `clear_files`. Both go at the end, with the parent folders that were made and stayed
+    empty. A claim within a claim of the same process does nothing. lasting: keep what a killed run did of its work, see `atomic_folder`.
+    apart: inputs; a staging folder that is or holds one stays as it is. Raises OutputError where another run holds `out`, or the place
+    can't be written.
+    """
+    from filelock import FileLock, Timeout
+
+    out = Path(os.path.realpath(out))
+    path = out / LOCK if inside else out.parent / f".{out.name}.echokdm-lock"
+    made = _make_parents(path.parent)
+    try:
+        lock = FileLock(path, timeout=0, is_singleton=True)
+        outermost = not lock.is_locked
+        if outermost and path.exists() and (not path.is_file() or path.stat().st_size):
+            raise OutputError(f"'{path.name}', where the lock of '{out.name}' belongs, holds something else; choose another with --out.")
+        try:
+            lock.acquire()
+        except Timeout:
+            raise OutputError(f"Another run is at work in '{out.name}': wait for its end, or stop it.") from None
+        except OSError as error:
+            raise _output_error(error, path) or error from error
+        try:
+            for left in _staging(out, command, apart) if outermost and not inside else ():
+                if not lasting or _is_spent(left):
+                    shutil.rmtree(left, ignore_errors=True)
+            yield
+        finally:
+            with undisturbed():
+                if outermost:
+                    with suppress(OSError):  # Windows lets the release alone do it
+                        path.unlink()  # while it is held: whoever waits at the file that goes is refused
+                lock.release()
+    finally:
+        _remove_if_empty(made)
+
+
+def clear_files(folder: Path) -> None:
+    """Remove what `atomic_file` left anywhere in a folder, all of which is the caller's own, when its process was killed."""
+    for left in folder.rglob(".*.tmp.*"):
+        if _TEMPORARY.fullmatch(left.name) and left.is_file():
+            left.unlink(missing_ok=True)
+
+
+def _staging(out: Path, command: str, apart: Sequence[Path]) -> list[Path]:
+    """The staging folders that a command which is dead left for `out`; empty ones lack their mark yet, or no longer have it."""
+    inputs = [path.resolve() for path in apart]
+    found = []
+    for path in sorted(out.parent.glob(f".*.tmp.{glob.escape(out.name)}")):
+        if _TEMPORARY.fullmatch(path.name) and path.is_dir() and not path.is_symlink() and os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            entries = [entry.name for entry in path.iterdir()]
+            ours = not entries or f"{_MARK}{command}" in entries
+            if ours and not any(path == near or path in near.parents for near in inputs):
+                found.append(path)
+    return found
+
+
+def _is_spent(staging: Path) -> bool:
+    """Whether a staging folder holds nothing but its mark."""
+    return all(entry.name.startswith(_MARK) for entry in staging.iterdir())
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str], command: str, overwrite: bool = False, *, lasting: bool = False,
+                  apart: Sequence[Path] = ()) -> Iterator[Path]:
+    """Yield a new folder to fill; it becomes `path` when the block ends without an exception. The whole time `path` is claimed.
+
+    command: whose output it is. The folder lies alone in a staging folder beside `path`, open to nobody else, of a name that was free;
+    what the block puts beside it there goes at the end. On any exception, Ctrl-C and a stop among them, nothing is left behind
+    and an older folder stays as it was; with `lasting` what lies beside it stays, also after a kill, for the next run to go on with. With
+    `overwrite`, each entry written replaces its namesake in the older folder; entries that were not written again are kept, so
+    that a folder of other things named by mistake loses nothing. apart: see `claim`, which it raises as. Raises OutputError at once, before
+    any work, where the folder exists and `overwrite` is false, where `path` is a file, or the place can't be written; later where
+    the disk is full.
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_dir():
         raise OutputError(f"The output '{path.name}' is a file; name a folder.")
-    _check_absent(path, overwrite)
-    made = _make_parents(path.parent)
-    temporary = _temporary_beside(path)
-    try:
-        temporary.mkdir()
-        yield temporary
-        if path.exists():
-            _merge(temporary, path)
-        else:
-            os.rename(temporary, path)
-    except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        translated = _output_error(error, path)
-        _remove_if_empty(made)
-        if translated is not None:
-            raise translated from error
-        raise
+    with claim(path, command, lasting=lasting, apart=apart):
+        _check_absent(path, overwrite)
+        left = _staging(path, command, apart) if lasting else []
+        staging = left[0] if left else _temporary_beside(path)
+        folder, made, stays = staging / _RESULT, bool(left), lasting
+        try:
+            with undisturbed():
+                if not made:
+                    staging.mkdir(0o700)
+                    made = True
+                    (staging / f"{_MARK}{command}").touch()
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+            yield folder
+            with undisturbed():
+                _check_absent(path, overwrite)
+                stays = False
+                if path.exists():
+                    _merge(folder, path, staging / "aside")
+                else:
+                    for entry in staging.iterdir():  # before the move: what is left after it is known to be spent
+                        if entry != folder and not entry.name.startswith(_MARK):
+                            _remove(entry)
+                    os.rename(folder, path)
+                shutil.rmtree(staging, ignore_errors=True)
+        except BaseException as error:
+            with undisturbed():
+                if made:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    if staging.exists() and (not stays or _is_spent(staging)):
+                        shutil.rmtree(staging, ignore_errors=True)
+            translated = _output_error(error, path)
+            if translated is not None:
+                raise translated from error
+            raise
 
 
-def _merge(new: Path, old: Path) -> None:
-    """Move each entry of `new` into `old` over its namesake, then drop `new`."""
+def _merge(new: Path, old: Path, aside: Path) -> None:
+    """Move each entry of `new` into `old` over its namesake; `aside`, a new folder, takes folders that give way."""
+    aside.mkdir()
     for entry in sorted(new.iterdir()):
         target = old / entry.name
         if target.is_dir() or (target.exists() and entry.is_dir()):
-            aside = _temporary_beside(target)
-            os.rename(target, aside)
-            os.rename(entry, target)
-            _remove(aside)
-        else:
+            os.rename(target, aside / entry.name)
+        try:
             os.replace(entry, target)
-    new.rmdir()
+        except OSError:
+            if (aside / entry.name).exists():
+                os.rename(aside / entry.name, target)
+            raise

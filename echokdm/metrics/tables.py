@@ -110,7 +110,7 @@ def write_tables(folder: Path, tables: Sequence[Table], record: Mapping[str, Any
 
     Raises OutputError where the folder exists and `overwrite` is false, or the disk is full.
     """
-    with atomic_folder(folder, overwrite) as new:
+    with atomic_folder(folder, "evaluate", overwrite) as new:
         (new / "tables.md").write_text(markdown(tables, record), encoding="utf-8")
         (new / "tables.csv").write_text(_csv(tables), encoding="utf-8")
         (new / "tables.json").write_text(_json(tables, record), encoding="utf-8")

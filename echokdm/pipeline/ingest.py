@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from echokdm.core.errors import ClipError, ConfigError, EchoKDMError
 from echokdm.core.types import Clip, luma
-from echokdm.io.atomic import atomic_file
+from echokdm.io.atomic import atomic_file, claim
 from echokdm.pipeline.options import Ingest
 from echokdm.pipeline.records import Figures
 from echokdm.pipeline.run import Work
@@ -114,13 +113,12 @@ def _of_data_set(adapter: str, root: str) -> Iterator[Found]:
 def _of_dicom(work: Work, options: Ingest) -> tuple[list[Found], list[dict[str, str]]]:
     from echokdm.deid import deidentify_folder
 
-    folder = work.folder / "deid"
-    if not folder.exists():
-        for left in work.folder.glob(".*.tmp.*"):  # of a run that was killed
-            shutil.rmtree(left)
-        salt = None if options.salt is None else Path(options.salt).read_bytes()
-        work.say("De-identifying")
-        deidentify_folder(Path(options.source), folder, salt=salt, shift_dates=options.shift_dates)
+    folder, source = work.folder / "deid", Path(options.source)
+    with claim(folder, "deid", lasting=options.salt is not None, apart=[source]):  # a run may have been killed at its very end
+        if not folder.exists():
+            salt = None if options.salt is None else Path(options.salt).read_bytes()
+            work.say("De-identifying")
+            deidentify_folder(source, folder, salt=salt, shift_dates=options.shift_dates)
     with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     with (folder / "quarantine.csv").open(encoding="utf-8", newline="") as file:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from echokdm.core.errors import OutputError
-from echokdm.io.atomic import atomic_file
+from echokdm.io.atomic import LOCK, atomic_file
 from echokdm.pipeline.plan import Pipeline, Step
 
 OWNER = "pipeline.json"
@@ -49,7 +49,7 @@ class Records:
         if not self.out.is_dir():
             raise OutputError(f"The output '{self.out.name}' is a file; name a folder with --out.")
         owner = _read(self.out / OWNER)
-        if owner is None and any(entry.name not in (".lock", FOLDER) for entry in self.out.iterdir()):
+        if owner is None and any(entry.name not in (LOCK, FOLDER) for entry in self.out.iterdir()):
             raise OutputError(f"The output folder '{self.out.name}' exists already and holds no pipeline; choose another with --out.")
         if owner is not None and owner.get("pipeline") != self.pipeline.name:
             raise OutputError(f"The output folder '{self.out.name}' belongs to another pipeline; choose another with --out.")

@@ -1,14 +1,14 @@
 """`run_pipeline`: every stage that is not done yet, in order, each once."""
 
 import datetime
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from echokdm.core import defaults
-from echokdm.core.errors import EchoKDMError, OutputError
+from echokdm.core.errors import EchoKDMError
+from echokdm.io.atomic import claim, clear_files
 from echokdm.pipeline.plan import Pipeline, Step
 from echokdm.pipeline.records import Figures, Records
 
@@ -46,40 +46,33 @@ def run_pipeline(pipeline: Pipeline, *, device: str = defaults.DEVICE, say: Say 
     What happens is told to `say` and kept, with the time, in run.log. Raises OutputError where the folder is another's or another
     run is at work in it, and whatever the stages raise.
     """
-    from filelock import FileLock, Timeout
-
     from echokdm.pipeline.stages import CHECK, RUN, check_losses
 
     check_losses(pipeline)
 
     records = Records(pipeline)
     records.check()
-    pipeline.out.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(pipeline.out / ".lock", timeout=0):
-            records.claim()
-            for left in (*pipeline.out.glob(".*.tmp.*"), *(pipeline.out / "stages").glob(".*.tmp.*")):  # of a run that was killed
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
-            for number, step in enumerate(pipeline.steps, 1):
-                head = f"{number} of {len(pipeline.steps)}, {step.name}"
-                folder = records.begin(step)
-                if records.is_done(step):
-                    say(f"{head}: done already")
-                    continue
-                say(head)
-                _log(pipeline.out, f"{step.name}: begins, {step.fingerprint[:8]}")
-                try:
-                    figures = RUN[step.kind](_work(records, step, folder, device, say, track))
-                    # What a later stage would stumble over is told now, and not after a night of training.
-                    for later in (s for s in pipeline.steps if step.name in s.needs and s.kind in CHECK):
-                        CHECK[later.kind](_work(records, later, folder, device, say, track), step.name)
-                    records.finish(step, figures)
-                except EchoKDMError as error:
-                    _log(pipeline.out, f"{step.name}: stopped, {error}")
-                    raise
-                _log(pipeline.out, f"{step.name}: done")
-    except Timeout:
-        raise OutputError(f"Another run is at work in '{pipeline.out.name}': wait for its end, or stop it.") from None
+    with claim(pipeline.out, "run", inside=True):
+        records.claim()
+        clear_files(pipeline.out)
+        for number, step in enumerate(pipeline.steps, 1):
+            head = f"{number} of {len(pipeline.steps)}, {step.name}"
+            folder = records.begin(step)
+            if records.is_done(step):
+                say(f"{head}: done already")
+                continue
+            say(head)
+            _log(pipeline.out, f"{step.name}: begins, {step.fingerprint[:8]}")
+            try:
+                figures = RUN[step.kind](_work(records, step, folder, device, say, track))
+                # What a later stage would stumble over is told now, and not after a night of training.
+                for later in (s for s in pipeline.steps if step.name in s.needs and s.kind in CHECK):
+                    CHECK[later.kind](_work(records, later, folder, device, say, track), step.name)
+                records.finish(step, figures)
+            except EchoKDMError as error:
+                _log(pipeline.out, f"{step.name}: stopped, {error}")
+                raise
+            _log(pipeline.out, f"{step.name}: done")
     return pipeline.out
 
 

@@ -239,8 +239,9 @@ def test_a_run_that_was_stopped_goes_on_with_its_salt(study, first, tmp_path, mo
     monkeypatch.setattr(Worker, "deidentify", until_the_fifth)
     with pytest.raises(Interrupted):
         deidentify_folder(study, tmp_path / "out", salt=SALT, shift_dates=True)
-    partial = tmp_path / ".out.partial"
-    assert not (tmp_path / "out").exists() and partial.stat().st_mode & 0o777 == 0o700
+    [staging] = tmp_path.iterdir()
+    partial = staging / "done"
+    assert {path.name for path in staging.iterdir()} == {"made-by-echokdm-deid", "done"} and staging.stat().st_mode & 0o777 == 0o700
     told = b"".join(path.name.encode() + path.read_bytes() for path in partial.glob("*.json"))
     assert not any(word in told for word in (b"Doe", b"DOE", b"a/1", b"1.2.1.1", str(study).encode()))
     cut = next(partial.glob("*.dcm"))  # as a power failure leaves it
@@ -250,7 +251,7 @@ def test_a_run_that_was_stopped_goes_on_with_its_salt(study, first, tmp_path, mo
     deidentify_folder(study, tmp_path / "out", salt=SALT, shift_dates=True)
     inputs, _ = list_inputs(study)
     assert len(again) == len(inputs) - 4 and set(inputs[5:]) < set(again)
-    assert tree(tmp_path / "out") == tree(first[0]) and not partial.exists()
+    assert tree(tmp_path / "out") == tree(first[0]) and [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_run_without_a_salt_leaves_nothing(study, tmp_path, monkeypatch):

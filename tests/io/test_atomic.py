@@ -35,7 +35,7 @@ def test_interrupted_file_leaves_the_old_one_and_nothing_else(tmp_path: Path, fa
 
 
 def test_interrupted_folder_leaves_nothing_not_even_parents(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "x" / "y") as temporary:
+    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "x" / "y", "synth") as temporary:
         (temporary / "half").write_text("half")
         raise KeyboardInterrupt
     assert names(tmp_path) == []
@@ -43,12 +43,12 @@ def test_interrupted_folder_leaves_nothing_not_even_parents(tmp_path: Path) -> N
 
 def test_existing_output_is_refused_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    with pytest.raises(OutputError, match="--overwrite"), atomic_folder(tmp_path / "out"):
+    with pytest.raises(OutputError, match="--overwrite"), atomic_folder(tmp_path / "out", "synth"):
         pytest.fail("the block must not run")
     (tmp_path / "f").write_text("old")
     with pytest.raises(OutputError, match="--overwrite"), atomic_file(tmp_path / "f", overwrite=False):
         pytest.fail("the block must not run")
-    with pytest.raises(OutputError, match="is a file"), atomic_folder(tmp_path / "f", overwrite=True):
+    with pytest.raises(OutputError, match="is a file"), atomic_folder(tmp_path / "f", "synth", overwrite=True):
         pytest.fail("the block must not run")
     with pytest.raises(OutputError, match="is a folder"), atomic_file(tmp_path / "out"):
         pytest.fail("the block must not run")
@@ -60,7 +60,7 @@ def test_overwrite_replaces_namesakes_and_keeps_the_rest(tmp_path: Path) -> None
     (out / "frames" / "stale.png").write_text("old")
     (out / "run.json").write_text("old")
     (out / "notes.txt").write_text("mine")
-    with atomic_folder(out, overwrite=True) as temporary:
+    with atomic_folder(out, "synth", overwrite=True) as temporary:
         (temporary / "frames").mkdir()
         (temporary / "frames" / "0.png").write_text("new")
         (temporary / "run.json").write_text("new")
@@ -72,7 +72,7 @@ def test_overwrite_that_fails_keeps_the_old_folder(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "run.json").write_text("old")
-    with pytest.raises(ZeroDivisionError), atomic_folder(out, overwrite=True) as temporary:
+    with pytest.raises(ZeroDivisionError), atomic_folder(out, "synth", overwrite=True) as temporary:
         (temporary / "run.json").write_text("new")
         raise ZeroDivisionError
     assert names(tmp_path) == ["out", "out/run.json"] and (out / "run.json").read_text() == "old"
@@ -80,7 +80,7 @@ def test_overwrite_that_fails_keeps_the_old_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_full_disk_is_one_sentence(tmp_path: Path, number: int) -> None:
-    with pytest.raises(OutputError, match="disk is full"), atomic_folder(tmp_path / "out") as temporary:
+    with pytest.raises(OutputError, match="disk is full"), atomic_folder(tmp_path / "out", "synth") as temporary:
         (temporary / "half").write_text("half")
         raise OSError(number, os.strerror(number))
     assert names(tmp_path) == []

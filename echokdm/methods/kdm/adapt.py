@@ -107,7 +107,7 @@ def adapt_bundle(data: str | Path, out: str | Path, *, bundle: str | Path = defa
     size = min(config.size, FINDS_AT)
     network = load_component(base, "segmenter", Segmenter)
     source, second = find_source(data), None if also is None else find_source(also)
-    with atomic_folder(out, overwrite) as folder, TemporaryDirectory() as scratch:
+    with atomic_folder(out, "adapt", overwrite) as folder, TemporaryDirectory() as scratch:
         own = _store(Path(scratch) / "own", source, size)
         learn, judge = split_rows(own, seed)
         outlined: Dataset = OutlinedFrames(own, derive_seed(seed, 1), learn)
