@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from echokdm.core.errors import ClipError, ConfigError, EchoKDMError
+from echokdm.core.files import check_plain
 from echokdm.core.types import Clip, luma
 from echokdm.io.atomic import atomic_file
 from echokdm.pipeline.options import Ingest
@@ -118,7 +119,7 @@ def _of_dicom(work: Work, options: Ingest) -> tuple[list[Found], list[dict[str, 
     if not folder.exists():
         for left in work.folder.glob(".*.tmp.*"):  # of a run that was killed
             shutil.rmtree(left)
-        salt = None if options.salt is None else Path(options.salt).read_bytes()
+        salt = None if options.salt is None else check_plain(options.salt, ConfigError).read_bytes()
         work.say("De-identifying")
         deidentify_folder(Path(options.source), folder, salt=salt, shift_dates=options.shift_dates)
     with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
