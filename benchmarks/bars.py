@@ -53,8 +53,8 @@ def real_clips() -> dict[str, Path]:
 
 def raw_clips() -> "dict[str, RawFrames]":
     """The frames of `real_clips` as they are stored."""
-    from echokdm.io.arrays import read_npz
     from echokdm.io.dicom import read_dicom
+    from echokdm.io.npz import read_npz
 
     return {name: (read_npz if path.suffix == ".npz" else read_dicom)(path, None) for name, path in real_clips().items()}
 

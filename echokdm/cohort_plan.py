@@ -14,6 +14,7 @@ import pandas as pd
 
 from echokdm.core import defaults
 from echokdm.core.errors import ClipError, ConfigError, EchoKDMError
+from echokdm.core.files import check_plain
 from echokdm.core.seeding import derive_seed
 from echokdm.core.types import Clip
 from echokdm.derive import Derived, Progress, derive_keypoints, quiet
@@ -185,7 +186,7 @@ def _drawer(ef: str) -> Draw:
 def _listed_efs(path: Path) -> np.ndarray:
     """The EF column (R,) of a FileList, percent."""
     try:
-        column = pd.read_csv(path, encoding="utf-8-sig", skipinitialspace=True).rename(columns=str.strip)["EF"]
+        column = pd.read_csv(check_plain(path, ConfigError), encoding="utf-8-sig", skipinitialspace=True).rename(columns=str.strip)["EF"]
     except FileNotFoundError:
         raise ConfigError(f"The file list '{path.name}' of --ef match does not exist.") from None
     except (OSError, ValueError, KeyError):  # pandas' parser errors and bad UTF-8 are ValueErrors

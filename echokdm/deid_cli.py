@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from echokdm.core.errors import ConfigError
+from echokdm.core.files import check_plain
 
 NOTHING_PUT_OUT = 2
 
@@ -24,7 +25,7 @@ def deid(
     from echokdm.deid import deidentify_folder
 
     try:
-        secret = None if salt is None else salt.read_bytes()
+        secret = None if salt is None else check_plain(salt, ConfigError).read_bytes()
     except OSError:
         raise ConfigError("The file of --salt can't be read: check the path.") from None
     with progress_bar() as shown:

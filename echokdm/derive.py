@@ -10,6 +10,7 @@ import numpy as np
 
 from echokdm.core import defaults
 from echokdm.core.errors import GeometryError, ViewError
+from echokdm.core.files import check_plain
 from echokdm.core.types import Clip
 from echokdm.io.tracings import turn_masks, turn_rows
 
@@ -277,7 +278,7 @@ def given_keypoints(path: str | Path, clip: Clip, sector: "Sector") -> tuple[np.
 def _is_nifti(path: Path) -> bool:
     """By content: gzip, or NIfTI's own magic at byte 344."""
     try:
-        with path.open("rb") as file:
+        with check_plain(path, GeometryError).open("rb") as file:
             head = file.read(348)
     except OSError:
         return False  # the reader of tracings says what is wrong

@@ -1,6 +1,7 @@
 """Errors a user can cause and mend. The command line prints their one sentence and exits with code 2."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -58,3 +59,17 @@ class DataError(EchoKDMError):
     def __init__(self, message: str, problems: Mapping[str, list[str]] | None = None, usable: Any = None) -> None:
         super().__init__(message)
         self.problems, self.usable = dict(problems or {}), usable
+
+
+@contextmanager
+def one_sentence(sentence: str, kind: type[EchoKDMError] = ClipError) -> Iterator[None]:
+    """The guard around a parser: whatever it throws becomes `kind(sentence)`, since damaged input raises what no list of types foresees.
+
+    The package's own errors, which say more, pass.
+    """
+    try:
+        yield
+    except EchoKDMError:
+        raise
+    except Exception:
+        raise kind(sentence) from None

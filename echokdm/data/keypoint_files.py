@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from echokdm.core.errors import GeometryError
+from echokdm.core.files import check_plain
 from echokdm.core.types import KeypointSchema
 from echokdm.data.adapters.faces import read_pts
 from echokdm.data.adapters.folder import natural
 from echokdm.data.adapters.openpose import choose, read_people, tell_order
+from echokdm.io.npz import read_npy
 
 
 def read_keypoints(path: Path, schema: KeypointSchema) -> Tensor:
@@ -19,6 +21,7 @@ def read_keypoints(path: Path, schema: KeypointSchema) -> Tensor:
     OpenPose's joints are those of the largest person; BODY_25 and BODY_25B are told apart, and those of either that COCO's 18 have are
     taken where `schema` is COCO's. Raises GeometryError where there is none, it is damaged, or of another schema.
     """
+    check_plain(path, GeometryError)
     if path.is_dir():
         files = sorted((f for f in path.iterdir() if f.suffix == ".json"), key=lambda f: natural(f.name))
         if not files:
@@ -31,16 +34,17 @@ def read_keypoints(path: Path, schema: KeypointSchema) -> Tensor:
     if path.suffix == ".pts":
         points = read_pts(path)[None]
     elif path.suffix == ".npy":
-        try:
-            points = np.load(path, allow_pickle=False).astype(np.float32)
-        except (OSError, ValueError, EOFError, TypeError):
-            raise GeometryError(f"{path.name} is no array of numbers: save key-points with numpy.save, (T, N, 2) in pixels.") from None
+        points = read_npy(path, f"{path.name} is no array of numbers: save key-points with numpy.save, (T, N, 2) in pixels.", GeometryError)
         points = points[None] if points.ndim == 2 else points
     else:
         raise GeometryError(f"{path.name} is no file of key-points; name a .pts, an OpenPose .json or its folder, or a .npy.")
     if points.ndim != 3 or points.shape[1:] != (len(schema), 2):
         raise GeometryError(f"{path.name} holds key-points of the shape {points.shape}; {schema.name} needs (T, {len(schema)}, 2).")
-    return torch.from_numpy(np.asarray(points, np.float32))
+    with np.errstate(over="ignore"):
+        values = np.asarray(points, np.float32)
+    if np.isinf(values).any():
+        raise GeometryError(f"{path.name} holds key-points beyond any picture: give them in pixels.")
+    return torch.from_numpy(values)
 
 
 def _openpose(files: list[Path], schema: KeypointSchema) -> Tensor:

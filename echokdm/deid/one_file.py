@@ -14,6 +14,7 @@ from echokdm.deid.identity import Pseudonyms, read_identity
 from echokdm.deid.pixels import LEAST_FRAMES, clear_pixels
 from echokdm.deid.reasons import Reason, Refusal
 from echokdm.io.dicom import read_dicom
+from echokdm.io.dicom_bombs import has_endless_elements, inflates_beyond
 from echokdm.io.raw import RawFrames, check_size
 from echokdm.io.read import ASSUMED_FPS
 from echokdm.io.sniff import sniff
@@ -26,8 +27,6 @@ _STORAGE_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("3", "3.1"
 
 _MOST_BYTES = 2**31
 _MOST_INFLATED = 2**29
-# The standard has 5,000 attributes. A run of zeros reads as empty elements without end, for minutes.
-_MOST_ELEMENTS = 20_000
 # Beyond these a rate is none of a scanner's, but a number that was put there.
 _RATES = (1.0, 1000.0)
 
@@ -98,8 +97,10 @@ def _read_header(path: Path) -> "Dataset":
     import pydicom
 
     try:
-        _check_inflation(path)
-        _check_count(path)
+        if inflates_beyond(path, _MOST_INFLATED):
+            raise Refusal(Reason.TOO_LARGE)
+        if has_endless_elements(path):
+            raise Refusal(Reason.DAMAGED)
         dataset = pydicom.dcmread(path, force=True, stop_before_pixels=True)
         modality, storage = str(dataset.get("Modality") or "").strip().upper(), str(dataset.get("SOPClassUID") or "").strip()
         rows, columns, frames = (int(dataset.get(name) or 0) for name in ("Rows", "Columns", "NumberOfFrames"))
@@ -124,43 +125,6 @@ def _read_header(path: Path) -> "Dataset":
     if embedded:
         raise Refusal(Reason.EMBEDDED_OVERLAY)
     return dataset
-
-
-def _check_inflation(path: Path) -> None:
-    """Refuse a deflated data set (PS3.5 A.5) that unpacks to more than a clip may hold, before pydicom unpacks all of it at once."""
-    import zlib
-
-    from pydicom.filereader import read_file_meta_info
-    from pydicom.uid import DeflatedExplicitVRLittleEndian
-
-    with path.open("rb") as file:
-        head = file.read(132)
-        if head[128:] != b"DICM" or read_file_meta_info(path).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-            return
-        length = read_file_meta_info(path).FileMetaInformationGroupLength
-        file.seek(132 + 12 + length)  # the group's length is an element of 12 bytes itself
-        unpack, unpacked = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        while piece := unpack.unconsumed_tail or file.read(2**16):
-            unpacked += len(unpack.decompress(piece, 2**22))
-            if unpacked > _MOST_INFLATED:
-                raise Refusal(Reason.TOO_LARGE)
-
-
-def _check_count(path: Path) -> None:
-    """Refuse a file of endless elements, those after the pixels among them."""
-    from pydicom.filereader import read_partial
-
-    count = 0
-
-    def is_too_many(*_: object) -> bool:
-        nonlocal count
-        count += 1
-        return count > _MOST_ELEMENTS
-
-    with path.open("rb") as file:
-        read_partial(file, stop_when=is_too_many, defer_size=2**16, force=True)
-    if count > _MOST_ELEMENTS:
-        raise Refusal(Reason.DAMAGED)
 
 
 def _facts(dataset: "Dataset", raw: RawFrames) -> Facts:

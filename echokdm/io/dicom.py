@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from echokdm.core.errors import ClipError
-from echokdm.io.raw import DAMAGED, RawFrames, check_size
+from echokdm.core.errors import ClipError, one_sentence
+from echokdm.io.dicom_bombs import has_endless_elements, inflates_beyond
+from echokdm.io.dicom_video import VIDEO, decode_video
+from echokdm.io.raw import DAMAGED, MAX_BYTES, RawFrames, check_size, sane_rate
 from echokdm.io.regions import read_region
 
 if TYPE_CHECKING:
@@ -29,14 +31,15 @@ def read_dicom(path: Path, max_frames: int | None) -> RawFrames:
     """
     import pydicom
 
-    with _quiet():
-        try:
-            dataset = pydicom.dcmread(path, force=True)
-            modality = str(dataset.get("Modality") or "").strip().upper()
-            rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
-            declared = int(dataset.get("NumberOfFrames") or 1)
-        except Exception:  # pydicom raises many types, with values of the header in their text
-            raise ClipError(DAMAGED) from None
+    with _quiet(), one_sentence(DAMAGED):  # pydicom raises many types, with values of the header in their text
+        if inflates_beyond(path, MAX_BYTES):
+            raise ClipError(f"This DICOM file unpacks to more than {MAX_BYTES} bytes: cut or shrink the clip first.")
+        if has_endless_elements(path):
+            raise ClipError(DAMAGED)
+        dataset = pydicom.dcmread(path, force=True)
+        modality = str(dataset.get("Modality") or "").strip().upper()
+        rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
+        declared = int(dataset.get("NumberOfFrames") or 1)
         if modality not in _MODALITIES:
             raise ClipError("This DICOM file is not ultrasound: give an apical 4-chamber clip of modality US.")
         if len(dataset) == 0 or rows and columns and "PixelData" not in dataset:
@@ -45,17 +48,12 @@ def read_dicom(path: Path, max_frames: int | None) -> RawFrames:
             raise ClipError("This DICOM file holds no image: give the ultrasound clip itself, not its report or directory.")
         count = min(declared, max_frames) if max_frames else declared
         check_size(count, rows, columns)
-        try:
-            frames = _decode(dataset, count)
-            fps, timing = _timing(dataset, declared)
-            spacing, region_meta = read_region(dataset, rows, columns)
-            patient = f"{dataset.get('PatientID', '')}\n{dataset.get('IssuerOfPatientID', '')}".strip()
-        except ClipError:
-            raise
-        except Exception:
-            raise ClipError(DAMAGED) from None
-    if len(frames) != count or frames.shape[1:3] != (rows, columns):
-        raise ClipError(DAMAGED)
+        frames = _decode(dataset, count)
+        fps, timing = _timing(dataset, declared)
+        spacing, region_meta = read_region(dataset, rows, columns)
+        patient = f"{dataset.get('PatientID', '')}\n{dataset.get('IssuerOfPatientID', '')}".strip()
+        if len(frames) != count or frames.shape[1:3] != (rows, columns):
+            raise ClipError(DAMAGED)
     return RawFrames(frames, fps, spacing, patient, {**timing, **region_meta})
 
 
@@ -79,7 +77,11 @@ def _decode(dataset: "Dataset", count: int) -> np.ndarray:
 
     if not getattr(dataset.file_meta, "TransferSyntaxUID", None):
         dataset.file_meta.TransferSyntaxUID = _guessed_transfer_syntax(dataset)
+    if dataset.file_meta.TransferSyntaxUID in VIDEO:
+        return decode_video(dataset, count)
     kind = str(dataset.get("PhotometricInterpretation") or "").strip()
+    if kind == "YBR_FULL_422" and not dataset.file_meta.TransferSyntaxUID.is_encapsulated and not _is_unsampled(dataset):
+        return _native_422(dataset, count)
     is_gray = kind in ("MONOCHROME1", "MONOCHROME2")
     has_lut = any(tag in dataset for tag in ("WindowCenter", "VOILUTSequence", "ModalityLUTSequence"))
     frames = []
@@ -99,6 +101,27 @@ def _decode(dataset: "Dataset", count: int) -> np.ndarray:
     if kind == "MONOCHROME1":
         stack = np.uint8(255) - stack if stack.dtype == np.uint8 else 1 - stack
     return stack
+
+
+def _is_unsampled(dataset: "Dataset") -> bool:
+    """Whether three bytes a pixel are stored under the name of YBR_FULL_422, as some do; pydicom reads those."""
+    pixels = int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("NumberOfFrames") or 1)
+    return len(dataset.PixelData) >= 3 * pixels
+
+
+def _native_422(dataset: "Dataset", count: int) -> np.ndarray:
+    """(T, H, W, 3) uint8 RGB of native YBR_FULL_422 (PS3.3 C.7.6.3.1.2): Y Y Cb Cr for every two pixels of a row.
+
+    pydicom's frame-by-frame reading takes it for three bytes a pixel.
+    """
+    from pydicom.pixels import convert_color_space
+
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    pairs = np.frombuffer(dataset.PixelData, np.uint8, count * rows * columns * 2).reshape(count, rows, columns // 2, 4)
+    ybr = np.empty((count, rows, columns, 3), np.uint8)
+    ybr[..., 0] = pairs[..., :2].reshape(count, rows, columns)
+    ybr[..., 1:] = np.repeat(pairs[..., 2:], 2, axis=2)
+    return convert_color_space(ybr, "YBR_FULL", "RGB", per_frame=True)
 
 
 def _plugin(dataset: "Dataset") -> str:
@@ -150,22 +173,21 @@ def _timing(dataset: "Dataset", frame_count: int) -> tuple[float | None, dict[st
             continue
         if tag == time_tag:
             milliseconds = _positive(element.value)
-            if milliseconds:
-                return 1000.0 / milliseconds, {"fps_source": "FrameTime"}
+            if milliseconds and (rate := sane_rate(1000.0 / milliseconds)):
+                return rate, {"fps_source": "FrameTime"}
         else:
             vector = np.atleast_1d(np.asarray(element.value, dtype=float))
             # The first of the vector is the first frame's own offset, 0 (PS3.3 C.7.6.5.1.2).
             whole = len(vector) == frame_count and bool(np.isfinite(vector).all())
             steps = vector[1:] if len(vector) >= frame_count else vector
             steps = steps[np.isfinite(steps) & (steps > 0)]
-            if len(steps):
-                mean = float(steps.mean())
+            if len(steps) and (rate := sane_rate(1000.0 / (mean := float(steps.mean())))):
                 irregular = bool(np.abs(steps - mean).max() > 0.2 * mean)
                 facts = {"fps_source": "FrameTimeVector", "irregular_timing": irregular}
-                return 1000.0 / mean, facts | ({"frame_times_ms": tuple(vector.tolist())} if whole else {})
+                return rate, facts | ({"frame_times_ms": tuple(vector.tolist())} if whole else {})
     for name in ("CineRate", "RecommendedDisplayFrameRate"):
-        rate = _positive(dataset.get(name))
-        if rate:
+        value = _positive(dataset.get(name))
+        if value and (rate := sane_rate(value)):
             return rate, {"fps_source": name}
     return None, {}
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from echokdm.core.errors import ClipError
+from echokdm.core.errors import ClipError, one_sentence
+from echokdm.core.files import check_plain
 
 _FLO_MAGIC = 202021.25  # "PIEH" as a little-endian float
 _UNKNOWN = 1e9  # a larger component means: flow unknown here (Middlebury)
@@ -19,7 +20,7 @@ def read_flo(path: str | Path) -> tuple[Tensor, Tensor]:
 
     Raises ClipError when the file is not a whole `.flo`.
     """
-    path = Path(path)
+    path = check_plain(path)
     data = path.read_bytes()
     if len(data) < 12 or struct.unpack_from("<f", data)[0] != _FLO_MAGIC:
         raise ClipError(f"{path.name} is not a Middlebury .flo file: its first four bytes are not PIEH.")
@@ -48,13 +49,11 @@ def read_kitti_png(path: str | Path) -> tuple[Tensor, Tensor]:
     """
     import av
 
-    path = Path(path)
+    path = check_plain(path)
     fault = f"{path.name} is not a KITTI flow file: a PNG with three channels of 16 bits is needed."
-    try:
+    with one_sentence(fault):
         decoder = av.CodecContext.create("png", "r")
         frames = decoder.decode(av.Packet(path.read_bytes())) or decoder.decode(None)
-    except av.FFmpegError:
-        raise ClipError(fault) from None
     if not frames or frames[0].format.name not in ("rgb48be", "rgb48le"):
         raise ClipError(fault)
     values = torch.from_numpy(frames[0].to_ndarray().astype(np.float32)).permute(2, 0, 1)[None]

@@ -1,5 +1,6 @@
-"""What every reader gives `read_clip`, and the limit that all of them check before they decode."""
+"""What every reader gives `read_clip`, and the limits that all of them check before they decode."""
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -10,8 +11,14 @@ from echokdm.core.errors import ClipError
 
 MAX_PIXELS = 2**28
 """Frames x rows x columns read at once: 340 frames of 1024 x 768, 1 GiB as gray float32."""
+MAX_BYTES = 4 * MAX_PIXELS
+"""Of the same as it is stored: no more than it takes as gray float32."""
 
 _GRAY_TOLERANCE = 24 / 255
+
+# A pixel of a scanner is between 0.03 and 1.5 mm wide and at most a few times as high; a clip has between 5 and 400 frames a second. What
+# lies far beyond is no measurement, and a picture scaled by it would not fit in memory.
+_SPACINGS_MM, _MOST_ASPECT, _RATES = (0.01, 10.0), 10.0, (0.5, 1000.0)
 
 DAMAGED = "This clip is truncated or damaged: copy it again from where it came."
 
@@ -26,13 +33,29 @@ class RawFrames(NamedTuple):
     meta: Mapping[str, Any] = MappingProxyType({})
 
 
-def check_size(frames: int, rows: int, columns: int) -> None:
+def check_size(frames: int, rows: int, columns: int, pixel_bytes: int = 1) -> None:
     """Raise ClipError where a clip is empty or too large to read at once; called with the declared size, before decoding."""
     if min(frames, rows, columns) < 1:
         raise ClipError(f"This clip is empty: it declares {frames} frames of {rows} x {columns} pixels.")
-    if frames * rows * columns > MAX_PIXELS:
+    if frames * rows * columns > MAX_PIXELS or frames * rows * columns * pixel_bytes > MAX_BYTES:
         raise ClipError(f"This clip has {frames} or more frames of {rows} x {columns} pixels, over the limit of {MAX_PIXELS} pixels "
-                        "in all: read fewer frames, or cut or shrink it first.")
+                        f"or {MAX_BYTES} bytes in all: read fewer frames, or cut or shrink it first.")
+
+
+def sane_spacing(spacing: tuple[float, float]) -> tuple[float, float] | None:
+    """(row, column) mm a pixel where a scanner's can be so; else None, unknown."""
+    low, high = _SPACINGS_MM
+    return spacing if all(low <= mm <= high for mm in spacing) and sane_aspect(spacing[0] / spacing[1]) else None
+
+
+def sane_aspect(aspect: float) -> float | None:
+    """Row over column spacing where a scanner's can be so; else None, unknown."""
+    return aspect if 1 / _MOST_ASPECT <= aspect <= _MOST_ASPECT else None
+
+
+def sane_rate(fps: float) -> float | None:
+    """Frames a second where a scanner's can be so; else None, unknown."""
+    return fps if math.isfinite(fps) and _RATES[0] <= fps <= _RATES[1] else None
 
 
 def is_coloured(frame: np.ndarray, full: float) -> bool:

@@ -75,13 +75,13 @@ def _read_video(path: Path, max_frames: int | None) -> RawFrames:
 
 
 def _read_nifti(path: Path, max_frames: int | None) -> RawFrames:
-    from echokdm.io.arrays import read_nifti
+    from echokdm.io.nifti import read_nifti
 
     return read_nifti(path, max_frames)
 
 
 def _read_npz(path: Path, max_frames: int | None) -> RawFrames:
-    from echokdm.io.arrays import read_npz
+    from echokdm.io.npz import read_npz
 
     return read_npz(path, max_frames)
 

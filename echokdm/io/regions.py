@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from echokdm.io.raw import sane_aspect, sane_spacing
+
 if TYPE_CHECKING:
     from pydicom import Dataset
 
@@ -46,7 +48,8 @@ def read_region(dataset: "Dataset", rows: int, columns: int) -> tuple[tuple[floa
     if spacing is None:
         aspect = dataset.get("PixelAspectRatio")
         if aspect is not None and len(aspect) == 2 and all(float(v) > 0 for v in aspect):
-            facts["pixel_aspect"] = float(aspect[0]) / float(aspect[1])
+            if ratio := sane_aspect(float(aspect[0]) / float(aspect[1])):
+                facts["pixel_aspect"] = ratio
     return spacing, facts
 
 
@@ -88,17 +91,12 @@ def _region_spacing(item: Any, factor: int) -> tuple[float, float] | None:
     delta_x, delta_y = item.get("PhysicalDeltaX"), item.get("PhysicalDeltaY")
     if delta_x is None or delta_y is None:
         return None
-    return _sane((abs(float(delta_y)) * 10 * factor, abs(float(delta_x)) * 10 * factor))
+    return sane_spacing((abs(float(delta_y)) * 10 * factor, abs(float(delta_x)) * 10 * factor))
 
 
 def _pixel_spacing(dataset: "Dataset") -> tuple[float, float] | None:
     for name in ("PixelSpacing", "NominalScannedPixelSpacing"):
         value = dataset.get(name)
         if value is not None and len(value) == 2:
-            return _sane((float(value[0]), float(value[1])))
+            return sane_spacing((float(value[0]), float(value[1])))
     return None
-
-
-def _sane(spacing: tuple[float, float]) -> tuple[float, float] | None:
-    """Between 0.01 and 10 mm a pixel; else unknown."""
-    return spacing if all(0.01 <= s <= 10 for s in spacing) else None

@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 from echokdm.core.errors import ClipError
+from echokdm.core.files import check_plain
 
 _READABLE = "DICOM, AVI, MP4, MOV, GIF, NIfTI, .npz, or a folder of PNG or JPEG frames"
 
@@ -15,6 +16,7 @@ def sniff(path: Path) -> str:
 
     Raises ClipError where nothing is there, or where it is none of these.
     """
+    check_plain(path)
     if path.is_dir():
         return "folder"
     try:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from echokdm.core.errors import GeometryError
+from echokdm.core.errors import ClipError, GeometryError, one_sentence
+from echokdm.core.files import check_plain
 from echokdm.io.atomic import atomic_file
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def read_tracings(path: str | os.PathLike[str]) -> Tracings:
     Any number of chords is taken as it stands. Columns may come in any order. Raises GeometryError, with the line, for a
     file that can't be read, a missing column, a cell that is no number, or a frame with an axis but no chord.
     """
-    path = Path(path)
+    path = check_plain(path, GeometryError)
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
@@ -111,15 +112,16 @@ def read_labels(path: str | os.PathLike[str], size: tuple[int, int] | None = Non
     Taken as stored: (x, y), (x, y, T) or (x, y, 1, T), x to the right and y down, as `write_nifti` and ITK write pictures.
     size: (height, width) that the labels must have. Raises GeometryError where the file is no such NIfTI or has another size.
     """
-    import nibabel as nib
+    from echokdm.io.nifti import open_nifti
 
-    path = Path(path)
+    path = check_plain(path, GeometryError)
+    if not path.exists():
+        raise GeometryError(f"The mask file '{path.name}' does not exist.")
     try:
-        array = np.asanyarray(nib.load(path).dataobj)
-    except FileNotFoundError:
-        raise GeometryError(f"The mask file '{path.name}' does not exist.") from None
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError):
-        raise GeometryError(f"The mask file '{path.name}' is not a readable NIfTI file.") from None
+        with one_sentence(f"The mask file '{path.name}' is not a readable NIfTI file.", GeometryError):
+            array = np.asanyarray(open_nifti(path).dataobj)
+    except ClipError as error:  # of several slices, or too large
+        raise GeometryError(str(error)) from None
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim == 4 and array.shape[2] == 1:

@@ -1,44 +1,73 @@
 """Read AVI, MP4, MOV, MKV and GIF through PyAV."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from echokdm.core.errors import ClipError
-from echokdm.io.raw import DAMAGED, RawFrames, check_size, is_coloured
+from echokdm.core.errors import ClipError, one_sentence
+from echokdm.io.raw import DAMAGED, RawFrames, check_size, is_coloured, sane_aspect, sane_rate
 
 if TYPE_CHECKING:
     from av import VideoFrame
 
 
+# Demuxers and protocols that PyAV may choose from: a playlist, or a name such as concat:a|b, would have it open other files or the network.
+_CONTAINERS = "avi,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,gif"
+_PROTOCOLS = "file"
+
+
 def read_video(path: Path, max_frames: int | None) -> RawFrames:
     """Decode the first video stream, gray where no frame has colour. fps from the stream's rate, for GIF from the frames' times.
 
-    Raises ClipError: no video in it, damaged, or too large.
+    Raises ClipError: no video in it, no decoder, damaged, or too large.
     """
+    with one_sentence(DAMAGED):
+        return decode(path, max_frames, _CONTAINERS)
+
+
+def has_decoder(codec: str) -> bool:
+    """Whether PyAV decodes the codec of that name of FFmpeg's."""
     import av
 
     try:
-        # Gray is decoded several times faster; the first coloured frame calls for a second pass.
-        raw = _decode(path, max_frames, "gray") or _decode(path, max_frames, "rgb24")
-    except (av.error.FFmpegError, OSError, ValueError, MemoryError):
-        raise ClipError(DAMAGED) from None
+        av.codec.Codec(codec, "r")
+    except ValueError:  # PyAV's UnknownCodecError is one
+        return False
+    return True
+
+
+def decode(source: Path | BytesIO, max_frames: int | None, containers: str, size: tuple[int, int] | None = None) -> RawFrames:
+    """The first video stream of a file or of bytes. containers: FFmpeg's names of the demuxers it may be. size: (H, W) that it must have.
+
+    Raises ClipError, and what PyAV does where it is damaged.
+    """
+    # Gray is decoded several times faster; the first coloured frame calls for a second pass.
+    raw = _decode(source, max_frames, containers, size, "gray") or _decode(source, max_frames, containers, size, "rgb24")
     assert raw is not None  # only a gray pass gives None
     return raw
 
 
-def _decode(path: Path, max_frames: int | None, pixels: str) -> RawFrames | None:
+def _decode(source: Path | BytesIO, max_frames: int | None, containers: str, size: tuple[int, int] | None,
+            pixels: str) -> RawFrames | None:
     """The frames in PyAV's format `pixels`; None where "gray" was asked for and a frame has colour."""
     import av
 
     frames: list[np.ndarray] = []
     times: list[float] = []
     meta: dict[str, Any] = {}
-    with av.open(str(path)) as container:
+    if isinstance(source, BytesIO):
+        source.seek(0)
+    opened = source if isinstance(source, BytesIO) else str(source.resolve())  # a whole path is no protocol
+    with av.open(opened, options={"format_whitelist": containers, "protocol_whitelist": _PROTOCOLS}) as container:
         if not container.streams.video:
             raise ClipError("This file holds no video: give the clip itself.")
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise ClipError("This video's compression has no decoder here: convert it to H.264 or Motion JPEG.")
+        if size is not None and (stream.height, stream.width) != size:
+            raise ClipError(DAMAGED)
         stream.thread_type = "AUTO"
         declared = stream.frames or 1
         check_size(min(declared, max_frames) if max_frames else declared, stream.height, stream.width)
@@ -46,7 +75,8 @@ def _decode(path: Path, max_frames: int | None, pixels: str) -> RawFrames | None
         rate = None if is_gif or not stream.average_rate else float(stream.average_rate)
         if stream.sample_aspect_ratio and stream.sample_aspect_ratio != 1:
             # Sample aspect is width : height of a pixel; ours is row spacing / column spacing.
-            meta["pixel_aspect"] = 1 / float(stream.sample_aspect_ratio)
+            if aspect := sane_aspect(1 / float(stream.sample_aspect_ratio)):
+                meta["pixel_aspect"] = aspect
         for frame in container.decode(stream):
             check_size(len(frames) + 1, frame.height, frame.width)
             if pixels == "gray" and _has_colour(frame):
@@ -63,7 +93,7 @@ def _decode(path: Path, max_frames: int | None, pixels: str) -> RawFrames | None
     if rate is None and len(times) == len(frames) > 1 and times[-1] > times[0]:
         rate = (len(times) - 1) / (times[-1] - times[0])
     # One frame has no rate, and a rate beyond any scanner's is a missing one.
-    if rate is None or len(frames) == 1 or not 0.5 <= rate <= 1000:
+    if rate is None or len(frames) == 1 or not sane_rate(rate):
         return RawFrames(np.stack(frames), meta=meta)
     return RawFrames(np.stack(frames), rate, meta={"fps_source": "container", **meta})
 

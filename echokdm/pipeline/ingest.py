@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from echokdm.core.errors import ClipError, ConfigError, EchoKDMError
+from echokdm.core.files import check_plain
 from echokdm.core.types import Clip, luma
 from echokdm.io.atomic import atomic_file, claim
 from echokdm.pipeline.options import Ingest
@@ -116,7 +117,7 @@ def _of_dicom(work: Work, options: Ingest) -> tuple[list[Found], list[dict[str, 
     folder, source = work.folder / "deid", Path(options.source)
     with claim(folder, "deid", lasting=options.salt is not None, apart=[source]):  # a run may have been killed at its very end
         if not folder.exists():
-            salt = None if options.salt is None else Path(options.salt).read_bytes()
+            salt = None if options.salt is None else check_plain(options.salt, ConfigError).read_bytes()
             work.say("De-identifying")
             deidentify_folder(source, folder, salt=salt, shift_dates=options.shift_dates)
     with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:

@@ -228,7 +228,7 @@ def test_damaged_jpeg_2000_is_refused_and_ends_no_process(save, ramp):
 def test_a_compression_without_decoder_is_named_as_such(save, ramp):
     ds = dataset(ramp)
     ds.compress(RLELossless, generate_instance_uid=False)
-    ds.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.100"  # MPEG2
+    ds.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.94"  # JPIP
     with pytest.raises(ClipError, match="no decoder"):
         read_clip(save(ds))
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from echokdm.core.errors import ClipError, GeometryError
+from echokdm.core.errors import ClipError, GeometryError, one_sentence
+from echokdm.core.files import check_plain
 from echokdm.data.adapters.problems import COLUMNS
 
 if TYPE_CHECKING:
@@ -90,7 +91,5 @@ def read_stack(paths: list[str]) -> "Clip":
 
 def read_json(path: str | Path) -> Any:
     """The content of a JSON file. Raises GeometryError where it is none."""
-    try:
-        return json.loads(Path(path).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        raise GeometryError("A JSON file of this sequence is missing or damaged: copy it again from where it came.") from None
+    with one_sentence("A JSON file of this sequence is missing or damaged: copy it again from where it came.", GeometryError):
+        return json.loads(check_plain(path, GeometryError).read_bytes())

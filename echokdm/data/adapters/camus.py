@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from echokdm.core.errors import GeometryError
+from echokdm.core.errors import DataError, GeometryError
+from echokdm.core.files import check_plain
 from echokdm.data.adapters.build import labels_of, read_frames, read_stack, sequence
 from echokdm.data.adapters.folder import listing, open_root
 from echokdm.data.adapters.problems import Problems, empty_index
@@ -45,7 +46,7 @@ def camus_split(subjects: Iterable[str], seed: int = SPLIT_SEED) -> dict[str, li
 def _info(path: Path, problems: Problems) -> dict[str, float | str]:
     """`key: value` lines -> labels. ED and ES are counted from 1 in the file, from 0 here."""
     try:
-        pairs = dict(line.split(":", 1) for line in path.read_text(encoding="utf-8").splitlines() if ":" in line)
+        pairs = dict(line.split(":", 1) for line in check_plain(path, DataError).read_text(encoding="utf-8").splitlines() if ":" in line)
         info = {key.strip(): value.strip() for key, value in pairs.items()}
         return {"ed": int(info["ED"]) - 1, "es": int(info["ES"]) - 1, "EF": float(info.get("EF", "nan")),
                 "quality": info.get("ImageQuality", "")}
@@ -120,7 +121,7 @@ def _splits(root: Path, problems: Problems) -> dict[str, str]:
     for split, file in SPLITS.items():
         path = root / "database_split" / file
         try:
-            patients = path.read_text(encoding="utf-8").split()
+            patients = check_plain(path, DataError).read_text(encoding="utf-8").split()
         except FileNotFoundError:
             continue
         except (OSError, ValueError):

@@ -12,10 +12,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 
-from echokdm.core.errors import DataError, GeometryError
+from echokdm.core.errors import DataError, GeometryError, one_sentence
+from echokdm.core.files import check_plain
 from echokdm.data.adapters.build import labels_of, read_frames, sequence
 from echokdm.data.adapters.folder import IMAGES, foreign_kind, listing, open_root, present, safe, split_of, walk
 from echokdm.data.adapters.problems import Problems, empty_index
+from echokdm.io.npz import read_npy
 
 if TYPE_CHECKING:
     from echokdm.core.types import Sequence
@@ -38,7 +40,7 @@ class CelebVHQ:
         root, problems = open_root(root, self.name), Problems(self.name)
         path = root / "celebvhq_info.json"
         try:
-            clips = json.loads(path.read_bytes())["clips"]
+            clips = json.loads(check_plain(path, DataError).read_bytes())["clips"]
             table = pd.DataFrame({
                 "sequence": pd.Series(list(clips), dtype="str"), "subject": [str(clip["ytb_id"]) for clip in clips.values()],
                 "start": [float(clip["duration"]["start_sec"]) for clip in clips.values()],
@@ -62,23 +64,19 @@ class CelebVHQ:
         clip = read_frames(row["path"])
         if not row["landmarks"]:
             return sequence(clip, labels_of(row))
-        try:
-            points = np.load(Path(row["path"]).with_suffix(".npy"), allow_pickle=False)
-        except (OSError, ValueError, EOFError):
-            raise GeometryError("The landmarks beside this clip are no array of numbers: save them with numpy.save, (T, 68, 2).") from None
-        if points.shape != (len(clip), POINTS, 2) or points.dtype.kind not in "fiu":
+        points = read_npy(Path(row["path"]).with_suffix(".npy"), "The landmarks beside this clip are no array of numbers: save them with "
+                          "numpy.save, (T, 68, 2).", GeometryError)
+        if points.shape != (len(clip), POINTS, 2):
             raise GeometryError(f"The landmarks beside this clip have the shape {points.shape}, not {(len(clip), POINTS, 2)}.")
         return sequence(clip, labels_of(row), points, np.isfinite(points).all(-1), self.schema)
 
 
 def read_pts(path: Path) -> np.ndarray:
     """Landmarks (N, 2) of a `.pts` file, in pixels from 0; the file counts from 1. Raises GeometryError."""
-    try:
-        text = path.read_text(encoding="utf-8")
+    with one_sentence("A .pts file is damaged: n_points and x y lines between { and } are needed.", GeometryError):
+        text = check_plain(path, GeometryError).read_text(encoding="utf-8")
         declared = int(re.search(r"n_points:\s*(\d+)", text)[1])
         points = np.array(text[text.index("{") + 1:text.index("}")].split(), np.float64).reshape(-1, 2) - 1
-    except (OSError, ValueError, TypeError):
-        raise GeometryError("A .pts file is damaged: n_points and x y lines between { and } are needed.") from None
     if len(points) != declared or len(points) != POINTS or not np.isfinite(points).all():
         raise GeometryError(f"A .pts file needs {POINTS} finite points, as many as it declares; it has {len(points)} of {declared}.")
     return points
@@ -150,7 +148,7 @@ class DlibFaces:
 
     def _boxes(self, root: Path, file: str, split: str, problems: Problems) -> Iterator[dict]:
         try:
-            data = (root / file).read_bytes()
+            data = check_plain(root / file, DataError).read_bytes()
             if b"<!ENTITY" in data:
                 raise ValueError
             images = ElementTree.fromstring(data).iter("image")

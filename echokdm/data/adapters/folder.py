@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from echokdm.core.errors import DataError
+from echokdm.core.files import check_plain
 from echokdm.data.adapters.problems import Problems
 
 IMAGES = (".png", ".jpg", ".jpeg")
@@ -21,7 +22,7 @@ _CLIMBS = r"(?:^|[/\\])\.\.(?:[/\\]|$)|^[/\\]|^[A-Za-z]:|\x00"
 
 def open_root(root: str | os.PathLike[str], name: str) -> Path:
     """The data set's folder. Raises DataError where it is none: a file, an LMDB or pickle given by mistake, or nothing at all."""
-    root = Path(root)
+    root = check_plain(root, DataError)
     if root.is_file():
         raise DataError(f"A folder in the {name} layout is needed, not {foreign_kind(root) or 'a file'}.")
     if not root.is_dir():
@@ -33,6 +34,7 @@ def open_root(root: str | os.PathLike[str], name: str) -> Path:
 
 def foreign_kind(path: Path) -> str:
     """What a file is where it is a kind often given by mistake: pickle, LMDB, HDF5, an archive; else ""."""
+    check_plain(path, DataError)
     if path.suffix in (".mdb", ".lmdb"):
         return "an LMDB database"
     try:
@@ -56,7 +58,7 @@ def read_table(path: Path, columns: Iterable[str], problems: Problems, *, sep: s
     """
     as_text = dict.fromkeys(text, "str") | dict.fromkeys(category, "category")
     try:
-        data = path.read_bytes()
+        data = check_plain(path, DataError).read_bytes()
         if b"\x00" in data[:1024] or foreign_kind(path):
             raise ValueError
         header = pd.read_csv(io.BytesIO(data), sep=sep, nrows=0, encoding="utf-8-sig").columns

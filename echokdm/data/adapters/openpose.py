@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from echokdm.core.errors import ConfigError, GeometryError
+from echokdm.core.errors import ConfigError, GeometryError, one_sentence
 from echokdm.data.adapters.build import labels_of, read_frames, read_json, sequence
 from echokdm.data.adapters.folder import VIDEOS, listing, natural, open_root, split_of
 from echokdm.data.adapters.problems import Problems, empty_index
@@ -29,11 +29,9 @@ NO_PERSON = np.zeros((0, 3))
 def read_people(path: str) -> list[np.ndarray]:
     """Each person of one JSON file as (N, 3) x, y, confidence. Raises GeometryError."""
     content = read_json(path)
-    try:
+    with one_sentence("A JSON file of this sequence is not OpenPose's: it needs people[].pose_keypoints_2d.", GeometryError):
         people = [np.asarray(person["pose_keypoints_2d"], np.float64).reshape(-1, 3) for person in content["people"]]
-    except (KeyError, TypeError, ValueError):
-        raise GeometryError("A JSON file of this sequence is not OpenPose's: it needs people[].pose_keypoints_2d.") from None
-    if not all(np.isfinite(person).all() for person in people):
+    if not all((np.abs(person) <= np.finfo(np.float32).max).all() for person in people):  # nan is none either
         raise GeometryError("A JSON file of this sequence holds joints that are not finite.")
     return people
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from echokdm.core.errors import ClipError, DataError
+from echokdm.core.files import check_plain
 from echokdm.data.adapters.build import labels_of, sequence
 from echokdm.data.adapters.folder import foreign_kind, open_root
 from echokdm.data.adapters.problems import Problems, empty_index
@@ -47,7 +48,7 @@ class Views:
             problems.add("missing", self.file)
             problems.fail()
         try:
-            with h5py.File(path, "r") as file:
+            with h5py.File(check_plain(path, DataError), "r") as file:
                 names = pd.Series(list(file.keys()), dtype="str")
         except OSError:
             kind = foreign_kind(path)
@@ -63,7 +64,7 @@ class Views:
         split = pd.Series("all", index=names.index)
         for name, file in LISTS.items():
             try:
-                listed = pd.Series((folder / file).read_text(encoding="utf-8").split(), dtype="str")
+                listed = pd.Series(check_plain(folder / file, DataError).read_text(encoding="utf-8").split(), dtype="str")
             except FileNotFoundError:
                 continue
             except (OSError, ValueError):
@@ -82,7 +83,7 @@ class Views:
         from echokdm.core.types import Clip
 
         try:
-            with h5py.File(row["path"], "r") as file:
+            with h5py.File(check_plain(row["path"]), "r") as file:
                 group = file[row["sequence"]]
                 image, pose = np.asarray(group["image"]), np.asarray(group["pose"], np.float64)
         except (OSError, KeyError, TypeError, ValueError):
