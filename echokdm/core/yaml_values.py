@@ -7,18 +7,23 @@ import yaml
 
 from echokdm.core.errors import ConfigError, one_sentence
 
-_LONGEST = 2**20  # characters; the longest shipped configuration has a few thousand
+_LONGEST = 2**17  # characters; the longest shipped configuration has a few thousand
 _DEEPEST = 20
 _INTEGERS = 2**63  # what a seed or a count may be
 
 
 class _Loader(yaml.SafeLoader):
-    """Without aliases: a few nested ones stand for more values than memory holds."""
+    """Without aliases: a few nested ones stand for more values than memory holds. Deep nesting ends where it begins, being slow to read."""
+
+    depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
+        if self.depth > _DEEPEST or self.check_event(yaml.AliasEvent):
             raise yaml.MarkedYAMLError(problem_mark=self.peek_event().start_mark)
-        return super().compose_node(parent, index)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 def parse_yaml(text: str, sentence: str) -> Any:
@@ -35,21 +40,19 @@ def parse_yaml(text: str, sentence: str) -> Any:
             if error.problem_mark is None or "\n" not in text:
                 raise
             raise ConfigError(f"{sentence[:-1]}: look at line {error.problem_mark.line + 1}.") from None
-        _check(values, 0)
+        _check(values)
     return values
 
 
-def _check(value: Any, depth: int) -> None:
-    if depth > _DEEPEST:
-        raise ValueError
+def _check(value: Any) -> None:
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise ValueError
         for item in value.values():
-            _check(item, depth + 1)
+            _check(item)
     elif isinstance(value, list):
         for item in value:
-            _check(item, depth + 1)
+            _check(item)
     elif isinstance(value, (int, float)):
         if not (math.isfinite(value) and (isinstance(value, float) or abs(value) < _INTEGERS)):
             raise ValueError
