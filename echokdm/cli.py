@@ -1,59 +1,22 @@
 """The command line: one thin function a command. What is heavy is imported inside, so `echokdm --help` is instant."""
 
-from contextlib import suppress
 from pathlib import Path
-from signal import Signals
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from echokdm.adapt_cli import adapt
 from echokdm.audit_cli import audit
 from echokdm.cohort_cli import augment, validate
 from echokdm.core import defaults
-from echokdm.core.errors import ConfigError, EchoKDMError
-from echokdm.core.stopping import stoppable
+from echokdm.core.errors import ConfigError
 from echokdm.data_cli import adapters, data_app
 from echokdm.deid_cli import deid
 from echokdm.pipeline_cli import run
+from echokdm.refusals import OneSentence
 from echokdm.terminal import AllowPrintOption, AnyViewOption, BundleOption, DeviceOption, OverwriteOption, output_folder, say
 
-BAD_INPUT, NOT_MEASURED = 2, 3
-
-
-class OneSentence(TyperGroup):
-    """Turns the package's errors into one line on stderr and exit code 2; a signal that stops the command into one and 128 + its number."""
-
-    def invoke(self, ctx: typer.Context) -> Any:
-        import warnings
-
-        # Libraries' warnings may quote a file's contents, a patient's name among them.
-        warnings.simplefilter("ignore")
-        with stoppable() as stop:
-            try:
-                return super().invoke(ctx)
-            except BaseException as error:
-                if stop.number is not None:  # whatever it became on its way, at a terminal that is gone perhaps
-                    end(stop.number)
-                if not isinstance(error, EchoKDMError):
-                    raise
-                fail(" ".join(str(error).split()))
-
-
-def end(number: int) -> NoReturn:
-    """Say that a signal stopped the command, and leave as a shell expects it."""
-    with suppress(OSError):
-        typer.echo(f"Stopped by {Signals(number).name}: nothing half done is left; the same command goes on where it kept what was "
-                   "done, or begins anew.", err=True)
-    raise typer.Exit(128 + number)
-
-
-def fail(message: str) -> NoReturn:
-    """Print `Error: message` on stderr and leave with exit code 2."""
-    typer.echo(f"Error: {message}", err=True)
-    raise typer.Exit(BAD_INPUT)
-
+NOT_MEASURED = 3
 
 app = typer.Typer(cls=OneSentence, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   pretty_exceptions_show_locals=False, context_settings={"help_option_names": ["-h", "--help"]},
@@ -72,8 +35,11 @@ def show_version(value: bool) -> None:
 VersionOption = Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")]
 
 
+DebugOption = Annotated[bool, typer.Option("--debug", help="Say where an error was raised, without what was read.")]
+
+
 @app.callback()
-def root(version: VersionOption = False) -> None:
+def root(version: VersionOption = False, debug: DebugOption = False) -> None:
     """Echocardiography video that does what its key-points ask. Synthetic output, for research only."""
 
 

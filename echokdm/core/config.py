@@ -4,12 +4,15 @@ import difflib
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
-from echokdm.core.errors import ConfigError
+from echokdm.core.errors import ConfigError, one_sentence
+from echokdm.core.files import check_plain
+from echokdm.core.yaml_values import parse_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
+
+_DEEPEST = 8  # names of an override: no configuration is nested further
 
 
 def load_config(path: Path, model: type[Model], overrides: list[str] | None = None) -> Model:
@@ -22,12 +25,11 @@ def load_config(path: Path, model: type[Model], overrides: list[str] | None = No
 
 def read_values(path: Path, shipped: str = "configs") -> dict[str, Any]:
     """The keys and values of a YAML, not yet validated. shipped: the folder to look in. Raises ConfigError where it is none."""
-    if not path.is_file():
+    if not check_plain(path, ConfigError).is_file():
         raise ConfigError(f"There is no configuration {path.name}; the shipped ones are in the folder {shipped}.")
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path.name} is not valid YAML: {str(error).splitlines()[0]}.") from None
+    with one_sentence(f"{path.name} can't be read as text: check its permissions, and save it as UTF-8.", ConfigError):
+        text = path.read_text(encoding="utf-8")
+    values = parse_yaml(text, f"{path.name} is not valid YAML, or holds a date, a tag, an alias or a number that no configuration has.")
     if not isinstance(values, dict):
         raise ConfigError(f"{path.name} holds no mapping of keys to values.")
     return values
@@ -51,16 +53,19 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     """Set "a.b=value" in nested values, in place. Raises ConfigError for another form."""
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f"An override reads a.b=value, not '{override}'.")
+        raise ConfigError(f"An override reads a.b=value, not '{_short(override)}'.")
     *path, last = key.split(".")
+    if len(path) > _DEEPEST:
+        raise ConfigError("An override reads a.b=value, not so many names deep.")
     for part in path:
         values = values.setdefault(part, {})
         if not isinstance(values, dict):
-            raise ConfigError(f"The override '{override}' reaches into '{part}', which is no mapping.")
-    try:
-        values[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"The override '{override}' has no valid value.") from None
+            raise ConfigError(f"The override '{_short(override)}' reaches into '{_short(part)}', which is no mapping.")
+    values[last] = parse_yaml(text, f"The override '{_short(override)}' has no valid value: a text, a number or a list is needed.")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _known_keys(model: type[BaseModel], location: tuple) -> list[str]:

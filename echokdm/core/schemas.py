@@ -82,13 +82,16 @@ OPENPOSE_BODY_25B = _openpose(
 _FIXED = {s.name: s for s in (A4C_BLOODPOOL_40, IBUG_68, OPENPOSE_BODY_25, OPENPOSE_BODY_25B, OPENPOSE_COCO_18)}
 
 
+_MOST_LEARNED = 1000  # papers have 10 to 50; a hostile number would fill the memory with names
+
+
 def learned(k: int) -> KeypointSchema:
     """k unsupervised key-points, `learned-k`: no limbs, so each is a dot of its own colour (an edge from a point to itself).
 
-    Raises ConfigError when k is not positive.
+    Raises ConfigError when k is not positive, or beyond what any picture shows.
     """
-    if k < 1:
-        raise ConfigError(f"A schema of learned key-points needs at least one point, not {k}.")
+    if not 1 <= k <= _MOST_LEARNED:
+        raise ConfigError(f"A schema of learned key-points needs 1 to {_MOST_LEARNED} points, not {k}.")
     return KeypointSchema(f"learned-{k}", tuple(f"point_{i}" for i in range(k)), tuple((i, i) for i in range(k)), _hues(k))
 
 
@@ -96,7 +99,7 @@ def schema(name: str) -> KeypointSchema:
     """The schema of that name, such as "ibug-68" or "learned-10". Raises ConfigError, naming the nearest, where there is none."""
     if name in _FIXED:
         return _FIXED[name]
-    if count := re.fullmatch(r"learned-(\d+)", name):
+    if count := re.fullmatch(r"learned-(\d{1,9})", name):
         return learned(int(count[1]))
     near = difflib.get_close_matches(name, [*_FIXED, "learned-<K>"], 1, 0.0)[0]
     raise ConfigError(f"There is no key-point schema {name!r}; the nearest is {near!r}. Known: {', '.join(_FIXED)}, learned-<K>.")

@@ -23,7 +23,7 @@ from echokdm.data.store import ArrayStore, Layout
 class FrameData(BaseModel):
     """Which data set, and how much of it is kept."""
 
-    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, coerce_numbers_to_str=True)
 
     adapter: str = "phantom-face"  # any that `echokdm adapters` lists
     root: str = "400"  # the data set's folder; of a phantom the number of identities

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _PREFIX = "1.2.840.10008.1.2.4."
-_CODECS = {("mpeg2video", "MPEG-2"): (100, 101), ("h264", "MPEG-4 AVC/H.264"): (102, 103, 104, 105, 106),
-           ("hevc", "HEVC/H.265"): (107, 108)}
+_CODECS = {("mpeg2video", "MPEG-2"): ("100", "100.1", "101", "101.1"),
+           ("h264", "MPEG-4 AVC/H.264"): tuple(f"{number}{end}" for number in range(102, 107) for end in ("", ".1")),
+           ("hevc", "HEVC/H.265"): ("107", "108")}
 
-VIDEO: dict[str, tuple[str, str]] = {f"{_PREFIX}{number}{end}": codec for codec, numbers in _CODECS.items() for number in numbers
-                                     for end in ("", ".1")}
+VIDEO: dict[str, tuple[str, str]] = {_PREFIX + end: codec for codec, ends in _CODECS.items() for end in ends}
 """Transfer syntax (".1": in fragments) -> (FFmpeg's name of the codec, its own)."""
 
 # What such a stream may come in: an MPEG transport or programme stream, MP4, or nothing.

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from echokdm.core.errors import BundleError
+from echokdm.networks.weights import load_network
 
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles" / "perceptual" / "features"
 STRIDES = (2, 4, 8, 16, 16)  # of the five stages, SqueezeNet's
@@ -68,8 +68,8 @@ def weighted_difference(first: Tensor, second: Tensor, weight: Tensor) -> Tensor
 def load_shipped() -> tuple[FeatureNet, str]:
     """The net that comes with the package, in float32, and a line that names it by its weights' hash. Raises BundleError."""
     try:
-        net = FeatureNet.from_pretrained(SHIPPED, torch_dtype=torch.float32, local_files_only=True)
+        net = load_network(FeatureNet, SHIPPED)
         digest = hashlib.sha256((SHIPPED / "diffusion_pytorch_model.safetensors").read_bytes()).hexdigest()[:12]
-    except (OSError, ValueError, RuntimeError, SafetensorError):
+    except (OSError, BundleError):
         raise BundleError("The package's own feature net is missing or damaged: install echokdm again.") from None
     return net, f"the package's own feature net (sha256 {digest})"

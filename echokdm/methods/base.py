@@ -24,7 +24,7 @@ from echokdm.metrics.tables import Table
 class StageConfig(BaseModel):
     """What every stage has; a method's own stages add their options."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     steps: int = 1000  # 0 leaves the stage out
     batch: int = 8
@@ -35,7 +35,7 @@ class StageConfig(BaseModel):
 class MethodConfig(BaseModel):
     """What every configuration has; a method adds one block for each of its stages."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     method: str
     name: str

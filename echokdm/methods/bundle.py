@@ -3,16 +3,20 @@
 import difflib
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from echokdm.core import defaults
-from echokdm.core.errors import BundleError
+from echokdm.core.config import read_values
+from echokdm.core.errors import BundleError, ConfigError, one_sentence
+from echokdm.core.files import check_plain
+from echokdm.core.small_json import read_json
 
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles"
 CONFIG = "config.yaml"
+_SHARER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")  # a bundle beside this one, or a shipped one: never a path
+_MOST_SHARERS = 4
 SHARES, LICENCE = "_shares", "_licence"  # entries of a model_index.json that diffusers does not know
 
 
@@ -23,37 +27,47 @@ def shipped_bundles() -> list[str]:
 
 def find_bundle(name_or_folder: str | Path) -> Path:
     """The folder of a bundle given by its shipped name or its own path. Raises BundleError, naming the nearest, where none is."""
-    folder = Path(name_or_folder)
+    folder = check_plain(name_or_folder, BundleError)
     if (folder / "model_index.json").is_file():
         return folder
     names = shipped_bundles()
     if str(name_or_folder) in names:
         return SHIPPED / str(name_or_folder)
     near = difflib.get_close_matches(str(name_or_folder), names, 1)
-    hint = f"did you mean '{near[0]}'?" if near else f"shipped: {', '.join(names) or 'none'}; or give a folder with a model_index.json."
-    raise BundleError(f"There is no bundle '{Path(name_or_folder).name}': {hint}")
+    hint = f"did you mean '{near[0]}'?" if near else (f"train it first, so that its folder holds a model_index.json, or take one that is "
+                                                       f"shipped: {', '.join(names) or 'none'}.")
+    raise BundleError(f"There is no bundle '{name_or_folder}': {hint}")
 
 
-def component_folders(folder: Path) -> dict[str, Path]:
+def component_folders(folder: Path, deep: int = 0) -> dict[str, Path]:
     """Component -> its folder: the bundle's own or, of what it lacks, that of the bundle which its index says it shares with (`_shares`).
 
-    So what two shipped bundles have in common is stored once. Raises BundleError where the index is damaged or the other is missing.
+    So what two shipped bundles have in common is stored once. deep: how many bundles led here. Raises BundleError where the index is
+    damaged or the other is missing.
     """
     own = {part.name: part for part in sorted(folder.iterdir()) if part.is_dir()}
     shared = pipeline_settings(folder).get(SHARES) if (folder / "model_index.json").is_file() else None
     if shared is None:
         return own
+    if not _SHARER.fullmatch(str(shared)) or deep > _MOST_SHARERS:
+        raise BundleError(f"The bundle '{folder.name}' shares with others in a way that leads nowhere; install or train it again.")
     beside = folder.parent / str(shared)
-    return component_folders(beside if beside.is_dir() else find_bundle(str(shared))) | own
+    return component_folders(beside if beside.is_dir() else find_bundle(str(shared)), deep + 1) | own
 
 
 def bundle_hash(folder: Path) -> str:
-    """First 16 hex digits of the SHA-256 over all weights and configurations, in name order."""
-    digest = hashlib.sha256((folder / "model_index.json").read_bytes() if (folder / "model_index.json").is_file() else b"")
-    for name, part in sorted(component_folders(folder).items()):
-        for file in sorted(part.rglob("*")):
-            if file.suffix in (".safetensors", ".json"):
-                digest.update(f"{name}/{file.relative_to(part).as_posix()}".encode() + file.read_bytes())
+    """First 16 hex digits of the SHA-256 over every file that may be read: index, configuration, all of each component, in name order.
+
+    Raises BundleError where one can't be read.
+    """
+    files = {name: folder / name for name in ("model_index.json", CONFIG) if (folder / name).exists()}
+    for name, part in component_folders(folder).items():
+        files |= {f"{name}/{file.relative_to(part).as_posix()}": file for file in part.rglob("*") if not file.is_dir()}
+    digest = hashlib.sha256()
+    with one_sentence(f"A file of the bundle '{folder.name}' can't be read: check its permissions.", BundleError):
+        for name, file in sorted(files.items()):
+            content = hashlib.sha256(check_plain(file, BundleError).read_bytes()).digest()
+            digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + content)
     return digest.hexdigest()[:16]
 
 
@@ -64,16 +78,24 @@ def bundle_licence(folder: Path) -> str:
 
 def pipeline_settings(folder: Path) -> dict[str, Any]:
     """A bundle's index: `_class_name` of its pipeline, its components and plain settings. Raises BundleError where it is damaged."""
-    try:
-        settings = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-        return settings | {"_class_name": str(settings["_class_name"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"The bundle '{folder.name}' is damaged ({type(error).__name__}); install or train it again.") from error
+    settings = read_json(folder / "model_index.json")
+    if not isinstance(settings.get("_class_name"), str):
+        raise BundleError(f"The bundle '{folder.name}' is damaged: its index names no pipeline; install or train it again.")
+    return settings
 
 
 def frame_size(name_or_folder: str | Path) -> int:
     """px a side of the frames that a bundle draws. Raises BundleError where there is none or it is damaged."""
-    return int(pipeline_settings(find_bundle(name_or_folder)).get("size", defaults.FRAME_SIZE))
+    folder = find_bundle(name_or_folder)
+    size = pipeline_settings(folder).get("size", defaults.FRAME_SIZE)
+    if not is_frame_size(size):
+        raise BundleError(f"The bundle '{folder.name}' is damaged: its frames have no size that can be; install or train it again.")
+    return size
+
+
+def is_frame_size(size: Any) -> bool:
+    """Whether a bundle's frames may be of `size` px a side: whole, and no larger than any that a network here could draw."""
+    return isinstance(size, int) and 8 <= size <= 1024
 
 
 def set_confidence(folder: Path, weights: dict[str, float] | None) -> None:
@@ -88,9 +110,6 @@ def set_confidence(folder: Path, weights: dict[str, float] | None) -> None:
 def bundle_config(folder: Path) -> dict[str, Any]:
     """What a bundle was trained by, as its `config.yaml` tells. Raises BundleError where it has none."""
     try:
-        values = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        values = None
-    if not isinstance(values, dict):
-        raise BundleError(f"The bundle '{folder.name}' has no {CONFIG}, which tells what it was trained by; train it again.")
-    return values
+        return read_values(folder / CONFIG)
+    except ConfigError:
+        raise BundleError(f"The bundle '{folder.name}' has no {CONFIG}, which tells what it was trained by; train it again.") from None

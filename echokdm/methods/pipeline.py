@@ -6,10 +6,11 @@ from typing import ClassVar, Self
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from safetensors import SafetensorError
 
-from echokdm.core.errors import BundleError
-from echokdm.methods.bundle import bundle_licence, component_folders, find_bundle
+from echokdm.core.errors import BundleError, one_sentence
+from echokdm.core.small_json import read_json
+from echokdm.methods.bundle import bundle_licence, component_folders, find_bundle, pipeline_settings
+from echokdm.networks.weights import load_network
 
 
 class MethodPipeline(DiffusionPipeline):
@@ -32,16 +33,13 @@ class MethodPipeline(DiffusionPipeline):
     def from_pretrained(cls, name_or_folder: str | Path, torch_dtype: torch.dtype = torch.float32) -> Self:
         """A bundle by its shipped name or its folder. Raises BundleError where there is none or it is damaged."""
         folder = find_bundle(name_or_folder)
-        try:
+        with one_sentence(f"The bundle '{folder.name}' is damaged; install or train it again.", BundleError):
             where = component_folders(folder)
-            parts = {name: kind.from_pretrained(where[name], torch_dtype=torch_dtype, local_files_only=True, low_cpu_mem_usage=False)
-                     for name, kind in cls.COMPONENTS.items() if name in where}
+            parts = {name: load_network(kind, where[name], torch_dtype) for name, kind in cls.COMPONENTS.items() if name in where}
             if "scheduler" in where:
-                parts["scheduler"] = DDIMScheduler.from_pretrained(where["scheduler"], local_files_only=True)
-            config = cls.load_config(folder)
+                parts["scheduler"] = DDIMScheduler.from_config(read_json(where["scheduler"] / "scheduler_config.json"))
+            config = pipeline_settings(folder)
             settings = {k: v for k, v in config.items() if not k.startswith("_") and k not in parts and not isinstance(v, list)}
             pipeline = cls(**parts, **settings)
             pipeline.licence = bundle_licence(folder)
             return pipeline
-        except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-            raise BundleError(f"The bundle '{folder.name}' is damaged ({type(error).__name__}); install or train it again.") from error

@@ -23,6 +23,7 @@ from echokdm.engine.processes import is_main, main_first, wait
 from echokdm.losses.perceptual import missing_backbone
 from echokdm.methods.base import Method, MethodConfig, find_method
 from echokdm.methods.bundle import CONFIG, LICENCE, bundle_licence, component_folders, find_bundle
+from echokdm.networks.weights import load_network
 
 
 def train_config(path: str | Path, stage: str | None = None, from_bundle: str | None = None, out: str | Path | None = None,
@@ -135,7 +136,7 @@ def load_component(bundle: Path, name: str, kind: type) -> Any:
     """One component of a bundle, of the class `kind`, in float32. Raises BundleError where it is not there yet."""
     if not (bundle / name).is_dir():
         raise BundleError(f"The stage '{name}' is not trained yet; train it first, or start --from a bundle that has it.")
-    return kind.from_pretrained(bundle / name, torch_dtype=torch.float32, local_files_only=True)
+    return load_network(kind, bundle / name)
 
 
 def assemble(method: Method, config: Any, folder: Path, inherited: str = "MIT") -> None:

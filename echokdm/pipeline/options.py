@@ -13,7 +13,7 @@ Outside = Literal["clips", "bundle", "cohort", "file"]
 class StageOptions(BaseModel):
     """kind: what the stage does, where its name does not say it."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     kind: str = ""
     reads: ClassVar[Mapping[str, Outside]] = {}
@@ -98,7 +98,7 @@ KINDS: Mapping[str, type[StageOptions]] = {
 class PipelineOptions(BaseModel):
     """The YAML's top. name: what it makes, told from others by it. out: default runs/<name>."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,60}$")
     out: str | None = None

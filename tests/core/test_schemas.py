@@ -77,5 +77,5 @@ def test_an_unknown_name_is_told_its_nearest(name, nearest):
 
 
 def test_no_learned_points_is_an_error():
-    with pytest.raises(ConfigError, match="at least one"):
+    with pytest.raises(ConfigError, match="1 to 1000"):
         schema("learned-0")

@@ -19,7 +19,7 @@ from echokdm.networks.discriminator import PatchDiscriminator
 class CodecConfig(BaseModel):
     """One codec. steps and batch as everywhere; a batch of n pairs gives 2n images."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     steps: int = 4000
     batch: int = 4

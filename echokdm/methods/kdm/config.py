@@ -15,7 +15,7 @@ from echokdm.methods.kdm.of_net import OFNetConfig
 class DataConfig(BaseModel):
     """Training data, cached on disk: simulated, or real clips in place of the simulated hearts."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     phantom: Literal["heart", "face", "body"] = "heart"  # what is simulated; the segmenter's stage is the heart's alone
     clips: str = ""  # a folder of real clips with key-points, as the stage `keypoints` of a pipeline writes it
@@ -31,7 +31,7 @@ class DataConfig(BaseModel):
 class SegmenterConfig(BaseModel):
     """The LV segmenter."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     steps: int = 2500
     batch: int = 16

@@ -26,7 +26,7 @@ from echokdm.ops.render import fill_polygon
 class DenoiserConfig(BaseModel):
     """One denoiser."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     steps: int = 6000
     batch: int = 8

@@ -14,7 +14,7 @@ from echokdm.networks.landmarks import LandmarkNet, spread
 class LandmarksConfig(BaseModel):
     """The detector of key-points; hearts have the segmenter instead."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     steps: int = 1500
     batch: int = 16

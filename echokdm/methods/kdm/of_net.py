@@ -21,7 +21,7 @@ from echokdm.ops.warp import warp
 class OFNetConfig(BaseModel):
     """The flow network and its recipe. The network's channels are half of the published ones, for a CPU."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     steps: int = 3000
     batch: int = 8

@@ -17,6 +17,7 @@ from echokdm.core.seeding import seeded_randn
 from echokdm.core.types import A4C_BLOODPOOL_40
 from echokdm.engine.sampling import build_scheduler, sample
 from echokdm.methods.kdm.conditions import f2i_condition, k2f_condition, outline, warp_source
+from echokdm.methods.bundle import is_frame_size
 from echokdm.methods.pipeline import MethodPipeline
 from echokdm.networks.codec import FlowCodec, decode, decode_flow, encode, with_detail
 from echokdm.networks.conditioned_unet import ConditionedUNet
@@ -71,6 +72,8 @@ class KDMPipeline(MethodPipeline):
                  of_net: PWCLite | None = None, judge: Judge | None = None, schema: str = A4C_BLOODPOOL_40.name,
                  confidence: Mapping[str, float] | None = None, size: int = defaults.FRAME_SIZE) -> None:
         super().__init__()
+        if not is_frame_size(size):
+            raise BundleError("The bundle's frames have no size that can be: install or train it again.")
         self.register_to_config(schema=schema, confidence=None if confidence is None else dict(confidence), size=size)
         self.schema, self.size = schema_named(schema), size
         self.calibration = None if confidence is None else Calibration(confidence)

@@ -14,7 +14,7 @@ Kind = Literal["keypoints", "edges", "data"]
 class MatchingConfig(BaseModel):
     """How matching and denoising are interleaved, in training and by default at inference."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     temperature: float = 0.01  # tau of Eq. 6
     centred: bool = False  # features lose their mean over channels before they are compared; Eq. 5 does without
@@ -29,7 +29,7 @@ class MatchingConfig(BaseModel):
 class LossWeights(BaseModel):
     """Weights of Eq. 12-17, 0 for none. The paper gives none; of its own the figures are means, so that 1 is a fair start."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     dom: float = 1.0  # Eq. 12
     cycle: float = 1.0  # Eq. 13

@@ -19,7 +19,7 @@ SHARES = (0.3, 0.3, 0.2, 0.2)  # hearts, procedural pictures, faces, bodies
 class PerceptualData(BaseModel):
     """How many simulated subjects, six pictures each; of procedural pictures there is one each."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     phantom: str = "heart"  # the kind that `echokdm evaluate` scores the bundle on
     hearts: int = 250

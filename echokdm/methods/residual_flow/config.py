@@ -11,7 +11,7 @@ from echokdm.methods.base import MethodConfig, StageConfig
 class NetworkConfig(BaseModel):
     """Both networks. residual, attention, occlusion: off for the paper's ablations, all three off for its baseline (Table 4)."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     strides: tuple[int, ...] = (8, 4)  # of the levels at which sources are warped and fused, coarsest first
     flow_stem: int = 1  # the stride at which F's backbone starts, by folding pixels into channels
@@ -26,7 +26,7 @@ class NetworkConfig(BaseModel):
 class LossConfig(BaseModel):
     """Weights of Eq. 7 and 8, and the layers of the frozen network that Eq. 7, 9 and 10 compare."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     backbone: Backbone = "vgg19"
     correctness: float = 5.0

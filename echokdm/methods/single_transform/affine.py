@@ -13,7 +13,7 @@ from echokdm.ops.warp import pixel_grid
 class AffineRange(BaseModel):
     """Half widths of the uniform draws. The paper keeps them small, so that a person stays upright, and does not print them."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     scale: float = 0.2  # a1, a2: 1 +- scale along x and y
     shear: float = 0.1  # a3, a4

@@ -13,7 +13,7 @@ from echokdm.methods.single_transform.affine import AffineRange
 class MatchingConfig(BaseModel):
     """Of `networks.matching.MatchingFlow`, whose docstring says what each option is."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     grid: int = 64
     width: int = 64  # not printed in the paper
@@ -32,7 +32,7 @@ class MatchingConfig(BaseModel):
 class RefinementConfig(BaseModel):
     """Of `networks.warped_refinement.RefinementNet`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     channels: tuple[int, ...] = (128, 256)
     blocks: int = 6
