@@ -15,7 +15,7 @@ FLOORS = {
     "data": 3, "engine": 3,
     "metrics": 4,
     "methods": 5,
-    "derive": 6, "figures": 6, "pages": 6, "validate": 6, "workers": 6,
+    "derive": 6, "figures": 6, "pages": 6, "validate": 6, "workers": 6, "refusals": 6,
     "wish": 7, "generate": 7, "view": 7, "cohort_plan": 7, "cohort_write": 7, "terminal": 7,
     "edit": 8, "generation_report": 8, "evaluate": 8, "doctor": 8, "adapt_cli": 8, "data_cli": 8,
     "deid_cli": 8,

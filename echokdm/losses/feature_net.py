@@ -10,7 +10,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from echokdm.core.errors import BundleError
-from echokdm.networks.weights import load_network
+from echokdm.core.weights import load_network
 
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles" / "perceptual" / "features"
 STRIDES = (2, 4, 8, 16, 16)  # of the five stages, SqueezeNet's

@@ -9,8 +9,8 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 from echokdm.core.errors import BundleError, one_sentence
 from echokdm.core.small_json import read_json
+from echokdm.core.weights import load_network
 from echokdm.methods.bundle import bundle_licence, component_folders, find_bundle, pipeline_settings
-from echokdm.networks.weights import load_network
 
 
 class MethodPipeline(DiffusionPipeline):

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from echokdm.core.config import load_config, read_values
 from echokdm.core.errors import BundleError, ConfigError
 from echokdm.core.seeding import derive_seed
+from echokdm.core.weights import load_network
 from echokdm.engine.loop import train_stage
 from echokdm.engine.processes import is_main, main_first, wait
 from echokdm.losses.perceptual import missing_backbone
 from echokdm.methods.base import Method, MethodConfig, find_method
 from echokdm.methods.bundle import CONFIG, LICENCE, bundle_licence, component_folders, find_bundle
-from echokdm.networks.weights import load_network
 
 
 def train_config(path: str | Path, stage: str | None = None, from_bundle: str | None = None, out: str | Path | None = None,

@@ -16,8 +16,8 @@ from echokdm.core.schemas import schema as schema_named
 from echokdm.core.seeding import seeded_randn
 from echokdm.core.types import A4C_BLOODPOOL_40
 from echokdm.engine.sampling import build_scheduler, sample
-from echokdm.methods.kdm.conditions import f2i_condition, k2f_condition, outline, warp_source
 from echokdm.methods.bundle import is_frame_size
+from echokdm.methods.kdm.conditions import f2i_condition, k2f_condition, outline, warp_source
 from echokdm.methods.pipeline import MethodPipeline
 from echokdm.networks.codec import FlowCodec, decode, decode_flow, encode, with_detail
 from echokdm.networks.conditioned_unet import ConditionedUNet
