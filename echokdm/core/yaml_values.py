@@ -35,7 +35,7 @@ def parse_yaml(text: str, sentence: str) -> Any:
         if len(text) > _LONGEST:
             raise ValueError
         try:
-            values = yaml.load(text, _Loader)
+            values = _Loader(text).get_single_data()
         except yaml.MarkedYAMLError as error:
             if error.problem_mark is None or "\n" not in text:
                 raise

@@ -67,7 +67,8 @@ def open_nifti(path: Path) -> Any:
         header = kind.header_class.from_fileobj(io.BytesIO(head), check=False)
         shape, offset = header.get_data_shape(), int(header.get_data_offset())
         if len(shape) < 2 or len(shape) > 4 or (len(shape) == 4 and shape[2] != 1):
-            raise ClipError("This NIfTI file is not a clip of one plane: its axes must be (x, y, time) or (x, y, 1, time).")
+            raise ClipError(f"This NIfTI file has the shape {shape}, which is none of one plane: its axes must be (x, y, time) or "
+                            "(x, y, 1, time).")
         check_size(shape[-1] if len(shape) > 2 else 1, shape[1], shape[0], header.get_data_dtype().itemsize)
         if not 0 <= offset <= _MOST_BEFORE:
             raise ClipError(DAMAGED)
