@@ -40,7 +40,7 @@ class ArrayStore:
         from echokdm.core.progress import progress_bar
 
         begin = self.done
-        with progress_bar(transient=False, disable=begin == self.count) as shown:
+        with progress_bar(disable=begin == self.count) as shown:
             bar = shown.add_task(label, total=self.count, completed=begin)
             for start in range(begin, self.count, chunk):
                 rows = range(start, min(start + chunk, self.count))

@@ -17,7 +17,6 @@ from echokdm.core.files import check_plain
 from echokdm.data.adapters.build import labels_of, read_frames, sequence
 from echokdm.data.adapters.folder import IMAGES, foreign_kind, listing, open_root, present, safe, split_of, walk
 from echokdm.data.adapters.problems import Problems, empty_index
-from echokdm.io.npz import read_npy
 
 if TYPE_CHECKING:
     from echokdm.core.types import Sequence
@@ -64,6 +63,8 @@ class CelebVHQ:
         clip = read_frames(row["path"])
         if not row["landmarks"]:
             return sequence(clip, labels_of(row))
+        from echokdm.io.npz import read_npy
+
         points = read_npy(Path(row["path"]).with_suffix(".npy"), "The landmarks beside this clip are no array of numbers: save them with "
                           "numpy.save, (T, 68, 2).", GeometryError)
         if points.shape != (len(clip), POINTS, 2):
