@@ -36,8 +36,7 @@ class Source:
     number: its place among the clips given, from 1, by which messages and manifests tell it. keypoints: (T, 40, 2) in the
     model's frame. found: (T,). subject: 16 hexadecimal digits of the masked pixels of the patient's first clip. ef: of its
     own motion, percent. limits: (lowest, highest) that can be asked of it. doubt: why it may be no apical 4-chamber view, or "".
-    confidence: (T,), as of `Derived`, or None. searched: as of `Derived`. size: px a side of
-    the model's frame.
+    confidence: (T,), as of `Derived`, or None. searched: as of `Derived`. size: px a side of the model's frame.
     """
 
     clip: Clip | Path

@@ -107,7 +107,15 @@ def _resize(clip: Clip, mask: Tensor, origin: tuple[float, float], step: tuple[f
     picture = F.pad(cut * mask[y0:y1, x0:x1], padding)
     if (rows, columns) == (size, size):
         return picture.contiguous()
-    weight = F.interpolate(window, (size, size), mode="bilinear", antialias=True)
+    return resize_inside(picture, window, size)[0]
+
+
+def resize_inside(picture: Tensor, inside: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Frames (T, 1, H, W) in [0, 1], 0 where not `inside` (1 or T, 1, H, W), resized without aliasing; only what is inside counts.
+
+    Returns them, (T, 1, size, size), and how much of each new pixel is inside, (1 or T, 1, size, size).
+    """
+    weight = F.interpolate(inside, (size, size), mode="bilinear", antialias=True)
     # Frame by frame, so that memory does not grow with the clip and no frame depends on another.
     resized = torch.cat([F.interpolate(frame, (size, size), mode="bilinear", antialias=True) for frame in picture.split(1)])
-    return torch.where(weight > 0.02, resized / weight.clamp(min=0.02), torch.zeros(())).clamp(0, 1)
+    return torch.where(weight > 0.02, resized / weight.clamp(min=0.02), resized.new_zeros(())).clamp(0, 1), weight

@@ -17,6 +17,7 @@ SHIPPED = Path(__file__).resolve().parents[1] / "bundles"
 CONFIG = "config.yaml"
 _SHARER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")  # a bundle beside this one, or a shipped one: never a path
 _MOST_SHARERS = 4
+SMALLEST, LARGEST = 8, 1024  # px a side of a bundle's frames; configurations have 64 to 224, and a damaged number would fill the memory
 SHARES, LICENCE = "_shares", "_licence"  # entries of a model_index.json that diffusers does not know
 
 
@@ -94,8 +95,8 @@ def frame_size(name_or_folder: str | Path) -> int:
 
 
 def is_frame_size(size: Any) -> bool:
-    """Whether a bundle's frames may be of `size` px a side: whole, and no larger than any that a network here could draw."""
-    return isinstance(size, int) and 8 <= size <= 1024
+    """Whether a bundle's frames may be of `size` px a side."""
+    return isinstance(size, int) and SMALLEST <= size <= LARGEST
 
 
 def set_confidence(folder: Path, weights: dict[str, float] | None) -> None:

@@ -1,11 +1,12 @@
 """The networks that find chambers in a frame: the segmenter, and a second one of another form that judges what is made."""
 
 import torch
-import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from monai.networks.nets import BasicUNet, UNet
 from torch import Tensor
+
+from echokdm.io.frame import resize_inside
 
 CLASSES = ("background", "LV", "myocardium", "LA", "RV", "RA")
 LV, MYOCARDIUM, LA = 1, 2, 3
@@ -25,14 +26,12 @@ def standardised(image: Tensor, sector: Tensor) -> Tensor:
 
 
 def as_seen(image: Tensor, sector: Tensor) -> tuple[Tensor, Tensor]:
-    """Frames (B, 1, H, W) and their sectors (B, 1, H, W), made smaller to `FINDS_AT` px a side where they are larger."""
-    size = [min(side, FINDS_AT) for side in image.shape[2:]]
-    if list(image.shape[2:]) == size:
+    """Square frames (B, 1, S, S) in [0, 1] and their sectors (1 or B, 1, S, S), made smaller to `FINDS_AT` px where they are larger."""
+    if image.shape[-1] <= FINDS_AT:
         return image, sector
-    inside = F.interpolate(sector.to(image.dtype), size, mode="bilinear", antialias=True)
-    small = F.interpolate(image * sector, size, mode="bilinear", antialias=True) / inside.clamp(min=0.02)
-    kept = (inside > 0.5).to(image.dtype)
-    return (small * kept).clamp(0, 1), kept.to(sector.dtype)
+    small, share = resize_inside(image * sector, sector.to(image.dtype), FINDS_AT)
+    inside = share > 0.5
+    return small * inside, inside.to(sector.dtype)
 
 
 class Segmenter(ModelMixin, ConfigMixin):

@@ -307,6 +307,8 @@ def test_a_full_disk_stops_clearly_and_the_run_goes_on(two: list[Source], pipeli
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch, pipeline) -> typer.Typer:
     """The command, with the drawn heart's pipeline as its bundle."""
+    import echokdm.evaluate  # noqa: F401  (loaded before, it keeps the function itself)
+
     monkeypatch.setattr("echokdm.derive.load_pipeline", lambda *_: pipeline)
     made = typer.Typer(cls=OneSentence)
     made.command("augment")(augment)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from echokdm.core.errors import ConfigError
+from echokdm.core.errors import BundleError, ConfigError
 from echokdm.derive import load_pipeline, segment_keypoints
 from echokdm.methods.bundle import frame_size
 
@@ -64,3 +64,18 @@ def test_clips_kept_at_another_size_are_told(tmp_path):
     np.savez(tmp_path / "Keypoints" / "a.npz", image=np.zeros((3, 112, 112), np.uint8))
     with pytest.raises(ConfigError, match="kept at 112 px.*set size=112"):
         clip_store(tmp_path / "store", tmp_path, "TRAIN", SIZE)
+
+
+@pytest.mark.parametrize("size", [0, 4096, 112.5, "112"])
+def test_a_size_that_can_not_be_is_refused_before_anything_is_made(size, large, tmp_path):
+    import json
+    import shutil
+
+    folder = tmp_path / "b"
+    shutil.copytree(large, folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"size": size}))
+    with pytest.raises(BundleError, match="size"):
+        frame_size(folder)
+    with pytest.raises(BundleError, match="size"):
+        load_pipeline(folder)

@@ -60,11 +60,11 @@ class CelebVHQ:
 
     def read(self, row: "Row") -> "Sequence":
         """The clip, with 68 landmarks a frame where a file holds them. Raises ClipError or GeometryError."""
+        from echokdm.io.npz import read_npy
+
         clip = read_frames(row["path"])
         if not row["landmarks"]:
             return sequence(clip, labels_of(row))
-        from echokdm.io.npz import read_npy
-
         points = read_npy(Path(row["path"]).with_suffix(".npy"), "The landmarks beside this clip are no array of numbers: save them with "
                           "numpy.save, (T, 68, 2).", GeometryError)
         if points.shape != (len(clip), POINTS, 2):

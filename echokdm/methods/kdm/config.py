@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from echokdm.core import defaults
 from echokdm.methods.base import MethodConfig
+from echokdm.methods.bundle import LARGEST, SMALLEST
 from echokdm.methods.kdm.codec import CodecConfig
 from echokdm.methods.kdm.denoiser import DenoiserConfig
 from echokdm.methods.kdm.landmarks import LandmarksConfig
@@ -47,7 +48,7 @@ class KDMConfig(MethodConfig):
     """Everything `echokdm train` needs."""
 
     method: Literal["kdm"] = "kdm"
-    size: int = defaults.FRAME_SIZE  # px a side
+    size: int = Field(defaults.FRAME_SIZE, ge=SMALLEST, le=LARGEST)  # px a side
     precision: Literal["no", "bf16", "fp16"] = "bf16"
     flow_target: Literal["of_net", "truth"] = "of_net"  # whose flows K2F-net learns; phantoms know the truth
     data: DataConfig = DataConfig()

@@ -210,12 +210,10 @@ class DenoiserStage(Stage):
         rows = batch["has_keypoints"].nonzero()[:self.config.label_items, 0]
         if len(rows) == 0:
             return clean.new_zeros(())
-        sector, points = batch["sector"][rows], batch["target_keypoints"][rows]
-        made = self.picture(clean[rows], latents[rows], warped[rows]) * sector
-        size = made.shape[2:]
-        made, sector = as_seen(made, sector)
+        whole = batch["sector"][rows]
+        made, sector = as_seen(self.picture(clean[rows], latents[rows], warped[rows]) * whole, whole)
         probability = self.segmenter(made, sector).float().softmax(1)[:, LV:LV + 1].clamp(1e-4, 1 - 1e-4)
-        asked = as_seen(fill_polygon(points, *size), batch["sector"][rows])[0] * sector
+        asked = as_seen(fill_polygon(batch["target_keypoints"][rows], *whole.shape[2:]) * whole, whole)[0]
         entropy = asked * probability.log() + (1 - asked) * (1 - probability).log()
         return -(entropy * sector).sum() / sector.sum()
 

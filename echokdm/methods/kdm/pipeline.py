@@ -97,9 +97,8 @@ class KDMPipeline(MethodPipeline):
             with fast_arithmetic(self.device):
                 return finder(*seen)
 
-        frames, seen = as_seen(frames, sector.expand(len(frames), 1, -1, -1))
-        sector = seen[0, 0]
-        masks, probabilities = segment_clip(network, frames, sector, fps, walled=not made, any_view=any_view)
+        seen, inside = as_seen(frames, sector[None, None])
+        masks, probabilities = segment_clip(network, seen, inside[0, 0], fps, walled=not made, any_view=any_view)
         return Ventricle(masks, None if made or self.calibration is None else self.calibration(frame_signs(masks, probabilities)))
 
     @torch.no_grad()
@@ -110,7 +109,8 @@ class KDMPipeline(MethodPipeline):
         """
         if self.segmenter is None:
             return torch.zeros(len(frames), *frames.shape[2:], dtype=torch.bool)
-        labels = self.segmenter(*as_seen(frames.to(self.device), sector.to(self.device).expand(len(frames), 1, -1, -1))).argmax(1)
+        seen, inside = as_seen(frames.to(self.device), sector.to(self.device)[None, None])
+        labels = self.segmenter(seen, inside.expand(len(seen), -1, -1, -1)).argmax(1)
         right = ((labels == RV) | (labels == RA)).cpu()
         return F.interpolate(right[:, None].float(), frames.shape[2:])[:, 0] > 0.5
 
