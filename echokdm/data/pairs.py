@@ -27,8 +27,8 @@ ALONE = torch.tensor([0.0, 1.0])  # of a segmenter's error: none is common to mo
 TRIES = 12  # for a pair in which the valves open or shut
 
 
-def procedural_store(folder: Path, count: int, size: int = 112, seed: int = 0) -> ArrayStore:
-    """`count` procedural pairs: source, target uint8, flow float16 (px, backward), sector bool."""
+def procedural_store(folder: Path, count: int, size: int = 112, seed: int = 0, workers: int = 0) -> ArrayStore:
+    """`count` procedural pairs: source, target uint8, flow float16 (px, backward), sector bool. workers: see `ArrayStore.fill`."""
     from echokdm.phantom.procedural import procedural_pairs
 
     layout = {"source": ((size, size), "uint8"), "target": ((size, size), "uint8"),
@@ -39,13 +39,14 @@ def procedural_store(folder: Path, count: int, size: int = 112, seed: int = 0) -
         return {"source": to_bytes(pairs.source[:, 0]), "target": to_bytes(pairs.target[:, 0]),
                 "flow": pairs.flow.numpy().astype(np.float16), "sector": pairs.sector[:, 0].numpy()}
 
-    return ArrayStore(folder, count, layout, {"procedural": seed, "size": size}).fill(produce, 16, "procedural pairs")
+    return ArrayStore(folder, count, layout, {"procedural": seed, "size": size}).fill(produce, 16, "procedural pairs", workers)
 
 
-def phantom_store(folder: Path, count: int, size: int = 112, first_seed: int = 0) -> ArrayStore:
+def phantom_store(folder: Path, count: int, size: int = 112, first_seed: int = 0, workers: int = 0) -> ArrayStore:
     """`count` heart-phantom patients, FRAMES frames each: images, labels, key-points, volumes, PAIRS exact flows, sector.
 
-    `pair` holds (target frame, source frame) of each flow; `spacing` mm a pixel; `opening` of the valves in each frame.
+    `pair` holds (target frame, source frame) of each flow; `spacing` mm a pixel; `opening` of the valves in each frame. workers: see
+    `ArrayStore.fill`.
     """
     from echokdm.phantom.a4c import A4CPhantom
     from echokdm.phantom.anatomy import RANGES
@@ -66,7 +67,8 @@ def phantom_store(folder: Path, count: int, size: int = 112, first_seed: int = 0
                 "opening": phantom.valve_opening(phases).numpy(), "spacing": phantom.mm_per_px.numpy(),
                 "ejection_fraction": phantom.ejection_fraction.numpy()}
 
-    return ArrayStore(folder, count, layout, {"phantom": first_seed, "size": size, "ranges": RANGES}).fill(produce, 8, "phantom patients")
+    origin = {"phantom": first_seed, "size": size, "ranges": RANGES}
+    return ArrayStore(folder, count, layout, origin).fill(produce, 8, "phantom patients", workers)
 
 
 def estimated_flows(folder: Path, phantoms: ArrayStore, of_net: nn.Module) -> ArrayStore:
@@ -228,8 +230,8 @@ class PhantomClips(Dataset):
         item = self.row(p)
         if rng.random() < self.warped_share:
             flow = torch.from_numpy(self.phantoms["flow"][p, :FRAMES - 1].astype(np.float32))  # the pairs from ED come first
-            ed, inside = (v.expand(len(flow), 1, -1, -1) for v in (item["image"][:1], item["sector"]))
-            item["image"] = torch.cat([item["image"][:1], warp_inside(ed, flow, inside)[:, 0]])
+            moved = warp_inside(item["image"][None, :1], flow, item["sector"][None])
+            item["image"] = torch.cat([item["image"][:1], moved[:, 0]])
         return item
 
     def row(self, row: int) -> dict[str, Tensor]:

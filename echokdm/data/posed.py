@@ -24,10 +24,11 @@ def schema_of(kind: Kind) -> KeypointSchema:
     return _PHANTOMS[kind].schema
 
 
-def posed_store(folder: Path, kind: Kind, count: int, size: int = 64, first_seed: int = 0) -> ArrayStore:
+def posed_store(folder: Path, kind: Kind, count: int, size: int = 64, first_seed: int = 0, workers: int = 0) -> ArrayStore:
     """`count` identities, FRAMES frames each at drawn phases: images, key-points (px, nan where hidden), PAIRS exact flows.
 
     `pair` holds (target frame, source frame) of each flow; `phase` of each frame; the sector is the whole picture.
+    workers: see `ArrayStore.fill`.
     """
     names = schema_of(kind).names
     layout = {"image": ((FRAMES, 3, size, size), "uint8"), "sector": ((size, size), "bool"),
@@ -45,7 +46,8 @@ def posed_store(folder: Path, kind: Kind, count: int, size: int = 64, first_seed
                 "keypoints": points.numpy(), "flow": torch.stack([phantom.flow(*m) for m in moments], 1).numpy().astype(np.float16),
                 "pair": pairs.numpy(), "phase": phases.numpy()}
 
-    return ArrayStore(folder, count, layout, {"phantom": kind, "seed": first_seed, "size": size}).fill(produce, 8, f"{kind} phantoms")
+    origin = {"phantom": kind, "seed": first_seed, "size": size}
+    return ArrayStore(folder, count, layout, origin).fill(produce, 8, f"{kind} phantoms", workers)
 
 
 def _pairs(g: torch.Generator) -> Tensor:

@@ -22,7 +22,7 @@ def pump(item: dict[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]
     """
     flow = torch.stack([_flow(label == LV, rng) for label in item["label"]])
     sector = item["sector"][None].float()
-    image = warp_inside(item["image"][:, None], flow, sector.expand(len(flow), -1, -1, -1))[:, 0]
+    image = warp_inside(item["image"][:, None], flow, sector)[:, 0]
     label = warp(item["label"][:, None].float(), flow, mode="nearest")[:, 0].long()
     return item | {"image": image, "label": label * (sector[0] > 0)}
 

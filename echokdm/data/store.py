@@ -6,8 +6,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
 
 Layout = dict[str, tuple[tuple[int, ...], str]]
+
+
+class _Chunks(Dataset):
+    """What is to be filled, chunk by chunk, for a loader's processes."""
+
+    def __init__(self, chunks: list[range], produce: Callable[[range], dict[str, np.ndarray]]) -> None:
+        self.chunks, self.produce = chunks, produce
+
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+    def __getitem__(self, number: int) -> tuple[range, dict[str, np.ndarray]]:
+        return self.chunks[number], self.produce(self.chunks[number])
+
+
+def _as_it_is(made: tuple[range, dict[str, np.ndarray]]) -> tuple[range, dict[str, np.ndarray]]:
+    return made
 
 
 class ArrayStore:
@@ -35,16 +54,21 @@ class ArrayStore:
         file = self.folder / "done.json"
         return json.loads(file.read_text()) if file.exists() else 0
 
-    def fill(self, produce: Callable[[range], dict[str, np.ndarray]], chunk: int, label: str) -> "ArrayStore":
-        """Fill the rows that are missing by `produce(rows)`, `chunk` rows at a time, with a progress bar."""
+    def fill(self, produce: Callable[[range], dict[str, np.ndarray]], chunk: int, label: str, workers: int = 0) -> "ArrayStore":
+        """Fill the rows that are missing by `produce(rows)`, `chunk` rows at a time, with a progress bar.
+
+        workers: processes that produce, besides this one, which writes; 0: this one does both. The rows are the same.
+        """
         from echokdm.core.progress import progress_bar
 
         begin = self.done
+        chunks = [range(start, min(start + chunk, self.count)) for start in range(begin, self.count, chunk)]
         with progress_bar(disable=begin == self.count) as shown:
             bar = shown.add_task(label, total=self.count, completed=begin)
-            for start in range(begin, self.count, chunk):
-                rows = range(start, min(start + chunk, self.count))
-                for name, values in produce(rows).items():
+            loader = DataLoader(_Chunks(chunks, produce), batch_size=None, num_workers=workers, collate_fn=_as_it_is,
+                                generator=torch.Generator())  # its own: the caller's draws stay what they are
+            for rows, made in loader:
+                for name, values in made.items():
                     self.arrays[name][rows.start:rows.stop] = values
                 for array in self.arrays.values():
                     array.flush()

@@ -15,11 +15,12 @@ SAME = 0.08  # of the twins drawn: a frame with itself, so that no wish is known
 ERROR = torch.tensor([2.0, 0.25])  # a segmenter errs by some 2 px in both twins alike, who look alike, and by a third of it apart
 
 
-def twin_store(folder: Path, count: int, size: int = 112, first_seed: int = 0) -> ArrayStore:
+def twin_store(folder: Path, count: int, size: int = 112, first_seed: int = 0, workers: int = 0) -> ArrayStore:
     """`count` heart phantoms with a twin each, FRAMES phases: images, key-points (px), exact flows, sector, valves' opening.
 
     Of the two hearts, the fields' second axis, the first pumps as it was drawn, the second with an ejection fraction drawn evenly
-    from all there are. `flow` leads to the frame of each from that of the other at the same phase, backward, px.
+    from all there are. `flow` leads to the frame of each from that of the other at the same phase, backward, px. workers: see
+    `ArrayStore.fill`.
     """
     from echokdm.phantom.a4c import A4CPhantom
     from echokdm.phantom.anatomy import RANGES
@@ -40,7 +41,7 @@ def twin_store(folder: Path, count: int, size: int = 112, first_seed: int = 0) -
                 "flow": torch.stack(flows, 1).numpy().astype(np.float16), "opening": hearts[0].valve_opening(phases).numpy(),
                 "ejection_fraction": torch.stack([heart.ejection_fraction for heart in hearts], 1).numpy()}
 
-    return ArrayStore(folder, count, layout, {"twins": first_seed, "size": size, "ranges": RANGES}).fill(produce, 8, "twins")
+    return ArrayStore(folder, count, layout, {"twins": first_seed, "size": size, "ranges": RANGES}).fill(produce, 8, "twins", workers)
 
 
 class TwinPairs(FlowPairs):
@@ -60,8 +61,8 @@ class TwinPairs(FlowPairs):
         store, p, k, target = self.twins, int(rng.integers(self.twins.count)), int(rng.integers(FRAMES)), int(rng.integers(2))
         same = rng.random() < SAME
         source = target if same else 1 - target
-        points, flow = (torch.from_numpy(store[name][p].astype(np.float32)) for name in ("keypoints", "flow"))
+        points, flow = torch.from_numpy(store["keypoints"][p].copy()), torch.from_numpy(store["flow"][p, target, k].astype(np.float32))
         return {"source": from_bytes(store["image"][p, source, k]), "target": from_bytes(store["image"][p, target, k]),
-                "flow": flow[target, k] * (not same), "sector": torch.from_numpy(store["sector"][p].astype(np.float32))[None],
+                "flow": flow * (not same), "sector": torch.from_numpy(store["sector"][p].astype(np.float32))[None],
                 "source_keypoints": points[source, k], "target_keypoints": points[target, k], "has_keypoints": torch.ones(()),
                 "keypoint_error": ERROR * torch.tensor([1.0, not same]), "valve_opening": self._opening(store, p, k, rng)}

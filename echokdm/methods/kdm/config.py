@@ -26,7 +26,7 @@ class DataConfig(BaseModel):
     held_out: int = 40  # further patients, for validation
     cache: str = "runs/cache"
     drift_share: float = 0.03  # of the hearts, for the flows' stages, that swing as a whole too, as a breath moves them
-    workers: int = 0  # loader processes
+    workers: int = 0  # processes that simulate and load
 
 
 class SegmenterConfig(BaseModel):
@@ -41,6 +41,7 @@ class SegmenterConfig(BaseModel):
     outlined: str = ""  # outlined frames of patients beside the phantoms, as "adapter:FOLDER"
     outlined_part: Literal["", "teach", "judge"] = ""  # of CAMUS: those patients alone, see `data.adapters.camus.camus_split`
     outlined_share: float = Field(0.6, ge=0, le=1)  # of the items
+    widths: tuple[int, ...] | None = None  # of the network's levels; None for those it starts from, or its own
     pumped_share: float = Field(0.0, ge=0, le=1)  # of the hearts that are shown filled or emptied further than they were
 
 

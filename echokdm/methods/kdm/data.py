@@ -43,13 +43,14 @@ class KDMData:
     def _store(self, name: str, count: int, first_seed: int) -> ArrayStore:
         kind, folder = self.config.data.phantom, self._folder(name, count)
         if self.heart:
-            return phantom_store(folder, count, self.config.size, first_seed)
-        return posed_store(folder, kind, count, self.config.size, first_seed)
+            return phantom_store(folder, count, self.config.size, first_seed, self.config.data.workers)
+        return posed_store(folder, kind, count, self.config.size, first_seed, self.config.data.workers)
 
     def procedural(self) -> ArrayStore:
         """Pairs without anatomy."""
         data = self.config.data
-        return procedural_store(self._folder("procedural", data.procedural), data.procedural, self.config.size, self.config.seed)
+        folder = self._folder("procedural", data.procedural)
+        return procedural_store(folder, data.procedural, self.config.size, self.config.seed, data.workers)
 
     def others(self) -> ArrayStore:
         """Phantoms for the judge, which no other network learns from: a quarter as many."""
@@ -60,7 +61,7 @@ class KDMData:
         count = self.config.data.twins
         if not self.heart or count == 0:
             raise ConfigError("A stage with a twin_share learns from twins of heart phantoms: set data.twins to their number.")
-        return twin_store(self._folder("twins", count), count, self.config.size, TWINS)
+        return twin_store(self._folder("twins", count), count, self.config.size, TWINS, self.config.data.workers)
 
     def outlined(self, settings: SegmenterConfig) -> OutlinedFrames | None:
         """Frames of patients, where the stage names some. Raises ConfigError where not as adapter:FOLDER."""

@@ -29,7 +29,7 @@ from echokdm.methods.kdm.scores import score_pairs
 from echokdm.methods.kdm.segmentation import EmptyClips, JudgeStage, SegmenterStage
 from echokdm.methods.train import load_component
 from echokdm.metrics.tables import Table
-from echokdm.networks.segmenter import FINDS_AT
+from echokdm.networks.segmenter import CLASSES, FINDS_AT
 
 DRAWS = 5  # at most of each held-out patient that a stage is validated by
 
@@ -62,11 +62,12 @@ class KDM(Method):
         if name in ("segmenter", "judge"):
             data = KDMData(config.model_copy(update={"size": min(config.size, FINDS_AT)}))
             kind, hearts = (SegmenterStage, data.patients()) if name == "segmenter" else (JudgeStage, data.others())
+            network = before if settings.widths is None else kind.kind(len(CLASSES), settings.widths)
             return kind(PhantomClips(hearts, config.seed, settings.warped_share), derive_seed(config.seed, STAGES.index(name)),
                         empty=EmptyClips(data.procedural(), config.seed), batch_size=settings.batch,
                         held_out=PhantomClips(data.held_out(), 1), validated=min(100, draws), learning_rate=settings.lr,
                         outlined=data.outlined(settings), outlined_share=settings.outlined_share,
-                        pumped_share=settings.pumped_share, network=before)
+                        pumped_share=settings.pumped_share, network=network)
         if name in ("of_net", "landmarks"):
             held_out = FlowPairs(data.held_out(), None, 0.0, 1, gray_jitter=0.0, schema=data.schema)
             if name == "of_net":

@@ -26,7 +26,7 @@ class PerceptualData(BaseModel):
     procedural: int = 1200
     posed: int = 150  # faces, and as many bodies
     cache: str = "runs/cache"
-    workers: int = 0  # loader processes
+    workers: int = 0  # processes that simulate and load
 
 
 class Pictures(Dataset):
@@ -34,9 +34,11 @@ class Pictures(Dataset):
 
     def __init__(self, data: PerceptualData, size: int, seed: int, crop: int) -> None:
         folder = Path(data.cache)
-        self.sources = [phantom_store(folder / f"phantoms-{size}-{data.hearts}", data.hearts, size)["image"],
-                        procedural_store(folder / f"procedural-{size}-{data.procedural}", data.procedural, size)["source"]]
-        self.sources += [posed_store(folder / f"{kind}-{size}-{data.posed}", kind, data.posed, size)["image"] for kind in ("face", "body")]
+        hearts = phantom_store(folder / f"phantoms-{size}-{data.hearts}", data.hearts, size, workers=data.workers)
+        leaves = procedural_store(folder / f"procedural-{size}-{data.procedural}", data.procedural, size, workers=data.workers)
+        posed = [posed_store(folder / f"{kind}-{size}-{data.posed}", kind, data.posed, size, workers=data.workers)
+                 for kind in ("face", "body")]
+        self.sources = [hearts["image"], leaves["source"], *(store["image"] for store in posed)]
         self.seed, self.crop = seed, crop
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
