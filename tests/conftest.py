@@ -12,6 +12,7 @@ import torch
 
 # Tests run several at a time; more threads than cores only make each of them slower.
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
 
 FOLDERS = ("backbone", "camus", "echo", "face", "faults", "flow", "pose")
 TEST_DATA = os.environ.get("ECHOKDM_TEST_DATA", "")

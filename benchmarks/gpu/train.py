@@ -42,11 +42,12 @@ class Job:
 
 CAMUS = "configs/kdm-a4c-camus.yaml"
 OWN = "configs/kdm-a4c-112.yaml"
+LARGE = "configs/kdm-a4c-224-from-112.yaml"
 JOBS = {
-    "f2i-224": Job(OWN, "f2i", ("size=224", "f2i.batch=16", "f2i.flow_jitter=2.0", "f2i.perceptual_crop=40"), 3),
+    "f2i-224": Job(LARGE, "f2i", (), 3),
     "f2i-112": Job(OWN, "f2i", ("f2i.batch=24",), 2),
     "k2f-112": Job(OWN, "k2f", ("k2f.batch=32",), 2),
-    "k2i-224": Job(OWN, "k2i", ("size=224", "k2i.batch=16"), 1),
+    "k2i-224": Job(LARGE, "k2i", (), 1),
     "a4c-segmenter": Job(CAMUS, "segmenter", ("segmenter.batch=24",), 4, "a4c"),
     "a4c-segmenter-wide": Job(CAMUS, "segmenter", (
         "segmenter.batch=24", "segmenter.lr=2e-3", "segmenter.widths=[24,40,80,112,160,24]"), 3, "a4c"),

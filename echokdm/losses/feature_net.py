@@ -22,10 +22,11 @@ class FeatureNet(ModelMixin, ConfigMixin):
     A picture moved by a pixel gives nearly the same features, one of another texture does not: see `methods.perceptual`.
 
     widths: channels of each stage. scales: what each stage's activations are multiplied by where they serve as features themselves.
+    compared: the first so many stages make the distance.
     """
 
     @register_to_config
-    def __init__(self, widths: tuple[int, ...] = (32, 48, 96, 128, 128), scales: tuple[float, ...] = (1.0,) * 5) -> None:
+    def __init__(self, widths: tuple[int, ...] = (32, 48, 96, 128, 128), scales: tuple[float, ...] = (1.0,) * 5, compared: int = 5) -> None:
         super().__init__()
         before = (3, *widths[:-1])
         self.stages = nn.ModuleList([nn.Sequential(nn.Conv2d(3, widths[0], 5, 2, 2), nn.ReLU())])
@@ -50,9 +51,9 @@ class FeatureNet(ModelMixin, ConfigMixin):
 
     def differences(self, first: Tensor, second: Tensor) -> list[Tensor]:
         """Weighted squared differences of the unit-length features, (B, 1, h, w) a stage (the form of LPIPS, Zhang et al. 2018, Eq. 1)."""
-        maps = self(torch.cat([first, second]))
+        maps = self(torch.cat([first, second]), self.config.compared)
         return [weighted_difference(*unit_length(value).chunk(2), weight)
-                for value, weight in zip(maps, self.weights, strict=True)]
+                for value, weight in zip(maps, self.weights, strict=False)]
 
 
 def unit_length(features: Tensor) -> Tensor:

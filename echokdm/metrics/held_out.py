@@ -102,8 +102,7 @@ def score_pairs(pipeline: Any, pairs: HeldOutPairs, distances: Mapping[str, Dist
     made[KDM] = full.frames
     flows = {"no motion": torch.zeros_like(pairs.flow), TPS: spline_flow, "K2F-net": full.flow}
     if pipeline.of_net is not None:
-        device = pipeline.of_net.device
-        flows["OF-net"] = pipeline.of_net.flow(pairs.target.to(device), pairs.source.to(device)).cpu() * inside
+        flows["OF-net"] = pipeline.optical_flow(pairs.target, pairs.source, inside)
         made[OF_WARP] = warp_inside(pairs.source, flows["OF-net"], inside)
     made[TRUE_WARP] = warp_inside(pairs.source, pairs.flow, inside)
     images = pd.concat([_picture_rows(pairs, name, frames, distances) for name, frames in made.items()], ignore_index=True)

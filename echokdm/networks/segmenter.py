@@ -25,11 +25,11 @@ def standardised(image: Tensor, sector: Tensor) -> Tensor:
     return torch.cat([(image - mean) / spread * inside, inside], 1)
 
 
-def as_seen(image: Tensor, sector: Tensor) -> tuple[Tensor, Tensor]:
-    """Square frames (B, 1, S, S) in [0, 1] and their sectors (1 or B, 1, S, S), made smaller to `FINDS_AT` px where they are larger."""
-    if image.shape[-1] <= FINDS_AT:
+def as_seen(image: Tensor, sector: Tensor, size: int = FINDS_AT) -> tuple[Tensor, Tensor]:
+    """Square frames (B, 1, S, S) in [0, 1] and their sectors (1 or B, 1, S, S), made smaller to `size` px where they are larger."""
+    if image.shape[-1] <= size:
         return image, sector
-    small, share = resize_inside(image * sector, sector.to(image.dtype), FINDS_AT)
+    small, share = resize_inside(image * sector, sector.to(image.dtype), size)
     inside = share > 0.5
     return small * inside, inside.to(sector.dtype)
 

@@ -1,4 +1,7 @@
-"""Smaller pictures without aliasing, on the package's grid (corner pixels' centres stay, `align_corners=True`)."""
+"""Smaller pictures without aliasing, on the package's grid (corner pixels' centres stay, `align_corners=True`); larger flows.
+
+What a model's frame shows at two sizes has the same borders instead, as `io.frame` resizes it: `rescale_centres`, `enlarge_flow`.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -36,3 +39,16 @@ def rescale_points(points: Tensor, old: tuple[int, int], new: tuple[int, int]) -
     """Key-points or displacements (..., 2) px of a picture of size `old` (height, width) in the pixels of size `new`."""
     scale = [(new[1] - 1) / max(old[1] - 1, 1), (new[0] - 1) / max(old[0] - 1, 1)]
     return points * points.new_tensor(scale)
+
+
+def rescale_centres(points: Tensor, factor: float) -> Tensor:
+    """Key-points (..., 2) px of a model's frame in the pixels of the same frame drawn `factor` times smaller."""
+    return points if factor == 1 else (points + 0.5) / factor - 0.5
+
+
+def enlarge_flow(flow: Tensor, height: int, width: int) -> Tensor:
+    """A flow (B, 2, h, w) px of a model's frame, smooth, in the pixels of the same frame drawn larger: (B, 2, height, width)."""
+    if flow.shape[2:] == (height, width):
+        return flow
+    larger = F.interpolate(flow, (height, width), mode="bicubic", align_corners=False)
+    return larger * flow.new_tensor([width / flow.shape[3], height / flow.shape[2]]).view(1, 2, 1, 1)

@@ -94,3 +94,9 @@ def test_the_layout_is_as_stated(stores):
     assert hearts["image"].shape == (3, FRAMES, 112, 112) and hearts["flow"].shape == (3, PAIRS, 2, 112, 112)
     assert leaves["flow"].shape == (6, 2, 112, 112)
     assert (hearts["image"][:][~np.broadcast_to(hearts["sector"][:][:, None], hearts["image"].shape)] == 0).all()
+
+
+def test_several_processes_simulate_the_same_phantoms(tmp_path):
+    one, two = (procedural_store(tmp_path / str(workers), 33, 32, workers=workers) for workers in (0, 2))
+    assert all(np.array_equal(one[name], two[name]) for name in ("source", "target", "flow", "sector"))
+    assert two.done == 33

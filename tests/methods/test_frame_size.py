@@ -79,3 +79,35 @@ def test_a_size_that_can_not_be_is_refused_before_anything_is_made(size, large, 
         frame_size(folder)
     with pytest.raises(BundleError, match="size"):
         load_pipeline(folder)
+
+
+def test_larger_frames_get_the_flow_of_smaller_ones_enlarged(monkeypatch):
+    """A bundle that draws at SIZE px and finds flows at 112: the flow is the smaller frames', twice as long, and carries the outline."""
+    from echokdm.ops.warp import sample_points
+    from echokdm.phantom.a4c import A4CPhantom
+
+    pipe = load_pipeline("a4c")
+    flows, missed = {}, {}
+    for size, flow_size in ((112, 112), (SIZE, 112)):
+        heart, phases = A4CPhantom([7], size), torch.tensor([[0.0, 0.35]])
+        frame, points, sector = heart.frames(phases)[0, :1], heart.keypoints(phases)[0], heart.sector[:, None].float()
+        monkeypatch.setattr(pipe, "flow_size", flow_size)
+        with torch.no_grad():
+            flow = flows[size] = pipe.predict_flow(frame, points[:1], points[1:], sector)
+        assert flow.shape == (1, 2, size, size) and not flow[~(sector > 0).expand_as(flow)].any()
+        there = points[1] + sample_points(flow, points[1:])[0]
+        missed[size] = float((there - points[0]).norm(dim=-1).mean())
+        assert torch.equal(pipe.optical_flow(frame, frame, sector) * (1 - sector), torch.zeros_like(flow))
+    assert missed[SIZE] < 2 * missed[112] + 0.3, "px; of a motion of some 15"
+    small, large = flows[112], torch.nn.functional.avg_pool2d(flows[SIZE], 2) / 2
+    assert (small - large).abs().mean() < 0.1 * small.abs().mean()
+
+
+def test_a_training_simulates_for_its_flows_at_their_own_size(tmp_path):
+    from echokdm.methods.kdm.config import KDMConfig
+    from echokdm.methods.kdm.method import METHOD
+
+    config = KDMConfig(name="a", size=64, flow_size=32, data={"patients": 1, "procedural": 1, "held_out": 1, "cache": str(tmp_path)})
+    stage = METHOD.build_stage("flow_codec", config, METHOD.data(config), tmp_path, False)
+    assert stage.dataset[(0, 0)]["flow"].shape[1:] == (32, 32)
+    assert METHOD.build_stage("image_codec", config, METHOD.data(config), tmp_path, False).dataset[(0, 0)]["flow"].shape[1:] == (64, 64)

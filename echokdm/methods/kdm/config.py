@@ -50,6 +50,7 @@ class KDMConfig(MethodConfig):
 
     method: Literal["kdm"] = "kdm"
     size: int = Field(defaults.FRAME_SIZE, ge=SMALLEST, le=LARGEST)  # px a side
+    flow_size: int | None = Field(None, ge=SMALLEST, le=LARGEST)  # px a side at which flows are learned and found; None for size
     precision: Literal["no", "bf16", "fp16"] = "bf16"
     flow_target: Literal["of_net", "truth"] = "of_net"  # whose flows K2F-net learns; phantoms know the truth
     data: DataConfig = DataConfig()

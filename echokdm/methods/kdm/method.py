@@ -55,10 +55,14 @@ class KDM(Method):
     def build_stage(self, name: str, config: KDMConfig, data: KDMData, bundle: Path, start: bool) -> Stage:
         """See `Method`. Raises BundleError where a stage before this one is not trained yet, ConfigError where clips can't teach it."""
         settings = getattr(config, name)
+        if config.data.clips and config.flow_size is not None:
+            raise ConfigError("Real clips are kept at one size, so their flows can't be learned at another: leave flow_size out.")
         if config.data.clips and name in ("segmenter", "judge", "of_net"):
             raise ConfigError(f"Real clips have no truth to teach {name} by: set {name}.steps=0, and start --from a bundle that has it.")
         before = load(bundle, name) if start and (bundle / name).is_dir() else None
         draws = DRAWS * config.data.held_out
+        if config.flow_size is not None and config.flow_size < config.size and name in ("of_net", "flow_codec", "k2f"):
+            data = KDMData(config.model_copy(update={"size": config.flow_size}))
         if name in ("segmenter", "judge"):
             data = KDMData(config.model_copy(update={"size": min(config.size, FINDS_AT)}))
             kind, hearts = (SegmenterStage, data.patients()) if name == "segmenter" else (JudgeStage, data.others())
@@ -89,7 +93,7 @@ class KDM(Method):
     def assemble(self, config: KDMConfig, parts: dict[str, nn.Module]) -> KDMPipeline:
         """With a DDIM scheduler that holds the noise schedule."""
         return KDMPipeline(**parts, scheduler=build_scheduler("ddim", config.f2i.prediction), schema=KDMData(config).schema.name,
-                           size=config.size)
+                           size=config.size, flow_size=config.flow_size)
 
     def licence(self, config: KDMConfig) -> str:
         """The data's where the segmenter learned from CAMUS."""

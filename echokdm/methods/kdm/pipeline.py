@@ -16,7 +16,7 @@ from echokdm.core.schemas import schema as schema_named
 from echokdm.core.seeding import seeded_randn
 from echokdm.core.types import A4C_BLOODPOOL_40
 from echokdm.engine.sampling import build_scheduler, sample
-from echokdm.methods.bundle import is_frame_size
+from echokdm.methods.bundle import LARGEST, is_frame_size
 from echokdm.methods.kdm.conditions import f2i_condition, k2f_condition, outline, warp_source
 from echokdm.methods.pipeline import MethodPipeline
 from echokdm.networks.codec import FlowCodec, decode, decode_flow, encode, with_detail
@@ -27,6 +27,7 @@ from echokdm.networks.segmenter import Judge, Segmenter, as_seen
 from echokdm.ops.apical_view import RA, RV
 from echokdm.ops.confidence import Calibration, frame_signs
 from echokdm.ops.render import carry_keypoints
+from echokdm.ops.resample import enlarge_flow, rescale_centres
 from echokdm.ops.segmentation import segment_clip
 
 Ablation = Literal["f2i", "k2f"]
@@ -57,7 +58,8 @@ class KDMPipeline(MethodPipeline):
     Components: the image and flow codecs, K2F-net, F2I-net, the one-step ablation K2I-net, OF-net, the LV segmenter and the judge
     that measures what was made or, beyond echo, a network that finds landmarks, and a DDIM scheduler that holds the noise
     schedule. schema: the name of its key-points'. size: px a side of the frames that it draws. confidence: the numbers of the
-    segmenter's `ops.confidence.Calibration`, or None.
+    segmenter's `ops.confidence.Calibration`, or None. flow_size: px a side at which K2F-net and OF-net see larger frames, whose flow is
+    then enlarged; None for any.
 
     >>> pipe = KDMPipeline.from_pretrained("a4c-phantom")                                        # doctest: +SKIP
     >>> out = pipe(frame, keypoints, trajectory, sector=sector, seed=0)                          # doctest: +SKIP
@@ -70,12 +72,13 @@ class KDMPipeline(MethodPipeline):
     def __init__(self, image_codec: VQModel, flow_codec: FlowCodec, k2f: ConditionedUNet, f2i: ConditionedUNet, scheduler,
                  segmenter: Segmenter | None = None, landmarks: LandmarkNet | None = None, k2i: ConditionedUNet | None = None,
                  of_net: PWCLite | None = None, judge: Judge | None = None, schema: str = A4C_BLOODPOOL_40.name,
-                 confidence: Mapping[str, float] | None = None, size: int = defaults.FRAME_SIZE) -> None:
+                 confidence: Mapping[str, float] | None = None, size: int = defaults.FRAME_SIZE,
+                 flow_size: int | None = None) -> None:
         super().__init__()
-        if not is_frame_size(size):
+        if not is_frame_size(size) or not (flow_size is None or is_frame_size(flow_size)):
             raise BundleError("The bundle's frames have no size that can be: install or train it again.")
-        self.register_to_config(schema=schema, confidence=None if confidence is None else dict(confidence), size=size)
-        self.schema, self.size = schema_named(schema), size
+        self.register_to_config(schema=schema, confidence=None if confidence is None else dict(confidence), size=size, flow_size=flow_size)
+        self.schema, self.size, self.flow_size = schema_named(schema), size, flow_size or LARGEST
         self.calibration = None if confidence is None else Calibration(confidence)
         self.register_modules(image_codec=image_codec, flow_codec=flow_codec, k2f=k2f, f2i=f2i, segmenter=segmenter,
                               landmarks=landmarks, scheduler=scheduler, k2i=k2i, of_net=of_net, judge=judge)
@@ -189,13 +192,26 @@ class KDMPipeline(MethodPipeline):
         seeds differ little. exact: the flow is made to carry the target outline onto the source's, the rest spread smoothly. null: what
         the net draws where nothing is wished is taken away first, so that no wish is no motion; at twice the calls.
         """
-        flow = self._draw_flow(source, source_keypoints, target_keypoints, sector, steps, seed, scheduler)
+        size, (source, inside) = source.shape[2:], as_seen(source, sector, self.flow_size)
+        begin, end = (rescale_centres(points, size[1] / source.shape[3]) for points in (source_keypoints, target_keypoints))
+        flow = self._draw_flow(source, begin, end, inside, steps, seed, scheduler)
         if null:
-            flow = flow - self._draw_flow(source, source_keypoints, source_keypoints, sector, steps, seed, scheduler)
+            flow = flow - self._draw_flow(source, begin, begin, inside, steps, seed, scheduler)
         if exact:
-            points = outline(source_keypoints, self.schema), outline(target_keypoints, self.schema)
-            flow = carry_keypoints(flow, *points, outline=self.schema.closed) * sector
-        return flow
+            flow = carry_keypoints(flow, outline(begin, self.schema), outline(end, self.schema), outline=self.schema.closed) * inside
+        return enlarge_flow(flow, *size) * sector
+
+    @torch.no_grad()
+    def optical_flow(self, target: Tensor, source: Tensor, sector: Tensor) -> Tensor:
+        """OF-net: backward flow (B, 2, H, W) px from target to source, both (B, 1, H, W) in [0, 1]; zero outside sector (B, 1, H, W).
+
+        Raises BundleError where the bundle has no OF-net.
+        """
+        if self.of_net is None:
+            raise BundleError("This bundle has no OF-net; train its stage of_net.")
+        size, device = target.shape[2:], self.of_net.device
+        (seen, _), (before, _) = (as_seen(images.to(device), sector.to(device), self.flow_size) for images in (target, source))
+        return enlarge_flow(self.of_net.flow(seen, before), *size).to(sector.device) * sector
 
     def _draw_flow(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, sector: Tensor, steps: int, seed: int,
                    scheduler: str) -> Tensor:

@@ -28,7 +28,8 @@ A perceptual distance in the form of LPIPS, for teaching. Load it with `echokdm.
 pictures, drawn from seeds. No photograph, no patient, no label, no weights of others.
 
 **Training.** Seed {seed}. Two strengths of one distortion and two distortions more are to lie in the order of how much they change what a
-picture looks like, set by hand; places are to be found again in a picture that was moved.
+picture looks like, set by hand; places are to be found again in a picture that was moved. The distance compares the first {compared} of
+its five stages.
 
 | stage | steps | minutes | hardware | last figures |
 |---|---|---|---|---|
@@ -78,7 +79,7 @@ class PerceptualDistance(Method):
         """The model card."""
         data = config.data
         return CARD.format(name=config.name, size=config.size, hearts=data.hearts, procedural=data.procedural, posed=data.posed,
-                           seed=config.seed, rows=rows)
+                           seed=config.seed, compared=config.features.compared, rows=rows)
 
     def generate(self, pipeline: PerceptualPipeline, request: Request) -> Generated:
         """Raises ConfigError."""

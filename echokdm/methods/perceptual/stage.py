@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -29,6 +30,7 @@ class FeaturesConfig(StageConfig):
     found_weight: float = 0.1  # of finding places again
     temperature: float = 0.1
     places: int = 256  # a batch, that are to be told apart
+    compared: int = Field(3, ge=1, le=5)  # stages of the finished distance: F2I-net taught by all five is farther off by LPIPS
 
 
 def annoyance(kind: str, strength: float) -> float:
@@ -121,9 +123,10 @@ class FeaturesStage(Stage):
         """Bring distance and features to LPIPS-squeeze's and SqueezeNet's size, on 64 drawn pictures."""
         pictures = torch.stack([self.dataset[(0, i)]["picture"] for i in range(64)])
         net = self.network.cpu().eval()
+        net.register_to_config(compared=self.config.compared)
         blurred = blur(pictures, 1.0)
         share = BLUR_DISTANCE / sum(float(d.mean()) for d in net.differences(pictures, blurred))
-        for weight in net.weights:
+        for weight in net.weights[:self.config.compared]:
             weight.abs_().mul_(share)
         changes = [float((a - b).abs().mean()) for a, b in zip(net(pictures), net(blurred), strict=True)]
         net.register_to_config(scales=tuple(float(f"{want / change:.4g}") for want, change in zip(BLUR_FEATURES, changes, strict=True)))
