@@ -8,6 +8,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 from echokdm.core.errors import BundleError, one_sentence
+from echokdm.core.lean_imports import withheld
 from echokdm.core.small_json import read_json
 from echokdm.core.weights import load_network
 from echokdm.methods.bundle import bundle_licence, component_folders, find_bundle, pipeline_settings
@@ -33,7 +34,7 @@ class MethodPipeline(DiffusionPipeline):
     def from_pretrained(cls, name_or_folder: str | Path, torch_dtype: torch.dtype = torch.float32) -> Self:
         """A bundle by its shipped name or its folder. Raises BundleError where there is none or it is damaged."""
         folder = find_bundle(name_or_folder)
-        with one_sentence(f"The bundle '{folder.name}' is damaged; install or train it again.", BundleError):
+        with one_sentence(f"The bundle '{folder.name}' is damaged; install or train it again.", BundleError), withheld():
             where = component_folders(folder)
             parts = {name: load_network(kind, where[name], torch_dtype) for name, kind in cls.COMPONENTS.items() if name in where}
             if "scheduler" in where:

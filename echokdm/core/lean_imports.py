@@ -1,0 +1,66 @@
+"""Import diffusers and MONAI without what they bring along and nothing here uses: a third of the time until a first frame.
+
+diffusers marks functions for torch's compiler, and torch then loads all of it, and its samplers load SciPy's distributions; MONAI looks
+for matplotlib, pandas and nibabel, for notebooks, profiles and files. For the time of their import both are told that there is none of it,
+as their own fallbacks provide for, or get a stand-in that does nothing. Import this before either of them. Whoever compiles, plots or
+reads later gets the real modules; what was imported before stays as it is.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import torch
+
+from echokdm.core import torchvision_compat  # noqa: F401  (diffusers imports torchvision)
+
+COMPILER = "torch._dynamo"
+DISTRIBUTIONS = "scipy.stats"
+UNUSED = ("matplotlib", "matplotlib.pyplot", "pandas", "nibabel")
+
+
+def _unmarked(function: Any = None, *_: Any, **__: Any) -> Any:
+    """In place of a compiler's mark, as `@mark` or `@mark(...)`: the function as it is."""
+    return _unmarked if function is None else function
+
+
+class _Compiled:
+    """In place of the class of compiled modules: nothing is one."""
+
+
+def _no_compiler() -> dict[str, ModuleType | None]:
+    """What diffusers and torchvision ask of it."""
+    stub, utilities = ModuleType(COMPILER), ModuleType(f"{COMPILER}.utils")
+    vars(stub).update(disable=_unmarked, allow_in_graph=_unmarked, utils=utilities, eval_frame=SimpleNamespace(OptimizedModule=_Compiled))
+    vars(utilities).update(is_compile_supported=lambda device: False)
+    return {module.__name__: module for module in (stub, utilities)}
+
+
+@contextmanager
+def withheld() -> Iterator[None]:
+    """Within it an import of the compiler gets marks that do nothing, one of `UNUSED` an ImportError, of `DISTRIBUTIONS` an empty module.
+
+    What was imported before is left alone.
+    """
+    compiler = {} if COMPILER in sys.modules else _no_compiler()
+    put = compiler | {name: None for name in UNUSED if name not in sys.modules}
+    if DISTRIBUTIONS not in sys.modules:
+        put[DISTRIBUTIONS] = ModuleType(DISTRIBUTIONS)
+    sys.modules.update(put)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name, stand_in in put.items():
+            if sys.modules.get(name) is stand_in:
+                del sys.modules[name]
+        if compiler:
+            torch.__dict__.pop("_dynamo", None)
+
+
+with withheld():
+    import diffusers.models.autoencoders.vq_model
+    import diffusers.pipelines.pipeline_utils
+    import diffusers.schedulers.scheduling_dpmsolver_multistep  # noqa: F401
+    import monai.networks.nets  # noqa: F401

@@ -1,0 +1,29 @@
+"""A pipeline is loaded without torch's compiler, plots and tables, and who wants them afterwards gets the real ones."""
+
+import subprocess
+import sys
+
+import pytest
+
+LOADS = "from echokdm.derive import load_pipeline; load_pipeline('a4c')"
+HEAVY = "torch._dynamo", "sympy", "matplotlib", "pandas", "scipy.stats", "nibabel"
+
+
+def run(code: str) -> None:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_pipeline_needs_none_of_it_and_what_comes_later_is_real() -> None:
+    run(f"import sys; {LOADS}\n"
+        f"assert not [name for name in {HEAVY} if name in sys.modules]\n"
+        "import matplotlib.pyplot, nibabel, pandas, scipy.stats, torch\n"
+        "assert nibabel.load and pandas.DataFrame and matplotlib.pyplot.plot and abs(scipy.stats.norm.cdf(0) - 0.5) < 1e-9\n"
+        "assert torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1)) == 2\n"
+        "from diffusers.utils.torch_utils import is_compiled_module\n"
+        "assert is_compiled_module(torch.compile(torch.nn.Linear(1, 1), backend='eager'))")
+
+
+@pytest.mark.parametrize("name", ["pandas", "torch._dynamo"])
+def test_what_was_imported_before_stays(name: str) -> None:
+    run(f"import sys, {name}; real = sys.modules['{name}']\n{LOADS}\nassert sys.modules['{name}'] is real")
