@@ -8,8 +8,8 @@ allows until the time is up, so that each learning rate falls to its end. A job 
 it was given. Weights come back as half-precision safetensors, as one archive cut into parts of at most 15 MiB:
 `cat PARTS/weights.tar.* | tar x`.
 
-A machine that has torch alone needs the wheels of diffusers, monai, lpips, nibabel, pydicom and pydantic: python -m pip install --no-index
---no-deps --target SITE WHEELS/*.whl, and PYTHONPATH=SITE:.
+A machine that has torch alone needs the wheels of diffusers, monai, lpips, nibabel, pydicom, pydantic and what they need themselves:
+python -m pip install --no-index --no-deps --target SITE WHEELS/*.whl, and PYTHONPATH=SITE:. with the package's egg-info in the folder.
 """
 
 import argparse

@@ -39,13 +39,13 @@ def _no_compiler() -> dict[str, ModuleType | None]:
 
 
 @contextmanager
-def withheld() -> Iterator[None]:
-    """Within it an import of the compiler gets marks that do nothing, one of `UNUSED` an ImportError, of `DISTRIBUTIONS` an empty module.
+def withheld(*unused: str) -> Iterator[None]:
+    """Within it an import of the compiler gets marks that do nothing, of `DISTRIBUTIONS` an empty module, one of `unused` an ImportError.
 
-    What was imported before is left alone.
+    What was imported before is left alone. For all threads: keep it short.
     """
     compiler = {} if COMPILER in sys.modules else _no_compiler()
-    put = compiler | {name: None for name in UNUSED if name not in sys.modules}
+    put = compiler | {name: None for name in unused if name not in sys.modules}
     if DISTRIBUTIONS not in sys.modules:
         put[DISTRIBUTIONS] = ModuleType(DISTRIBUTIONS)
     sys.modules.update(put)  # type: ignore[arg-type]
@@ -59,7 +59,7 @@ def withheld() -> Iterator[None]:
             torch.__dict__.pop("_dynamo", None)
 
 
-with withheld():
+with withheld(*UNUSED):
     import diffusers.models.autoencoders.vq_model
     import diffusers.pipelines.pipeline_utils
     import diffusers.schedulers.scheduling_dpmsolver_multistep  # noqa: F401

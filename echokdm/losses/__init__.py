@@ -1,3 +1,3 @@
 """Floor 2: training objectives."""
 
-from echokdm.core import lean_imports  # noqa: F401  (before anything here imports diffusers)
+from echokdm.core import torchvision_compat  # noqa: F401  (first: diffusers imports torchvision)

@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import ClassVar, Self
 
+from echokdm.core.lean_imports import withheld  # isort: skip  (before diffusers)
+
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 from echokdm.core.errors import BundleError, one_sentence
-from echokdm.core.lean_imports import withheld
 from echokdm.core.small_json import read_json
 from echokdm.core.weights import load_network
 from echokdm.methods.bundle import bundle_licence, component_folders, find_bundle, pipeline_settings

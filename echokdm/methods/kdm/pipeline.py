@@ -192,14 +192,15 @@ class KDMPipeline(MethodPipeline):
         seeds differ little. exact: the flow is made to carry the target outline onto the source's, the rest spread smoothly. null: what
         the net draws where nothing is wished is taken away first, so that no wish is no motion; at twice the calls.
         """
-        size, (source, inside) = source.shape[2:], as_seen(source, sector, self.flow_size)
-        begin, end = (rescale_centres(points, size[1] / source.shape[3]) for points in (source_keypoints, target_keypoints))
-        flow = self._draw_flow(source, begin, end, inside, steps, seed, scheduler)
+        seen, inside = as_seen(source, sector, self.flow_size)
+        smaller = source.shape[3] / seen.shape[3]
+        begin, end = rescale_centres(source_keypoints, smaller), rescale_centres(target_keypoints, smaller)
+        flow = self._draw_flow(seen, begin, end, inside, steps, seed, scheduler)
         if null:
-            flow = flow - self._draw_flow(source, begin, begin, inside, steps, seed, scheduler)
+            flow = flow - self._draw_flow(seen, begin, begin, inside, steps, seed, scheduler)
         if exact:
             flow = carry_keypoints(flow, outline(begin, self.schema), outline(end, self.schema), outline=self.schema.closed) * inside
-        return enlarge_flow(flow, *size) * sector
+        return enlarge_flow(flow, *source.shape[2:]) * sector
 
     @torch.no_grad()
     def optical_flow(self, target: Tensor, source: Tensor, sector: Tensor) -> Tensor:
