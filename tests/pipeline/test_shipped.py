@@ -34,7 +34,7 @@ def clone(no_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def small(path: Path, few: Callable[..., list[str]]) -> list[str]:
-    """Overrides of a pipeline that shrink counts alone; of simulated data eight identities are held out, however few are trained on."""
+    """Overrides of a pipeline that shrink counts alone."""
     overrides = []
     for step in read_pipeline(path).steps:
         counts: list[str] = []
