@@ -7,7 +7,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from echokdm.core import defaults
 from echokdm.core.errors import BundleError, ClipError, DataError
 from echokdm.core.types import Clip
 from echokdm.ops.clip_alignment import blur, pick_frames, texture
+
+if TYPE_CHECKING:
+    from echokdm.io.sector import Sector
 
 QUERY_FRAMES = 16  # of a clip that is looked for in others
 FEATURE_FRAMES = 4
@@ -124,16 +127,17 @@ def open_clip(path: Path, salt: str, shown: bool = False) -> Opened:
     if not path.exists():
         raise ClipError("It is listed, and its file is missing.")
     clip = read_clip(path, salt=salt)
+    sector = find_sector(clip)
     if shown:
-        search_print(clip, find_sector(clip))
-    return in_model_frame(clip, clip.subject if clip.meta.get("format") == "dicom" else "")
+        search_print(clip, sector)
+    return in_model_frame(clip, sector, clip.subject if clip.meta.get("format") == "dicom" else "")
 
 
-def in_model_frame(clip: Clip, patient: str = "") -> Opened:
-    """A clip as `Opened`. Raises ClipError where no sector is found."""
+def in_model_frame(clip: Clip, sector: "Sector | None" = None, patient: str = "") -> Opened:
+    """A clip as `Opened`. sector: the clip's, where it was found before. Raises ClipError where there is none to find."""
     from echokdm.io import find_sector, to_model_frame
 
-    model = to_model_frame(clip, find_sector(clip))
+    model = to_model_frame(clip, sector or find_sector(clip))
     return Opened(model.clip.frames, torch.from_numpy(np.asarray(model.sector_mask, bool)), clip.fps, patient)
 
 
