@@ -101,8 +101,8 @@ class KDMPipeline(MethodPipeline):
                 return finder(*seen)
 
         seen, inside = as_seen(frames, sector[None, None])
-        masks, probabilities = segment_clip(network, seen, inside[0, 0], fps, walled=not made, any_view=any_view)
-        return Ventricle(masks, None if made or self.calibration is None else self.calibration(frame_signs(masks, probabilities)))
+        masks, *signs = segment_clip(network, seen, inside[0, 0], fps, walled=not made, any_view=any_view)
+        return Ventricle(masks, None if made or self.calibration is None else self.calibration(frame_signs(masks, *signs)))
 
     @torch.no_grad()
     def right_heart(self, frames: Tensor, sector: Tensor) -> Tensor:
