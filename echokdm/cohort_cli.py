@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from echokdm.core import defaults
-from echokdm.core.errors import ClipError, ConfigError
-from echokdm.terminal import AllowPrintOption, AnyViewOption, BundleOption, DeviceOption, reading_bar, say, tell_problems
+from echokdm.core.errors import ConfigError
+from echokdm.terminal import AllowPrintOption, AnyViewOption, BundleOption, DeviceOption, reading_bar, say, tell_problems, told_path
 
 
 def validate(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with FileList.csv, VolumeTracings.csv, "
@@ -65,20 +65,20 @@ def augment(
     from echokdm.cohort_plan import check_wishes, plan_cohort, read_sources
     from echokdm.cohort_write import check_free
     from echokdm.derive import load_pipeline
-    from echokdm.evaluate import clip_files
     from echokdm.io.atomic import claim
+    from echokdm.io.folder import clip_files
     from echokdm.ops.confidence import told_of_clips
     from echokdm.workers import ray_engine, serial
 
-    if not clips.exists():
-        raise ClipError(f"There is no folder of clips '{clips.name}'; name one that exists.")
     check_free(out)
     check_wishes(per_clip, ef, split)
     if workers is not None and engine != "ray":
         raise ConfigError("--workers is of Ray: add --engine ray.")
     if motion not in ("own", "others") and not motion.startswith("library:"):
-        raise ConfigError(f"--motion takes own, others or library:FOLDER, not {motion!r}.")
-    files, library = clip_files(clips), clip_files(Path(motion.removeprefix("library:"))) if motion.startswith("library:") else []
+        raise ConfigError("--motion takes own, others or library:FOLDER.")
+    files, library = clip_files(clips), []
+    if motion.startswith("library:"):
+        library = clip_files(Path(motion.removeprefix("library:")), "The folder of --motion library")
     with ExitStack() as stack:
         stack.enter_context(claim(out, "augment", inside=True))
         # Ray's workers take the pipeline to their own devices.
@@ -115,4 +115,4 @@ def augment(
                    f"{(kept['measured'] - kept['drawn']).abs().mean():.1f}")
     if len(kept) and not one_frame:
         typer.echo("Each is its source clip, edited, and carries that patient's pixels: share it as you would share the source")
-    typer.echo(f"Synthetic, research only: {out}; check it with: echokdm validate {out}")
+    typer.echo(f"Synthetic, research only: {told_path(out, out)}; check it with: echokdm validate {told_path(out, out)}")

@@ -15,6 +15,7 @@ import pandas as pd
 from echokdm.core import defaults
 from echokdm.core.errors import ClipError, ConfigError, EchoKDMError
 from echokdm.core.files import check_plain
+from echokdm.core.naming import called
 from echokdm.core.seeding import derive_seed
 from echokdm.core.types import Clip
 from echokdm.derive import Derived, Progress, derive_keypoints, quiet
@@ -179,7 +180,7 @@ def _drawer(ef: str) -> Draw:
     if kind == "match" and rest:
         values = _listed_efs(Path(rest))
         return lambda rng: float(rng.choice(values))
-    raise ConfigError(f"--ef takes {FORMS}, not {ef!r}.")
+    raise ConfigError(f"--ef takes {FORMS}.")
 
 
 def _listed_efs(path: Path) -> np.ndarray:
@@ -187,13 +188,13 @@ def _listed_efs(path: Path) -> np.ndarray:
     try:
         column = pd.read_csv(check_plain(path, ConfigError), encoding="utf-8-sig", skipinitialspace=True).rename(columns=str.strip)["EF"]
     except FileNotFoundError:
-        raise ConfigError(f"The file list '{path.name}' of --ef match does not exist.") from None
+        raise ConfigError(f"{called('The file list of --ef match', path)} does not exist.") from None
     except (OSError, ValueError, KeyError):  # pandas' parser errors and bad UTF-8 are ValueErrors
-        raise ConfigError(f"The file list '{path.name}' of --ef match is no CSV with a column EF.") from None
+        raise ConfigError(f"{called('The file list of --ef match', path)} is no CSV with a column EF.") from None
     values = pd.to_numeric(column, errors="coerce").dropna().to_numpy(float)
     values = values[(values >= EF_RANGE[0]) & (values <= EF_RANGE[1])]
     if not len(values):
-        raise ConfigError(f"The file list '{path.name}' of --ef match holds no EF from {EF_RANGE[0]:g} to {EF_RANGE[1]:g} %.")
+        raise ConfigError(f"{called('The file list of --ef match', path)} holds no EF from {EF_RANGE[0]:g} to {EF_RANGE[1]:g} %.")
     return values
 
 

@@ -26,7 +26,7 @@ def load_config(path: Path, model: type[Model], overrides: list[str] | None = No
 def read_values(path: Path, shipped: str = "configs") -> dict[str, Any]:
     """The keys and values of a YAML, not yet validated. shipped: the folder to look in. Raises ConfigError where it is none."""
     if not check_plain(path, ConfigError).is_file():
-        raise ConfigError(f"There is no configuration {path.name}; the shipped ones are in the folder {shipped}.")
+        raise ConfigError(f"There is no configuration {path}; the shipped ones are in the folder {shipped}.")
     with one_sentence(f"{path.name} can't be read as text: check its permissions, and save it as UTF-8.", ConfigError):
         text = path.read_text(encoding="utf-8")
     values = parse_yaml(text, f"{path.name} is not valid YAML, or holds a date, a tag, an alias or a number that no configuration has.")

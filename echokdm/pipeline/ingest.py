@@ -12,6 +12,7 @@ import numpy as np
 
 from echokdm.core.errors import ClipError, ConfigError, EchoKDMError
 from echokdm.core.files import check_plain
+from echokdm.core.naming import called
 from echokdm.core.types import Clip, luma
 from echokdm.io.atomic import atomic_file, claim
 from echokdm.pipeline.options import Ingest
@@ -81,7 +82,7 @@ def kept_clips(folder: Path) -> list[dict[str, str]]:
         with (folder / TABLE).open(encoding="utf-8", newline="") as file:
             return [{column: row[column] for column in COLUMNS} for row in csv.DictReader(file) if row["verdict"] == KEPT]
     except (OSError, KeyError):
-        raise ConfigError(f"The folder '{folder.name}' holds no {TABLE}: name a stage of kind ingest.") from None
+        raise ConfigError(f"{called('The folder of ingested clips', folder)} holds no {TABLE}: name a stage of kind ingest.") from None
 
 
 def write_table(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:

@@ -120,8 +120,8 @@ def test_a_wish_that_the_method_does_not_know_is_told(face, options, words):
         generate(face / "run" / "bundle", sources, **options)
 
 
-@pytest.mark.parametrize(("file", "words"), [("none.pts", "no file of key-points"), ("face.png", "is no file of key-points"),
-                                             ("wrong.npy", "needs \\(T, 68, 2\\)"), ("person.json", "holds openpose-18 joints")])
+@pytest.mark.parametrize(("file", "words"), [("none.pts", "key-points does not exist"), ("face.png", "of no kind that is known"),
+                                             ("wrong.npy", "needs \\(T, 68, 2\\)"), ("person.json", "hold openpose-18 joints")])
 def test_keypoints_of_another_kind_are_told(face, file, words):
     np.save(face / "wrong.npy", np.zeros((4, 2)))
     (face / "person.json").write_text(json.dumps({"people": [{"pose_keypoints_2d": [10.0, 12.0, 1.0] * 18}]}))

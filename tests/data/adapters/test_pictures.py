@@ -74,7 +74,7 @@ def test_dlib_xml(tmp_path: Path, make: SimpleNamespace) -> None:
     (tmp_path / "labels_val.xml").write_text("<dataset><images>")
     (tmp_path / "bomb_train.xml").write_text('<!DOCTYPE d [<!ENTITY a "b">]><dataset/>')
     problems, _ = make.found_by("faces-dlib", tmp_path)
-    assert problems == {"unreadable": ["bomb_train.xml", "labels_val.xml"], "without parts 0 to 67": ["one/a.png box 0"],
+    assert problems == {"unreadable": ["bomb_train.xml", "labels_val.xml"], "without parts 0 to 67": ["one/a.png (box 0)"],
                         "refused, since the name leads out of the folder": ["../b.png"], "missing": ["one/gone.png"],
                         "listed twice": ["one/b.png#0"], "in two splits": ["one/b.png"]}
 
@@ -193,7 +193,7 @@ def test_ixmas(tmp_path: Path, make: SimpleNamespace) -> None:
     assert adapter.read(index.iloc[0]).keypoints is None and adapter.read(index.iloc[2]).keypoints[0, 7].tolist() == [5, 6]
     (tmp_path / "alba1_truth.txt").unlink()
     shutil.rmtree(tmp_path / "alba1_png" / "cam4")
-    assert make.found_by("ixmas", tmp_path)[0] == {"missing": ["alba1_truth.txt", "alba1_png/cam4/"]}
+    assert make.found_by("ixmas", tmp_path)[0] == {"missing": ["alba1 (its _truth.txt)", "alba1_png (its cam4/)"]}
 
 
 def test_deepfashion_pairs(tmp_path: Path, make: SimpleNamespace) -> None:
@@ -221,7 +221,7 @@ def test_deepfashion_pairs(tmp_path: Path, make: SimpleNamespace) -> None:
     problems, _ = make.found_by("deepfashion", tmp_path)
     assert problems == {"refused, since the name leads out of the folder": ["../x.jpg"], "missing": ["p9.jpg"],
                         "without an annotation": ["p1_3.jpg"], "without 18 joints": ["p1_4.jpg"], "pairs of two people": ["p1_1front.jpg"],
-                        "wrong columns": ["fasion-annotation-test.csv lacks name, keypoints_y, keypoints_x"]}
+                        "wrong columns": ["fasion-annotation-test.csv (lacks name, keypoints_y, keypoints_x)"]}
 
 
 def test_market_identity(tmp_path: Path, make: SimpleNamespace) -> None:
