@@ -97,8 +97,11 @@ def validate_folder(folder: str | os.PathLike[str], track: Track = untracked) ->
     if tracings is not None:
         _check_tracings(files, tracings, lengths, problems)
     units = _check_volumes(files, tracings or {}, problems)
+    units = [unit if unit in (MILLILITRES, PIXELS) else UNKNOWN for unit in units]
     unit = units[0] if len(set(units)) == 1 else "mixed" if units else UNKNOWN
-    return Report(len(files), sum(lengths.values()), files["Split"].str.upper().value_counts().to_dict(), unit, problems)
+    splits = files["Split"].str.upper()
+    counts = splits.where(splits.isin(SPLITS), "of another split").value_counts().to_dict()
+    return Report(len(files), sum(lengths.values()), counts, unit, problems)
 
 
 def tracing_faults(rows: np.ndarray, height: float, width: float) -> list[str]:

@@ -90,7 +90,7 @@ def list_clips(root: str | Path, kind: str) -> list[Listed]:
 def _from_table(root: Path, kind: str) -> list[Listed]:
     from echokdm.data.adapters.folder import read_table, safe
     from echokdm.data.adapters.problems import Problems
-    from echokdm.validate import EDITED, NAME, SUBJECT
+    from echokdm.validate import EDITED, NAME, SPLITS, SUBJECT
 
     problems = Problems(NAME)
     table = read_table(root / "FileList.csv", ["FileName"], problems, text=["FileName", "Split", SUBJECT, EDITED])
@@ -104,7 +104,8 @@ def _from_table(root: Path, kind: str) -> list[Listed]:
     for number, row in enumerate(table.to_dict("records"), 1):
         name = re.sub(r"\.avi$", "", row["FileName"], flags=re.IGNORECASE)
         label = name if kind == "synthetic" and OURS.fullmatch(name) else f"{kind} {number}"
-        clips.append(Listed(root / "Videos" / f"{name}.avi", label, row.get(SUBJECT) or f"{kind} {name}", row.get("Split", "").upper(),
+        split = row.get("Split", "").upper()
+        clips.append(Listed(root / "Videos" / f"{name}.avi", label, row.get(SUBJECT) or f"{kind} {name}", split if split in SPLITS else "",
                             row.get(EDITED) == "1"))
     return clips
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from echokdm.core.errors import DataError, EchoKDMError, GeometryError
 from echokdm.data.adapters import Adapter
+from echokdm.data.adapters.folder import known_split
 from echokdm.data.adapters.problems import EMPTY, OTHER_SIZE, Problems, numbered
 
 Track = Callable[[Iterable[Any], int], Iterable[Any]]
@@ -61,5 +62,6 @@ def check_folder(adapter: Adapter, root: str | PathLike[str], track: Track = unt
         told = problems.found.get(OTHER_SIZE, [])
         problems.add(OTHER_SIZE, [name for name, size in size_of.items() if size != usual and name not in told])
     table = index.assign(frames=index["sequence"].map(frames).fillna(0).astype(int))
-    counts = table.groupby("split").agg(sequences=("sequence", "size"), subjects=("subject", "nunique"), frames=("frames", "sum"))
+    told = table["split"].map(lambda split: known_split(str(split), "other"))
+    counts = table.groupby(told).agg(sequences=("sequence", "size"), subjects=("subject", "nunique"), frames=("frames", "sum"))
     return Checked(counts, sizes, problems, empty)

@@ -105,11 +105,12 @@ def _found(work: Work, options: Ingest) -> tuple[list[Found], list[dict[str, str
 
 def _of_data_set(adapter: str, root: str) -> Iterator[Found]:
     from echokdm.data.adapters import find_adapter
+    from echokdm.data.adapters.folder import known_split
 
     subjects: dict[str, str] = {}
     for number, row in enumerate(find_adapter(adapter).index(root).to_dict("records"), 1):
         subject = subjects.setdefault(str(row["subject"]), f"subject-{len(subjects) + 1:05d}")
-        yield Found(f"C{number:06d}", subject, str(row["split"]), "", "", {"adapter": adapter, **row})
+        yield Found(f"C{number:06d}", subject, known_split(str(row["split"])), "", "", {"adapter": adapter, **row})
 
 
 def _of_dicom(work: Work, options: Ingest) -> tuple[list[Found], list[dict[str, str]]]:

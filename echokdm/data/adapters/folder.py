@@ -136,6 +136,11 @@ def split_of(parts: Iterable[str]) -> str:
     return "all"
 
 
+def known_split(split: str, other: str = "all") -> str:
+    """A split as it may be put out: its usual name or a fold's number; `other` for another text, since it may be anything."""
+    return split if split.isdecimal() or split.lower() in ("all", "train", "val", "valid", "validation", "test") else other
+
+
 def cut(values: np.ndarray, owners: np.ndarray, count: int) -> list[np.ndarray]:
     """Rows (R, C) -> for each of `count` owners its rows, in the order given; owners (R,) int, negative for nobody."""
     if (kept := owners >= 0).sum() < len(owners):

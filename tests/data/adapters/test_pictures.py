@@ -9,7 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from echokdm.cli import app
 from echokdm.core.errors import ClipError, ConfigError, DataError, GeometryError
 from echokdm.data.adapters import find_adapter
 
@@ -127,6 +129,9 @@ def test_openpose_largest_person_and_masks(tmp_path: Path, make: SimpleNamespace
     row = adapter.index(folder).iloc[0]
     item = adapter.read(row)
     assert item.schema.name == "openpose-18" and item.visible[0].sum() == 17 and not item.visible[0, 4] and not item.visible[1].any()
+    assert item.labels["frames_without_person"] == 1
+    told = CliRunner().invoke(app, ["data", "check", "openpose", str(folder)])
+    assert told.exit_code == 0 and "1 of 2 frames without a person" in told.stdout, told.output
     np.testing.assert_allclose(item.keypoints[0], joints[:, :2])
     first = type(adapter)(person=0).read(row)
     np.testing.assert_allclose(first.keypoints[0], small[:, :2], rtol=1e-6)
