@@ -163,7 +163,7 @@ def check_wishes(per_clip: int, ef: str, split: str) -> Draw | None:
     """
     if per_clip < 1:
         raise ConfigError(f"--per-clip takes a number from 1, not {per_clip}.")
-    _shares(split)
+    split_shares(split)
     return None if ef == "balance" else _drawer(ef)
 
 
@@ -231,7 +231,7 @@ def _balance(sources: Sequence[Source], per_clip: int, seed: int) -> list[tuple[
     return [wishes[i, k] for i in range(len(sources)) for k in range(per_clip)]
 
 
-def _shares(split: str) -> np.ndarray:
+def split_shares(split: str) -> np.ndarray:
     """Parts (3,) of TRAIN, VAL and TEST, of one in all."""
     if split.upper() in SPLITS:
         return np.array([float(split.upper() == name) for name in SPLITS])
@@ -247,5 +247,5 @@ def _shares(split: str) -> np.ndarray:
 def split_subjects(subjects: Sequence[str], split: str, seed: int) -> dict[str, str]:
     """Each subject's split, so that no patient is in two. split: as of `plan_cohort`; seed: deals them out."""
     order = np.random.default_rng(derive_seed(seed, 2)).permutation(len(subjects))
-    ends = np.rint(np.cumsum(_shares(split)) * len(subjects))
+    ends = np.rint(np.cumsum(split_shares(split)) * len(subjects))
     return {subjects[i]: SPLITS[int(np.searchsorted(ends, place, side="right"))] for place, i in enumerate(order)}

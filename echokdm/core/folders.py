@@ -11,7 +11,9 @@ BESIDE = (".csv", ".txt", ".md", ".json", ".html", ".pdf", ".xml", ".yaml")
 OUTLINES, WRITTEN = "keypoints.csv", "-keypoints"
 """What `echokdm keypoints` writes; and how the folder's name ends after a clip's, so that beside it it is known for that clip's."""
 
-_RECORDS = ("measures.json", "run.json")
+_WRITTEN = ({OUTLINES, "measures.json"}, {OUTLINES, "run.json"}, {"generated.mp4", "run.json"}, {"manifest.csv", "run.json"},
+            {"cohort-parts"})
+"""What lies together in folders that keypoints, synth, generate and augment write, the last of them half done too."""
 
 
 def listing(folder: Path) -> dict[str, bool]:
@@ -27,7 +29,7 @@ def listing(folder: Path) -> dict[str, bool]:
 def candidates(folder: Path) -> Iterator[Path]:
     """Files that are to be clips, by their names alone, and folders that hold nothing but pictures, at any depth in order of their names.
 
-    Linked folders are not entered, since they may loop, nor are those that `echokdm keypoints` and `synth` wrote.
+    Linked folders are not entered, since they may loop, nor are those that `echokdm` wrote, an output of this very command among them.
     """
     for name, is_folder in listing(folder).items():
         path = folder / name
@@ -49,5 +51,6 @@ def is_frames(folder: Path) -> bool:
 
 
 def is_written(folder: Path) -> bool:
-    """Whether `echokdm keypoints` or `synth` wrote the folder: its clips and masks are no source."""
-    return (folder / OUTLINES).is_file() and (folder.name.endswith(WRITTEN) or any((folder / name).is_file() for name in _RECORDS))
+    """Whether `echokdm` made the folder's clips and masks, which are no source."""
+    there = listing(folder).keys()
+    return OUTLINES in there and folder.name.endswith(WRITTEN) or any(there >= marks for marks in _WRITTEN)

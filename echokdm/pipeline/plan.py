@@ -51,6 +51,7 @@ def read_pipeline(path: str | Path, overrides: list[str] | None = None, out: str
     not there.
     """
     path = Path(path)
+    source = called("The configuration", path)
     values = read_values(path, "pipelines")
     blocks = values.get("stages")
     if isinstance(blocks, dict):  # a stage that says nothing is one of defaults; one that an override makes null is left out
@@ -59,11 +60,11 @@ def read_pipeline(path: str | Path, overrides: list[str] | None = None, out: str
         apply_override(values, override)
     if isinstance(values.get("stages"), dict):
         values["stages"] = {name: block for name, block in values["stages"].items() if block is not None}
-    top = validate(values, PipelineOptions, path.name)
-    stages = {name: _stage(path.name, name, block) for name, block in top.stages.items()}
+    top = validate(values, PipelineOptions, source)
+    stages = {name: _stage(source, name, block) for name, block in top.stages.items()}
     needs = {name: _needs(name, options, stages) for name, (_, options) in stages.items()}
     steps: dict[str, Step] = {}
-    for name in _ordered(path.name, needs):
+    for name in _ordered(source, needs):
         kind, options = stages[name]
         inputs = {field: steps[value].fingerprint if value in steps else _outside(name, field, value, options)
                   for field in options.reads if (value := getattr(options, field)) is not None}
@@ -73,8 +74,7 @@ def read_pipeline(path: str | Path, overrides: list[str] | None = None, out: str
             check_wishes(options.per_clip, options.ef, options.split)
         told, paths = _without_paths(options.model_dump(mode="json", exclude={"kind", *options.reads}))
         inputs |= {f"{field}, a path": _digest(path) for field, path in paths.items()}
-        recipe = {"kind": kind, "options": told, "inputs": inputs,
-                  "seed": top.seed, "echokdm": _version()}
+        recipe = {"kind": kind, "options": told, "inputs": inputs, "seed": top.seed, "echokdm": _version()}
         digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
         steps[name] = Step(name, kind, options, needs[name], recipe, digest)
     return Pipeline(top.name, Path(out or top.out or Path("runs") / top.name), top.seed, tuple(steps.values()))
@@ -129,8 +129,7 @@ def _outside(stage: str, field: str, value: str, options: StageOptions) -> str:
     path = Path(value)
     if not path.exists() or (what == "file") != path.is_file() and what != "clips":
         kind = {"file": "file", "cohort": "folder in EchoNet-Dynamic's layout"}.get(what, "folder of clips")
-        named = f"'{value}'" if field == "config" else called("something", path)
-        raise ConfigError(f"The stage {stage} names {named} as its {field} that is neither a stage of this pipeline "
+        raise ConfigError(f"The stage {stage} names {called('something', path)} as its {field} that is neither a stage of this pipeline "
                           f"nor a {kind} that exists.")
     return _digest(path)
 

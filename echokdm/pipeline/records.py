@@ -27,6 +27,11 @@ class Planned:
     state: State
     why: str
 
+    @property
+    def to_do(self) -> bool:
+        """Whether anything of it is still to run."""
+        return self.state in ("to run", "stopped")
+
 
 class Records:
     """`out`/stages/NAME.json for each stage in `out`/NAME: its recipe, whether it is done, its figures.

@@ -114,6 +114,9 @@ REFUSED = [
     "data check HOME clips", "data preview camus HOME/camus", "data preview clips HOME/NAME", "data preview clips HOME/one --out HOME",
     "deid HOME/NAME OUT", "deid HOME/export HOME/faces", "deid HOME/export OUT --salt HOME/NAME.bin", "adapt HOME/NAME --out OUT",
     "adapt HOME/camus --out OUT", "adapt HOME/clips:NAME --out OUT", "adapt HOME/one --out HOME",
+    "train HOME/none/NAME.yaml", "train HOME/NAME.npy", "train HOME/NAME.yaml --set HOME/NAME", "train HOME/NAME.yaml --set HOME/NAME=1",
+    "train HOME/NAME.yaml --set data.cache.a=HOME/NAME", "run HOME/NAME.yaml", "run HOME/none/NAME.yaml", "run HOME/NAME.npy",
+    "run HOME/NAME.yaml --set stages.ingest.source=HOME/NAME",
 ]
 
 
@@ -165,11 +168,9 @@ def test_a_pipeline_names_no_file(home: Path, work: Path) -> None:
     assert told.stdout.count("cached") == 4 and NAME not in told.output
     target.write_text("FileName,EF\na,38.6\n")  # what a path leads to is part of the recipe, though the path is not
     told = RUNNER.invoke(app, ["run", str(config), "--out", str(out), "--dry-run"])
-    assert [line.split()[1] for line in told.stdout.splitlines()] == ["cached", "cached", "to", "to"] and NAME not in told.output
+    assert [line.split()[1] for line in told.stdout.splitlines()[:-1]] == ["cached", "cached", "to", "to"] and NAME not in told.output
     moved = RUNNER.invoke(app, ["run", str(config), "--set", f"stages.ingest.source=clips:{home / NAME}"])
-    assert moved.exit_code == 2 and NAME not in moved.output.replace(str(config), "")
-    absent = RUNNER.invoke(app, ["run", "absent.yaml"])
-    assert absent.exit_code == 2 and "There is no configuration absent.yaml" in absent.stderr
+    assert moved.exit_code == 2 and NAME not in moved.output
 
 
 def test_a_stage_made_null_is_left_out(tmp_path: Path) -> None:
@@ -252,5 +253,7 @@ def test_a_point_that_is_none_is_refused_before_any_work(index: int, home: Path,
 
 
 def test_clips_in_sub_folders_are_augmented(home: Path, work: Path) -> None:
-    result = invoke("augment HOME/clips OUT --per-clip 1 --ef uniform:38-39", home, work / "out")
-    assert result.exit_code == 0 and "from 2 of 2 source clips" in result.stdout, result.output
+    """A cohort that lies among them is no source of itself, when the same command is given again."""
+    for _ in range(2):
+        result = invoke("augment HOME/clips OUT --per-clip 1 --ef uniform:38-39", home, home / "clips" / "made")
+        assert result.exit_code == 0 and "from 2 of 2 source clips" in result.stdout, result.output

@@ -29,9 +29,12 @@ def folder(tmp_path: Path) -> Path:
         Image.new("L", (8, 8)).save(tmp_path / name)
     for name in ("notes.txt", "a/report.pdf"):
         (tmp_path / name).write_text("no clip")
-    for made, record in (("keypoints-1", "measures.json"), ("synth-1", "run.json"), ("c-keypoints", "volumes.csv")):
-        clip(tmp_path / made / "masks.npz")
-        for name in ("keypoints.csv", record):
+    for made, records in (("keypoints-1", ("keypoints.csv", "measures.json")), ("synth-1", ("keypoints.csv", "run.json")),
+                          ("c-keypoints", ("keypoints.csv", "volumes.csv")), ("generate-1", ("generated.mp4", "run.json")),
+                          ("cohort", ("manifest.csv", "run.json")), ("begun", ("cohort-parts/run.json",))):
+        clip(tmp_path / made / "Videos" / "made.npz")
+        for name in records:
+            (tmp_path / made / name).parent.mkdir(exist_ok=True)
             (tmp_path / made / name).write_text("x")
     clip(tmp_path / ".hidden" / "c.npz")
     (tmp_path / "a" / "loop").symlink_to(tmp_path)

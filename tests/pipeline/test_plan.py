@@ -58,7 +58,7 @@ def test_two_stages_of_one_kind(maker) -> None:
     ({"ingest": {"source": "nowhere/export"}}, "something as its source that is neither"),
     ({"ingest": {"source": "phantom-haert:3"}}, "phantom-heart"),
     ({"ingest": {"source": "echonet-dynamic:nowhere/data"}}, "from a folder that does not exist"),
-    ({"train": {"config": "nowhere.yaml"}}, "nowhere.yaml"),
+    ({"train": {"config": "nowhere.yaml"}}, "something as its config that is neither"),
     ({"augment": {"bundle": "no-bundle"}}, "'no-bundle'"),
     ({"augment": {"per_clip": "many"}}, "per_clip"),
     ({"Bad Name": {"kind": "report"}}, "small letters"),
