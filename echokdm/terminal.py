@@ -1,6 +1,6 @@
 """What the commands share: options, output folders, progress on stderr, and how a folder's problems are told."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
@@ -68,6 +68,13 @@ def reading_bar() -> Callable[[Iterable[Any], int], Iterable[Any]]:
     from echokdm.core.progress import track
 
     return lambda rows, total: track(rows, "reading", total)
+
+
+def counted(engine: Callable[..., Iterable[Any]], label: str, size: Callable[[Any], int] = lambda _: 1) -> Callable[..., Iterator[Any]]:
+    """An engine of `workers` with a bar on stderr. size: how many results an item gives."""
+    from echokdm.core.progress import track
+
+    return lambda build, items: track(engine(build, items), label, sum(map(size, items)))
 
 
 def tell_problems(problems: Any) -> None:

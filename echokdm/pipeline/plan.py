@@ -160,6 +160,8 @@ def _without_paths(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
                 told[name] = "PATH"
             elif (path := Path(rest)).exists() and (colon or len(path.parts) > 1 or path.suffix):
                 told[name], paths[name] = f"{before}{colon}PATH", path
+            elif path.is_absolute():  # the stage itself will say that it is not there
+                told[name] = f"{before}{colon}PATH"
     return told, paths
 
 

@@ -84,6 +84,19 @@ def test_paths_of_what_is_missing_are_not_told(maker) -> None:
     assert "doe" not in str(error.value)
 
 
+def test_no_path_stands_in_a_recipe(maker) -> None:
+    """Of what is there the content counts; of what is not the stage will say so."""
+    (maker.folder / "doe^jane").mkdir()
+    values = {"data": {"root": str(maker.folder / "doe^jane"), "cache": "doe^jane"}, "segmenter": {"outlined": "camus:/export/doe^jane"}}
+    recipes = []
+    for content in (b"a", b"ab"):
+        (maker.folder / "doe^jane" / "a.dcm").write_bytes(content)
+        steps = maker.read(train={"config": str(maker.folder / "train.yaml"), "set": values}).steps
+        recipes.append(str([step.recipe for step in steps]))
+    assert not any("doe" in recipe for recipe in recipes) and recipes[0] != recipes[1]
+    assert "70/15/15" in recipes[0]
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_pipelines_are_valid(path: Path, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.chdir(path.parents[1])
