@@ -10,8 +10,11 @@ from echokdm.pipeline.options import Audit, Augment, Evaluate, Ingest, Keypoints
 from echokdm.pipeline.plan import SIMULATED, Pipeline, Step
 from echokdm.pipeline.records import Records
 
-SECONDS = {"ingest": 4.0, "keypoints": 2.5, "evaluate": 20.0, "augment": 6.0, "audit": 1.5, "train": 0.1, "report": 1.0}
-"""Of one core: a file, clip or phantom; of a training one picture of 112 x 112 px in one step (model card of a4c-phantom: .04 to .14)."""
+SECONDS = {"ingest": 6.0, "keypoints": 4.5, "evaluate": 8.0, "augment": 11.5, "audit": 0.5, "train": 0.1, "report": 1.0}
+"""Of one core, for each file, clip or phantom: measured on copies of pydicom's clip (`MEASURED_ON`), three of them, and on four phantoms;
+`audit` as docs/audit.md. `train` is for each picture of 112 x 112 px in each step: .04 to .14 s by the model card of a4c-phantom."""
+
+MEASURED_ON = "30 frames of 240 x 320 px"
 
 TRAINED_SIZE = 112  # px
 TABLES = 120.0  # seconds for the tables of a method beyond echo, which says itself how much it scores

@@ -104,7 +104,7 @@ def _log(out: Path, text: str) -> None:
 
 def plan_lines(pipeline: Pipeline) -> Iterator[str]:
     """The plan, a line a stage: what is cached, what is to run, why, on how much and for about how long; at the end the time in all."""
-    from echokdm.pipeline.estimate import duration, estimate
+    from echokdm.pipeline.estimate import MEASURED_ON, duration, estimate
 
     records = Records(pipeline)
     records.check()
@@ -114,4 +114,4 @@ def plan_lines(pipeline: Pipeline) -> Iterator[str]:
         told = f"; {amounts[planned.step.name]}" if planned.to_do else ""
         yield f"{planned.step.name:{width}}  {planned.state:7}  {planned.why}{told}"
     left = sum(amounts[planned.step.name].seconds for planned in plan if planned.to_do)
-    yield f"About {duration(left)} of one core in all: a guess from clips of usual length." if left else "Nothing is to run."
+    yield f"About {duration(left)} of one core in all: a guess from clips of {MEASURED_ON}." if left else "Nothing is to run."

@@ -123,7 +123,7 @@ def test_something_else_in_the_locks_place_stays(tmp_path: Path) -> None:
         place = tmp_path / lock
         place.parent.mkdir(exist_ok=True)
         place.write_bytes(b"a clip, say")
-        with pytest.raises(OutputError, match="^Where the lock of the output folder belongs lies something else"), claim(tmp_path / ("grown" if "/" in lock else "out"), "run",
+        with pytest.raises(OutputError, match="lies something else"), claim(tmp_path / ("grown" if "/" in lock else "out"), "run",
                                                                             inside="/" in lock):
             pytest.fail("the block must not run")
         assert place.read_bytes() == b"a clip, say"

@@ -45,7 +45,10 @@ def test_nonsense_is_refused(quick, tiny_pipeline, tiny_bundle, tmp_path):
 
 
 def test_a_folder_of_clips(quick, tiny_pipeline, tiny_bundle, tmp_path, pairs, monkeypatch):
-    """Two clips, one in a sub-folder, of four frames, of which the first is the source; an untrained segmenter finds no heart in the output: MD is not known."""
+    """Two clips, one in a sub-folder, of four frames, the first of which is the source.
+
+    An untrained segmenter finds no heart in the output: MD is not known.
+    """
     frames = torch.cat([pairs.source[:1], pairs.target[:1], pairs.source[:1], pairs.target[:1]])
     points = torch.cat([pairs.source_keypoints[:1], pairs.target_keypoints[:1]]).repeat(2, 1, 1).double().numpy()
     clip = Clip(frames, 20.0)
