@@ -35,9 +35,9 @@ def test_files_are_counted_and_shared_out(maker, export) -> None:
 
 
 def test_a_data_set_s_own_splits_count(maker) -> None:
-    """Two hearts to learn from, and eight that are held out."""
+    """Two hearts to learn from, and two that are held out."""
     amounts = counts(maker.read(augment={"per_clip": 3}))
-    assert amounts["ingest"] == "10 sequences" and amounts["augment"] == "6 clips"
+    assert amounts["ingest"] == "4 sequences" and amounts["augment"] == "6 clips"
 
 
 def test_a_training_is_its_steps_at_its_size(maker) -> None:
