@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +36,9 @@ def save(path: Path, clip: Clip) -> Path:
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipeline) -> Path:
     """An empty working directory, and the drawn heart's pipeline as every bundle."""
-    for module in ("derive", "synth", "cohort", "evaluate", "audit.run"):
-        monkeypatch.setattr(f"echokdm.{module}.load_pipeline", lambda *_: pipeline)
+    # All of them imported first: one that came later would take the one put in place for its own, and keep it.
+    for module in [import_module(f"echokdm.{name}") for name in ("derive", "synth", "cohort", "evaluate", "audit.run")]:
+        monkeypatch.setattr(module, "load_pipeline", lambda *_: pipeline)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     return tmp_path / "work"
