@@ -36,8 +36,11 @@ def to_image(frame: Tensor | np.ndarray, scale: float = 1.0) -> Image.Image:
 
 
 def overlay(frame: Tensor | np.ndarray, keypoints: np.ndarray, scale: float = 4.0, schema: KeypointSchema = A4C_BLOODPOOL_40,
-            dots: bool = True, extra: Sequence[tuple[np.ndarray, str]] = ()) -> Image.Image:
-    """Key-points (N, 2) over a frame, in the schema's colours. extra: further outlines (M, 2) with a colour each."""
+            dots: bool = True, extra: Sequence[tuple[np.ndarray, str]] = (), every: int = 0, title: str = "") -> Image.Image:
+    """Key-points (N, 2) over a frame, in the schema's colours. extra: further outlines (M, 2) with a colour each.
+
+    every: so many points apart their numbers stand outside the outline, 0 for none. title: in the upper left corner.
+    """
     fine = scale * OVERSAMPLE
     image = to_image(frame, fine)
     draw = ImageDraw.Draw(image)
@@ -53,7 +56,18 @@ def overlay(frame: Tensor | np.ndarray, keypoints: np.ndarray, scale: float = 4.
     colour_of = {b: _rgb(colour) for (_, b), colour in coloured} | {a: _rgb(colour) for (a, _), colour in reversed(coloured)}
     for i, (x, y) in enumerate(points if dots else []):
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour_of.get(i, INK), outline="white", width=OVERSAMPLE // 2)
-    return image.resize((image.width // OVERSAMPLE, image.height // OVERSAMPLE), Image.Resampling.BOX)
+    image = image.resize((image.width // OVERSAMPLE, image.height // OVERSAMPLE), Image.Resampling.BOX)
+    draw, size = ImageDraw.Draw(image), max(image.width // 45, 9)
+    if every:
+        placed = np.array(_place(keypoints, scale))
+        outwards = placed - placed.mean(0)
+        outwards /= np.maximum(np.linalg.norm(outwards, axis=1, keepdims=True), 1e-6)
+        for i in range(0, len(placed), every):
+            draw.text(tuple(placed[i] + 1.2 * size * outwards[i]), str(i), fill="white", font=_font(size), anchor="mm", stroke_width=1,
+                      stroke_fill="black")
+    if title:
+        draw.text((size / 2, size / 2), title, fill="white", font=_font(1.4 * size), stroke_width=1, stroke_fill="black")
+    return image
 
 
 def _place(points: np.ndarray, scale: float) -> list[tuple[float, float]]:

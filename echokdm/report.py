@@ -117,11 +117,8 @@ def measures(derived: Derived) -> dict[str, Any]:
 
 
 def run_record(result: Synthesis, command: str) -> dict[str, Any]:
-    """Everything that repeats a run, for run.json: no path, no name, no time. The source is known by its de-identified pixels."""
-    import hashlib
-
+    """Everything that repeats a run, for run.json: no path, no name, no time, and nothing by which the source could be known again."""
     source = result.source
-    pixels = np.rint(source.model.clip.frames.numpy() * 255).astype(np.uint8)
     return {
         "synthetic": True, "use": "research only", "command": command, "options": result.options,
         "bundle": {"name": result.options["bundle"], "weights_sha256": result.weights_sha256,
@@ -130,7 +127,6 @@ def run_record(result: Synthesis, command: str) -> dict[str, Any]:
         "source": {
             "frames": len(source.clip), "fps": rounded(source.clip.fps), "fps_assumed": bool(source.clip.meta.get("fps_assumed", False)),
             "height": source.clip.size[0], "width": source.clip.size[1], "searched_for_print": source.searched,
-            "masked_pixels_sha256": hashlib.sha256(pixels.tobytes()).hexdigest(),
             "confidence": rounded(source.clip_confidence), "flagged_frames": source.flagged,
         },
         "output": {"frames": len(result.clip), "fps": rounded(result.clip.fps), "size": list(result.clip.size),
@@ -145,11 +141,15 @@ def run_record(result: Synthesis, command: str) -> dict[str, Any]:
 
 
 def overlay_sheet(derived: Derived) -> Image.Image:
-    """The 40 points over end-diastole and end-systole in the source clip's own pixels, what lies outside the sector blacked out."""
-    frames = [derived.ed, derived.es] if derived.moves else [derived.ed]
+    """The 40 points over end-diastole and end-systole in the source clip's own pixels, what lies outside the sector blacked out.
+
+    Every fifth point has its number, by which `--drag` names it.
+    """
+    frames = {derived.ed: "ED, ", derived.es: "ES, "} if derived.moves else {derived.ed: ""}
     inside = torch.as_tensor(np.asarray(derived.sector.mask), dtype=torch.bool)
     scale = max(1.0, min(3.0, 720 / derived.clip.size[1]))
-    tiles = [figures.overlay(derived.clip.frames[t] * inside, derived.keypoints_source[t], scale) for t in frames]
+    tiles = [figures.overlay(derived.clip.frames[t] * inside, derived.keypoints_source[t], scale, every=5, title=f"{phase}frame {t}")
+             for t, phase in frames.items()]
     sheet = Image.new("RGB", (sum(tile.width for tile in tiles) + 8 * (len(tiles) - 1), tiles[0].height), "white")
     for k, tile in enumerate(tiles):
         sheet.paste(tile, (k * (tile.width + 8), 0))

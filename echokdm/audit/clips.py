@@ -77,27 +77,23 @@ class Sketch:
 
 
 def list_clips(root: str | Path, kind: str) -> list[Listed]:
-    """The clips of an EchoNet-Dynamic folder by its FileList.csv, else every clip of a folder in name order.
+    """The clips of an EchoNet-Dynamic folder by its FileList.csv, else every clip of a folder, and of those in it, in name order.
 
     kind: "real" or "synthetic", before the number in a label. Raises DataError: no folder, nothing in it, an unreadable table.
     """
-    from echokdm.evaluate import clip_files
+    from echokdm.io.folder import clip_files
 
     root = Path(root)
-    if not root.is_dir():
-        raise DataError(f"There is no folder of {kind} clips '{root.name}'; name one that exists.")
     if (root / "FileList.csv").is_file():
         return _from_table(root, kind)
-    files = clip_files(root)
-    if not files:
-        raise DataError(f"The folder of {kind} clips '{root.name}' holds no clip; name one with clips, or with FileList.csv and Videos.")
+    files = clip_files(root, f"The folder of {kind} clips", "name one with clips, or with FileList.csv and Videos", DataError)
     return [Listed(file, f"{kind} {number}", f"{kind} {number}", "") for number, file in enumerate(files, 1)]
 
 
 def _from_table(root: Path, kind: str) -> list[Listed]:
     from echokdm.data.adapters.folder import read_table, safe
     from echokdm.data.adapters.problems import Problems
-    from echokdm.validate import EDITED, NAME, SUBJECT
+    from echokdm.validate import EDITED, NAME, SPLITS, SUBJECT
 
     problems = Problems(NAME)
     table = read_table(root / "FileList.csv", ["FileName"], problems, text=["FileName", "Split", SUBJECT, EDITED])
@@ -111,7 +107,8 @@ def _from_table(root: Path, kind: str) -> list[Listed]:
     for number, row in enumerate(table.to_dict("records"), 1):
         name = re.sub(r"\.avi$", "", row["FileName"], flags=re.IGNORECASE)
         label = name if kind == "synthetic" and OURS.fullmatch(name) else f"{kind} {number}"
-        clips.append(Listed(root / "Videos" / f"{name}.avi", label, row.get(SUBJECT) or f"{kind} {name}", row.get("Split", "").upper(),
+        split = row.get("Split", "").upper()
+        clips.append(Listed(root / "Videos" / f"{name}.avi", label, row.get(SUBJECT) or f"{kind} {name}", split if split in SPLITS else "",
                             row.get(EDITED) == "1"))
     return clips
 

@@ -165,5 +165,6 @@ def test_workers_are_rays_and_counted_from_one(options: list[str], words: str, p
     app.command("augment")(augment)
     app.command("other")(lambda: None)  # with one command alone there is no group
     (tmp_path / "clips").mkdir()
+    np.savez(tmp_path / "clips" / "a.npz", frames=np.zeros((2, 8, 8), np.uint8))
     result = CliRunner().invoke(app, ["augment", str(tmp_path / "clips"), str(tmp_path / "out"), *options])
     assert result.exit_code == 2 and words in result.stderr
