@@ -10,7 +10,8 @@ from torch import Tensor
 
 from echokdm.core import defaults
 from echokdm.core.errors import ClipError
-from echokdm.core.types import Clip
+from echokdm.core.frames import collect, parts
+from echokdm.core.types import Clip, luma
 from echokdm.io.sector import Sector, pixel_aspect
 
 Points = TypeVar("Points", np.ndarray, Tensor)
@@ -63,12 +64,11 @@ def to_model_frame(clip: Clip, sector: Sector, size: int = defaults.FRAME_SIZE) 
     if sector.mask.shape != clip.size:
         raise ClipError(f"The sector was found on a clip of {sector.mask.shape} pixels, and this one has {clip.size}: find it again.")
     origin, step = _window(clip, sector, size)
-    mask = torch.from_numpy(sector.mask).float()
-    frames = _resize(clip, mask, origin, step, size)
     y, x = np.mgrid[0:size, 0:size].astype(np.float64)
     source = (np.stack([x, y], -1) + 0.5) * np.array(step) + np.array(origin)
     model_mask = sector.contains(source[..., 0], source[..., 1])
-    frames = frames * torch.from_numpy(model_mask)
+    mask, inside = torch.from_numpy(sector.mask).float(), torch.from_numpy(model_mask)
+    frames = collect(_resize(part, mask, origin, step, size) * inside for part in parts(clip.frames))
     spacing = None if clip.spacing_mm is None else (clip.spacing_mm[0] * step[1], clip.spacing_mm[1] * step[0])
     meta = {key: value for key, value in clip.meta.items() if key not in ("region", "pixel_aspect")}
     return ModelClip(clip.with_frames(frames, spacing_mm=spacing, meta=meta), model_mask, origin, step, clip.size)
@@ -95,14 +95,14 @@ def _window(clip: Clip, sector: Sector, size: int) -> tuple[tuple[float, float],
     return (left - 0.5, top - 0.5), (columns / size, rows / size)
 
 
-def _resize(clip: Clip, mask: Tensor, origin: tuple[float, float], step: tuple[float, float], size: int) -> Tensor:
-    """(T, 1, size, size): weighted by the mask, so that only the sector's pixels count."""
+def _resize(frames: Tensor, mask: Tensor, origin: tuple[float, float], step: tuple[float, float], size: int) -> Tensor:
+    """Frames (N, C, H, W) -> (N, 1, size, size): weighted by the mask, so that only the sector's pixels count."""
     left, top = round(origin[0] + 0.5), round(origin[1] + 0.5)
     columns, rows = round(step[0] * size), round(step[1] * size)
-    height, width = clip.size
+    height, width = mask.shape
     y0, y1, x0, x1 = max(top, 0), min(top + rows, height), max(left, 0), min(left + columns, width)
     padding = (x0 - left, left + columns - x1, y0 - top, top + rows - y1)
-    cut = Clip(clip.frames[..., y0:y1, x0:x1], clip.fps).gray
+    cut = luma(frames[..., y0:y1, x0:x1])
     window = F.pad(mask[None, None, y0:y1, x0:x1], padding)
     picture = F.pad(cut * mask[y0:y1, x0:x1], padding)
     if (rows, columns) == (size, size):

@@ -15,6 +15,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from echokdm.core.errors import BundleError
+from echokdm.core.frames import Frames
 
 GOOD = 0.8  # Dice
 # On 99 CAMUS patients, each half by the other's fit, one in 16 good frames lies below as they come, one in 8 degraded; 61 % of the bad.
@@ -25,7 +26,7 @@ SIGNS = ("doubt", "doubt around")
 BIAS = "bias"
 
 
-def frame_signs(masks: Tensor, probabilities: Tensor) -> dict[str, Tensor]:
+def frame_signs(masks: Tensor, probabilities: Frames) -> dict[str, Tensor]:
     """What tells good outlines from bad ones, (T,) each, nan in a frame without a ventricle.
 
     masks (T, H, W) bool and probabilities (T, classes, H, W) of `ops.segmentation.segment_clip`. doubt: log of the mean entropy of the
@@ -33,12 +34,12 @@ def frame_signs(masks: Tensor, probabilities: Tensor) -> dict[str, Tensor]:
     outside; where much of it is found there, doubt inside means less.
     """
     highest = math.log(probabilities.shape[1])
-    entropy = (-(probabilities * probabilities.clamp(min=1e-6).log()).sum(1) / highest).cpu().numpy()
-    rows = np.full((len(entropy), len(SIGNS)), np.nan)
-    for t, mask in enumerate(masks.cpu().numpy()):
+    rows = np.full((len(masks), len(SIGNS)), np.nan)
+    for t, (mask, likely) in enumerate(zip(masks.cpu().numpy(), probabilities, strict=True)):
         if mask.any():
+            entropy = (-(likely * likely.clamp(min=1e-6).log()).sum(0) / highest).cpu().numpy()
             around = (ndimage.distance_transform_edt(~mask) <= AROUND_PX) & ~mask
-            rows[t] = math.log(max(entropy[t][mask].mean(), 1e-6)), entropy[t][around].mean()
+            rows[t] = math.log(max(entropy[mask].mean(), 1e-6)), entropy[around].mean()
     return dict(zip(SIGNS, torch.from_numpy(rows).unbind(1), strict=True))
 
 

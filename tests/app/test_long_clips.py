@@ -1,0 +1,86 @@
+"""Long clips: the same outputs as of short ones, in memory that does not grow with them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from echokdm.core import frames
+from echokdm.core.frames import LongFrames
+from echokdm.core.types import Clip
+from echokdm.derive import derive_keypoints
+from echokdm.io import read_clip
+from echokdm.io.dicom_out import write_dicom
+from echokdm.report import write_keypoints, write_synthesis
+from echokdm.synth import synthesize
+
+GROWTH = 100  # MB of memory that a clip of six times as many frames may take more
+
+# Its peak memory in MB, before and after a clip of argv[2] frames in the folder argv[1]; run by itself, since a peak never falls.
+MEASURE = """
+import resource, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from conftest import DrawnPipeline
+from echokdm.derive import derive_keypoints
+from echokdm.report import write_keypoints, write_synthesis
+from echokdm.synth import synthesize
+folder, count, pipeline = Path(sys.argv[1]), int(sys.argv[2]), DrawnPipeline()
+clip = folder / f"{count}.mp4"
+write_keypoints(derive_keypoints(clip, pipeline=pipeline), folder / "k", overwrite=True)
+result = synthesize(clip, ef=30, pipeline=pipeline, bundle="drawn")
+write_synthesis(result, folder / "s", overwrite=True)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
+"""
+
+
+def save_video(path: Path, clip: Clip, count: int) -> None:
+    """The clip, over and over, in twice its size."""
+    pictures = (clip.frames[:, 0].numpy() * 255).round().astype(np.uint8).repeat(2, 1).repeat(2, 2)
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=25, options={"crf": "10", "preset": "ultrafast"})
+        stream.height, stream.width, stream.pix_fmt = *pictures.shape[1:], "yuv420p"
+        for t in range(count):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(pictures[t % len(pictures)], format="gray")))
+        output.mux(stream.encode())
+
+
+def test_memory_is_flat_in_a_clips_length(drawn_clip: Clip, tmp_path: Path) -> None:
+    peaks = []
+    for count in (100, 600):
+        save_video(tmp_path / f"{count}.mp4", drawn_clip, count)
+        told = subprocess.run([sys.executable, "-c", MEASURE, str(tmp_path), str(count), str(Path(__file__).parent)], check=True,
+                              capture_output=True, text=True).stdout
+        peaks.append(float(told))
+    assert peaks[1] - peaks[0] < GROWTH, f"{peaks} MB; one more copy of the frames as float32 takes 256 MB"
+
+
+def outputs(clip: Clip, pipeline, folder: Path) -> dict[str, bytes]:
+    write_keypoints(derive_keypoints(clip, pipeline=pipeline), folder / "keypoints")
+    for name, options in {"edited": {"ef": 30}, "moved": {"from_frame": 0}, "square": {"edv": "90%", "size": 128}}.items():
+        write_synthesis(synthesize(clip, pipeline=pipeline, bundle="drawn", **options), folder / name)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+def test_long_clips_give_what_short_ones_give(drawn_clip: Clip, pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                              colours: int) -> None:
+    tint = torch.tensor([1.0, 0.8, 0.6])[:colours].view(1, -1, 1, 1)
+    write_dicom(tmp_path / "clip.dcm", drawn_clip.frames * tint, drawn_clip.fps, weights_hash="", spacing_mm=drawn_clip.spacing_mm)
+    short = read_clip(tmp_path / "clip.dcm")
+    expected = outputs(short, pipeline, tmp_path / "short")
+    monkeypatch.setattr(frames, "IN_MEMORY", 2**16)
+    monkeypatch.setattr(frames, "_PART", 2**17)
+    long = read_clip(tmp_path / "clip.dcm")
+    assert isinstance(long.frames, LongFrames) and torch.equal(long.frames[:], short.frames) and torch.equal(long.gray[:], short.gray)
+    found = outputs(long, pipeline, tmp_path / "long")
+    assert set(found) == set(expected)
+    record = [json.loads(made["edited/run.json"]) for made in (found, expected)]
+    assert record[0] == record[1]
+    same = {name for name in found if found[name] == expected[name]}
+    assert {name for name in found if not name.endswith("html")} - same <= {"square/run.json"}
