@@ -49,7 +49,8 @@ def edit_clip(source: Derived, trajectory: Trajectory, pipeline: Any, *, from_fr
     options = {"steps": steps, "strength": strength, "seed": seed, "without": "f2i" if from_frame is None else without}
     native = NativeFrame(np.asarray(source.sector.mask), model.origin, model.step)
     pictures, flows, warps = Gathering(to_levels, from_levels), Gathering(), Gathering()
-    for pick, (flow, warped, change) in zip(picks, _moves(source, trajectory, picks, pipeline, from_frame is not None, options), strict=True):
+    moves = _moves(source, trajectory, picks, pipeline, from_frame is not None, options)
+    for pick, (flow, warped, change) in zip(picks, moves, strict=True):
         frame = native.carry(source.clip.frames[pick], flow)
         if change is not None:
             frame = native.add(frame, change)

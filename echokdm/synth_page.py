@@ -20,6 +20,7 @@ REAL, ASKED, DRAWN, MEASURED = "#52606d", "#c2410c", "#1d6fb8", "#15803d"
 MOMENTS, TILE = 5, 200  # of the strip, and px a side
 PICTURE = 420  # px a side
 MARGIN = 4  # px around the sector that pictures show
+FILM = 500  # frames, the first, of the page's film, which a browser has in memory whole
 
 
 def report_html(result: Synthesis, command: str, m_mode_line: Line | None = None) -> str:
@@ -79,7 +80,8 @@ def _cut(result: Synthesis, frames: Frames) -> Frames:
 
 def _video(result: Synthesis, real: Frames | None) -> str:
     """Source beside result in one film, so that they play in step, at their own size; an address that holds it."""
-    clips = [_cut(result, frames) for frames in (real, result.clip.frames) if frames is not None]
+    shown = np.arange(min(len(result.clip), FILM))
+    clips = [chosen(_cut(result, frames), shown) for frames in (real, result.clip.frames) if frames is not None]
     return data_uri(figures.mp4(figures.side_by_side(*clips), result.clip.fps), "video/mp4")
 
 
@@ -127,6 +129,8 @@ def _notes(result: Synthesis) -> list[str]:
         notes.append(f"So few frames can't show every beat, which takes two: {result.trajectory.left_out} of the motion's are not counted.")
     if result.source.clip.meta.get("fps_assumed"):
         notes.append(f"The source file states no frame rate; {result.source.clip.fps:g} frames per second were assumed.")
+    if len(result.clip) > FILM:
+        notes.append(f"The film shows the first {FILM} of {len(result.clip)} frames; synth.mp4 holds all.")
     if not result.source.found.all():
         missing = int((~result.source.found).sum())
         notes.append(f"The ventricle's outline was interpolated in {missing} of {len(result.source.found)} frames.")

@@ -82,37 +82,41 @@ class Gathering:
     def __init__(self, pack: Callable[[np.ndarray], np.ndarray] | None = None,
                  unpack: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
         self._pack, self._unpack = pack, unpack
-        self._kept: list[np.ndarray] = []
+        self._memory: np.ndarray | None = None
         self._file: IO[bytes] | None = None
-        self._stored: np.ndarray | None = None  # what all are alike
-        self._count = self._values = 0
+        self._count = 0
 
     def add(self, array: np.ndarray) -> None:
         """The next one. Raises OutputError where there is no room for it, ValueError where it is unlike the ones before."""
-        self._values += array.size
-        self._kept.append(array)
-        if self._file is None and self._values <= IN_MEMORY:
-            return
-        self._file = self._file or temporary_file()
-        for kept in self._kept:
-            self._store(kept if self._pack is None else self._pack(kept))
-        self._kept = []
+        if self._memory is None:
+            # What is not written of it takes no memory; arrays kept one by one would leave gaps between what comes and goes beside them.
+            self._memory = np.empty((max(IN_MEMORY // max(array.size, 1), 1), *array.shape), array.dtype)
+        if (array.shape, array.dtype) != (self._memory.shape[1:], self._memory.dtype):
+            raise ValueError("Frames of several kinds.")
+        if self._count < len(self._memory):
+            self._memory[self._count] = array
+        else:
+            if self._file is None:
+                self._file = temporary_file()
+                for kept in self._memory:
+                    self._store(kept)
+                self._memory = self._memory[:0].copy()
+            self._store(array)
+        self._count += 1
 
     def _store(self, array: np.ndarray) -> None:
         assert self._file is not None  # `add` has opened it
-        if self._stored is None:
-            self._stored = array
-        if (array.shape, array.dtype) != (self._stored.shape, self._stored.dtype):
-            raise ValueError("Frames of several kinds.")
-        write(self._file, array)
-        self._count += 1
+        write(self._file, array if self._pack is None else self._pack(array))
 
     def result(self) -> np.ndarray | LongFrames:
         """All of them, (T, ...). Raises ValueError where there is none."""
+        if self._memory is None:
+            raise ValueError("There are no frames.")
         if self._file is None:
-            return _stacked(self._kept)
-        file, like = self._file, self._stored
-        assert like is not None  # `add` stores at least one
+            self._memory.resize((self._count, *self._memory.shape[1:]), refcheck=False)
+            return self._memory
+        file, like = self._file, np.zeros(self._memory.shape[1:], self._memory.dtype)
+        like = like if self._pack is None else self._pack(like)
 
         def read(rows: np.ndarray) -> np.ndarray:
             out = np.empty((len(rows), *like.shape), like.dtype)
@@ -123,16 +127,6 @@ class Gathering:
 
         stored = LongFrames(self._count, read)
         return stored if self._unpack is None else each(stored, self._unpack)
-
-
-def _stacked(arrays: list[np.ndarray]) -> np.ndarray:
-    """`np.stack`, which empties the list as it goes, so that nothing is there twice."""
-    if len({(array.shape, array.dtype) for array in arrays}) != 1:
-        raise ValueError("There are no frames, or several kinds of them.")
-    out = np.empty((len(arrays), *arrays[0].shape), arrays[0].dtype)
-    for target in out[::-1]:
-        target[...] = arrays.pop()
-    return out
 
 
 def gather(arrays: Iterable[np.ndarray]) -> np.ndarray | LongFrames:

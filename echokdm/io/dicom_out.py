@@ -73,8 +73,8 @@ def _series_and_equipment(ds: "Dataset", uid_of: dict[str, str], description: st
     ds.ContributingEquipmentSequence = [model]
 
 
-def _image(ds: "Dataset", images: Images, pixels: IO[bytes], fps: float, times_ms: Sequence[float] | None, derivation: str, mask_verified: bool,
-           view: str) -> None:
+def _image(ds: "Dataset", images: Images, pixels: IO[bytes], fps: float, times_ms: Sequence[float] | None, derivation: str,
+           mask_verified: bool, view: str) -> None:
     """General Image (C.7.6.1), Image Pixel (C.7.6.3), Cine (C.7.6.5), Multi-frame (C.7.6.6), US Image (C.8.5.6).
 
     pixels: the images' bytes, in an even number, read when the data set is written.
@@ -161,8 +161,8 @@ def write_dicom(path: str | os.PathLike[str], frames: Frames, fps: float, *, wei
         write(pixels, part)
     write(pixels, np.zeros(pixels.tell() % 2, np.uint8))
     pixels.seek(0)
-    common = [MAKER, weights_hash, *(str(word) for word in entropy), str(images.shape), digest.hexdigest(), repr(float(fps)), repr(spacing_mm),
-              *(repr(float(step)) for step in frame_times_ms or ())]
+    common = [MAKER, weights_hash, *(str(word) for word in entropy), str(images.shape), digest.hexdigest(), repr(float(fps)),
+              repr(spacing_mm), *(repr(float(step)) for step in frame_times_ms or ())]
     words = [f"{word}\n" for word in common]
     uid_of = {level: str(generate_uid(entropy_srcs=[*words, level])) for level in ("study", "series", "instance")}
 

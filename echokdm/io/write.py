@@ -92,7 +92,7 @@ def write_avi(path: PathLike, frames: Frames, fps: float, size: int | None = 112
     _encode(path, images, fps, "avi", "mjpeg", "yuvj420p", {"qmin": "1", "qmax": "1"}, {})
 
 
-_GIF_FRAMES = 256  # of a long clip, that Pillow is given at a time, since it keeps them all until it writes
+_GIF_FRAMES = 16  # of a long clip, that Pillow is given at a time, since it keeps them all until it writes
 
 
 def gif_durations(count: int, fps: float) -> list[int]:

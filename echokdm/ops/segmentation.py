@@ -239,8 +239,8 @@ def segment_clip(network: Network, frames: Frames, sector: Tensor, fps: float, b
     network(image (B, 1, H, W), sector (B, 1, H, W)) -> logits (B, classes, H, W), classes in the order background, LV, myocardium, LA, ...
     frames (T, 1, H, W) in [0, 1], fps of them a second; sector (H, W) bool. walled: see `check_ventricle`; neither that nor the view is
     asked of what was made from a clip that was judged. any_view: don't judge the view. Returns, on the CPU, masks (T, H, W) bool and the
-    class probabilities (T, classes, H, W) before smoothing. A mask may be empty in up to a fifth of the frames; raises GeometryError where no
-    plausible ventricle is found, ViewError where it is seen from elsewhere.
+    class probabilities (T, classes, H, W) before smoothing. A mask may be empty in up to a fifth of the frames; raises GeometryError where
+    no plausible ventricle is found, ViewError where it is seen from elsewhere.
     """
     probabilities, agreement = clip_probabilities(network, frames, sector, batch_size)
     masks = ventricle_masks(probabilities, sector, fps)

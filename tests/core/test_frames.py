@@ -69,11 +69,11 @@ def test_pictures_are_kept_in_the_levels_that_files_hold(arrays: np.ndarray) -> 
 
 @pytest.mark.usefixtures("few")
 def test_what_is_no_clip_is_refused(arrays: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="several kinds"):
-        gather([*arrays, arrays[0, :2]])
-    for few in ([], [arrays[0], arrays[0, :2]]):
+    for kinds in ([*arrays, arrays[0, :2]], [arrays[0], arrays[0, :2]], [arrays[0], arrays[1].astype(float)]):
         with pytest.raises(ValueError, match="several kinds"):
-            gather(few)
+            gather(kinds)
+    with pytest.raises(ValueError, match="no frames"):
+        gather([])
     long = gather(arrays)
     monkeypatch.setattr(module, "AT_ONCE", 100)
     assert len(long[:5]) == 5
