@@ -13,7 +13,7 @@ from echokdm.core import defaults
 from echokdm.core.frames import Frames, Gathering, each, from_levels, to_levels
 from echokdm.core.types import Clip
 from echokdm.derive import Derived
-from echokdm.io.frame import ModelClip, to_model_frame
+from echokdm.io.frame import ModelClip, resize_like, to_model_frame
 from echokdm.ops.native import NativeFrame
 from echokdm.wish import Trajectory
 
@@ -25,8 +25,8 @@ AT_A_TIME = 64  # frames asked of the pipeline, whole chunks of it, so that no n
 @dataclass(frozen=True)
 class Edited:
     """clip: (N, C, H, W) at the source's size, marked synthetic in its meta, black outside the sector; the frames of a long one are
-    rounded to the 256 levels that files hold. model: the same in the model's frame. flow: (N, 2, S, S) backward, px of that frame.
-    warped: (N, 1, S, S), the source frames carried by it there.
+    rounded to the 256 levels that files hold. model: the same in the model's frame, not rounded. flow: (N, 2, S, S) backward, px of that
+    frame. warped: (N, 1, S, S), the source frames carried by it there.
     """
 
     clip: Clip
@@ -48,20 +48,21 @@ def edit_clip(source: Derived, trajectory: Trajectory, pipeline: Any, *, from_fr
     model = source.model
     options = {"steps": steps, "strength": strength, "seed": seed, "without": "f2i" if from_frame is None else without}
     native = NativeFrame(np.asarray(source.sector.mask), model.origin, model.step)
-    pictures, flows, warps = Gathering(to_levels, from_levels), Gathering(), Gathering()
+    gatherings = Gathering(to_levels, from_levels), Gathering(), Gathering(), Gathering()
     moves = _moves(source, trajectory, picks, pipeline, from_frame is not None, options)
     for pick, (flow, warped, change) in zip(picks, moves, strict=True):
         frame = native.carry(source.clip.frames[pick], flow)
         if change is not None:
             frame = native.add(frame, change)
-        for gathering, made in ((pictures, frame), (flows, flow), (warps, warped)):
+        resized = resize_like(model, frame[None], source.sector)[0]
+        for gathering, made in zip(gatherings, (frame, resized, flow, warped), strict=True):
             gathering.add(made.numpy())
-    frames, flow, warped = (each(gathering.result(), torch.from_numpy) for gathering in (pictures, flows, warps))
+    frames, model_frames, flows, warped = (each(gathering.result(), torch.from_numpy) for gathering in gatherings)
     own_times = len(picks) == len(source.clip) and bool((trajectory.frames == np.arange(len(picks))).all())
     kept = ("region", "pixel_aspect", *(("frame_times_ms",) if own_times else ()))
     meta = {key: source.clip.meta[key] for key in kept if key in source.clip.meta} | {"synthetic": True}
     clip = Clip(frames, trajectory.fps, source.clip.spacing_mm, view=source.clip.view, meta=meta)
-    return Edited(clip, to_model_frame(clip, source.sector, model.clip.size[0]), flow, warped)
+    return Edited(clip, to_model_frame(clip, source.sector, model.clip.size[0], model_frames), flows, warped)
 
 
 def _moves(source: Derived, trajectory: Trajectory, picks: np.ndarray, pipeline: Any, one: bool,

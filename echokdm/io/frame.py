@@ -10,7 +10,7 @@ from torch import Tensor
 
 from echokdm.core import defaults
 from echokdm.core.errors import ClipError
-from echokdm.core.frames import collect, parts
+from echokdm.core.frames import Frames, collect, parts
 from echokdm.core.types import Clip, luma
 from echokdm.io.sector import Sector, pixel_aspect
 
@@ -51,13 +51,14 @@ class ModelClip:
         return (points - origin) / step - 0.5
 
 
-def to_model_frame(clip: Clip, sector: Sector, size: int = defaults.FRAME_SIZE) -> ModelClip:
+def to_model_frame(clip: Clip, sector: Sector, size: int = defaults.FRAME_SIZE, resized: Frames | None = None) -> ModelClip:
     """Crop to the sector, pad to a square, resize to `size` x `size` (anti-aliased), black outside the sector.
 
     The sector is centred from left to right and begins at the top. Pixels come out square in mm: where the source's are not,
     both directions are resized by their own factor. What lies outside the sector is left out of the resizing, so that its
     border stays bright and nothing burned in beside it bleeds in.
     A clip that is already size x size with a sector that fills it stays as it is, apart from the mask.
+    resized: its frames where they are there, as `resize_like` makes them.
 
     Raises ClipError where the sector was found on a clip of another size.
     """
@@ -67,11 +68,18 @@ def to_model_frame(clip: Clip, sector: Sector, size: int = defaults.FRAME_SIZE) 
     y, x = np.mgrid[0:size, 0:size].astype(np.float64)
     source = (np.stack([x, y], -1) + 0.5) * np.array(step) + np.array(origin)
     model_mask = sector.contains(source[..., 0], source[..., 1])
-    mask, inside = torch.from_numpy(sector.mask).float(), torch.from_numpy(model_mask)
-    frames = collect(_resize(part, mask, origin, step, size) * inside for part in parts(clip.frames))
+    if resized is None:
+        mask, inside = torch.from_numpy(sector.mask).float(), torch.from_numpy(model_mask)
+        resized = collect(_resize(part, mask, origin, step, size) * inside for part in parts(clip.frames))
     spacing = None if clip.spacing_mm is None else (clip.spacing_mm[0] * step[1], clip.spacing_mm[1] * step[0])
     meta = {key: value for key, value in clip.meta.items() if key not in ("region", "pixel_aspect")}
-    return ModelClip(clip.with_frames(frames, spacing_mm=spacing, meta=meta), model_mask, origin, step, clip.size)
+    return ModelClip(clip.with_frames(resized, spacing_mm=spacing, meta=meta), model_mask, origin, step, clip.size)
+
+
+def resize_like(model: ModelClip, frames: Tensor, sector: Sector) -> Tensor:
+    """Frames (N, C, H, W) of the size and sector of the clip that `model` shows -> (N, 1, S, S), as they are in its frame."""
+    mask, inside = torch.from_numpy(sector.mask).float(), torch.from_numpy(model.sector_mask)
+    return _resize(frames, mask, model.origin, model.step, len(inside)) * inside
 
 
 def _like(pair: tuple[float, float], points: Points) -> Points:
