@@ -15,6 +15,7 @@ import pandas as pd
 from echokdm.core import defaults
 from echokdm.core.errors import ClipError, ConfigError, EchoKDMError
 from echokdm.core.files import check_plain
+from echokdm.core.frames import parts, to_levels
 from echokdm.core.naming import called
 from echokdm.core.seeding import derive_seed
 from echokdm.core.types import Clip
@@ -119,8 +120,10 @@ class _Reader:
         limits = math.ceil(limits[0] * 100) / 100, math.floor(limits[1] * 100) / 100
         if limits[0] > limits[1]:
             raise ClipError(f"Its ventricle allows no ejection fraction from {EF_RANGE[0]:g} to {EF_RANGE[1]:g} %.")
-        pixels = np.rint(derived.model.clip.frames.numpy() * 255).astype(np.uint8)
-        own = hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest()
+        pixels = hashlib.blake2b(digest_size=8)
+        for part in parts(derived.model.clip.frames):
+            pixels.update(to_levels(part.numpy()).tobytes())
+        own = pixels.hexdigest()
         source = Source(given, number, derived.keypoints, derived.found, own, derived.ejection_fraction, limits, derived.doubt,
                         derived.confidence, derived.searched, derived.model.clip.size[0])
         return source, clip.subject or own

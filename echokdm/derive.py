@@ -11,6 +11,7 @@ import numpy as np
 from echokdm.core import defaults
 from echokdm.core.errors import GeometryError, ViewError
 from echokdm.core.files import check_plain
+from echokdm.core.frames import Frames
 from echokdm.core.naming import called
 from echokdm.core.types import Clip
 from echokdm.io.tracings import turn_masks, turn_rows
@@ -156,7 +157,7 @@ def simpson(keypoints: np.ndarray, spacing_mm: tuple[float, float] | None) -> np
     return np.asarray(simpson_volume(keypoints, spacing_mm=spacing_mm), float)
 
 
-def segment_keypoints(pipeline: Any, frames: "Tensor", sector: "Tensor", fps: float,
+def segment_keypoints(pipeline: Any, frames: Frames, sector: "Tensor", fps: float,
                       made: bool = False, any_view: bool = False) -> FoundKeypoints:
     """Key-points by the bundle's segmenter, smoothed in time.
 

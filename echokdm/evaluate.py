@@ -171,7 +171,7 @@ def score_clip(pipeline: Any, source: Derived, distances: "Mapping[str, Perceptu
         except EchoKDMError:  # a picture that is no heart any more: its distance is not known
             return np.full(source.keypoints.shape, np.nan)
 
-    return score_resynthesis(pipeline, source.model.clip.frames, source.keypoints, sector, source.beats, detect, distances, **options)
+    return score_resynthesis(pipeline, source.model.clip.frames[:], source.keypoints, sector, source.beats, detect, distances, **options)
 
 
 def _score_folder(pipeline: Any, distances: "Mapping[str, Perceptual]", data: str | Path | Sequence[Path],

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from echokdm.core.frames import Frames, LongFrames
 from echokdm.core.types import A4C_BLOODPOOL_40, KeypointSchema
 from echokdm.core.types import Sequence as DataSequence
 from echokdm.ops.flow import flow_to_color
@@ -271,8 +272,10 @@ def png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def side_by_side(*frames: Tensor, gap: int = 4) -> Tensor:
-    """Clips (T, C, H, W) next to one another with a black gap -> (T, C, H, W')."""
+def side_by_side(*frames: Frames, gap: int = 4) -> Frames:
+    """Clips (T, C, H, W) next to one another with a black gap -> (T, C, H, W'). Long where one of them is."""
+    if any(isinstance(clip, LongFrames) for clip in frames):
+        return LongFrames(len(frames[0]), lambda rows: side_by_side(*(clip[rows] for clip in frames), gap=gap))
     t, c, h, _ = frames[0].shape
     bar = torch.zeros(t, c, h, gap)
     parts = [part for clip in frames for part in (clip, bar)][:-1]
@@ -288,21 +291,21 @@ def smaller(frames: Tensor, side: int) -> Tensor:
     return torch.cat([F.interpolate(frame, size, mode="bilinear", antialias=True) for frame in frames.split(1)]).clamp(0, 1)
 
 
-def gif(frames: Tensor, fps: float) -> bytes:
+def gif(frames: Frames, fps: float) -> bytes:
     """Frames (T, C, H, W) in [0, 1] as an endless animated GIF."""
     from echokdm.io.write import write_gif
 
     return _file_bytes("clip.gif", write_gif, frames, fps)
 
 
-def mp4(frames: Tensor, fps: float) -> bytes:
+def mp4(frames: Frames, fps: float) -> bytes:
     """Frames (T, C, H, W) in [0, 1] as an MP4 that browsers play."""
     from echokdm.io.write import write_mp4
 
     return _file_bytes("clip.mp4", write_mp4, frames, fps)
 
 
-def _file_bytes(name: str, write: Callable[[Path, Tensor, float], None], frames: Tensor, fps: float) -> bytes:
+def _file_bytes(name: str, write: Callable[[Path, Frames, float], None], frames: Frames, fps: float) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         write(path, frames, fps)

@@ -117,7 +117,8 @@ def _check(method: "Method", sources: int, files: int, **wishes: Any) -> None:
 def _read(path: str | Path) -> "Clip":
     from echokdm.io.read import read_clip
 
-    return read_clip(path)
+    clip = read_clip(path)
+    return clip.with_frames(clip.frames[:])
 
 
 def _first(path: str | Path) -> "Clip":

@@ -135,7 +135,7 @@ def in_model_frame(clip: Clip, sector: "Sector | None" = None, patient: str = ""
     from echokdm.io import find_sector, to_model_frame
 
     model = to_model_frame(clip, sector or find_sector(clip))
-    return Opened(model.clip.frames, torch.from_numpy(np.asarray(model.sector_mask, bool)), clip.fps, patient)
+    return Opened(model.clip.frames[:], torch.from_numpy(np.asarray(model.sector_mask, bool)), clip.fps, patient)
 
 
 def sketch(listed: Listed, clip: Opened, pipeline: Any, query: bool) -> Sketch:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import ndimage
 
+from echokdm.core.frames import LongFrames, each
+
 # Strokes are what an opening by a square of three pixels takes away: speckle is blurred by the beam, print is not. Levels of 255.
 _SQUARE = (3, 3)
 _CONTRAST = 25
@@ -25,7 +27,7 @@ _WIDE = 640
 _BESIDE = 24  # px beside the sector that are looked at
 
 
-def find_marks(frames: np.ndarray, sector: np.ndarray, mask: np.ndarray, fps: float, sharper: float = 1.0,
+def find_marks(frames: np.ndarray | LongFrames, sector: np.ndarray, mask: np.ndarray, fps: float, sharper: float = 1.0,
                strokes: int = _LEAST_STROKES) -> tuple[np.ndarray, bool]:
     """((H, W) uint8, what stays bright for long; whether marks lie over the mask, or reach into it from beside the sector).
 
@@ -35,7 +37,7 @@ def find_marks(frames: np.ndarray, sector: np.ndarray, mask: np.ndarray, fps: fl
     """
     rows, columns = np.flatnonzero(sector.any(1)), np.flatnonzero(sector.any(0))
     box = tuple(slice(max(line[0] - _BESIDE, 0), line[-1] + _BESIDE + 1) for line in (rows, columns))
-    frames, kept, beside = frames[:, *box], mask[box], ~ndimage.binary_dilation(sector[box])
+    frames, kept, beside = each(frames, lambda some: some[:, *box]), mask[box], ~ndimage.binary_dilation(sector[box])
     shown = np.zeros(mask.shape, np.uint8)
     found = False
     for low, high in _standing(frames, fps):
@@ -44,7 +46,7 @@ def find_marks(frames: np.ndarray, sector: np.ndarray, mask: np.ndarray, fps: fl
     return shown, found or _comes_or_goes(frames, kept, beside, sharper)
 
 
-def _standing(frames: np.ndarray, fps: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _standing(frames: np.ndarray | LongFrames, fps: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(darkest, brightest) (H, W) of overlapping windows, but for a few frames in each."""
     length = max(_STANDING_FRAMES, int(np.ceil(_STANDING_SECONDS * fps)))
     last = max(len(frames) - length, 0)
@@ -53,7 +55,7 @@ def _standing(frames: np.ndarray, fps: float) -> Iterator[tuple[np.ndarray, np.n
         yield low, high
 
 
-def _comes_or_goes(frames: np.ndarray, kept: np.ndarray, beside: np.ndarray, sharper: float) -> bool:
+def _comes_or_goes(frames: np.ndarray | LongFrames, kept: np.ndarray, beside: np.ndarray, sharper: float) -> bool:
     """Whether a mark is there in some frames and not in those just before or after."""
     for length, contrast, most in ((length, sharper * contrast, most) for length, contrast, most in _CHANGES):
         for middle in range(length, len(frames) - length + 1):

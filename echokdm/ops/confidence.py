@@ -15,6 +15,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from echokdm.core.errors import BundleError
+from echokdm.core.frames import Frames
 
 GOOD = 0.8  # Dice
 # On 99 CAMUS patients, each half by the other's fit, one in 16 good frames lies below as they come, one in 8 degraded; 61 % of the bad.
@@ -25,20 +26,21 @@ SIGNS = ("doubt", "doubt around", "mirrored otherwise")
 BIAS = "bias"
 
 
-def frame_signs(masks: Tensor, probabilities: Tensor, agreement: Tensor) -> dict[str, Tensor]:
+def frame_signs(masks: Tensor, probabilities: Frames, agreement: Tensor) -> dict[str, Tensor]:
     """What tells good outlines from bad ones, (T,) each, nan in a frame without a ventricle.
 
-    masks (T, H, W) bool, probabilities (T, classes, H, W) and agreement (T,) of `ops.segmentation.segment_clip`. doubt: log of the mean entropy of the
-    class probabilities inside the mask, as a share of the highest that there can be. doubt around: that entropy's mean up to `AROUND_PX`
-    outside; where much of it is found there, doubt inside means less. mirrored otherwise: log of what the agreement lacks of 1.
+    masks (T, H, W) bool, probabilities (T, classes, H, W) and agreement (T,) of `ops.segmentation.segment_clip`. doubt: log of the mean
+    entropy of the class probabilities inside the mask, as a share of the highest that there can be. doubt around: that entropy's mean up
+    to `AROUND_PX` outside; where much of it is found there, doubt inside means less. mirrored otherwise: log of what the agreement lacks
+    of 1.
     """
     highest = math.log(probabilities.shape[1])
-    entropy = (-(probabilities * probabilities.clamp(min=1e-6).log()).sum(1) / highest).cpu().numpy()
-    rows = np.full((len(entropy), len(SIGNS)), np.nan)
-    for t, mask in enumerate(masks.cpu().numpy()):
+    rows = np.full((len(masks), len(SIGNS)), np.nan)
+    for t, (mask, likely) in enumerate(zip(masks.cpu().numpy(), probabilities, strict=True)):
         if mask.any():
+            entropy = (-(likely * likely.clamp(min=1e-6).log()).sum(0) / highest).cpu().numpy()
             around = (ndimage.distance_transform_edt(~mask) <= AROUND_PX) & ~mask
-            rows[t] = (math.log(max(entropy[t][mask].mean(), 1e-6)), entropy[t][around].mean(),
+            rows[t] = (math.log(max(entropy[mask].mean(), 1e-6)), entropy[around].mean(),
                        math.log(max(1 - float(agreement[t]), 1e-4)))
     return dict(zip(SIGNS, torch.from_numpy(rows).unbind(1), strict=True))
 
