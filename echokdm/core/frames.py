@@ -153,8 +153,8 @@ def write(file: IO[bytes], array: np.ndarray) -> None:
         file.write(np.ascontiguousarray(array).data)
         file.flush()
     except OSError:
-        raise OutputError("There is no room for a clip of this length among the temporary files: free some space, or name a folder "
-                          "on another disk in TMPDIR.") from None
+        raise OutputError("The disk is full: there is no room for a clip of this length among the temporary files; free some space, or "
+                          "name a folder on another disk in TMPDIR.") from None
 
 
 def to_levels(picture: np.ndarray) -> np.ndarray:

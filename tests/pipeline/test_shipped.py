@@ -42,7 +42,7 @@ def small(path: Path, few: Callable[..., list[str]]) -> list[str]:
             counts = [f"set.{override}" for override in few(Path(step.options.config), overrides_of(step.options.values))]
         if isinstance(step.options, Evaluate):
             kind = {"face": "face", "motion-transfer": "face", "pose": "body"}.get(path.stem)
-            counts = ["patients=1"] if kind is None else [f"data=phantom-{kind}:1"]
+            counts = ["patients=1"] if kind is None else [f"data=phantom-{kind}:2"]
         if isinstance(step.options, Ingest):
             counts = ["source=phantom-heart:1"]
         if isinstance(step.options, Augment):
