@@ -13,8 +13,8 @@ from echokdm.core.errors import ClipError, OutputError
 
 IN_MEMORY = 2**25
 """Values up to which frames stay in memory, as an array or a tensor: 109 gray frames of 640 x 480, 128 MiB as float32."""
-AT_ONCE = 2**28
-"""Values of long frames that may be asked for at once: 1 GiB as float32."""
+AT_ONCE = 3 * 2**28
+"""Values of long frames that may be asked for at once: 3 GiB as float32, 100 coloured frames of 1920 x 1080."""
 
 _PART = 2**22  # values of the parts that frames are worked through in, 13 frames of 640 x 480
 _LASTING = "/var/tmp"  # where large temporary files belong (FHS 5.15); on many machines /tmp is memory
