@@ -19,16 +19,16 @@ import torch
 from bars import Bars, begin, parser
 from near_copies import BEYOND, PLANTED
 
-from echokdm.audit import Audit, audit_cohort
-from echokdm.audit.clips import QUERY_FRAMES, in_model_frame, open_clip
-from echokdm.audit.result import COPY
-from echokdm.cohort import augment_cohort, read_manifest
-from echokdm.cohort_plan import plan_cohort, read_sources
+from echokdm.cohort.audit import Audit, audit_cohort
+from echokdm.cohort.audit.clips import QUERY_FRAMES, in_model_frame, open_clip
+from echokdm.cohort.audit.result import COPY
+from echokdm.cohort.make import augment_cohort, read_manifest
+from echokdm.cohort.plan import plan_cohort, read_sources
 from echokdm.core.errors import EchoKDMError
 from echokdm.core.types import Clip
-from echokdm.derive import load_pipeline
+from echokdm.echo.derive import load_pipeline
+from echokdm.evaluation.held_out import FIRST_SEED
 from echokdm.io.write import write_avi
-from echokdm.metrics.held_out import FIRST_SEED
 from echokdm.ops.clip_alignment import compare_clips, pick_frames, texture
 
 HELD_OUT, FPS = 20, 20.0

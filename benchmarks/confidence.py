@@ -31,9 +31,9 @@ from torch import Tensor
 
 from echokdm.core.errors import EchoKDMError
 from echokdm.core.types import Clip
-from echokdm.derive import derive_keypoints, load_pipeline
+from echokdm.echo.derive import derive_keypoints, load_pipeline
+from echokdm.evaluation.held_out import FIRST_SEED
 from echokdm.methods.bundle import find_bundle, set_confidence
-from echokdm.metrics.held_out import FIRST_SEED
 from echokdm.metrics.intervals import Interval, correlation_interval, mean_interval
 from echokdm.metrics.volume import dice
 from echokdm.ops.confidence import BIAS, FLAGGED_BELOW, GOOD, SIGNS, Calibration

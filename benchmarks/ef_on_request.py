@@ -12,12 +12,12 @@ from bars import Bars, begin, parser
 
 from echokdm.core.errors import GeometryError
 from echokdm.core.types import Clip
-from echokdm.derive import derive_keypoints, load_pipeline
-from echokdm.metrics.held_out import FIRST_SEED
+from echokdm.echo.derive import derive_keypoints, load_pipeline
+from echokdm.echo.synthesis import Synthesis, synthesize
+from echokdm.evaluation.held_out import FIRST_SEED
 from echokdm.metrics.intervals import mean_interval
 from echokdm.metrics.volume import ejection_fraction_error, r_squared
 from echokdm.ops.trajectory import ef_limits
-from echokdm.synth import Synthesis, synthesize
 
 LOW, HIGH = 20.0, 70.0
 GOLDEN = 0.6180339887  # its multiples fill an interval evenly, whatever the number of patients

@@ -17,7 +17,7 @@ import torch
 from echokdm.core.errors import ConfigError, EchoKDMError
 from echokdm.core.types import Clip
 from echokdm.data.adapters.camus import CAMUS, LV, camus_split
-from echokdm.derive import Derived, derive_keypoints, simpson
+from echokdm.echo.derive import Derived, derive_keypoints, simpson
 from echokdm.metrics.volume import dice
 from echokdm.ops.cycle import clip_ejection_fraction, complete_beats
 from echokdm.ops.ventricle import ejection_fraction, keypoints_from_mask, keypoints_to_mask, polygon_to_mask

@@ -228,12 +228,12 @@ def work(pipe: Connection, home: str) -> None:
     import torch
     from typer.testing import CliRunner
 
-    import echokdm.derive
-    from echokdm.cli import app
+    import echokdm.echo.derive
+    from echokdm.cli.app import app
 
     torch.set_num_threads(1)
-    load = functools.cache(echokdm.derive.load_pipeline)  # of a damaged bundle nothing is kept, since it raises
-    echokdm.derive.load_pipeline = lambda bundle, *rest: (load if "/" not in str(bundle) else load.__wrapped__)(bundle, *rest)
+    load = functools.cache(echokdm.echo.derive.load_pipeline)  # of a damaged bundle nothing is kept, since it raises
+    echokdm.echo.derive.load_pipeline = lambda bundle, *rest: (load if "/" not in str(bundle) else load.__wrapped__)(bundle, *rest)
     os.chdir(home)
     printed = open(Path(home, "printed"), "w+b")  # noqa: SIM115  (for as long as the process lives)
     for number in (1, 2):

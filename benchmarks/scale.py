@@ -30,13 +30,13 @@ import psutil
 import torch
 from bars import Bars, begin, parser
 
-from echokdm.cohort import augment_cohort
-from echokdm.cohort_plan import plan_cohort, read_sources
+from echokdm.cohort.make import augment_cohort
+from echokdm.cohort.plan import plan_cohort, read_sources
+from echokdm.cohort.workers import ray_engine
 from echokdm.core import defaults
 from echokdm.core.errors import OutputError
-from echokdm.derive import load_pipeline
-from echokdm.metrics.held_out import FIRST_SEED
-from echokdm.workers import ray_engine
+from echokdm.echo.derive import load_pipeline
+from echokdm.evaluation.held_out import FIRST_SEED
 
 PARTS = ("workers", "memory", "kill", "disk")
 FPS = 8.0  # of the phantoms: short clips, so that many are made

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-LOADS = "from echokdm.derive import load_pipeline; load_pipeline('a4c')"
+LOADS = "from echokdm.echo.derive import load_pipeline; load_pipeline('a4c')"
 HEAVY = "torch._dynamo", "sympy", "matplotlib", "pandas", "scipy.stats", "nibabel"
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from echokdm.core.errors import BundleError, ConfigError
-from echokdm.derive import load_pipeline, segment_keypoints
+from echokdm.echo.derive import load_pipeline, segment_keypoints
 from echokdm.methods.bundle import frame_size
 
 SIZE = 224
@@ -24,7 +24,7 @@ def test_a_bundle_knows_its_size_and_the_segmenter_learns_at_its_own(large):
 
 
 def test_it_is_scored_on_phantoms_of_its_size(large, no_weights):
-    from echokdm.evaluate import evaluate
+    from echokdm.evaluation.run import evaluate
 
     result = evaluate(large, patients=1, show=False)
     images = result.scores["images"]
@@ -33,8 +33,8 @@ def test_it_is_scored_on_phantoms_of_its_size(large, no_weights):
 
 def test_synth_draws_at_its_size(large):
     from echokdm.core.types import Clip
+    from echokdm.echo.synthesis import synthesize
     from echokdm.phantom.a4c import A4CPhantom
-    from echokdm.synth import synthesize
 
     clip = Clip(A4CPhantom([5], SIZE).frames(torch.arange(10)[None] / 10)[0], 10.0)
     pipe = load_pipeline(large)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from echokdm.cli import app
+from echokdm.cli.app import app
 from echokdm.pipeline.options import Augment, Evaluate, Ingest, Train
 from echokdm.pipeline.plan import read_pipeline
 from echokdm.pipeline.run import run_pipeline

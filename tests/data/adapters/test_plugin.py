@@ -17,7 +17,7 @@ import pytest
 from echokdm.core.errors import ConfigError
 from echokdm.data.adapters import fault_of, find_adapter, survey_adapters
 
-COMMAND = "from echokdm.cli import app; app()"
+COMMAND = "from echokdm.cli.app import app; app()"
 ROOT = Path(__file__).parents[3]
 PLUGIN = ROOT / "examples" / "plugin"
 
