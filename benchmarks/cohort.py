@@ -58,7 +58,7 @@ def main() -> int:
     plan = plan_cohort(sources, arguments.per_clip, arguments.ef, split="80/10/10")
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.keep or Path(scratch) / "cohort"
-        manifest = augment_cohort(plan, sources, folder, bundle=arguments.bundle, pipeline=pipeline)
+        manifest = augment_cohort(plan, sources, folder, bundle=pipeline)
         seconds = time.perf_counter() - started
         report = validate_folder(folder)
         worst_point, worst_ef = read_back(folder) if manifest["accepted"].any() else (np.nan, np.nan)

@@ -77,7 +77,7 @@ def versions_of(subject: str, clip: Clip, truth: np.ndarray, kinds: int) -> Iter
 def measure(clip: Clip, truth: np.ndarray, pipeline: Any) -> tuple[list[dict[str, Any]], list[np.ndarray | None]]:
     """Dice, confidence and signs of each frame, nan where the clip is refused; and the outlines."""
     try:
-        derived = derive_keypoints(clip, pipeline=pipeline)
+        derived = derive_keypoints(clip, bundle=pipeline)
     except EchoKDMError:
         return [{"Dice": np.nan, "confidence": np.nan} for _ in clip.frames], [None] * len(clip)
     outlines, signs = outlines_of(derived), pipeline.calibration.signs

@@ -22,6 +22,7 @@ from echokdm.core.errors import EchoKDMError
 from echokdm.core.types import Clip, luma
 from echokdm.echo.derive import load_pipeline
 from echokdm.echo.synthesis import Synthesis, synthesize
+from echokdm.echo.wish import Wish
 from echokdm.io import read_clip
 from echokdm.metrics.intervals import mean_interval
 from echokdm.ops.native import NativeFrame
@@ -94,13 +95,13 @@ def texture_row(result: Synthesis) -> dict[str, float]:
 
 def clip_rows(name: str, clip: Clip, fractions: list[float], pipeline, look: Path | None) -> list[dict]:
     """One row a wish; the first asks for nothing."""
-    same = synthesize(clip, pipeline=pipeline)
+    same = synthesize(clip, bundle=pipeline)
     found = same.ejection_fractions()
     offset = np.nan if found["measured"] is None else found["measured"] - found["asked"]
     rows = [{"clip": name, "asked": np.nan, "psnr": psnr(same.clip.frames, same.real_frames(), torch.as_tensor(same.mask))}]
     for ef in fractions:
         try:
-            result = synthesize(clip, ef=ef, pipeline=pipeline)
+            result = synthesize(clip, Wish(ef=ef), bundle=pipeline)
         except EchoKDMError as error:
             print(f"      {name}, EF {ef:g}: {error}")
             continue

@@ -43,7 +43,7 @@ def check_codec(clip: Path, bundle: str, distances: dict, bars: Bars) -> None:
 
 def check_motion(clip: Path, pipeline, distances: dict, bars: Bars, look: Path | None, bound: bool) -> None:
     """The clip's own motion from one frame, against leaving that frame as it is."""
-    source = derive_keypoints(clip, pipeline=pipeline)
+    source = derive_keypoints(clip, bundle=pipeline)
     table, made = score_clip(pipeline, source, distances)
     print(f"{clip.stem}: {len(source.clip)} frames, ED {source.ed}, ES {source.es}, EF {source.ejection_fraction:.1f} %")
     means = table.groupby(["method", "third"])[["MSE_img", "LPIPS_squeeze", "SSIM", "MD"]].mean()

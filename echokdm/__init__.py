@@ -9,11 +9,12 @@ from echokdm.core.threads import arrange as _arrange_threads
 
 if TYPE_CHECKING:
     from echokdm.cohort.audit import audit_cohort
-    from echokdm.cohort.make import augment_cohort
+    from echokdm.cohort.make import Making, augment_cohort
     from echokdm.cohort.plan import plan_cohort, read_sources
     from echokdm.cohort.validate import validate_folder
     from echokdm.echo.derive import Derived, derive_keypoints
     from echokdm.echo.synthesis import Synthesis, synthesize
+    from echokdm.echo.wish import Sampling, Wish
     from echokdm.io import read_clip
     from echokdm.methods.kdm.adapt import adapt_bundle
     from echokdm.methods.kdm.pipeline import KDMPipeline
@@ -24,7 +25,10 @@ _arrange_threads()  # torch reads it when it is loaded, which is after this line
 _HOME = {
     "Derived": "echokdm.echo.derive",
     "KDMPipeline": "echokdm.methods.kdm.pipeline",
+    "Making": "echokdm.cohort.make",
+    "Sampling": "echokdm.echo.wish",
     "Synthesis": "echokdm.echo.synthesis",
+    "Wish": "echokdm.echo.wish",
     "adapt_bundle": "echokdm.methods.kdm.adapt",
     "audit_cohort": "echokdm.cohort.audit",
     "augment_cohort": "echokdm.cohort.make",
@@ -38,8 +42,9 @@ _HOME = {
     "write_synthesis": "echokdm.report.synthesis",
 }
 
-__all__ = ["Derived", "KDMPipeline", "Synthesis", "__version__", "adapt_bundle", "audit_cohort", "augment_cohort", "derive_keypoints",
-           "plan_cohort", "read_clip", "read_sources", "synthesize", "validate_folder", "write_keypoints", "write_synthesis"]
+__all__ = ["Derived", "KDMPipeline", "Making", "Sampling", "Synthesis", "Wish", "__version__", "adapt_bundle", "audit_cohort",
+           "augment_cohort", "derive_keypoints", "plan_cohort", "read_clip", "read_sources", "synthesize", "validate_folder",
+           "write_keypoints", "write_synthesis"]
 
 
 def __getattr__(name: str) -> Any:

@@ -112,7 +112,7 @@ def make_cohorts(seeds: Sequence[int], rounds: int, bundle: str, out: Path) -> N
     opened = {source.number: source for source in sources}
     for number, folder in enumerate(wanted):
         plan = echokdm.plan_cohort(sources, 1, EF, seed=number)
-        manifest = echokdm.augment_cohort(plan, sources, folder, bundle=bundle, pipeline=pipeline,
+        manifest = echokdm.augment_cohort(plan, sources, folder, bundle=pipeline,
                                           progress=lambda text, name=folder.name: print(f"{name}: {text}", flush=True))
         kept = manifest[manifest["accepted"]]
         print(f"{folder.name}: {len(kept)} of {len(plan)} accepted, {manifest['tries'].mean():.2f} tries")

@@ -1,5 +1,7 @@
 """A drawn heart whose ventricle is known, and a pipeline that needs no training: dark is blood, motion is a spread of key-points."""
 
+from collections.abc import Callable
+from importlib import import_module
 from types import SimpleNamespace
 
 import numpy as np
@@ -57,7 +59,7 @@ def ellipse(t: int = 0, centre: np.ndarray = CENTRE, count: int = 20) -> np.ndar
 class DrawnPipeline:
     """The interface of KDMPipeline with knowledge of drawn clips instead of weights."""
 
-    size = 112
+    bundle_name, licence, size = "drawn", "MIT", 112
 
     def __init__(self) -> None:
         self.components = {"segmenter": torch.nn.Linear(2, 2)}
@@ -116,3 +118,17 @@ def empty_clip() -> Clip:
 @pytest.fixture
 def pipeline() -> DrawnPipeline:
     return DrawnPipeline()
+
+
+@pytest.fixture
+def as_every_bundle(monkeypatch: pytest.MonkeyPatch) -> Callable[[DrawnPipeline], None]:
+    """Puts a pipeline in place of what any bundle's name or folder would load."""
+    # All of them imported first: one that came later would take the one put in place for its own, and keep it.
+    modules = [import_module(f"echokdm.{name}") for name in ("echo.bundle", "echo.derive", "echo.synthesis", "cohort.make",
+                                                             "cohort.audit.run", "evaluation.run")]
+
+    def put(pipeline: DrawnPipeline) -> None:
+        for module in modules:
+            monkeypatch.setattr(module, "load_pipeline", lambda *_, **__: pipeline)
+
+    return put

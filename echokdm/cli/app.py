@@ -171,17 +171,26 @@ def synth(
     source = demo_or(clip, demo)
     folder = output_folder(context, out, overwrite, "demo" if demo else "")
     offsets, line = parse_drag(drag or []), None if m_mode is None else parse_line(m_mode)
-    if without not in (None, "f2i", "k2f"):
-        raise ConfigError(f"--without takes f2i or k2f, not {without!r}.")
-    from echokdm.echo.synthesis import synthesize
+    from echokdm.echo.bundle import load_pipeline
+    from echokdm.echo.derive import derive_keypoints
+    from echokdm.echo.synthesis import check_source, synthesize
+    from echokdm.echo.wish import Sampling, Wish
+    from echokdm.io import read_clip
     from echokdm.ops.walls import parse_walls
     from echokdm.report.synthesis import write_synthesis
 
-    walls = parse_walls(wall or [])
-    result = synthesize(source, ef=ef, edv=edv, gls=gls, walls=walls, heart_rate=heart_rate, beats=beats, driving=driving,
-                        keypoints=keypoints, any_view=any_view, allow_print=allow_print, drag=offsets, from_frame=from_frame,
-                        frames=frames, fps=fps, size=size, steps=steps, without=without, seed=seed, bundle=bundle,
-                        device=device, progress=say)
+    wish = Wish(ef, edv, gls, parse_walls(wall or []), offsets, heart_rate, beats, frames, fps, size)
+    sampling = Sampling(seed, from_frame, steps, without=without)
+    wish.check()
+    sampling.check()
+    say("Reading the clip")
+    given = read_clip(source)
+    check_source(given, wish, sampling, driving is not None)
+    pipeline = load_pipeline(bundle, device, say)
+    heart = derive_keypoints(given, keypoints=keypoints, any_view=any_view, allow_print=allow_print, bundle=pipeline, progress=say)
+    # No pixel of the driving clip is put out.
+    leader = None if driving is None else derive_keypoints(driving, any_view=any_view, allow_print=True, bundle=pipeline, progress=say)
+    result = synthesize(heart, wish, sampling, driving=leader, bundle=pipeline, progress=say)
     command = repeatable("synth", clip=None if demo else "CLIP", demo=demo, ef=ef, edv=edv, gls=gls, wall=wall or None,
                          heart_rate=heart_rate, beats=beats, driving="CLIP2" if driving else None,
                          keypoints="FILE" if keypoints else None, any_view=any_view, allow_print=allow_print, drag=drag or None,

@@ -71,17 +71,19 @@ def augment(
 ) -> None:
     """Make many labelled synthetic clips from a folder of clips, as an EchoNet-Dynamic folder. Stopped runs go on where they were."""
     from echokdm.cohort.folder import check_free
-    from echokdm.cohort.make import augment_cohort
+    from echokdm.cohort.make import Making, augment_cohort
     from echokdm.cohort.motion import borrow_motions
     from echokdm.cohort.plan import check_wishes, plan_cohort, read_sources
     from echokdm.cohort.workers import ray_engine, serial
-    from echokdm.echo.derive import load_pipeline
+    from echokdm.echo.bundle import load_pipeline
     from echokdm.io.atomic import claim
     from echokdm.io.folder import clip_files
     from echokdm.ops.confidence import told_of_clips
 
     check_free(out)
     check_wishes(per_clip, ef, split)
+    options = Making(tolerance, tries, steps, dicom, nifti, one_frame)
+    options.check()
     if workers is not None and engine != "ray":
         raise ConfigError("--workers is of Ray: add --engine ray.")
     if motion not in ("own", "others") and not motion.startswith("library:"):
@@ -95,7 +97,7 @@ def augment(
         pipeline = load_pipeline(bundle, device if engine == "local" else "cpu", say)
         chosen = serial if engine == "local" else stack.enter_context(ray_engine(workers, device))
         looking = counted(chosen, "looking for ventricles")
-        sources, refused = read_sources(files, pipeline, say, engine=looking, device=device, any_view=any_view, allow_print=allow_print)
+        sources, refused = read_sources(files, pipeline, say, engine=looking, any_view=any_view, allow_print=allow_print)
         for line in refused:
             typer.echo(f"  left out, {line}", err=True)
         for source in sources:
@@ -110,13 +112,12 @@ def augment(
         drivers = sources if motion == "others" else ()
         if library:
             # Of a library the motion alone is taken, and no pixel is put out.
-            drivers, unused = read_sources(library, pipeline, say, engine=looking, device=device, any_view=any_view, allow_print=True)
+            drivers, unused = read_sources(library, pipeline, say, engine=looking, any_view=any_view, allow_print=True)
             for line in unused:
                 typer.echo(f"  left out of the library, {line}", err=True)
         if motion != "own":
             plan = borrow_motions(plan, drivers, seed, bool(library))
-        manifest = augment_cohort(plan, sources, out, bundle=bundle, tolerance=tolerance, tries=tries, steps=steps, dicom=dicom,
-                                  nifti=nifti, one_frame=one_frame, device=device, drivers=drivers, pipeline=pipeline, progress=say,
+        manifest = augment_cohort(plan, sources, out, options, bundle=pipeline, drivers=drivers, progress=say,
                                   engine=counted(chosen, "making clips", lambda share: len(share[1])))
     kept = manifest[manifest["accepted"]]
     typer.echo(f"{len(kept)} of {len(manifest)} clips accepted, from {len(sources)} of {len(files)} source clips")

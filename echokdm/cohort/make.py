@@ -6,7 +6,7 @@ segmenter finds the same ejection fraction in its pixels, so that the picture sa
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,12 @@ from echokdm.core.errors import ConfigError, GeometryError, OutputError
 from echokdm.core.frames import each
 from echokdm.core.seeding import derive_seed
 from echokdm.core.types import Clip
-from echokdm.echo.derive import Derived, Progress, load_pipeline, quiet, segment_keypoints, simpson
+from echokdm.echo.bundle import Bundle, HeartPipeline, Progress, load_pipeline, quiet, weights_hash
+from echokdm.echo.derive import Derived, segment_keypoints, simpson
 from echokdm.echo.edit import edit_clip
-from echokdm.echo.plan import Trajectory, Wish
+from echokdm.echo.plan import Trajectory
 from echokdm.echo.plan import plan as plan_trajectory
-from echokdm.echo.synthesis import weights_hash
+from echokdm.echo.wish import Sampling, Wish
 from echokdm.io.atomic import claim
 from echokdm.ops.cycle import clip_ejection_fraction
 from echokdm.ops.ventricle import self_crossing
@@ -51,30 +52,47 @@ class Made:
     reason: str
 
 
-def augment_cohort(plan: pd.DataFrame, sources: Sequence[Source], out: str | Path, *, bundle: str | Path = defaults.BUNDLE,
-                   tolerance: float = defaults.TOLERANCE, tries: int = defaults.TRIES, steps: int = defaults.STEPS, dicom: bool = False,
-                   nifti: bool = False, one_frame: bool = False, device: str = defaults.DEVICE, drivers: Sequence[Source] = (),
-                   pipeline: Any = None, engine: Engine = serial, progress: Progress = quiet) -> pd.DataFrame:
-    """Make the planned clips of `cohort_plan.plan_cohort` and write them to the folder `out`; returns its manifest.
+@dataclass(frozen=True)
+class Making:
+    """How a cohort's clips are made, on which their bytes depend.
 
-    out: `Videos/<id>.avi`, FileList.csv, VolumeTracings.csv (end-systole and end-diastole), manifest.csv, run.json; with `dicom`
-    DICOM/<id>.dcm, with `nifti` NIfTI/<id>.nii.gz and its ventricle <id>_gt.nii.gz. EF, EDV and ESV are those of the written
+    tolerance: points by which the EF measured on a clip may miss its label; else it is made again, up to `tries` times: from other noise,
+    and with a wish halfway to what was measured (with `one_frame` from the third try on), at most `tolerance` off the one asked for; then
+    rejected, with a row in the manifest alone. one_frame: make a clip from its source's end-diastolic frame alone, as KDM does, instead of
+    editing every frame. steps: of F2I with `one_frame`, see KDMPipeline. dicom, nifti: write each clip in these forms too.
+    """
+
+    tolerance: float = defaults.TOLERANCE
+    tries: int = defaults.TRIES
+    steps: int = defaults.STEPS
+    dicom: bool = False
+    nifti: bool = False
+    one_frame: bool = False
+
+    def check(self) -> None:
+        """Raises ConfigError for what no cohort can be made with."""
+        if not self.tolerance > 0 or self.tries < 1 or not 1 <= self.steps <= 1000:
+            raise ConfigError("A cohort needs a tolerance above 0 points, 1 or more tries and 1 to 1000 steps.")
+
+
+def augment_cohort(plan: pd.DataFrame, sources: Sequence[Source], out: str | Path, options: Making = Making(), *,
+                   bundle: Bundle = defaults.BUNDLE, drivers: Sequence[Source] = (), engine: Engine = serial,
+                   progress: Progress = quiet) -> pd.DataFrame:
+    """Make the planned clips of `cohort.plan.plan_cohort` and write them to the folder `out`; returns its manifest.
+
+    out: `Videos/<id>.avi`, FileList.csv, VolumeTracings.csv (end-systole and end-diastole), manifest.csv, run.json; with `options.dicom`
+    DICOM/<id>.dcm, with `options.nifti` NIfTI/<id>.nii.gz and its ventricle <id>_gt.nii.gz. EF, EDV and ESV are those of the written
     tracings, in mL where the source's spacing is known, else in px^3; the column VolumeUnit says which.
     Every clip is its source, edited frame by frame (`edit.edit_clip`), and carries that patient's pixels; FileList.csv says so in the
-    column Edited. one_frame: make it from the source's end-diastolic frame alone instead, as KDM does.
-    tolerance: points by which the EF measured on a clip may miss its label; else it is made again, up to `tries` times: from
-    other noise, and with a wish halfway to what was measured (with `one_frame` from the third try on), at most `tolerance` off the one
-    asked for; then rejected, with a row in the manifest alone. steps: of F2I with `one_frame`, see KDMPipeline.
-    pipeline: a loaded KDMPipeline of `bundle`. drivers: those of `cohort_motion.borrow_motions`, where the plan has any.
-    engine: `workers.ray_engine` for more processes or machines, which read the sources' files themselves; the bytes are the same.
+    column Edited.
+    drivers: those of `cohort.motion.borrow_motions`, where the plan has any. engine: `cohort.workers.ray_engine`
+    for more processes or machines, which read the sources' files themselves; the bytes are the same.
     A run that was stopped goes on with the same arguments and ends with the same bytes. Raises OutputError (the folder holds
     something else, another run has it, or the disk is full), ConfigError, BundleError.
     """
-    if not tolerance > 0 or tries < 1 or not 1 <= steps <= 1000:
-        raise ConfigError("A cohort needs a tolerance above 0 points, 1 or more tries and 1 to 1000 steps.")
-    pipeline = pipeline if pipeline is not None else load_pipeline(bundle, device, progress)
-    options = {"tolerance": tolerance, "tries": tries, "steps": steps, "dicom": dicom, "nifti": nifti, "one_frame": one_frame}
-    record = run_record(plan, Path(bundle).name, weights_hash(pipeline), options)
+    options.check()
+    pipeline = load_pipeline(bundle, progress=progress)
+    record = run_record(plan, pipeline.bundle_name, weights_hash(pipeline), options)
     record["source_clips_not_searched_for_print"] = sorted(sources[i].number for i in plan["source"].unique() if not sources[i].searched)
     folder = CohortFolder(out, record)
     check_free(folder.root)
@@ -86,7 +104,7 @@ def augment_cohort(plan: pd.DataFrame, sources: Sequence[Source], out: str | Pat
         finished = len(plan) - len(missing)
         progress(f"Making {len(missing)} clips")
         try:
-            for _ in engine(partial(Maker, pipeline, folder, record, device), _shares(missing, sources, drivers)):
+            for _ in engine(partial(Maker, pipeline, folder, record, options), _shares(missing, sources, drivers)):
                 finished += 1
                 progress(f"Made {finished} of {len(plan)} clips")
             folder.merge(list(plan["id"]))
@@ -114,52 +132,51 @@ class Maker:
     Called with a source and rows of `plan_cohort`, it yields the name of each clip as it is finished.
     """
 
-    def __init__(self, pipeline: Any, folder: CohortFolder, record: dict[str, Any], device: str = defaults.DEVICE) -> None:
+    def __init__(self, pipeline: HeartPipeline, folder: CohortFolder, record: dict[str, Any], options: Making, device: str) -> None:
         if versions() != record["versions"]:
             raise ConfigError("A worker has other versions of Python or of its packages than the machine that began the cohort; "
                               "install the same on all.")
-        self.pipeline, self.folder, self.record = placed(pipeline, device), folder, record
+        self.pipeline, self.folder, self.record, self.options = placed(pipeline, device), folder, record, options
 
     def __call__(self, share: tuple[Source, list[Planned]]) -> Iterator[str]:
         source, rows = share
         self.folder.join()
-        options, opened = self.record["options"], None
+        opened = None
         for row, driver in rows:
             if self.folder.part(row["id"]) is None:  # else a worker died just after it
                 opened = opened or source.open()
-                made = make_clip(row, opened, None if driver is None else driver.open(), self.pipeline, options["tolerance"],
-                                 options["tries"], options["steps"], options["one_frame"])
-                _write_clip(self.folder, row, made, opened, self.record)
+                made = make_clip(row, opened, None if driver is None else driver.open(), self.pipeline, self.options)
+                _write_clip(self.folder, row, made, opened, self.record, self.options)
             yield row["id"]
 
 
-def make_clip(row: dict[str, Any], source: Derived, driving: Derived | None, pipeline: Any, tolerance: float, tries: int,
-              steps: int, one_frame: bool = False) -> Made:
-    """Synthesise one planned clip until what is measured on it agrees with its label, `tries` times at most; the last try else.
+def make_clip(row: dict[str, Any], source: Derived, driving: Derived | None, pipeline: HeartPipeline,
+              options: Making = Making()) -> Made:
+    """Synthesise one planned clip until what is measured on it agrees with its label, `options.tries` times at most; the last try else.
 
     row: of `plan_cohort`. driving: whose motion is taken, None for the source's own. Where the picture does not follow the key-points that
     far, a wish nearer to what it shows is one that picture and label can both keep. With `one_frame` other noise comes first: on real clips
     it moves what is measured by up to 7 points, and leaves the wish as it was asked; an edited clip changes little by it.
     """
     wish = row["asked"]
-    for number in range(1, tries + 1):
+    for number in range(1, options.tries + 1):
         seed = derive_seed(row["seed"], 3, number)
-        made = _try(source, driving, wish, seed, number, pipeline, tolerance, steps, one_frame)
+        made = _try(source, driving, wish, seed, number, pipeline, options)
         if not made.reason:
             break
-        if made.measured is not None and (number > 1 or not one_frame):
-            step = float(np.clip((made.measured - row["asked"]) / 2, -tolerance, tolerance))
+        if made.measured is not None and (number > 1 or not options.one_frame):
+            step = float(np.clip((made.measured - row["asked"]) / 2, -options.tolerance, options.tolerance))
             wish = float(np.clip(row["asked"] + step, row["low"], row["high"]))
     return made
 
 
-def _try(source: Derived, driving: Derived | None, ef: float, seed: int, number: int, pipeline: Any, tolerance: float,
-         steps: int, one_frame: bool) -> Made:
+def _try(source: Derived, driving: Derived | None, ef: float, seed: int, number: int, pipeline: HeartPipeline,
+         options: Making) -> Made:
     try:
         trajectory = plan_trajectory(source, source.ed, Wish(ef=ef), driving)
     except GeometryError as error:
         return Made(None, None, None, None, number, seed, str(error))
-    edited = edit_clip(source, trajectory, pipeline, from_frame=source.ed if one_frame else None, steps=steps, seed=seed)
+    edited = edit_clip(source, trajectory, pipeline, Sampling(seed, source.ed if options.one_frame else None, options.steps))
     spacing = source.model.clip.spacing_mm
     clip = edited.model.clip
     labels = labels_of(trajectory.keypoints, trajectory.ed, trajectory.es, spacing)
@@ -169,7 +186,7 @@ def _try(source: Derived, driving: Derived | None, ef: float, seed: int, number:
         measured = clip_ejection_fraction(simpson(points, spacing), trajectory.beats)
     except GeometryError:
         measured = None
-    return Made(clip, trajectory, labels, measured, number, seed, _fault(clip, labels, measured, tolerance))
+    return Made(clip, trajectory, labels, measured, number, seed, _fault(clip, labels, measured, options.tolerance))
 
 
 def _fault(clip: Clip, labels: Labels, measured: float | None, tolerance: float) -> str:
@@ -187,9 +204,10 @@ def _fault(clip: Clip, labels: Labels, measured: float | None, tolerance: float)
     return ""
 
 
-def _write_clip(folder: CohortFolder, row: dict[str, Any], made: Made, source: Derived, record: dict[str, Any]) -> None:
+def _write_clip(folder: CohortFolder, row: dict[str, Any], made: Made, source: Derived, record: dict[str, Any],
+                options: Making) -> None:
     """A planned clip's files and its part, or the part alone where it was rejected. record: of the run."""
-    edited = not record["options"]["one_frame"]
+    edited = not options.one_frame
     facts = row | {"edited": int(edited), "drawn": None if made.labels is None else round(made.labels.ef, 2),
                    "confidence": None if source.clip_confidence is None else round(source.clip_confidence, 3),
                    "measured": None if made.measured is None else round(made.measured, 2), "tries": made.tries, "seed": made.seed,
@@ -201,14 +219,14 @@ def _write_clip(folder: CohortFolder, row: dict[str, Any], made: Made, source: D
     from echokdm.report.synthesis import check_masked
 
     check_masked(made.clip.frames, source.model.sector_mask)
-    if record["options"]["dicom"]:
+    if options.dicom:
         from echokdm.io.dicom_out import write_dicom
 
         write_dicom(folder.root / "DICOM" / f"{row['id']}.dcm", made.clip.frames, made.clip.fps,
                     weights_hash=record["bundle"]["weights_sha256"], weights=record["bundle"]["name"],
                     entropy=[row["id"], str(made.seed)], spacing_mm=made.clip.spacing_mm, mask_verified=source.searched,
                     view=made.clip.view)
-    if record["options"]["nifti"]:
+    if options.nifti:
         from echokdm.io.write import write_nifti
         from echokdm.ops.ventricle import keypoints_to_mask
 
@@ -218,10 +236,10 @@ def _write_clip(folder: CohortFolder, row: dict[str, Any], made: Made, source: D
     folder.finish_clip(row["id"], manifest, made.clip, made.labels, row["split"], row["subject"], edited)
 
 
-def run_record(plan: pd.DataFrame, bundle: str, weights: str, options: dict[str, Any]) -> dict[str, Any]:
+def run_record(plan: pd.DataFrame, bundle: str, weights: str, options: Making) -> dict[str, Any]:
     """Everything that a cohort's bytes follow from, for run.json: no path, no name, no time."""
     text = plan.drop(columns="source_ef").to_csv(index=False, lineterminator="\n")
-    return {"synthetic": True, "use": "research only", "options": options, "bundle": {"name": bundle, "weights_sha256": weights},
+    return {"synthetic": True, "use": "research only", "options": asdict(options), "bundle": {"name": bundle, "weights_sha256": weights},
             "planned": len(plan), "plan_sha256": hashlib.sha256(text.encode()).hexdigest(), "versions": versions()}
 
 

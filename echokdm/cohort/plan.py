@@ -21,6 +21,7 @@ from echokdm.core.frames import parts, to_levels
 from echokdm.core.naming import called
 from echokdm.core.seeding import derive_seed
 from echokdm.core.types import Clip
+from echokdm.echo.bundle import HeartPipeline
 from echokdm.echo.derive import Derived, Progress, derive_keypoints, quiet
 from echokdm.ops.trajectory import EF_RANGE, ef_limits
 
@@ -68,18 +69,18 @@ class Source:
 _Found = tuple[Source, str]
 
 
-def read_sources(clips: Sequence[Clip | str | Path], pipeline: Any, progress: Progress = quiet, *, engine: Engine = serial,
-                 device: str = defaults.DEVICE, any_view: bool = False, allow_print: bool = False) -> tuple[list[Source], list[str]]:
+def read_sources(clips: Sequence[Clip | str | Path], pipeline: HeartPipeline, progress: Progress = quiet, *, engine: Engine = serial,
+                 any_view: bool = False, allow_print: bool = False) -> tuple[list[Source], list[str]]:
     """The clips whose ventricle was found and moves, and for each other one "clip 3: why not".
 
     Clips are numbered from 1 in the order given and never named. DICOM clips of one patient get one subject.
-    engine: see `augment_cohort`; device: to which a worker takes the pipeline.
+    engine: see `augment_cohort`.
     any_view, allow_print: see `derive_keypoints`. Raises ClipError where no clip can be used.
     """
     given = [clip if isinstance(clip, Clip) else Path(clip).absolute() for clip in clips]
     found: dict[int, _Found | str] = {}
     salt = secrets.token_hex(16)  # new each run: it tells patients apart here and leads back to none from what is written
-    for number, result in engine(partial(_Reader, pipeline, salt, device, any_view, allow_print), list(enumerate(given, 1))):
+    for number, result in engine(partial(_Reader, pipeline, salt, any_view, allow_print), list(enumerate(given, 1))):
         found[number] = result
         progress(f"Looked for the ventricle in {len(found)} of {len(clips)} clips")
     subjects: dict[str, str] = {}
@@ -99,7 +100,7 @@ def read_sources(clips: Sequence[Clip | str | Path], pipeline: Any, progress: Pr
 class _Reader:
     """A worker that finds the ventricle of one clip: (number, (its Source, what tells the patient from others)) or (number, why not)."""
 
-    def __init__(self, pipeline: Any, salt: str, device: str, any_view: bool, allow_print: bool) -> None:
+    def __init__(self, pipeline: HeartPipeline, salt: str, any_view: bool, allow_print: bool, device: str) -> None:
         self.pipeline, self.salt, self.any_view, self.allow_print = placed(pipeline, device), salt, any_view, allow_print
 
     def __call__(self, item: tuple[int, Clip | Path]) -> list[tuple[int, _Found | str]]:
@@ -114,7 +115,7 @@ class _Reader:
 
         clip = given if isinstance(given, Clip) else read_clip(given, salt=self.salt)
         require_motion(clip)
-        derived = derive_keypoints(clip, any_view=self.any_view, allow_print=self.allow_print, pipeline=self.pipeline)
+        derived = derive_keypoints(clip, any_view=self.any_view, allow_print=self.allow_print, bundle=self.pipeline)
         limits = ef_limits(derived.keypoints, derived.ed, fps=clip.fps, beats=derived.beats)
         # Plans hold two decimals, and those are kept inside.
         limits = math.ceil(limits[0] * 100) / 100, math.floor(limits[1] * 100) / 100

@@ -1,7 +1,8 @@
 """Where independent work is done: in this process, or by workers of Ray Data on one machine or a cluster.
 
-An engine is called with `build` and `items`: each worker calls `build()` once for what it works with (weights, say), then that on
-one item after another; what comes out is yielded as it is ready. Results must not depend on the worker or the order.
+An engine is called with `build` and `items`: each worker calls `build(device)` once for what it works with (weights, say, which it
+takes to that device), then that on one item after another; what comes out is yielded as it is ready. Results must not depend on the
+worker or the order.
 """
 
 import logging
@@ -17,7 +18,8 @@ from echokdm.core.errors import ConfigError, EchoKDMError
 from echokdm.core.stopping import own_handlers
 
 Worker = Callable[[Any], Iterable[Any]]
-Engine = Callable[[Callable[[], Worker], Sequence[Any]], Iterator[Any]]
+Build = Callable[[str], Worker]
+Engine = Callable[[Build, Sequence[Any]], Iterator[Any]]
 
 STORE = 512 << 20  # bytes of shared memory for what workers are handed; sources go as paths, so it is little
 RETRIES = 3  # of an item whose worker died; one that kills every worker must not keep them busy for ever
@@ -27,9 +29,9 @@ class WorkerError(EchoKDMError):
     """The workers of a cluster are lost."""
 
 
-def serial(build: Callable[[], Worker], items: Sequence[Any]) -> Iterator[Any]:
-    """The engine that works here, in the order of the items."""
-    worker = build()
+def serial(build: Build, items: Sequence[Any]) -> Iterator[Any]:
+    """The engine that works here, in the order of the items, with networks where they are."""
+    worker = build("cpu")
     for item in items:
         yield from worker(item)
 
@@ -81,7 +83,7 @@ def _start(workers: int | None) -> None:
                           "one with `ray start --head`, or unset RAY_ADDRESS to work on this machine alone.") from error
 
 
-def _spread(build: Callable[[], Worker], items: Sequence[Any], workers: int | None, device: str) -> Iterator[Any]:
+def _spread(build: Build, items: Sequence[Any], workers: int | None, device: str) -> Iterator[Any]:
     """Items through a pool of actors, one in flight each; Ray Data holds back what they can't take yet."""
     import ray
     from ray import cloudpickle
@@ -99,7 +101,7 @@ def _spread(build: Callable[[], Worker], items: Sequence[Any], workers: int | No
     if not there:
         raise ConfigError(f"The workers would wait for ever: no machine of Ray has a {resource}; use another --device.")
     with warnings.catch_warnings(action="ignore"):  # Ray has no other way yet to say how often
-        done = rows.flat_map(_Actor, fn_constructor_args=(ray.put(build),), num_cpus=1, num_gpus=int(resource == "GPU"),
+        done = rows.flat_map(_Actor, fn_constructor_args=(ray.put(build), device), num_cpus=1, num_gpus=int(resource == "GPU"),
                              compute=ActorPoolStrategy(size=min(workers or there, len(items)), max_tasks_in_flight_per_actor=1),
                              max_task_retries=RETRIES)
     fault = None
@@ -125,14 +127,14 @@ class _Actor:
     so that the queue is empty at once while the others finish what they have begun.
     """
 
-    def __init__(self, build: Any) -> None:
+    def __init__(self, build: Any, device: str) -> None:
         import ray
         import torch
 
         torch.set_num_threads(1)
         self.fault: EchoKDMError | None = None
         try:
-            self.worker = ray.get(build)()
+            self.worker = ray.get(build)(device)
         except EchoKDMError as error:
             self.fault = type(error)(str(error))
 

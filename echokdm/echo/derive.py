@@ -1,36 +1,25 @@
 """Clip -> sector -> the model's frame -> left ventricle -> 40 key-points, volumes, beats: the first half of a synthesis."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from echokdm.core import defaults
 from echokdm.core.errors import GeometryError, ViewError
-from echokdm.core.files import check_plain
 from echokdm.core.frames import Frames
-from echokdm.core.naming import called
 from echokdm.core.types import Clip
-from echokdm.io.tracings import turn_masks, turn_rows
+from echokdm.echo.bundle import Bundle, HeartPipeline, Progress, load_pipeline, quiet
+from echokdm.echo.outlines import fill_frames, given_keypoints
+from echokdm.ops.segmentation import LEAST_FOUND
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from echokdm.io.frame import ModelClip
     from echokdm.io.sector import Sector
-
-LEAST_FOUND = 0.8  # share of frames in which the ventricle has to be found; the others are interpolated in time
-CHORDS = 20  # least number in a tracing
-
-Progress = Callable[[str], None]
-
-
-def quiet(_: str) -> None:
-    """The progress callback of those who want none."""
-
 
 @dataclass(frozen=True)
 class Derived:
@@ -157,7 +146,7 @@ def simpson(keypoints: np.ndarray, spacing_mm: tuple[float, float] | None) -> np
     return np.asarray(simpson_volume(keypoints, spacing_mm=spacing_mm), float)
 
 
-def segment_keypoints(pipeline: Any, frames: Frames, sector: "Tensor", fps: float,
+def segment_keypoints(pipeline: HeartPipeline, frames: Frames, sector: "Tensor", fps: float,
                       made: bool = False, any_view: bool = False) -> FoundKeypoints:
     """Key-points by the bundle's segmenter, smoothed in time.
 
@@ -187,15 +176,6 @@ def segment_keypoints(pipeline: Any, frames: Frames, sector: "Tensor", fps: floa
     return FoundKeypoints(points, found, None if sure is None else np.asarray(sure, float))
 
 
-def fill_frames(keypoints: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Key-points (T, N, 2) with the frames that are not `known` (T,) interpolated linearly in time, the ends held."""
-    t = np.arange(len(keypoints))
-    flat = keypoints.reshape(len(keypoints), -1).copy()
-    for column in flat.T:
-        column[~known] = np.interp(t[~known], t[known], column[known])
-    return flat.reshape(keypoints.shape)
-
-
 def smooth(keypoints: np.ndarray, fps: float) -> np.ndarray:
     """Key-points (T, 40, 2) steady in time and along the walls, as chords at right angles to the axis; the volumes of the former alone."""
     from echokdm.ops.smoothing import shared_motion, smooth_keypoints
@@ -206,15 +186,15 @@ def smooth(keypoints: np.ndarray, fps: float) -> np.ndarray:
     return with_volumes(laid, simpson_volume(steady))
 
 
-def derive_keypoints(clip: "Clip | str | Path", *, bundle: str | Path = defaults.BUNDLE, keypoints: str | Path | None = None,
-                     any_view: bool = False, allow_print: bool = False, pipeline: Any = None, device: str = defaults.DEVICE,
+def derive_keypoints(clip: "Clip | str | Path", *, keypoints: str | Path | None = None, any_view: bool = False,
+                     allow_print: bool = False, bundle: Bundle = defaults.BUNDLE, device: str = defaults.DEVICE,
                      progress: Progress = quiet) -> Derived:
     """Find the left ventricle in every frame of an apical 4-chamber clip and describe it by 40 key-points.
 
     clip: a file or a Clip. keypoints: a file with outlines in the clip's own pixels, which replaces the segmenter; frames
     that it lacks are interpolated. any_view: work on other views too, with a warning, which
     `Derived.doubt` holds. allow_print: don't search the sector for print; nothing made of the clip then claims to be clean of it.
-    pipeline: a loaded KDMPipeline, else `bundle` is loaded where it is needed.
+    bundle: of which the segmenter is taken; one that is not loaded yet is loaded where it is needed.
     Raises ClipError (not a usable clip), PrintError (what may be print lies over its sector), GeometryError (no ventricle found, bad
     key-points), ViewError (another view), BundleError.
     """
@@ -235,13 +215,13 @@ def derive_keypoints(clip: "Clip | str | Path", *, bundle: str | Path = defaults
     sector = find_sector(clip)
     progress("Looking at the sector")
     searched = search_print(clip, sector, allow_print)
-    if keypoints is None and pipeline is None:
-        pipeline = load_pipeline(bundle, device, progress)
-    model = to_model_frame(clip, sector, frame_size(bundle) if pipeline is None else pipeline.size)
     if keypoints is not None:
+        model = to_model_frame(clip, sector, frame_size(bundle) if isinstance(bundle, str | Path) else bundle.size)
         points, known = given_keypoints(keypoints, clip, sector)
         points = np.asarray(model.to_model(points), float)
         return Derived(clip, sector, model, points, known, True, searched=searched)
+    pipeline = load_pipeline(bundle, device, progress)
+    model = to_model_frame(clip, sector, pipeline.size)
     progress("Finding the left ventricle")
     seen, doubt = (pipeline, model.clip.frames, torch.as_tensor(model.sector_mask), clip.fps), ""
     try:
@@ -254,81 +234,3 @@ def derive_keypoints(clip: "Clip | str | Path", *, bundle: str | Path = defaults
         progress(f"Warning: {doubt.rstrip('.')}")
         points, found, sure = segment_keypoints(*seen, any_view=True)
     return Derived(clip, sector, model, points, found, False, doubt, sure, searched)
-
-
-def given_keypoints(path: str | Path, clip: Clip, sector: "Sector") -> tuple[np.ndarray, np.ndarray]:
-    """Key-points (T, 40, 2) in the clip's own pixels from a file of outlines, and the frames (T,) that the file holds.
-
-    path: EchoNet VolumeTracings CSV of one clip, or NIfTI masks, told apart by content. Frames between those given are
-    interpolated, those outside held. Raises GeometryError: fewer than 20 chords, crossing, outside the sector, no such frame.
-    """
-    from scipy.ndimage import binary_dilation
-
-    from echokdm.ops.ventricle import check_keypoints
-
-    path = Path(path)
-    given = _from_masks(path, clip) if _is_nifti(path) else _from_tracings(path, clip)
-    # An outline drawn on the sector's edge is inside it.
-    reach = max(1, round(0.015 * clip.size[0]))
-    inside = binary_dilation(np.asarray(sector.mask, bool), iterations=reach)
-    keypoints, known = np.full((len(clip), 40, 2), np.nan), np.zeros(len(clip), bool)
-    for frame, points in given.items():
-        keypoints[frame], known[frame] = check_keypoints(points, inside), True
-    return fill_frames(keypoints, known), known
-
-
-def _is_nifti(path: Path) -> bool:
-    """By content: gzip, or NIfTI's own magic at byte 344."""
-    try:
-        with check_plain(path, GeometryError).open("rb") as file:
-            head = file.read(348)
-    except OSError:
-        return False  # the reader of tracings says what is wrong
-    return head[:2] == b"\x1f\x8b" or head[344:348] in (b"n+1\0", b"ni1\0")
-
-
-def _from_masks(path: Path, clip: Clip) -> dict[int, np.ndarray]:
-    from echokdm.io.tracings import read_masks
-    from echokdm.ops.ventricle import keypoints_from_mask
-
-    masks = turn_masks(read_masks(path, size=clip.size), clip)
-    if len(masks) != len(clip):
-        raise GeometryError(f"{called('The mask file', path)} holds {len(masks)} frames, and the clip has {len(clip)}; leave "
-                            "frames empty, not out.")
-    return {t: np.asarray(keypoints_from_mask(mask), float) for t, mask in enumerate(masks) if mask.any()}
-
-
-def _from_tracings(path: Path, clip: Clip) -> dict[int, np.ndarray]:
-    from echokdm.io.tracings import read_tracings
-    from echokdm.ops.ventricle import keypoints_from_tracing, self_crossing
-
-    clips = read_tracings(path)
-    file = called("The tracing file", path)
-    if len(clips) > 1:
-        raise GeometryError(f"{file} holds tracings of {len(clips)} clips; keep this clip's rows alone.")
-    given = {}
-    for frame, rows in next(iter(clips.values())).items():
-        if frame >= len(clip):
-            raise GeometryError(f"{file} traces frame {frame}, and the clip has frames 0 to {len(clip) - 1}.")
-        if len(rows) <= CHORDS:
-            raise GeometryError(f"{file} has {len(rows) - 1} chords in frame {frame}; 40 key-points need a long axis and "
-                                f"{CHORDS} chords.")
-        if self_crossing(np.concatenate([rows[1:, :2], rows[:0:-1, 2:]])):
-            raise GeometryError(f"{file}: the outline of frame {frame} crosses itself; order its chords from the apex to the base.")
-        given[frame] = np.asarray(keypoints_from_tracing(turn_rows(rows, clip)), float)
-    return given
-
-
-def load_pipeline(bundle: str | Path, device: str = defaults.DEVICE, progress: Progress = quiet) -> Any:
-    """A KDMPipeline from a bundle's name or folder, on a device. Raises BundleError or ConfigError (unknown device)."""
-    import torch
-
-    from echokdm.core.errors import ConfigError
-    from echokdm.methods.kdm.pipeline import KDMPipeline
-
-    progress("Loading the bundle")
-    pipeline = KDMPipeline.from_pretrained(bundle)
-    try:
-        return pipeline.to(torch.device(device))
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"The device {device!r} is not to be had on this machine; use --device cpu, or see `echokdm doctor`.") from error

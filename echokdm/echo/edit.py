@@ -9,11 +9,12 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from echokdm.core import defaults
 from echokdm.core.frames import Frames, Gathering, each, from_levels, to_levels
 from echokdm.core.types import Clip
+from echokdm.echo.bundle import HeartPipeline
 from echokdm.echo.derive import Derived
 from echokdm.echo.plan import Trajectory
+from echokdm.echo.wish import Sampling
 from echokdm.io.frame import ModelClip, resize_like, to_model_frame
 from echokdm.ops.native import NativeFrame
 
@@ -35,18 +36,19 @@ class Edited:
     warped: Frames
 
 
-def edit_clip(source: Derived, trajectory: Trajectory, pipeline: Any, *, from_frame: int | None = None, steps: int = defaults.STEPS,
-              strength: float = defaults.STRENGTH, seed: int = defaults.SEED, without: str | None = None) -> Edited:
+def edit_clip(source: Derived, trajectory: Trajectory, pipeline: HeartPipeline, sampling: Sampling = Sampling()) -> Edited:
     """Make a trajectory's frames of the source's own pixels, carried by the flow from its own key-points to those asked for.
 
     Each frame is made from the source's of the same phase, `Trajectory.frames`, so that valves, atria, speckle and breathing stay the
-    patient's own, and what is asked to stay as it is comes back as it was. from_frame: from that one frame instead, as KDM does (Oh et
-    al.), and F2I-net redraws what the flow can't know; at the source's size it enters as a change of brightness no finer than
-    `FINEST_PX`. steps, strength, without: of that one-frame mode, see KDMPipeline. seed: of K2F's and F2I's noise.
+    patient's own, and what is asked to stay as it is comes back as it was. With `sampling.from_frame` all are made from that one frame
+    instead, as KDM does (Oh et al.), and F2I-net redraws what the flow can't know; at the source's size it enters as a change of
+    brightness no finer than `FINEST_PX`.
     """
+    from_frame = sampling.from_frame
     picks = trajectory.frames if from_frame is None else np.full(len(trajectory.frames), from_frame)
     model = source.model
-    options = {"steps": steps, "strength": strength, "seed": seed, "without": "f2i" if from_frame is None else without}
+    options = {"steps": sampling.steps, "strength": sampling.strength, "seed": sampling.seed,
+               "without": "f2i" if from_frame is None else sampling.without}
     native = NativeFrame(np.asarray(source.sector.mask), model.origin, model.step)
     gatherings = Gathering(to_levels, from_levels), Gathering(), Gathering(), Gathering()
     moves = _moves(source, trajectory, picks, pipeline, from_frame is not None, options)
@@ -65,7 +67,7 @@ def edit_clip(source: Derived, trajectory: Trajectory, pipeline: Any, *, from_fr
     return Edited(clip, to_model_frame(clip, source.sector, model.clip.size[0], model_frames), flows, warped)
 
 
-def _moves(source: Derived, trajectory: Trajectory, picks: np.ndarray, pipeline: Any, one: bool,
+def _moves(source: Derived, trajectory: Trajectory, picks: np.ndarray, pipeline: HeartPipeline, one: bool,
            options: dict[str, Any]) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
     """Of each frame in turn: flow (2, S, S), the source frame `picks` (N,) carried by it (1, S, S), and what F2I redrew (1, S, S) or None.
 
@@ -78,7 +80,7 @@ def _moves(source: Derived, trajectory: Trajectory, picks: np.ndarray, pipeline:
         yield next(made) if one or asked else (torch.zeros(2, *size), frames[pick], None)
 
 
-def _made(source: Derived, trajectory: Trajectory, picks: np.ndarray, rows: np.ndarray, pipeline: Any, one: bool,
+def _made(source: Derived, trajectory: Trajectory, picks: np.ndarray, rows: np.ndarray, pipeline: HeartPipeline, one: bool,
           options: dict[str, Any]) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
     """As `_moves`, of the frames at `rows` alone: what the pipeline makes of them."""
     frames, sector = source.model.clip.frames, torch.as_tensor(source.model.sector_mask)

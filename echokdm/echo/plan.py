@@ -2,25 +2,22 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from echokdm.core.errors import ClipError, ConfigError, GeometryError
-from echokdm.core.types import A4C_BLOODPOOL_40
+from echokdm.core.errors import ClipError, ConfigError
 from echokdm.echo.derive import Derived, simpson
+from echokdm.echo.wish import FRAMES_RANGE, Wish
 from echokdm.ops.cycle import clip_ejection_fraction, typical_beat, valve_opening
 from echokdm.ops.phase import matching_frames
-from echokdm.ops.strain import GLS_RANGE
-from echokdm.ops.timing import BEATS_RANGE, RATE_RANGE, best_beat, repeated_beats, retimed, with_heart_rate
-from echokdm.ops.trajectory import EF_RANGE, asked_beats, trajectory_at, transfer_motion
+from echokdm.ops.timing import best_beat, repeated_beats, retimed, with_heart_rate
+from echokdm.ops.trajectory import asked_beats, trajectory_at, transfer_motion
 from echokdm.ops.trajectory import drag as drag_points
-from echokdm.ops.wishes import check_drag, with_end_diastolic_volume, with_pump_function
+from echokdm.ops.wishes import with_end_diastolic_volume, with_pump_function
 
 STILL = "There is a single frame of this ventricle, and so no motion of its own; give a motion with --driving CLIP2, or --drag."
 STILL_FRAMES = 16  # frames over which a drag grows where the source has one frame alone
-SIZES = 64, 1024  # px of a square output
-FRAMES_RANGE, FPS_RANGE = (2, 1000), (1.0, 500.0)
 
 
 @dataclass(frozen=True)
@@ -52,60 +49,6 @@ class Trajectory:
     def es(self) -> int:
         """End-systolic frame of the same beat."""
         return typical_beat(self.asked, self.beats)[1]
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What to change. Nothing of it: the clip as it is.
-
-    ef, gls: percent, see `with_pump_function`. edv: (number, whether it is percent of the source's; else in the clip's unit). walls:
-    factors of the six walls' motion, see `with_wall_motion`. drag: point index -> (dx, dy) in the source clip's own pixels; it moves
-    every frame's outline, and grows from nothing where the source is a single frame. heart_rate: beats a minute. beats: so many times one
-    beat, looped.
-    frames, fps: see `frame_times`.
-    """
-
-    ef: float | None = None
-    edv: tuple[float, bool] | None = None
-    gls: float | None = None
-    walls: Mapping[str, float] = field(default_factory=dict)
-    drag: Mapping[int, tuple[float, float]] = field(default_factory=dict)
-    heart_rate: float | None = None
-    beats: int | None = None
-    frames: int | None = None
-    fps: float | None = None
-
-    @property
-    def shaped(self) -> bool:
-        """Whether something is asked that only a motion can show."""
-        return bool(self.walls) or any(v is not None for v in (self.ef, self.edv, self.gls, self.heart_rate, self.beats))
-
-    def check(self) -> None:
-        """Refuse what no clip could fulfil, before any work. Raises GeometryError (EF) or ConfigError."""
-        if self.ef is not None and not EF_RANGE[0] <= self.ef <= EF_RANGE[1]:
-            low, high = EF_RANGE
-            raise GeometryError(f"An ejection fraction of {self.ef:g} % is outside {low:g} to {high:g} %; choose one inside.")
-        for name, value, (low, high) in (("--gls", self.gls, GLS_RANGE), ("--heart-rate", self.heart_rate, RATE_RANGE),
-                                         ("--beats", self.beats, BEATS_RANGE), ("--frames", self.frames, FRAMES_RANGE),
-                                         ("--fps", self.fps, FPS_RANGE)):
-            if value is not None and not low <= value <= high:  # nan is outside, too
-                raise ConfigError(f"{name} {value:g} is outside {low:g} to {high:g}; choose one inside.")
-        check_drag(self.drag, len(A4C_BLOODPOOL_40))
-        if self.frames is not None and (self.beats is not None or self.heart_rate is not None):
-            raise ConfigError("--frames can't be had with --beats or --heart-rate, which say how long the clip lasts; use --fps.")
-
-
-NOTHING = Wish()
-
-
-def check_model_options(size: int | None, steps: int, seed: int) -> None:
-    """Refuse options of the output's size and of the networks that are out of range. Raises ConfigError."""
-    if size is not None and not SIZES[0] <= size <= SIZES[1]:
-        raise ConfigError(f"--size {size} is outside {SIZES[0]} to {SIZES[1]}; choose one inside, or leave it out for the clip's own size.")
-    if not 1 <= steps <= 1000:
-        raise ConfigError(f"--steps {steps} is outside 1 to 1000; choose one inside.")
-    if not 0 <= seed < 2**63:
-        raise ConfigError(f"--seed {seed} is outside 0 to 2^63 - 1; choose one inside.")
 
 
 def frame_times(count: int, clip_fps: float, frames: int | None, fps: float | None) -> tuple[np.ndarray, float]:
@@ -140,7 +83,7 @@ def with_events(at: np.ndarray, beats: list[tuple[int, int]]) -> tuple[np.ndarra
     return at, [(frame[ed], frame[es]) for ed, es in beats]
 
 
-def plan(source: Derived, source_frame: int, wish: Wish = NOTHING, driving: Derived | None = None, septal_first: bool = True) -> Trajectory:
+def plan(source: Derived, source_frame: int, wish: Wish = Wish(), driving: Derived | None = None, septal_first: bool = True) -> Trajectory:
     """The key-points asked for: the source's own motion or the driving clip's, then size, pump function and walls, the drag, then time.
 
     source_frame: by which a driving clip's motion is carried over. septal_first: as of `ops.walls.septum_is_first`.
@@ -157,8 +100,8 @@ def plan(source: Derived, source_frame: int, wish: Wish = NOTHING, driving: Deri
         whole = best_beat(points, beats)
         ed, beats = whole[0], [(whole[0], whole[1] % len(points))]
     as_it_beats = points
-    if wish.edv is not None:
-        points = with_end_diastolic_volume(points, beats, *wish.edv, spacing)
+    if wish.volume is not None:
+        points = with_end_diastolic_volume(points, beats, *wish.volume, spacing)
     asked = simpson(points, spacing)
     if wish.ef is not None or wish.gls is not None or wish.walls:
         meant = asked_beats(asked, ed, rate, beats) if wish.ef is not None else beats

@@ -1,8 +1,7 @@
 """A clip and a wish -> a trajectory of key-points -> the clip's own frames edited, measured again: the composition of the parts."""
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,18 @@ import numpy as np
 import torch
 
 from echokdm.core import defaults
-from echokdm.core.errors import ClipError, ConfigError, GeometryError
+from echokdm.core.errors import ClipError, GeometryError
 from echokdm.core.frames import Frames, chosen, each
 from echokdm.core.types import Clip
-from echokdm.echo.derive import Derived, derive_keypoints, load_pipeline, quiet, segment_keypoints, simpson
+from echokdm.echo.bundle import Bundle, HeartPipeline, Progress, load_pipeline, quiet, weights_hash
+from echokdm.echo.derive import Derived, derive_keypoints, segment_keypoints, simpson
 from echokdm.echo.edit import Edited, edit_clip
-from echokdm.echo.plan import STILL, Trajectory, Wish, check_model_options, plan
+from echokdm.echo.plan import STILL, Trajectory, plan
+from echokdm.echo.wish import Sampling, Wish
 from echokdm.io.frame import ModelClip, to_model_frame
 from echokdm.ops.cycle import clip_ejection_fraction
 from echokdm.ops.strain import end_systolic_strain
 from echokdm.ops.walls import septum_is_first
-from echokdm.ops.wishes import parse_volume
 
 MOST_MISSED = 5.0  # points; a cohort's default tolerance, about what two sonographers differ by
 
@@ -30,23 +30,36 @@ MOST_MISSED = 5.0  # points; a cohort's default tolerance, about what two sonogr
 class Synthesis:
     """A synthetic clip and all that is known about it.
 
-    edited: the frames at the source's size and in the model's frame, and the flow there. from_frame: the source frame that all are made
-    from, None where each is made from the source's of the same phase. square: the output's frame where a square was asked for, else None.
-    measured: (N, 40, 2) key-points found again in the output by the judge, px of the model's frame, or None where it found none.
-    options: what a run needs to be repeated. septal_first: as of `ops.walls.septum_is_first`. timings: seconds a step.
+    driven: the motion is another clip's. edited: the frames at the source's size and in the model's frame, and the flow there. square: the
+    output's frame where a square was asked for, else None. measured: (N, 40, 2) key-points found again in the output by the judge, px of
+    the model's frame, or None where it found none. bundle_name, weights_sha256, weights_licence: of the weights. septal_first: as of
+    `ops.walls.septum_is_first`. timings: seconds a step.
     """
 
     source: Derived
-    from_frame: int | None
+    wish: Wish
+    sampling: Sampling
+    driven: bool
     trajectory: Trajectory
     edited: Edited
     square: ModelClip | None
     measured: np.ndarray | None
-    options: dict[str, Any]
+    bundle_name: str
     weights_sha256: str
     weights_licence: str = "MIT"
     septal_first: bool = True
     timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a run needs to be repeated."""
+        return self.wish.record() | {"driving": self.driven, "keypoints": self.source.given} | self.sampling.record() | {
+            "bundle": self.bundle_name}
+
+    @property
+    def from_frame(self) -> int | None:
+        """The source frame that all are made from, None where each is made from the source's of the same phase."""
+        return self.sampling.from_frame
 
     @property
     def clip(self) -> Clip:
@@ -141,77 +154,45 @@ class Stopwatch:
         self._last = now
 
 
-def weights_hash(pipeline: Any) -> str:
-    """SHA-256 over every weight of a pipeline's components, by name, so it depends on nothing but the weights."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    for name, module in sorted(pipeline.components.items()):
-        if isinstance(module, torch.nn.Module):
-            for key, value in sorted(module.state_dict().items()):
-                digest.update(f"{name}.{key}{tuple(value.shape)}{value.dtype}".encode())
-                digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def synthesize(clip: Clip | str | Path, *, ef: float | None = None, edv: str | float | None = None, gls: float | None = None,
-               walls: Mapping[str, float] | None = None, heart_rate: float | None = None, beats: int | None = None,
-               driving: Clip | str | Path | None = None, keypoints: str | Path | None = None, any_view: bool = False,
-               allow_print: bool = False, drag: Mapping[int, tuple[float, float]] | None = None, from_frame: int | None = None,
-               frames: int | None = None, fps: float | None = None, size: int | None = None, steps: int = defaults.STEPS,
-               strength: float = defaults.STRENGTH, without: str | None = None, seed: int = defaults.SEED,
-               bundle: str | Path = defaults.BUNDLE, device: str = defaults.DEVICE, pipeline: Any = None,
-               progress: Callable[[str], None] = quiet) -> Synthesis:
+def synthesize(source: Derived | Clip | str | Path, wish: Wish = Wish(), sampling: Sampling = Sampling(), *,
+               driving: Derived | Clip | str | Path | None = None, bundle: Bundle = defaults.BUNDLE, device: str = defaults.DEVICE,
+               progress: Progress = quiet) -> Synthesis:
     """Make a synthetic clip of the same heart by editing an apical 4-chamber clip, frame by frame, at its own size.
 
     Each frame is the clip's own of the same phase, carried by the flow that the wish asks for, so that without a wish the clip comes back.
-    A clip of one frame, or `from_frame`, is made from that frame alone (Oh et al., KDM, the echo task).
-    ef, gls: percent, 5 to 80 and -30 to 0. edv: in the clip's unit of volume, or such as "80%" of its own. walls: such as
-    {"apical-septal": 0}, see `ops.wall_motion.with_wall_motion`. heart_rate: beats a minute. beats: so many times one beat, looped.
-    driving: a clip whose ventricular motion is carried over. keypoints: a file of outlines in the
-    clip's own pixels instead of the segmenter's. any_view, allow_print: see `derive_keypoints`. drag: point index -> (dx, dy) in
-    the clip's own pixels. frames, fps: see `frame_times`. size: px, a square around the sector instead of the clip's own picture. steps,
-    strength, without: of frames made from one, see KDMPipeline.
+    A clip of one frame, or `sampling.from_frame`, is made from that frame alone (Oh et al., KDM, the echo task).
+    source: a clip, or one whose ventricle is known already: `derive_keypoints` takes outlines from a file, other views and clips with
+    print. driving: a clip whose ventricular motion is carried over; no pixel of it is put out.
     Raises ClipError, GeometryError, ConfigError or BundleError, each with one sentence.
     """
-    from echokdm.io import require_motion
-
-    volume = None if edv is None else parse_volume(str(edv))
-    wish = Wish(ef, volume, gls, dict(walls or {}), dict(drag or {}), heart_rate, beats, frames, fps)
     wish.check()
-    check_model_options(size, steps, seed)
-    if without is not None and from_frame is None:
-        raise ConfigError("--without leaves out a network of the one-frame mode; name the frame with --from-frame N too.")
+    sampling.check()
     watch = Stopwatch()
+    clip = source.clip if isinstance(source, Derived) else source
     if not isinstance(clip, Clip):
         from echokdm.io import read_clip
 
         progress("Reading the clip")
         clip = read_clip(clip)
         watch.lap("read the clip")
-    if from_frame is not None and not 0 <= from_frame < len(clip):
-        raise ConfigError(f"--from-frame {from_frame} is not in the clip, which has frames 0 to {len(clip) - 1}.")
-    if driving is None:
-        if len(clip) > 1:
-            require_motion(clip)
-        elif not drag or wish.shaped:
-            raise ClipError(STILL)
-    if pipeline is None:
-        pipeline = load_pipeline(bundle, device, progress)
+    check_source(clip, wish, sampling, driving is not None)
+    if isinstance(bundle, str | Path):
+        bundle = load_pipeline(bundle, device, progress)
         watch.lap("load the bundle")
-    source = derive_keypoints(clip, keypoints=keypoints, any_view=any_view, allow_print=allow_print, pipeline=pipeline, progress=progress)
-    # No pixel of the driving clip is put out.
-    drive = None if driving is None else derive_keypoints(driving, any_view=any_view, allow_print=True, pipeline=pipeline,
-                                                          progress=progress)
-    if not source.moves:
-        from_frame = source.ed if from_frame is None else from_frame
+    pipeline: HeartPipeline = bundle
+    if not isinstance(source, Derived):
+        source = derive_keypoints(clip, bundle=pipeline, progress=progress)
+    if not (driving is None or isinstance(driving, Derived)):
+        driving = derive_keypoints(driving, allow_print=True, bundle=pipeline, progress=progress)
+    if not source.moves and sampling.from_frame is None:
+        sampling = replace(sampling, from_frame=source.ed)
     septal_first = _septal_first(source, pipeline)
-    trajectory = plan(source, source.ed if from_frame is None else from_frame, wish, drive, septal_first)
+    trajectory = plan(source, source.ed if sampling.from_frame is None else sampling.from_frame, wish, driving, septal_first)
     watch.lap("find the ventricle")
 
     progress(f"Making {len(trajectory.keypoints)} frames")
-    edited = edit_clip(source, trajectory, pipeline, from_frame=from_frame, steps=steps, strength=strength, seed=seed, without=without)
-    square = None if size is None else to_model_frame(edited.clip, source.sector, size)
+    edited = edit_clip(source, trajectory, pipeline, sampling)
+    square = None if wish.size is None else to_model_frame(edited.clip, source.sector, wish.size)
     watch.lap("make the frames")
     progress("Measuring the output")
     try:
@@ -220,16 +201,26 @@ def synthesize(clip: Clip | str | Path, *, ef: float | None = None, edv: str | f
     except GeometryError:
         measured = None  # the report says so
     watch.lap("measure the output")
-    options = {"ef": ef, "edv": None if edv is None else str(edv), "gls": gls, "walls": wish.walls, "heart_rate": heart_rate,
-               "beats": beats, "driving": driving is not None, "keypoints": keypoints is not None,
-               "drag": {str(i): list(d) for i, d in wish.drag.items()}, "from_frame": from_frame, "frames": frames, "fps": fps,
-               "size": size, "steps": steps, "strength": strength, "without": without, "seed": seed,
-               "bundle": Path(bundle).name}
-    return Synthesis(source, from_frame, trajectory, edited, square, measured, options,
-                     weights_hash(pipeline), getattr(pipeline, "licence", "MIT"), septal_first, watch.seconds)
+    return Synthesis(source, wish, sampling, driving is not None, trajectory, edited, square, measured, pipeline.bundle_name,
+                     weights_hash(pipeline), pipeline.licence, septal_first, watch.seconds)
 
 
-def _septal_first(source: Derived, pipeline: Any) -> bool:
+def check_source(clip: Clip, wish: Wish, sampling: Sampling, driven: bool) -> None:
+    """Refuse what can't be made of a clip, before its ventricle is looked for. driven: the motion is another clip's.
+
+    Raises ClipError where nothing would move, ConfigError where there is no such frame.
+    """
+    from echokdm.io import require_motion
+
+    sampling.check(len(clip))
+    if not driven:
+        if len(clip) > 1:
+            require_motion(clip)
+        elif not wish.drag or wish.shaped:
+            raise ClipError(STILL)
+
+
+def _septal_first(source: Derived, pipeline: HeartPipeline) -> bool:
     """Whether the septum is the wall of the first 20 key-points, told by where the segmenter sees the right heart at ED and ES."""
     picks = [source.ed, source.es] if source.moves else [source.ed]
     right = pipeline.right_heart(source.model.clip.frames[picks], torch.as_tensor(source.model.sector_mask))

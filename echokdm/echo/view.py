@@ -39,7 +39,7 @@ def judge_view(clip: Clip, pipeline: Any) -> View:
     try:
         require_motion(few)
         # Some frames don't tell print from tissue: who writes pixels has searched all of them.
-        derived = derive_keypoints(few, any_view=True, allow_print=True, pipeline=pipeline)
+        derived = derive_keypoints(few, any_view=True, allow_print=True, bundle=pipeline)
     except EchoKDMError as error:
         return View("refused", str(error))
     frame, points = derived.model.clip.frames[0, 0].numpy(), derived.keypoints[0]

@@ -12,7 +12,9 @@ import numpy as np
 from echokdm.core import defaults
 from echokdm.core.errors import ClipError, ConfigError, EchoKDMError, OutputError
 from echokdm.core.naming import called
-from echokdm.echo.derive import Derived, derive_keypoints, load_pipeline, segment_keypoints
+from echokdm.echo.bundle import Bundle, HeartPipeline, load_pipeline, weights_hash
+from echokdm.echo.derive import Derived, derive_keypoints, segment_keypoints
+from echokdm.echo.wish import Sampling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,29 +36,27 @@ class Evaluation:
     scores: "dict[str, pd.DataFrame]"
 
 
-def measured_how(bundle: str | Path, distances: "Mapping[str, Perceptual]", size: int, **facts: Any) -> dict[str, Any]:
-    """The record that goes with every table: size, weights, backbones, mask, machine."""
+def measured_how(bundle: str, distances: "Mapping[str, Perceptual]", size: int, **facts: Any) -> dict[str, Any]:
+    """The record that goes with every table: size, weights, backbones, mask, machine. bundle: its name and hash."""
     import torch
 
     from echokdm import __version__
-    from echokdm.methods.bundle import bundle_hash, find_bundle
 
-    return {"bundle": f"{Path(bundle).name} (sha256 {bundle_hash(find_bundle(bundle))})", "size": f"{size} x {size} px, values in [0, 1]",
+    return {"bundle": bundle, "size": f"{size} x {size} px, values in [0, 1]",
             **{f"LPIPS_{net}": distance.provenance for net, distance in distances.items()},
             "SSIM": "Gaussian window of 11 px, sigma 1.5, its map averaged inside the mask", **facts,
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, echokdm {__version__}"}
 
 
-def evaluate(bundle: str | Path = defaults.BUNDLE, data: str | Path | Sequence[Path] = defaults.DATA, patients: int = defaults.PATIENTS,
-             out: str | Path | None = None, *, device: str = defaults.DEVICE, steps: int = defaults.STEPS,
-             strength: float = defaults.STRENGTH, seed: int = defaults.SEED, overwrite: bool = False, pipeline: Any = None,
+def evaluate(bundle: Bundle = defaults.BUNDLE, data: str | Path | Sequence[Path] = defaults.DATA, patients: int = defaults.PATIENTS,
+             out: str | Path | None = None, sampling: Sampling = Sampling(), *, device: str = defaults.DEVICE, overwrite: bool = False,
              show: bool = True) -> Evaluation:
     """Print the tables and, with `out`, write them there as `tables.md`, `.csv`, `.json`, and the scores behind them.
 
     data: "phantom" for `patients` simulated hearts that no training saw, ED to ES and random pairs; else a clip, clips or a
     folder of clips, whose own motion is made again from one frame. A bundle beyond echo is scored by its method's tables on the
     held-out split it was trained beside, or on that of another data set, "adapter:root". LPIPS is left out where no backbone's
-    weights are on this machine. pipeline: a loaded KDMPipeline of `bundle`. steps, strength, seed: see KDMPipeline.
+    weights are on this machine. sampling: of KDM.
     Raises BundleError, ClipError (no clip to use), ConfigError, OutputError.
     """
     from echokdm.evaluation.paper import QUOTED, clip_tables, phantom_tables
@@ -65,12 +65,12 @@ def evaluate(bundle: str | Path = defaults.BUNDLE, data: str | Path | Sequence[P
         raise ConfigError(f"An evaluation needs at least one patient, not {patients}.")
     if out is not None and Path(out).exists() and not overwrite:  # said before the work, not after it
         raise OutputError(f"{called('The output folder', out)} exists already; choose another, or pass overwrite.")
-    if pipeline is None and not is_echo(bundle):
+    if isinstance(bundle, str | Path) and not is_echo(bundle):
         tables, record = _score_method(bundle, str(data), device, show)
         return _finish(Evaluation(tables, record, {}), out, overwrite, show)
     distances, lacking = _judges(device, show)
-    pipeline = pipeline or load_pipeline(bundle, device)
-    options: dict[str, Any] = {"steps": steps, "strength": strength, "seed": seed}
+    pipeline = load_pipeline(bundle, device)
+    options: dict[str, Any] = {"steps": sampling.steps, "strength": sampling.strength, "seed": sampling.seed}
     if str(data) == "phantom":
         scores, facts = _score_phantoms(pipeline, distances, patients, options)
         tables = phantom_tables(scores["images"], scores["flows"])
@@ -78,8 +78,9 @@ def evaluate(bundle: str | Path = defaults.BUNDLE, data: str | Path | Sequence[P
         scores, facts = _score_folder(pipeline, distances, data, options)
         tables = clip_tables(scores["frames"], list(dict.fromkeys(scores["frames"]["clip"])))
     tables += QUOTED
-    facts |= {"KDM": f"{steps} calls of F2I-net, k = {strength:g} T, seed {seed}"} | lacking
-    return _finish(Evaluation(tables, measured_how(bundle, distances, pipeline.size, **facts), scores), out, overwrite, show)
+    weights = f"{pipeline.bundle_name} (weights sha256 {weights_hash(pipeline)})"
+    facts |= {"KDM": f"{sampling.steps} calls of F2I-net, k = {sampling.strength:g} T, seed {sampling.seed}"} | lacking
+    return _finish(Evaluation(tables, measured_how(weights, distances, pipeline.size, **facts), scores), out, overwrite, show)
 
 
 def _judges(device: str, show: bool) -> "tuple[dict[str, Perceptual], dict[str, str]]":
@@ -116,7 +117,7 @@ def _score_method(bundle: str | Path, data: str, device: str, show: bool) -> "tu
     """A method's own tables. data: "phantom" for the data it was trained beside, or "adapter:root"."""
     from echokdm.data.frames import FrameData, FrameSource
     from echokdm.methods.base import method_of
-    from echokdm.methods.bundle import bundle_config, find_bundle
+    from echokdm.methods.bundle import bundle_config, bundle_hash, find_bundle
 
     folder = find_bundle(bundle)
     method, config = method_of(folder), bundle_config(folder)
@@ -135,10 +136,10 @@ def _score_method(bundle: str | Path, data: str, device: str, show: bool) -> "tu
     source = FrameSource(FrameData(**own), int(config["size"]), int(config["seed"]))
     tables = method.evaluate(method.pipeline.from_pretrained(folder).to(device), source)
     facts = {"method": method.name, "data": f"{source.config.adapter}, split {source.config.held_out}"} | lacking
-    return tables, measured_how(bundle, distances, int(config["size"]), **facts)
+    return tables, measured_how(f"{folder.name} (sha256 {bundle_hash(folder)})", distances, int(config["size"]), **facts)
 
 
-def _score_phantoms(pipeline: Any, distances: "Mapping[str, Perceptual]", patients: int,
+def _score_phantoms(pipeline: HeartPipeline, distances: "Mapping[str, Perceptual]", patients: int,
                     options: dict[str, Any]) -> "tuple[dict[str, pd.DataFrame], dict[str, Any]]":
     import pandas as pd
 
@@ -157,7 +158,8 @@ def _score_phantoms(pipeline: Any, distances: "Mapping[str, Perceptual]", patien
     return {"images": pd.concat(images, ignore_index=True), "flows": pd.concat(flows, ignore_index=True)}, facts
 
 
-def score_clip(pipeline: Any, source: Derived, distances: "Mapping[str, Perceptual]", **options: Any) -> "tuple[pd.DataFrame, Any]":
+def score_clip(pipeline: HeartPipeline, source: Derived, distances: "Mapping[str, Perceptual]",
+               **options: Any) -> "tuple[pd.DataFrame, Any]":
     """`metrics.resynthesis.score_resynthesis` of a clip whose ventricle is known; its MD is of the bundle's judge."""
     import torch
 
@@ -174,7 +176,7 @@ def score_clip(pipeline: Any, source: Derived, distances: "Mapping[str, Perceptu
     return score_resynthesis(pipeline, source.model.clip.frames[:], source.keypoints, sector, source.beats, detect, distances, **options)
 
 
-def _score_folder(pipeline: Any, distances: "Mapping[str, Perceptual]", data: str | Path | Sequence[Path],
+def _score_folder(pipeline: HeartPipeline, distances: "Mapping[str, Perceptual]", data: str | Path | Sequence[Path],
                   options: dict[str, Any]) -> "tuple[dict[str, pd.DataFrame], dict[str, Any]]":
     import pandas as pd
 
@@ -186,7 +188,7 @@ def _score_folder(pipeline: Any, distances: "Mapping[str, Perceptual]", data: st
     tables, refused = [], []
     for number, file in enumerate(track(files, label="clips"), 1):
         try:
-            source = derive_keypoints(file, allow_print=True, pipeline=pipeline)  # no pixel of it is put out
+            source = derive_keypoints(file, allow_print=True, bundle=pipeline)  # no pixel of it is put out
             if len(source.clip) < 2:
                 raise ClipError("A single frame has no motion to make again.")
         except EchoKDMError as error:

@@ -63,10 +63,11 @@ def evaluate(work: Work) -> Figures:
 
 def augment(work: Work) -> Figures:
     """`echokdm augment` from the key-points that were found before."""
-    from echokdm.cohort.make import augment_cohort
+    from echokdm.cohort.make import Making, augment_cohort
     from echokdm.cohort.motion import borrow_motions
     from echokdm.cohort.plan import check_wishes, plan_cohort
     from echokdm.cohort.workers import serial
+    from echokdm.echo.bundle import load_pipeline
 
     options = work.step.options
     assert isinstance(options, Augment)
@@ -75,9 +76,9 @@ def augment(work: Work) -> Figures:
     plan = plan_cohort(sources, options.per_clip, options.ef, work.seed, options.split)
     if options.motion == "others":
         plan = borrow_motions(plan, sources, work.seed)
-    manifest = augment_cohort(plan, sources, work.folder, bundle=work.reads["bundle"], tolerance=options.tolerance, tries=options.tries,
-                              steps=options.steps, dicom=options.dicom, nifti=options.nifti, one_frame=options.one_frame,
-                              device=work.device, drivers=sources,
+    manifest = augment_cohort(plan, sources, work.folder, Making(options.tolerance, options.tries, options.steps, options.dicom,
+                                                                 options.nifti, options.one_frame),
+                              bundle=load_pipeline(work.reads["bundle"], work.device), drivers=sources,
                               engine=lambda build, items: iter(work.track(serial(build, items), len(plan), "making clips")))
     kept = manifest[manifest["accepted"]]
     figures: Figures = {"planned": len(manifest), "accepted": len(kept), "source clips": len(sources)}

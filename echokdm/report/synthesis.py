@@ -45,7 +45,7 @@ def write_synthesis(result: Synthesis, out: str | Path, *, overwrite: bool = Fal
         write_mp4(folder / "synth.mp4", clip.frames, clip.fps, scale=scale)
         small = each(clip.frames, lambda some: figures.smaller(some, GIF_SIDE))
         write_gif(folder / "synth.gif", small, clip.fps, scale=scale)
-        write_dicom(folder / "synth.dcm", clip.frames, clip.fps, weights_hash=result.weights_sha256, weights=result.options["bundle"],
+        write_dicom(folder / "synth.dcm", clip.frames, clip.fps, weights_hash=result.weights_sha256, weights=result.bundle_name,
                     entropy=[json.dumps(result.options, sort_keys=True)], spacing_mm=clip.spacing_mm, region=clip.meta.get("region"),
                     frame_times_ms=clip.meta.get("frame_times_ms"), mask_verified=result.source.searched, view=clip.view)
         write_tracings(folder / "keypoints.csv", {"synth": {t: tracing_from_keypoints(p) for t, p in enumerate(points)}})
@@ -123,7 +123,7 @@ def run_record(result: Synthesis, command: str) -> dict[str, Any]:
     source = result.source
     return {
         "synthetic": True, "use": "research only", "command": command, "options": result.options,
-        "bundle": {"name": result.options["bundle"], "weights_sha256": result.weights_sha256,
+        "bundle": {"name": result.bundle_name, "weights_sha256": result.weights_sha256,
                    "licence": result.weights_licence},
         "versions": {"python": sys.version.split()[0], **{name: version(name) for name in ("echokdm", "torch", "diffusers", "numpy")}},
         "source": {

@@ -50,13 +50,13 @@ def _page(result: Synthesis, command: str, line: Line | None) -> dict[str, Any]:
 
 
 def _title(result: Synthesis) -> str:
-    wish = result.options
-    parts = ["motion of a driving clip"] if wish["driving"] else []
+    wish = result.wish
+    parts = ["motion of a driving clip"] if result.driven else []
     for key, words in (("ef", "ejection fraction {:g} % asked for"), ("edv", "end-diastolic volume {} asked for"),
                        ("gls", "longitudinal strain {:g} % asked for"), ("heart_rate", "{:g} beats a minute"), ("beats", "{} beats")):
-        parts += [words.format(wish[key])] if wish[key] is not None else []
-    parts += [f"{wall} at {factor:g} of its motion" for wall, factor in wish["walls"].items()]
-    parts += ["points dragged"] if wish["drag"] else []
+        parts += [words.format(getattr(wish, key))] if getattr(wish, key) is not None else []
+    parts += [f"{wall} at {factor:g} of its motion" for wall, factor in wish.walls.items()]
+    parts += ["points dragged"] if wish.drag else []
     return ", ".join(parts) if parts else "the clip's own motion"
 
 
@@ -171,8 +171,8 @@ def _strip(result: Synthesis, real: Frames | None, times: np.ndarray) -> Image.I
 
 def _agreement(result: Synthesis, real: Frames | None) -> list[dict[str, str]]:
     """Mean squared errors against the real frames, where one frame was moved by the clip's own motion."""
-    wish, start = result.options, result.from_frame
-    if real is None or start is None or wish["ef"] is not None or wish["drag"] or wish["driving"]:
+    wish, start = result.wish, result.from_frame
+    if real is None or start is None or wish.ef is not None or wish.drag or result.driven:
         return []
     model, picks = result.source.model, result.trajectory.frames
     others = np.flatnonzero(picks != start)
@@ -191,7 +191,7 @@ def _squared_error(made: Frames, truth: Frames, inside: torch.Tensor) -> float:
 
 
 def _facts(result: Synthesis) -> list[tuple[str, str]]:
-    source, clip, wish = result.source, result.clip, result.options
+    source, clip, sampling = result.source, result.clip, result.sampling
     spacing = "unknown" if clip.spacing_mm is None else f"{clip.spacing_mm[0]:.3f} x {clip.spacing_mm[1]:.3f} mm"
     made = "each from the source's of the same phase" if result.from_frame is None else f"all from frame {result.from_frame}"
     return [
@@ -199,6 +199,6 @@ def _facts(result: Synthesis) -> list[tuple[str, str]]:
         ("Frames", made),
         ("Outlines from", "a file" if source.given else "the bundle's segmenter"),
         ("Output", f"{len(clip)} frames of {clip.size[1]} x {clip.size[0]} pixels at {clip.fps:.4g} per second; pixel {spacing}"),
-        ("Bundle", f"{wish['bundle']}, weights SHA-256 {result.weights_sha256[:16]}, licence {result.weights_licence}"),
-        ("Network steps, strength, seed", f"{wish['steps']}, {wish['strength']:g}, {wish['seed']}"),
+        ("Bundle", f"{result.bundle_name}, weights SHA-256 {result.weights_sha256[:16]}, licence {result.weights_licence}"),
+        ("Network steps, strength, seed", f"{sampling.steps}, {sampling.strength:g}, {sampling.seed}"),
     ]

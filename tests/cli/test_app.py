@@ -30,10 +30,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch, pipeline) -> None:
+def drawn(as_every_bundle, pipeline) -> None:
     """The bundle is the drawn heart's pipeline."""
-    monkeypatch.setattr("echokdm.echo.synthesis.load_pipeline", lambda *_: pipeline)
-    monkeypatch.setattr("echokdm.echo.derive.load_pipeline", lambda *_: pipeline)
+    as_every_bundle(pipeline)
 
 
 def save(path: Path, clip: Clip) -> Path:

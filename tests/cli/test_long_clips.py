@@ -16,6 +16,7 @@ from echokdm.core.frames import LongFrames
 from echokdm.core.types import Clip
 from echokdm.echo.derive import derive_keypoints
 from echokdm.echo.synthesis import synthesize
+from echokdm.echo.wish import Sampling, Wish
 from echokdm.io import read_clip
 from echokdm.io.dicom_out import write_dicom
 from echokdm.report.synthesis import write_keypoints, write_synthesis
@@ -29,7 +30,7 @@ MEASURE = """
 import resource, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from conftest import DrawnPipeline
+from drawn import DrawnPipeline
 from echokdm.core import frames
 from echokdm.echo.derive import derive_keypoints
 from echokdm.report.synthesis import write_keypoints, write_synthesis
@@ -38,8 +39,8 @@ frames.IN_MEMORY = 2**22
 folder, pipeline = Path(sys.argv[1]), DrawnPipeline()
 for count in (32, 96):
     clip = folder / f"{count}.mp4"
-    write_keypoints(derive_keypoints(clip, pipeline=pipeline), folder / "keypoints", overwrite=True)
-    result = synthesize(clip, allow_print=True, pipeline=pipeline, bundle="drawn")
+    write_keypoints(derive_keypoints(clip, bundle=pipeline), folder / "keypoints", overwrite=True)
+    result = synthesize(derive_keypoints(clip, allow_print=True, bundle=pipeline), bundle=pipeline)
     write_synthesis(result, folder / "synth", overwrite=True)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
 """
@@ -59,19 +60,19 @@ def save_video(path: Path, clip: Clip, count: int) -> None:
 def test_memory_is_flat_in_a_clips_length(drawn_clip: Clip, tmp_path: Path) -> None:
     for count in (32, 96):
         save_video(tmp_path / f"{count}.mp4", drawn_clip, count)
-    told = subprocess.run([sys.executable, "-c", MEASURE, str(tmp_path), str(Path(__file__).parent)], check=True, capture_output=True,
+    told = subprocess.run([sys.executable, "-c", MEASURE, str(tmp_path), str(Path(__file__).parents[1])], check=True, capture_output=True,
                           text=True).stdout
     short, long = (float(line) for line in told.split())
     assert long - short < GROWTH, f"{short:.0f} and {long:.0f} MB"
 
 
-WAYS = {"edited": {"ef": 30}, "moved": {"from_frame": 0}, "square": {"edv": "90%", "size": 128}}
+WAYS = {"edited": (Wish(ef=30),), "moved": (Wish(), Sampling(from_frame=0)), "square": (Wish(edv="90%", size=128),)}
 
 
 def outputs(clip: Clip, pipeline, folder: Path, ways: list[str]) -> dict[str, bytes]:
-    write_keypoints(derive_keypoints(clip, pipeline=pipeline), folder / "keypoints")
+    write_keypoints(derive_keypoints(clip, bundle=pipeline), folder / "keypoints")
     for name in ways:
-        write_synthesis(synthesize(clip, pipeline=pipeline, bundle="drawn", **WAYS[name]), folder / name)
+        write_synthesis(synthesize(clip, *WAYS[name], bundle=pipeline), folder / name)
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
@@ -98,7 +99,7 @@ def test_long_clips_give_what_short_ones_give(drawn_clip: Clip, pipeline, tmp_pa
 
 
 def test_the_pages_film_of_a_long_clip_ends(drawn_clip: Clip, pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    result = synthesize(drawn_clip, pipeline=pipeline, bundle="drawn")
+    result = synthesize(drawn_clip, bundle=pipeline)
     whole = report_html(result, "echokdm synth CLIP")
     monkeypatch.setattr("echokdm.report.synthesis_page.FILM", 8)
     page = report_html(result, "echokdm synth CLIP")

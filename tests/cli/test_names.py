@@ -3,7 +3,6 @@
 import json
 import os
 import re
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -34,12 +33,9 @@ def save(path: Path, clip: Clip) -> Path:
 
 
 @pytest.fixture
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipeline) -> Path:
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_every_bundle, pipeline) -> Path:
     """An empty working directory, and the drawn heart's pipeline as every bundle."""
-    # All of them imported first: one that came later would take the one put in place for its own, and keep it.
-    for module in [import_module(f"echokdm.{name}") for name in ("echo.derive", "echo.synthesis", "cohort.make",
-                                                                "evaluation.run", "cohort.audit.run")]:
-        monkeypatch.setattr(module, "load_pipeline", lambda *_: pipeline)
+    as_every_bundle(pipeline)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     return tmp_path / "work"

@@ -13,13 +13,14 @@ from typer.testing import CliRunner
 
 from echokdm.cli.app import app
 from echokdm.cohort.audit.clips import open_clip
-from echokdm.cohort.make import augment_cohort
+from echokdm.cohort.make import Making, augment_cohort
 from echokdm.cohort.plan import plan_cohort, read_sources
 from echokdm.core.errors import ClipError, PrintError
 from echokdm.core.types import Clip
 from echokdm.deid.gate import search_print
 from echokdm.echo.derive import derive_keypoints
 from echokdm.echo.synthesis import synthesize
+from echokdm.echo.wish import Wish
 from echokdm.io import find_sector
 from echokdm.pipeline.ingest import ingest, kept_clips
 from echokdm.pipeline.plan import read_pipeline
@@ -52,19 +53,18 @@ def claims(path: Path) -> tuple[str, bool]:
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pipeline) -> None:
+def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, as_every_bundle, pipeline) -> None:
     """The bundle is the drawn heart's pipeline, and the working directory empty."""
-    monkeypatch.setattr("echokdm.echo.synthesis.load_pipeline", lambda *_: pipeline)
-    monkeypatch.setattr("echokdm.echo.derive.load_pipeline", lambda *_: pipeline)
+    as_every_bundle(pipeline)
     monkeypatch.chdir(tmp_path)
 
 
 def test_a_word_is_found_and_tissue_is_none(drawn_clip: Clip, pipeline) -> None:
-    assert derive_keypoints(drawn_clip, pipeline=pipeline).searched
+    assert derive_keypoints(drawn_clip, bundle=pipeline).searched
     for size in (8, 12, 16):
         with pytest.raises(PrintError, match=SAID):
-            derive_keypoints(named(drawn_clip, size=size), pipeline=pipeline)
-    assert not derive_keypoints(named(drawn_clip), allow_print=True, pipeline=pipeline).searched
+            derive_keypoints(named(drawn_clip, size=size), bundle=pipeline)
+    assert not derive_keypoints(named(drawn_clip), allow_print=True, bundle=pipeline).searched
 
 
 def test_a_word_of_three_colours_is_found(drawn_clip: Clip) -> None:
@@ -89,14 +89,14 @@ def test_a_command_refuses_and_leaves_nothing(command: str, drawn_clip: Clip, dr
 
 
 def test_what_was_searched_says_so(drawn_clip: Clip, pipeline, tmp_path: Path) -> None:
-    write_synthesis(synthesize(drawn_clip, ef=40, pipeline=pipeline), tmp_path / "out")
+    write_synthesis(synthesize(drawn_clip, Wish(ef=40), bundle=pipeline), tmp_path / "out")
     assert claims(tmp_path / "out" / "synth.dcm") == ("NO", True)
     assert json.loads((tmp_path / "out" / "run.json").read_text())["source"]["searched_for_print"] is True
     assert "not searched for print" not in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_a_still_is_taken_and_nothing_is_claimed_of_it(still_clip: Clip, drawn_clip: Clip, pipeline, tmp_path: Path) -> None:
-    result = synthesize(still_clip, driving=named(drawn_clip), pipeline=pipeline)  # no pixel of a driving clip is put out
+    result = synthesize(still_clip, driving=named(drawn_clip), bundle=pipeline)  # no pixel of a driving clip is put out
     write_synthesis(result, tmp_path / "out")
     assert claims(tmp_path / "out" / "synth.dcm") == ("YES", False)
 
@@ -106,7 +106,7 @@ def test_a_cohort_leaves_such_clips_out_or_claims_nothing(drawn_clip: Clip, pipe
     assert [source.number for source in sources] == [1] and refused[0].startswith("clip 2: ") and SAID in refused[0]
     allowed, _ = read_sources([named(drawn_clip)], pipeline, allow_print=True)
     for name, given, claimed in (("searched", sources, ("NO", True)), ("allowed", allowed, ("YES", False))):
-        augment_cohort(plan_cohort(given, 1, "uniform:38-39"), given, tmp_path / name, dicom=True, pipeline=pipeline)
+        augment_cohort(plan_cohort(given, 1, "uniform:38-39"), given, tmp_path / name, Making(dicom=True), bundle=pipeline)
         assert [claims(path) for path in (tmp_path / name / "DICOM").iterdir()] == [claimed]
         record = json.loads((tmp_path / name / "run.json").read_text())
         assert record["source_clips_not_searched_for_print"] == ([] if claimed[1] else [1])

@@ -57,7 +57,7 @@ def network() -> Iterator[SimpleNamespace]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         segmenter = Segmenter().eval()
-    yield SimpleNamespace(segmenter=segmenter, components={"segmenter": segmenter})
+    yield SimpleNamespace(bundle_name="random", segmenter=segmenter, components={"segmenter": segmenter})
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, network: SimpleNamespace) -> 
 
 @pytest.fixture(scope="module")
 def result(home: Path, network: SimpleNamespace) -> Audit:
-    return audit_cohort(home / "real", home / "synth", pipeline=network)
+    return audit_cohort(home / "real", home / "synth", bundle=network)
 
 
 def test_the_planted_copies_are_found_and_nothing_else(result: Audit) -> None:
@@ -114,7 +114,7 @@ def test_the_audit_finds_the_copies_that_it_plants_itself(result: Audit) -> None
 
 
 def test_without_splits_patients_are_compared_with_all_others(home: Path, network: SimpleNamespace) -> None:
-    result = audit_cohort(home / "real" / "Videos", home / "synth" / "Videos", pipeline=network)
+    result = audit_cohort(home / "real" / "Videos", home / "synth" / "Videos", bundle=network)
     assert len(result.reference) == 6 and "no held-out split" in result.record["reference"]
     assert (result.reference["other_patient"] != result.reference["clip"]).all()
     assert list(result.copies["nearest"].sort_values()) == ["real 2", "real 4"]
@@ -131,7 +131,7 @@ def test_an_edited_clip_is_compared_with_all_patients_but_its_own(home: Path, ne
         (tmp_path / "Videos" / f"{name}.avi").symlink_to(home / "synth" / "Videos" / "SYN000006.avi")
     (tmp_path / "FileList.csv").write_text("FileName,Split,Subject,Edited\n" + "".join(
         f"{name},TRAIN,{subject},{edited}\n" for name, (subject, edited) in said.items()))
-    result = audit_cohort(home / "real", tmp_path, pipeline=network)
+    result = audit_cohort(home / "real", tmp_path, bundle=network)
     pairs = result.pairs.set_index("clip")
     assert set(result.copies["clip"]) == set(said) - {"SYN000001"}
     own = pairs.loc["SYN000001"]
@@ -148,7 +148,7 @@ def test_an_edited_cohort_alone_is_clean(home: Path, network: SimpleNamespace, t
     (tmp_path / "Videos").symlink_to(home / "synth" / "Videos")
     subject = (home / "synth" / "FileList.csv").read_text().splitlines()[4].rsplit(",", 1)[1]
     (tmp_path / "FileList.csv").write_text(f"FileName,Split,Subject,Edited\nSYN000006,TRAIN,{subject},1\n")
-    result = audit_cohort(home / "real", tmp_path, pipeline=network)
+    result = audit_cohort(home / "real", tmp_path, bundle=network)
     assert result.clean and "pixels by design: 1; compared with all other patients: 1." in result.verdict
 
 
@@ -198,7 +198,7 @@ def test_copies_across_splits_are_leaks_and_a_second_audit_writes_the_same_bytes
     write_avi(tmp_path / "real" / "Videos" / "again.avi", 0.9 * frames, FPS)
     write_list(tmp_path / "real", [(names[0], "TRAIN", "A"), (names[1], "TEST", "B"), (names[2], "TRAIN", "C"), ("again", "VAL", "D")])
     write_list(tmp_path / "synth", [("SYN000005", "TRAIN", "unknown")])
-    first, second = (audit_cohort(tmp_path / "real", tmp_path / "synth", pipeline=network) for _ in range(2))
+    first, second = (audit_cohort(tmp_path / "real", tmp_path / "synth", bundle=network) for _ in range(2))
     assert first.leaks == {kinds.COPIED: ["SYN000005"], kinds.SAME_HEART: ["real 4 and real 1"]}
     folders = [write_audit(found, tmp_path / out) for found, out in ((first, "a"), (second, "b"))]
     for file in folders[0].iterdir():
@@ -240,7 +240,7 @@ def test_a_clip_that_can_t_be_read_is_not_passed_over(home: Path, tmp_path: Path
     (tmp_path / "Videos" / "good.avi").symlink_to(home / "synth" / "Videos" / "SYN000001.avi")
     (tmp_path / "Videos" / "bad.avi").write_text("no clip")
     result = audit_cohort(home / "real", write_list(tmp_path, [("good", "TRAIN", ""), ("bad", "TRAIN", ""), ("lost", "TRAIN", "")]),
-                          pipeline=network)
+                          bundle=network)
     assert result.unread == ["synthetic 2", "synthetic 3"] and not result.clean
     assert "2 synthetic clips could not be read" in result.verdict
 
@@ -280,7 +280,7 @@ def test_an_output_that_exists_is_refused_before_the_work(home: Path, tmp_path: 
 
 def test_a_bundle_without_a_segmenter_is_refused(home: Path) -> None:
     with pytest.raises(BundleError, match="no segmenter"):
-        audit_cohort(home / "real", home / "synth", pipeline=SimpleNamespace(components={}))
+        audit_cohort(home / "real", home / "synth", bundle=SimpleNamespace(components={}))
 
 
 def test_subjects_of_a_cohort_lead_back_to_their_real_clips(home: Path, network: SimpleNamespace) -> None:

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from echokdm.cli.app import OneSentence
 from echokdm.cli.cohort import augment
 from echokdm.cohort import folder as cohort_write
-from echokdm.cohort.make import augment_cohort
+from echokdm.cohort.make import Making, augment_cohort
 from echokdm.cohort.motion import borrow_motions
 from echokdm.cohort.plan import Source, plan_cohort, read_sources
 from echokdm.cohort.validate import outline, validate_folder
@@ -51,7 +51,7 @@ class Missing:
 
     def __init__(self, pipeline, gain: float) -> None:
         self.pipeline, self.gain = pipeline, gain
-        self.components, self.size = pipeline.components, pipeline.size
+        self.components, self.size, self.bundle_name = pipeline.components, pipeline.size, pipeline.bundle_name
 
     def __call__(self, source, source_keypoints, target_keypoints, **options):
         return self.pipeline(source, source_keypoints, target_keypoints, gamma=self.gain, **options)
@@ -109,9 +109,9 @@ def test_motions_come_from_other_patients_of_the_same_split() -> None:
 
 def test_a_clip_moves_as_its_driver_does(two, pipeline, tmp_path) -> None:
     plan = plan_cohort(two, 1, "uniform:35-40")
-    own = augment_cohort(plan, two, tmp_path / "own", pipeline=pipeline, tolerance=15)
+    own = augment_cohort(plan, two, tmp_path / "own", Making(tolerance=15), bundle=pipeline)
     borrowed = borrow_motions(plan, two)
-    other = augment_cohort(borrowed, two, tmp_path / "other", pipeline=pipeline, tolerance=15, drivers=two)
+    other = augment_cohort(borrowed, two, tmp_path / "other", Making(tolerance=15), bundle=pipeline, drivers=two)
     assert list(other["motion"]) == ["clip 2", "clip 1"] and list(own["motion"]) == ["own", "own"]
     assert np.abs(other["drawn"] - other["asked"]).max() < 0.1  # the wish is set on the other's motion
     assert (tmp_path / "own" / "VolumeTracings.csv").read_bytes() != (tmp_path / "other" / "VolumeTracings.csv").read_bytes()
@@ -146,7 +146,7 @@ def test_sources_that_cannot_be_used_are_told_by_number(drawn_clip: Clip, still_
 
 def test_labels_are_the_tracings_own_and_read_back(two: list[Source], pipeline, tmp_path: Path) -> None:
     plan = plan_cohort(two, 2, "uniform:25-55", split="50/50/0")
-    manifest = augment_cohort(plan, two, tmp_path / "out", pipeline=pipeline, dicom=True, nifti=True)
+    manifest = augment_cohort(plan, two, tmp_path / "out", Making(dicom=True, nifti=True), bundle=pipeline)
     assert manifest["accepted"].all() and (manifest["measured"] - manifest["drawn"]).abs().max() < 5
     assert np.allclose(manifest["drawn"], plan["asked"], atol=0.02)
     report = validate_folder(tmp_path / "out")
@@ -183,7 +183,7 @@ def test_edited_clips_keep_each_frames_own_speckle_and_those_from_one_frame_do_n
     likeness = {}
     for one_frame in (False, True):
         out = tmp_path / str(one_frame)
-        manifest = augment_cohort(plan, two, out, pipeline=pipeline, one_frame=one_frame, tolerance=15)
+        manifest = augment_cohort(plan, two, out, Making(one_frame=one_frame, tolerance=15), bundle=pipeline)
         assert manifest["accepted"].all() and (manifest["edited"] == int(not one_frame)).all()
         assert (pd.read_csv(out / "FileList.csv")["Edited"] == int(not one_frame)).all() and validate_folder(out).sound
         assert json.loads((out / "run.json").read_text())["options"]["one_frame"] is one_frame
@@ -191,11 +191,11 @@ def test_edited_clips_keep_each_frames_own_speckle_and_those_from_one_frame_do_n
         likeness[one_frame] = float(torch.corrcoef(torch.stack([made, own]))[0, 1])
     assert likeness[False] > 0.6 and abs(likeness[True]) < 0.3
     with pytest.raises(OutputError, match="another"):
-        augment_cohort(plan, two, tmp_path / "True", pipeline=pipeline, tolerance=15)
+        augment_cohort(plan, two, tmp_path / "True", Making(tolerance=15), bundle=pipeline)
 
 
 def test_end_systole_is_traced_first_as_the_reference_loader_has_it(two: list[Source], pipeline, tmp_path: Path) -> None:
-    augment_cohort(plan_cohort(two, 1), two, tmp_path / "out", pipeline=pipeline)
+    augment_cohort(plan_cohort(two, 1), two, tmp_path / "out", bundle=pipeline)
     lines = pd.read_csv(tmp_path / "out" / "VolumeTracings.csv")
     for _, clip in lines.groupby("FileName"):
         first, last = (clip[clip["Frame"] == clip["Frame"].iloc[i]] for i in (0, -1))
@@ -208,17 +208,18 @@ def test_pixels_that_do_not_follow_are_made_again_and_then_rejected(one_frame: b
     plan = plan_cohort(two[:1], 1, "uniform:50-50")
     poor, gain = (0.4, 0.85) if one_frame else (-0.5, 0.5)  # of the whole motion; of what is added to the source's own
     bad = Missing(pipeline, poor)
-    manifest = augment_cohort(plan, two, tmp_path / "bad", pipeline=bad, tries=3, one_frame=one_frame)
+    manifest = augment_cohort(plan, two, tmp_path / "bad", Making(tries=3, one_frame=one_frame), bundle=bad)
     assert len({call["seed"] for call in pipeline.calls}) == 3  # other noise each time
     assert not manifest["accepted"].any() and (manifest["tries"] == 3).all()
     assert manifest["reason"].str.fullmatch(r"measured \d+\.\d, drawn \d+\.\d").all()
     assert (manifest["drawn"] < 49).all() and (manifest["drawn"] >= 45).all()  # the last wish lay nearer to what was measured
     assert len(pd.read_csv(tmp_path / "bad" / "FileList.csv")) == 0 and not list((tmp_path / "bad").rglob("*.avi"))
 
-    first = augment_cohort(plan, two, tmp_path / "once", pipeline=Missing(pipeline, gain), tries=1, tolerance=5.5, one_frame=one_frame)
+    first = augment_cohort(plan, two, tmp_path / "once", Making(tries=1, tolerance=5.5, one_frame=one_frame),
+                           bundle=Missing(pipeline, gain))
     gap = (first["drawn"] - first["measured"]).min()
-    manifest = augment_cohort(plan, two, tmp_path / "again", pipeline=Missing(pipeline, gain), tries=3, tolerance=gap - 0.2,
-                              one_frame=one_frame)
+    manifest = augment_cohort(plan, two, tmp_path / "again", Making(tries=3, tolerance=gap - 0.2, one_frame=one_frame),
+                              bundle=Missing(pipeline, gain))
     kept = manifest[manifest["accepted"]]
     # Of one frame other noise comes first; an edited clip hardly changes by it, and the wish moves at once.
     assert len(kept) and (kept["tries"] == (3 if one_frame else 2)).all() and (kept["drawn"] < 50).all()
@@ -233,7 +234,7 @@ def test_a_clip_in_which_nothing_is_found_is_rejected(two: list[Source], pipelin
         def segment(self, *arguments, **options):
             raise GeometryError("No left ventricle was found with any certainty.")
 
-    manifest = augment_cohort(plan_cohort(two[:1], 1), two, tmp_path / "out", pipeline=Blank(pipeline, 1), tries=1)
+    manifest = augment_cohort(plan_cohort(two[:1], 1), two, tmp_path / "out", Making(tries=1), bundle=Blank(pipeline, 1))
     assert manifest["reason"].tolist() == ["no ventricle found in the clip"] and manifest["measured"].isna().all()
 
 
@@ -244,7 +245,7 @@ class Stopped(BaseException):
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(two: list[Source], pipeline, tmp_path: Path,
                                                            monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_cohort(two, 1)
-    augment_cohort(plan, two, tmp_path / "whole", pipeline=pipeline)
+    augment_cohort(plan, two, tmp_path / "whole", bundle=pipeline)
     out, replace = tmp_path / "out", os.replace
     for place, synthesised in (("Videos/SYN000002.avi", 2), ("cohort-parts/SYN000002.json", 1), ("FileList.csv", 1), ("run.json", 0)):
         def stop(source, target, place=place):
@@ -257,30 +258,30 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(two: list[Source], pi
         with monkeypatch.context() as patch:
             patch.setattr("echokdm.io.atomic.os.replace", stop)
             with pytest.raises(Stopped):
-                augment_cohort(plan, two, out, pipeline=pipeline)
+                augment_cohort(plan, two, out, bundle=pipeline)
         assert len(pipeline.calls) == synthesised
         assert (out / "cohort-parts").is_dir() and not (out / "run.json").exists()
     pipeline.calls.clear()
-    augment_cohort(plan, two, out, pipeline=pipeline)
+    augment_cohort(plan, two, out, bundle=pipeline)
     assert not pipeline.calls and contents(out) == contents(tmp_path / "whole")
 
 
 def test_complete_cohorts_stay_and_others_are_not_mixed_in(two: list[Source], pipeline, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    manifest = augment_cohort(plan_cohort(two, 1), two, out, pipeline=pipeline)
+    manifest = augment_cohort(plan_cohort(two, 1), two, out, bundle=pipeline)
     before = contents(out)
     pipeline.calls.clear()
-    again = augment_cohort(plan_cohort(two, 1), two, out, pipeline=pipeline)
+    again = augment_cohort(plan_cohort(two, 1), two, out, bundle=pipeline)
     assert again.equals(manifest) and not pipeline.calls and contents(out) == before
     for plan, options in ((plan_cohort(two, 1, seed=1), {}), (plan_cohort(two, 1), {"tolerance": 4.0})):
         with pytest.raises(OutputError, match="another"):
-            augment_cohort(plan, two, out, pipeline=pipeline, **options)
+            augment_cohort(plan, two, out, Making(**options), bundle=pipeline)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
     (tmp_path / "file").write_text("keep")
     for name, words in (("mine", "holds no cohort"), ("file", "is a file")):
         with pytest.raises(OutputError, match=words):
-            augment_cohort(plan_cohort(two, 1), two, tmp_path / name, pipeline=pipeline)
+            augment_cohort(plan_cohort(two, 1), two, tmp_path / name, bundle=pipeline)
     assert contents(out) == before and contents(tmp_path / "mine") == {"notes.txt": b"keep"}
 
 
@@ -299,17 +300,15 @@ def test_a_full_disk_stops_clearly_and_the_run_goes_on(two: list[Source], pipeli
     with monkeypatch.context() as patch:
         patch.setattr(cohort_write.CohortFolder, "finish_clip", full)
         with pytest.raises(OutputError, match="disk is full.*1 of 2 clips are done.*goes on"):
-            augment_cohort(plan, two, out, pipeline=pipeline)
+            augment_cohort(plan, two, out, bundle=pipeline)
     assert [path.name for path in (out / "Videos").iterdir()] == ["SYN000001.avi"]
-    assert augment_cohort(plan, two, out, pipeline=pipeline)["accepted"].all() and validate_folder(out).sound
+    assert augment_cohort(plan, two, out, bundle=pipeline)["accepted"].all() and validate_folder(out).sound
 
 
 @pytest.fixture
-def app(monkeypatch: pytest.MonkeyPatch, pipeline) -> typer.Typer:
+def app(as_every_bundle, pipeline) -> typer.Typer:
     """The command, with the drawn heart's pipeline as its bundle."""
-    import echokdm.evaluation.run  # noqa: F401  (loaded before, it keeps the function itself)
-
-    monkeypatch.setattr("echokdm.echo.derive.load_pipeline", lambda *_: pipeline)
+    as_every_bundle(pipeline)
     made = typer.Typer(cls=OneSentence)
     made.command("augment")(augment)
     made.command("other")(lambda: None)  # with one command alone there is no group
@@ -349,7 +348,7 @@ def test_bad_input_ends_with_one_sentence_and_nothing_written(arguments: list[st
 def test_errors_are_the_packages_own(two: list[Source], pipeline, tmp_path: Path) -> None:
     for options in ({"tolerance": 0.0}, {"tries": 0}, {"steps": 0}):
         with pytest.raises(EchoKDMError):
-            augment_cohort(plan_cohort(two, 1), two, tmp_path / "out", pipeline=pipeline, **options)
+            augment_cohort(plan_cohort(two, 1), two, tmp_path / "out", Making(**options), bundle=pipeline)
     assert not (tmp_path / "out").exists()
 
 

@@ -72,7 +72,7 @@ def failing(pipeline, fail):
 def test_a_killed_worker_changes_no_byte(files: list[Path], engine: Engine, sent, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     sources, refused = read_sources(files, sent)
     plan = plan_cohort(sources, 3)
-    augment_cohort(plan, sources, tmp_path / "alone", pipeline=sent)
+    augment_cohort(plan, sources, tmp_path / "alone", bundle=sent)
     killed, seeds = tmp_path / "killed", []
 
     def fail(seed):
@@ -86,7 +86,7 @@ def test_a_killed_worker_changes_no_byte(files: list[Path], engine: Engine, sent
     assert all(np.array_equal(a.keypoints, b.keypoints) and (a.number, a.subject) == (b.number, b.subject)
                for a, b in zip(found, sources, strict=True))
     told = []
-    manifest = augment_cohort(plan, found, tmp_path / "spread", pipeline=failing(sent, fail), engine=engine, progress=told.append)
+    manifest = augment_cohort(plan, found, tmp_path / "spread", bundle=failing(sent, fail), engine=engine, progress=told.append)
     assert killed.exists() and manifest["id"].tolist() == plan["id"].tolist() and told[-1] == "Made 6 of 6 clips"
     assert contents(tmp_path / "spread") == contents(tmp_path / "alone")
     assert "Doe" not in "".join(capfd.readouterr())
@@ -100,13 +100,13 @@ def test_an_item_that_ends_every_worker_stops_the_run(engine: Engine) -> None:
             return [item]
 
     with pytest.raises(WorkerError, match="one clip that ended each"):
-        list(engine(Worker, ["sound", "deadly"]))
+        list(engine(lambda device: Worker(), ["sound", "deadly"]))
 
 
 def test_a_full_disk_stops_clearly_and_the_run_goes_on(files: list[Path], engine: Engine, sent, tmp_path: Path) -> None:
     sources, _ = read_sources(files, sent)
     plan = plan_cohort(sources, 2)
-    augment_cohort(plan, sources, tmp_path / "alone", pipeline=sent)
+    augment_cohort(plan, sources, tmp_path / "alone", bundle=sent)
 
     def fail(seed):
         if len(list((tmp_path / "out" / "Videos").glob("*.avi"))) >= 1:
@@ -114,9 +114,9 @@ def test_a_full_disk_stops_clearly_and_the_run_goes_on(files: list[Path], engine
                 raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(OutputError, match=r"disk is full.*[12] of 4 clips are done.*goes on"):
-        augment_cohort(plan, sources, tmp_path / "out", pipeline=failing(sent, fail), engine=engine)
+        augment_cohort(plan, sources, tmp_path / "out", bundle=failing(sent, fail), engine=engine)
     assert not (tmp_path / "out" / "run.json").exists()
-    augment_cohort(plan, sources, tmp_path / "out", pipeline=sent)
+    augment_cohort(plan, sources, tmp_path / "out", bundle=sent)
     assert contents(tmp_path / "out") == contents(tmp_path / "alone")
 
 
@@ -127,17 +127,17 @@ def test_a_worker_that_does_not_see_the_folder_or_has_other_versions_stops_it(fi
 
     def elsewhere(build, items):
         (tmp_path / "out" / "cohort-parts" / "run.json").unlink()
-        yield from build()(items[0])
+        yield from build("cpu")(items[0])
 
     with pytest.raises(OutputError, match="disk that all machines share"):
-        augment_cohort(plan, sources, tmp_path / "out", pipeline=pipeline, engine=elsewhere)
+        augment_cohort(plan, sources, tmp_path / "out", bundle=pipeline, engine=elsewhere)
 
     def older(build, items):
         monkeypatch.setattr("echokdm.cohort.make.versions", lambda: {"python": "3.10"})
-        yield from build()(items[0])
+        yield from build("cpu")(items[0])
 
     with pytest.raises(ConfigError, match="other versions"):
-        augment_cohort(plan, sources, tmp_path / "out", pipeline=pipeline, engine=older)
+        augment_cohort(plan, sources, tmp_path / "out", bundle=pipeline, engine=older)
 
 
 def test_without_ray_the_way_to_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,9 +158,8 @@ def test_a_cluster_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize(("options", "words"), [(["--workers", "2"], "add --engine ray"),
                                                 (["--engine", "ray", "--workers", "0"], "1 or more")])
-def test_workers_are_rays_and_counted_from_one(options: list[str], words: str, pipeline, tmp_path: Path,
-                                               monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("echokdm.echo.derive.load_pipeline", lambda *_: pipeline)
+def test_workers_are_rays_and_counted_from_one(options: list[str], words: str, pipeline, tmp_path: Path, as_every_bundle) -> None:
+    as_every_bundle(pipeline)
     app = typer.Typer(cls=OneSentence)
     app.command("augment")(augment)
     app.command("other")(lambda: None)  # with one command alone there is no group

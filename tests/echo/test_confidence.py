@@ -15,6 +15,7 @@ from echokdm.cohort.plan import plan_cohort, read_sources
 from echokdm.core.types import Clip
 from echokdm.echo.derive import derive_keypoints
 from echokdm.echo.synthesis import synthesize
+from echokdm.echo.wish import Wish
 from echokdm.io.tracings import write_tracings
 from echokdm.report.synthesis import report_html, run_record, write_keypoints
 
@@ -28,7 +29,7 @@ def doubting(pipeline, heart):
 
 
 def test_key_points_files_tell(drawn_clip: Clip, doubting, heart, tmp_path: Path) -> None:
-    derived = derive_keypoints(drawn_clip, pipeline=doubting)
+    derived = derive_keypoints(drawn_clip, bundle=doubting)
     assert derived.flagged == [3, 4, 5] and derived.clip_confidence == pytest.approx(0.98 - 3 * 0.73 / heart.frames)
     assert f"in 3 of {heart.frames} frames" in derived.sureness and "frames 3-5" in derived.sureness
     write_keypoints(derived, tmp_path / "k")
@@ -40,7 +41,7 @@ def test_key_points_files_tell(drawn_clip: Clip, doubting, heart, tmp_path: Path
 
 def test_outlines_of_a_file_have_none(drawn_clip: Clip, doubting, heart, tmp_path: Path) -> None:
     write_tracings(tmp_path / "t.csv", {"clip": {t: heart.ellipse(t) for t in range(heart.frames)}})
-    derived = derive_keypoints(drawn_clip, keypoints=tmp_path / "t.csv", pipeline=doubting)
+    derived = derive_keypoints(drawn_clip, keypoints=tmp_path / "t.csv", bundle=doubting)
     assert derived.confidence is None and derived.flagged is None and derived.clip_confidence is None and derived.sureness == ""
     write_keypoints(derived, tmp_path / "k")
     assert pd.read_csv(tmp_path / "k" / "volumes.csv")["confidence"].isna().all()
@@ -48,15 +49,14 @@ def test_outlines_of_a_file_have_none(drawn_clip: Clip, doubting, heart, tmp_pat
 
 
 def test_a_synthesis_tells_of_its_source(drawn_clip: Clip, doubting, pipeline) -> None:
-    result = synthesize(drawn_clip, ef=30.0, pipeline=doubting)
+    result = synthesize(drawn_clip, Wish(ef=30.0), bundle=doubting)
     record = run_record(result, "x")["source"]
     assert record["flagged_frames"] == [3, 4, 5] and 0.8 < record["confidence"] < 0.98
     assert result.source.sureness in report_html(result, "x")
 
 
-def test_commands_say_it(drawn_clip: Clip, doubting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("derive", "synthesis"):
-        monkeypatch.setattr(f"echokdm.echo.{module}.load_pipeline", lambda *_: doubting)
+def test_commands_say_it(drawn_clip: Clip, doubting, as_every_bundle, tmp_path: Path) -> None:
+    as_every_bundle(doubting)
     clip = tmp_path / "clip.npz"
     np.savez(clip, frames=(drawn_clip.frames[:, 0].numpy() * 255).astype(np.uint8), fps=drawn_clip.fps)
     for command in ("keypoints", "synth"):
@@ -68,8 +68,8 @@ def test_commands_say_it(drawn_clip: Clip, doubting, tmp_path: Path, monkeypatch
 
 def test_a_cohorts_manifest_has_the_source_clips(drawn_clip: Clip, doubting, tmp_path: Path) -> None:
     sources, _ = read_sources([drawn_clip], doubting)
-    manifest = augment_cohort(plan_cohort(sources, 1), sources, tmp_path / "sure", pipeline=doubting)
+    manifest = augment_cohort(plan_cohort(sources, 1), sources, tmp_path / "sure", bundle=doubting)
     assert manifest["confidence"].tolist() == pytest.approx([float(doubting.confidence.mean())], abs=1e-3)
     doubting.confidence = None
     sources, _ = read_sources([drawn_clip], doubting)
-    assert augment_cohort(plan_cohort(sources, 1), sources, tmp_path / "unknown", pipeline=doubting)["confidence"].isna().all()
+    assert augment_cohort(plan_cohort(sources, 1), sources, tmp_path / "unknown", bundle=doubting)["confidence"].isna().all()

@@ -14,7 +14,7 @@ from echokdm.ops.ventricle import axis_from_keypoints, keypoints_to_mask, tracin
 
 
 def test_finds_the_drawn_ventricle(drawn_clip: Clip, heart, pipeline) -> None:
-    derived = derive_keypoints(drawn_clip, pipeline=pipeline)
+    derived = derive_keypoints(drawn_clip, bundle=pipeline)
     assert derived.keypoints_source.shape == (heart.frames, 40, 2) and derived.found.all() and not derived.given
     middle = derived.keypoints_source.mean(1)
     assert np.abs(middle - heart.centre).max() < 2.5
@@ -23,7 +23,7 @@ def test_finds_the_drawn_ventricle(drawn_clip: Clip, heart, pipeline) -> None:
 
 
 def test_chords_are_at_right_angles_to_the_axis(drawn_clip: Clip, pipeline) -> None:
-    for points in derive_keypoints(drawn_clip, pipeline=pipeline).keypoints:
+    for points in derive_keypoints(drawn_clip, bundle=pipeline).keypoints:
         apex, base = axis_from_keypoints(points)
         chords = points[:20] - points[39:19:-1]
         assert np.abs(chords @ (base - apex) / np.linalg.norm(base - apex)).max() < 1e-6
@@ -102,7 +102,7 @@ def test_masks_of_another_length_are_refused(drawn_clip: Clip, tmp_path: Path) -
 
 def test_no_ventricle_says_how_to_go_on(empty_clip: Clip, pipeline) -> None:
     with pytest.raises(GeometryError, match="--keypoints"):
-        derive_keypoints(empty_clip, pipeline=pipeline)
+        derive_keypoints(empty_clip, bundle=pipeline)
 
 
 def test_another_view_is_worked_on_only_where_asked_and_with_a_warning(drawn_clip: Clip, pipeline, monkeypatch) -> None:
@@ -113,13 +113,13 @@ def test_another_view_is_worked_on_only_where_asked_and_with_a_warning(drawn_cli
             raise ViewError("No right heart is seen.")
         return segment(frames, sector, fps, made)
 
-    plain = derive_keypoints(drawn_clip, pipeline=pipeline)
+    plain = derive_keypoints(drawn_clip, bundle=pipeline)
     assert plain.doubt == ""
     monkeypatch.setattr(pipeline, "segment", seen_from_elsewhere)
     with pytest.raises(ViewError, match="--any-view"):
-        derive_keypoints(drawn_clip, pipeline=pipeline)
+        derive_keypoints(drawn_clip, bundle=pipeline)
     said: list[str] = []
     with pytest.warns(UserWarning, match="No right heart"):
-        derived = derive_keypoints(drawn_clip, any_view=True, pipeline=pipeline, progress=said.append)
+        derived = derive_keypoints(drawn_clip, any_view=True, bundle=pipeline, progress=said.append)
     assert derived.doubt == "No right heart is seen." and any(line.startswith("Warning: No right heart") for line in said)
     assert np.array_equal(derived.keypoints, plain.keypoints)

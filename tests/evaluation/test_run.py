@@ -10,6 +10,7 @@ import torch
 from echokdm.core.errors import ClipError, ConfigError, OutputError
 from echokdm.core.types import Clip
 from echokdm.echo.derive import Derived
+from echokdm.echo.wish import Sampling
 from echokdm.evaluation import run as module
 from echokdm.evaluation.resynthesis import beat_thirds
 
@@ -20,9 +21,9 @@ def quick(monkeypatch, pairs, no_weights):
     monkeypatch.setattr("echokdm.evaluation.held_out.held_out_pairs", lambda seeds, size: pairs)
 
 
-def test_phantom_tables_are_printed_and_written(quick, tiny_pipeline, tiny_bundle, tmp_path, capsys):
+def test_phantom_tables_are_printed_and_written(quick, tiny_pipeline, tmp_path, capsys):
     out = tmp_path / "tables"
-    result = module.evaluate(tiny_bundle, patients=2, out=out, steps=1, pipeline=tiny_pipeline)
+    result = module.evaluate(tiny_pipeline, patients=2, out=out, sampling=Sampling(steps=1))
     shown, told = capsys.readouterr()
     assert "KDM without K2F" in shown and "Quoted" in shown and "sha256" in shown
     assert {f.name for f in out.iterdir()} == {"tables.md", "tables.csv", "tables.json", "images.csv", "flows.csv"}
@@ -31,20 +32,20 @@ def test_phantom_tables_are_printed_and_written(quick, tiny_pipeline, tiny_bundl
     for text in (told, record["LPIPS"]):  # what is missing, where it belongs, and how to know it
         assert all(part in text for part in ("squeezenet1_1-b8a52dc0.pth", "SHA-256 b8a52dc0", "checkpoints", "ECHOKDM_BACKBONES"))
     with pytest.raises(OutputError, match="exists"):
-        module.evaluate(tiny_bundle, patients=2, out=out, pipeline=tiny_pipeline)
+        module.evaluate(tiny_pipeline, patients=2, out=out)
 
 
-def test_nonsense_is_refused(quick, tiny_pipeline, tiny_bundle, tmp_path):
+def test_nonsense_is_refused(quick, tiny_pipeline, tmp_path):
     with pytest.raises(ConfigError, match="at least one"):
-        module.evaluate(tiny_bundle, patients=0, pipeline=tiny_pipeline)
+        module.evaluate(tiny_pipeline, patients=0)
     with pytest.raises(ClipError, match="--data does not exist"):
-        module.evaluate(tiny_bundle, tmp_path / "nowhere", pipeline=tiny_pipeline)
+        module.evaluate(tiny_pipeline, tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ClipError, match="no clip"):
-        module.evaluate(tiny_bundle, tmp_path / "empty", pipeline=tiny_pipeline)
+        module.evaluate(tiny_pipeline, tmp_path / "empty")
 
 
-def test_a_folder_of_clips(quick, tiny_pipeline, tiny_bundle, tmp_path, pairs, monkeypatch):
+def test_a_folder_of_clips(quick, tiny_pipeline, tmp_path, pairs, monkeypatch):
     """Two clips, one in a sub-folder, of four frames, the first of which is the source.
 
     An untrained segmenter finds no heart in the output: MD is not known.
@@ -53,12 +54,12 @@ def test_a_folder_of_clips(quick, tiny_pipeline, tiny_bundle, tmp_path, pairs, m
     points = torch.cat([pairs.source_keypoints[:1], pairs.target_keypoints[:1]]).repeat(2, 1, 1).double().numpy()
     clip = Clip(frames, 20.0)
     derived = Derived(clip, None, SimpleNamespace(clip=clip, sector_mask=pairs.sector[0].numpy()), points, np.ones(4, bool), True)
-    monkeypatch.setattr(module, "derive_keypoints", lambda file, pipeline, allow_print: derived)
+    monkeypatch.setattr(module, "derive_keypoints", lambda file, bundle, allow_print: derived)
     for name in ("SURNAME.npz", "SURNAME/SURNAME.npz"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         np.savez(tmp_path / name, frames=np.zeros((4, 8, 8), np.uint8))
     (tmp_path / "notes.txt").write_text("not a clip")
-    result = module.evaluate(tiny_bundle, tmp_path, steps=1, pipeline=tiny_pipeline, show=False)
+    result = module.evaluate(tiny_pipeline, tmp_path, sampling=Sampling(steps=1), show=False)
     scores = result.scores["frames"]
     assert set(scores["clip"]) == {"clip 1", "clip 2"} and set(scores["frame"]) == {1, 2, 3}
     scores = scores[scores["clip"] == "clip 1"]

@@ -6,6 +6,7 @@ import torch
 
 from echokdm.core.errors import BundleError, ConfigError
 from echokdm.echo.derive import load_pipeline, segment_keypoints
+from echokdm.echo.wish import Wish
 from echokdm.methods.bundle import frame_size
 
 SIZE = 224
@@ -39,7 +40,7 @@ def test_synth_draws_at_its_size(large):
     clip = Clip(A4CPhantom([5], SIZE).frames(torch.arange(10)[None] / 10)[0], 10.0)
     pipe = load_pipeline(large)
     pipe.register_modules(segmenter=load_pipeline("a4c").segmenter, judge=None)  # one that finds
-    made = synthesize(clip, pipeline=pipe, ef=45)
+    made = synthesize(clip, Wish(ef=45), bundle=pipe)
     assert made.source.model.clip.size == (SIZE, SIZE) and made.edited.flow.shape[2:] == (SIZE, SIZE)
     assert made.clip.size == clip.size
 

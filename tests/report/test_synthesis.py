@@ -16,6 +16,7 @@ from echokdm.core.errors import OutputError
 from echokdm.core.types import Clip
 from echokdm.echo.derive import derive_keypoints
 from echokdm.echo.synthesis import Synthesis, synthesize
+from echokdm.echo.wish import Sampling, Wish
 from echokdm.io.tracings import write_tracings
 from echokdm.report.figures import overlay
 from echokdm.report.synthesis import check_masked, overlay_sheet, write_keypoints, write_synthesis
@@ -27,12 +28,12 @@ KEYPOINT_FILES = ["keypoints.csv", "masks.nii.gz", "measures.json", "overlay.png
 
 @pytest.fixture
 def result(drawn_clip: Clip, pipeline) -> Synthesis:
-    return synthesize(drawn_clip, ef=30.0, pipeline=pipeline)
+    return synthesize(drawn_clip, Wish(ef=30.0), bundle=pipeline)
 
 
 def test_same_run_same_bytes(drawn_clip: Clip, pipeline, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        write_synthesis(synthesize(drawn_clip, ef=30.0, pipeline=pipeline), tmp_path / name)
+        write_synthesis(synthesize(drawn_clip, Wish(ef=30.0), bundle=pipeline), tmp_path / name)
         assert sorted(p.name for p in (tmp_path / name).iterdir()) == SYNTH_FILES
     for file in set(SYNTH_FILES) - {"report.html"}:  # the report holds timings
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
@@ -60,7 +61,7 @@ def test_a_dicom_comes_out_with_its_own_geometry_and_times(drawn_clip: Clip, pip
     times = [0.0] + [30.0, 50.0] * 11 + [40.0]
     write_dicom(tmp_path / "source.dcm", drawn_clip.frames, 25.0, weights_hash="0", spacing_mm=(0.8, 0.8), region=(10, 2, 190, 158),
                 frame_times_ms=times)
-    write_synthesis(synthesize(read_clip(tmp_path / "source.dcm"), ef=30.0, pipeline=pipeline), tmp_path / "out")
+    write_synthesis(synthesize(read_clip(tmp_path / "source.dcm"), Wish(ef=30.0), bundle=pipeline), tmp_path / "out")
     source, made = (pydicom.dcmread(tmp_path / name) for name in ("source.dcm", "out/synth.dcm"))
     for name in ("Rows", "Columns", "NumberOfFrames", "FrameTimeVector", "FrameIncrementPointer", "SequenceOfUltrasoundRegions"):
         assert made[name] == source[name], name
@@ -116,8 +117,8 @@ def test_report_is_self_contained_and_says_what_it_is(result: Synthesis) -> None
 
 
 def test_report_compares_with_the_real_frames_only_where_that_is_fair(drawn_clip: Clip, pipeline, result: Synthesis) -> None:
-    assert "No edit" in report_html(synthesize(drawn_clip, from_frame=0, pipeline=pipeline), "x")
-    assert "No edit" not in report_html(synthesize(drawn_clip, pipeline=pipeline), "x")  # nothing else than the clip itself
+    assert "No edit" in report_html(synthesize(drawn_clip, sampling=Sampling(from_frame=0), bundle=pipeline), "x")
+    assert "No edit" not in report_html(synthesize(drawn_clip, bundle=pipeline), "x")  # nothing else than the clip itself
     assert "No edit" not in report_html(result, "x")
 
 
@@ -165,7 +166,7 @@ def test_keypoints_outputs(drawn_clip: Clip, tmp_path: Path, heart) -> None:
 
 
 def test_keypoints_output_reads_back_as_input(drawn_clip: Clip, pipeline, tmp_path: Path) -> None:
-    derived = derive_keypoints(drawn_clip, pipeline=pipeline)
+    derived = derive_keypoints(drawn_clip, bundle=pipeline)
     write_keypoints(derived, tmp_path / "k")
     again = derive_keypoints(drawn_clip, keypoints=tmp_path / "k" / "keypoints.csv")
     assert np.abs(again.keypoints - derived.keypoints).max() < 0.6
@@ -178,7 +179,7 @@ def test_outlines_of_a_file_read_upside_down_are_in_the_files_rows(drawn_clip: C
     from echokdm.io.tracings import read_masks, read_tracings
 
     turned = drawn_clip.with_frames(drawn_clip.frames, meta={"flipped": "vertical"})
-    derived = derive_keypoints(turned, pipeline=pipeline)
+    derived = derive_keypoints(turned, bundle=pipeline)
     write_keypoints(derived, tmp_path / "k")
     rows = read_tracings(tmp_path / "k" / "keypoints.csv")["clip"][0]
     assert rows[0, 1] > rows[0, 3]  # the apex is below in the file
@@ -190,7 +191,7 @@ def test_outlines_of_a_file_read_upside_down_are_in_the_files_rows(drawn_clip: C
 
 
 def test_overlay_names_both_phases_and_numbers_their_points(drawn_clip: Clip, pipeline) -> None:
-    derived = derive_keypoints(drawn_clip, pipeline=pipeline)
+    derived = derive_keypoints(drawn_clip, bundle=pipeline)
     sheet = np.asarray(overlay_sheet(derived))
     inside = torch.as_tensor(np.asarray(derived.sector.mask))
     scale = max(1.0, min(3.0, 720 / derived.clip.size[1]))
@@ -203,7 +204,7 @@ def test_overlay_names_both_phases_and_numbers_their_points(drawn_clip: Clip, pi
 def test_overlay_shows_nothing_from_outside_the_sector(drawn_clip: Clip, pipeline, tmp_path: Path) -> None:
     frames = drawn_clip.frames.clone()
     frames[:, :, -14:-4, 4:40] = 1.0  # burned-in text
-    derived = derive_keypoints(drawn_clip.with_frames(frames), pipeline=pipeline)
+    derived = derive_keypoints(drawn_clip.with_frames(frames), bundle=pipeline)
     write_keypoints(derived, tmp_path / "k")
     picture = np.asarray(Image.open(tmp_path / "k" / "overlay.png").convert("L"))
     scale = picture.shape[0] / drawn_clip.size[0]

@@ -23,7 +23,7 @@ from echokdm.cohort.audit.result import COPY, PAIRS, Audit, CopyTest, Picture, c
 from echokdm.cohort.audit.search import CANDIDATES, Likeness, nearest, search
 from echokdm.core import defaults
 from echokdm.core.errors import DataError, EchoKDMError, PrintError
-from echokdm.echo.derive import Progress, load_pipeline, quiet
+from echokdm.echo.bundle import Bundle, Progress, load_pipeline, quiet, weights_hash
 from echokdm.ops.clip_alignment import Match
 
 CONTROLS = 20  # copies that the audit plants itself
@@ -31,19 +31,19 @@ REFERENCE = 500  # real clips, at most, whose distance to other patients is meas
 SHOWN = 6  # pairs as pictures
 
 
-def audit_cohort(real: str | Path, synth: str | Path, *, bundle: str | Path = defaults.AUDIT_BUNDLE, device: str = defaults.DEVICE,
-                 pipeline: Any = None, progress: Progress = quiet) -> Audit:
+def audit_cohort(real: str | Path, synth: str | Path, *, bundle: Bundle = defaults.AUDIT_BUNDLE, device: str = defaults.DEVICE,
+                 progress: Progress = quiet) -> Audit:
     """Compare every clip of the folder `synth` with the real clips of `real`.
 
     Each folder is in EchoNet-Dynamic's layout or any folder of clips. The reference is what real clips of VAL and TEST have in common
-    with TRAIN's or, without splits, each patient's with the others'. pipeline: a loaded KDMPipeline of `bundle`, whose segmenter gives
+    with TRAIN's or, without splits, each patient's with the others'. bundle: whose segmenter gives
     the features. Memory grows by 0.1 MB a synthetic clip and 20 KB a real one, which is read twice.
     Raises DataError (no folder, nothing readable, one patient alone, twice the same folder), BundleError, ConfigError.
     """
     listed = list_clips(real, "real"), list_clips(synth, "synthetic")
     if Path(real).resolve() == Path(synth).resolve():
         raise DataError("The real and the synthetic folder are the same one; name two.")
-    pipeline = pipeline if pipeline is not None else load_pipeline(bundle, device, progress)
+    pipeline = load_pipeline(bundle, device, progress)
     salt = secrets.token_hex(16)  # tells patients of DICOM files apart, in this run alone
     splits = {clip.split for clip in listed[0]}
     held_out = "TRAIN" in splits and bool(splits & set(HELD_OUT))
@@ -87,15 +87,9 @@ def audit_cohort(real: str | Path, synth: str | Path, *, bundle: str | Path = de
               "reference_clips": len(others),
               "reference": "VAL and TEST against TRAIN" if held_out else "each patient against all others, as there is no held-out split",
               "copy_from_motion_agreement": COPY, "candidates_per_clip": f"{CANDIDATES} by pixels and {CANDIDATES} by features",
-              "planted_copies": len(found), **_weights(bundle, pipeline)}
+              "planted_copies": len(found), "bundle": pipeline.bundle_name, "weights_sha256": weights_hash(pipeline)}
     return Audit(pairs, others, split_leaks(reals, fakes, sources) | _copied_across(pairs, others), _tests(pairs, others), unread, found,
                  _pictures(pairs, fakes, matches, reals, salt), record)
-
-
-def _weights(bundle: str | Path, pipeline: Any) -> dict[str, str]:
-    from echokdm.echo.synthesis import weights_hash
-
-    return {"bundle": Path(bundle).name, "weights_sha256": weights_hash(pipeline)}
 
 
 def _spread(places: Sequence[int], most: int) -> list[int]:
