@@ -7,6 +7,7 @@ one item after another; what comes out is yielded as it is ready. Results must n
 import logging
 import os
 import socket
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 from echokdm.core import defaults
 from echokdm.core.errors import ConfigError, EchoKDMError
 from echokdm.core.stopping import own_handlers
+from echokdm.core.threads import COUNT
 
 Worker = Callable[[Any], Iterable[Any]]
 Engine = Callable[[Callable[[], Worker], Sequence[Any]], Iterator[Any]]
@@ -127,9 +129,10 @@ class _Actor:
 
     def __init__(self, build: Any) -> None:
         import ray
-        import torch
 
-        torch.set_num_threads(1)
+        os.environ[COUNT] = "1"  # torch reads it when it is loaded, which may be never
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(1)
         self.fault: EchoKDMError | None = None
         try:
             self.worker = ray.get(build)()
