@@ -65,7 +65,8 @@ def installed(install: Callable, tmp_path: Path, make: SimpleNamespace) -> Calla
         (tmp_path / "data" / split / f"{split}1.csv").write_text("frame,x,y\n0,5,6\n2,7,8\n")
 
     def run(program: str) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+        path = os.pathsep.join(filter(None, [str(tmp_path / "site"), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": path}
         done = subprocess.run([sys.executable, "-c", PRELUDE + program], capture_output=True, text=True, env=environment, cwd=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
 
