@@ -8,6 +8,7 @@ worker or the order.
 import logging
 import os
 import socket
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import Any
 from echokdm.core import defaults
 from echokdm.core.errors import ConfigError, EchoKDMError
 from echokdm.core.stopping import own_handlers
+from echokdm.core.threads import COUNT
 
 Worker = Callable[[Any], Iterable[Any]]
 Build = Callable[[str], Worker]
@@ -129,9 +131,10 @@ class _Actor:
 
     def __init__(self, build: Any, device: str) -> None:
         import ray
-        import torch
 
-        torch.set_num_threads(1)
+        os.environ[COUNT] = "1"  # torch reads it when it is loaded, which may be never
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(1)
         self.fault: EchoKDMError | None = None
         try:
             self.worker = ray.get(build)(device)

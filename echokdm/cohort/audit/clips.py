@@ -113,18 +113,25 @@ def _from_table(root: Path, kind: str) -> list[Listed]:
     return clips
 
 
-def open_clip(path: Path, salt: str, shown: bool = False) -> Opened:
+def open_clip(path: Path, salt: str, shown: bool = False, known: dict[Path, tuple[Any, ...]] | None = None) -> Opened:
     """A clip in the model's frame. salt: under which DICOM clips of one patient are known to be so.
 
-    shown: its pixels are put out. Raises ClipError, and PrintError where it is to be shown and print may lie over its sector.
+    shown: its pixels are put out. known: sectors found before, without their masks, by path; the clip's own is added.
+
+    Raises ClipError, and PrintError where it is to be shown and print may lie over its sector.
     """
     from echokdm.deid.gate import search_print
-    from echokdm.io import find_sector, read_clip
+    from echokdm.io import Sector, find_sector, read_clip
 
     if not path.exists():
         raise ClipError("It is listed, and its file is missing.")
     clip = read_clip(path, salt=salt)
-    sector = find_sector(clip)
+    if known is not None and path in known:
+        sector = Sector.drawn(*known[path], clip.size)
+    else:
+        sector = find_sector(clip)
+        if known is not None:
+            known[path] = sector.fan, sector.step, sector.limits
     if shown:
         search_print(clip, sector)
     return in_model_frame(clip, sector, clip.subject if clip.meta.get("format") == "dicom" else "")

@@ -8,6 +8,7 @@ source is known, it is compared with all other patients alone.
 
 import secrets
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ CONTROLS = 20  # copies that the audit plants itself
 REFERENCE = 500  # real clips, at most, whose distance to other patients is measured
 SHOWN = 6  # pairs as pictures
 
+Open = Callable[..., Opened]  # `open_clip`, of a path and whether it is shown
+
 
 def audit_cohort(real: str | Path, synth: str | Path, *, bundle: Bundle = defaults.AUDIT_BUNDLE, device: str = defaults.DEVICE,
                  progress: Progress = quiet) -> Audit:
@@ -44,7 +47,8 @@ def audit_cohort(real: str | Path, synth: str | Path, *, bundle: Bundle = defaul
     if Path(real).resolve() == Path(synth).resolve():
         raise DataError("The real and the synthetic folder are the same one; name two.")
     pipeline = load_pipeline(bundle, device, progress)
-    salt = secrets.token_hex(16)  # tells patients of DICOM files apart, in this run alone
+    # The salt tells patients of DICOM files apart, in this run alone.
+    open_file: Open = partial(open_clip, salt=secrets.token_hex(16), known={})
     splits = {clip.split for clip in listed[0]}
     held_out = "TRAIN" in splits and bool(splits & set(HELD_OUT))
     compared = set(_spread([i for i, clip in enumerate(listed[0]) if not held_out or clip.split in HELD_OUT], REFERENCE))
@@ -55,11 +59,11 @@ def audit_cohort(real: str | Path, synth: str | Path, *, bundle: Bundle = defaul
             controls.append(sketch(item, disguise(clip, len(controls)), pipeline, True))
         return sketch(item, clip, pipeline, place in compared)
 
-    reals, lost = _read(listed[0], "real", salt, remember, progress)
+    reals, lost = _read(listed[0], "real", open_file, remember, progress)
     owners = np.array([clip.owner for clip in reals])
     if len(set(owners)) < 2:
         raise DataError("The real folder holds clips of one patient alone, and an audit compares patients; name a folder with more.")
-    fakes, unread = _read(listed[1], "synthetic", salt, lambda _, item, clip: sketch(item, clip, pipeline, True), progress)
+    fakes, unread = _read(listed[1], "synthetic", open_file, lambda _, item, clip: sketch(item, clip, pipeline, True), progress)
     sources = _sources(fakes, reals)
 
     reference = [clip for clip in reals if clip.query]
@@ -73,7 +77,7 @@ def audit_cohort(real: str | Path, synth: str | Path, *, bundle: Bundle = defaul
         wanted[i] |= likeness.candidates(query, ~pool & ~own[i])
         if not (query.listed.edited and own[i].any()):
             wanted[i] |= likeness.candidates(query, own[i])
-    matches = search(queries, wanted, lambda place: open_clip(reals[place].listed.path, salt),
+    matches = search(queries, wanted, lambda place: open_file(reals[place].listed.path),
                      lambda done, count: progress(f"Comparing with real clip {done} of {count}"))
 
     rows = [_row(queries[i], matches[i], reals, likeness, group, own[i] if i < len(fakes) else None)
@@ -89,7 +93,7 @@ def audit_cohort(real: str | Path, synth: str | Path, *, bundle: Bundle = defaul
               "copy_from_motion_agreement": COPY, "candidates_per_clip": f"{CANDIDATES} by pixels and {CANDIDATES} by features",
               "planted_copies": len(found), "bundle": pipeline.bundle_name, "weights_sha256": weights_hash(pipeline)}
     return Audit(pairs, others, split_leaks(reals, fakes, sources) | _copied_across(pairs, others), _tests(pairs, others), unread, found,
-                 _pictures(pairs, fakes, matches, reals, salt), record)
+                 _pictures(pairs, fakes, matches, reals, open_file), record)
 
 
 def _spread(places: Sequence[int], most: int) -> list[int]:
@@ -97,14 +101,14 @@ def _spread(places: Sequence[int], most: int) -> list[int]:
     return [places[round(i)] for i in np.linspace(0, len(places) - 1, min(most, len(places)))]
 
 
-def _read(listed: Sequence[Listed], kind: str, salt: str, remember: Callable[[int, Listed, Opened], Sketch],
+def _read(listed: Sequence[Listed], kind: str, open_file: Open, remember: Callable[[int, Listed, Opened], Sketch],
           progress: Progress) -> tuple[list[Sketch], list[str]]:
     """What is remembered of each clip, and the labels of those that can't be read. Raises DataError where none can."""
     clips, unread = [], []
     for place, item in enumerate(listed):
         progress(f"Reading {kind} clip {place + 1} of {len(listed)}")
         try:
-            opened = open_clip(item.path, salt)
+            opened = open_file(item.path)
         except EchoKDMError:
             unread.append(item.label)
             continue
@@ -152,15 +156,15 @@ def _tests(pairs: pd.DataFrame, reference: pd.DataFrame) -> list[CopyTest]:
 
 
 def _pictures(pairs: pd.DataFrame, fakes: Sequence[Sketch], matches: Sequence[dict[int, Match]], reals: Sequence[Sketch],
-              salt: str) -> list[Picture]:
+              open_file: Open) -> list[Picture]:
     made = []
     for place in pairs["motion_agreement"].sort_values(ascending=False, kind="stable").index[:SHOWN]:
         query, best = fakes[place].query, nearest(matches[place])
         assert query is not None
         match = matches[place][best]
         chosen = _spread(range(len(query.picked)), 8)
-        synthetic = _shown(fakes[place].listed.path, salt, [query.picked[k] for k in chosen])[:, 0]
-        real = _shown(reals[best].listed.path, salt, [match.frames[k] for k in chosen])
+        synthetic = _shown(fakes[place].listed.path, open_file, [query.picked[k] for k in chosen])[:, 0]
+        real = _shown(reals[best].listed.path, open_file, [match.frames[k] for k in chosen])
         laid = match.placement.at(2).apply(synthetic).clamp(0, 1)[:, None]
         row = pairs.loc[place]
         title = (f"{row['clip']} and {row['nearest']}: motion agreement {match.motion:.2f}, pixel distance {1 - match.appearance:.2f}"
@@ -169,9 +173,9 @@ def _pictures(pairs: pd.DataFrame, fakes: Sequence[Sketch], matches: Sequence[di
     return made
 
 
-def _shown(path: Path, salt: str, picked: list[int]) -> Tensor:
+def _shown(path: Path, open_file: Open, picked: list[int]) -> Tensor:
     """Frames (K, 1, 112, 112) of a clip for a picture; black where print may lie over its sector."""
     try:
-        return open_clip(path, salt, shown=True).frames[picked]
+        return open_file(path, shown=True).frames[picked]
     except PrintError:
         return torch.zeros(len(picked), 1, defaults.FRAME_SIZE, defaults.FRAME_SIZE)
