@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from echokdm.core.configured import ConfiguredModel
 from echokdm.core.errors import BundleError
 from echokdm.core.weights import load_network
 
@@ -16,7 +16,7 @@ SHIPPED = Path(__file__).resolve().parents[1] / "bundles" / "perceptual" / "feat
 STRIDES = (2, 4, 8, 16, 16)  # of the five stages, SqueezeNet's
 
 
-class FeatureNet(ModelMixin, ConfigMixin):
+class FeatureNet(ConfiguredModel):
     """Five stages of convolutions, halved between the first four by an average that does not alias, and a weight a channel.
 
     A picture moved by a pixel gives nearly the same features, one of another texture does not: see `methods.perceptual`.
@@ -51,9 +51,8 @@ class FeatureNet(ModelMixin, ConfigMixin):
 
     def differences(self, first: Tensor, second: Tensor) -> list[Tensor]:
         """Weighted squared differences of the unit-length features, (B, 1, h, w) a stage (the form of LPIPS, Zhang et al. 2018, Eq. 1)."""
-        maps = self(torch.cat([first, second]), self.config.compared)
-        return [weighted_difference(*unit_length(value).chunk(2), weight)
-                for value, weight in zip(maps, self.weights, strict=False)]
+        maps = (unit_length(value).chunk(2) for value in self(torch.cat([first, second]), self.config.compared))
+        return [weighted_difference(a, b, weight) for (a, b), weight in zip(maps, self.weights, strict=False)]
 
 
 def unit_length(features: Tensor) -> Tensor:
