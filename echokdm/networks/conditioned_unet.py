@@ -5,7 +5,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor, nn
 
-from echokdm.core.configured import ConfiguredModel
+from echokdm.networks.configured import ConfiguredModel
 
 
 class ConditionEncoder(nn.Sequential):

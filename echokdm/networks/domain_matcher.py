@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from echokdm.core.configured import ConfiguredModel
+from echokdm.networks.configured import ConfiguredModel
 from echokdm.networks.spade import SpadeBlock
 
 Role = Literal["condition", "exemplar", "estimate"]

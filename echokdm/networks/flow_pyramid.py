@@ -10,7 +10,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
-from echokdm.core.configured import ConfiguredModel
+from echokdm.networks.configured import ConfiguredModel
 from echokdm.ops.flow import resize_flow
 
 GROUPS = 8  # of the group normalisation

@@ -4,7 +4,7 @@ import torch
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from echokdm.core.configured import ConfiguredModel
+from echokdm.networks.configured import ConfiguredModel
 from echokdm.networks.hourglass import Hourglass
 from echokdm.ops.resample import rescale_points, shrink
 from echokdm.ops.warp import pixel_grid, warp

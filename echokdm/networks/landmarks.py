@@ -5,7 +5,7 @@ from diffusers.configuration_utils import register_to_config
 from monai.networks.nets.basic_unet import BasicUNet
 from torch import Tensor
 
-from echokdm.core.configured import ConfiguredModel
+from echokdm.networks.configured import ConfiguredModel
 from echokdm.ops.warp import pixel_grid
 
 

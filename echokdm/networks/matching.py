@@ -8,8 +8,8 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from echokdm.core.configured import ConfiguredModel
 from echokdm.core.errors import ConfigError
+from echokdm.networks.configured import ConfiguredModel
 from echokdm.ops.flow import resize_flow
 from echokdm.ops.warp import pixel_grid
 

@@ -6,7 +6,7 @@ import torch
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from echokdm.core.configured import ConfiguredModel
+from echokdm.networks.configured import ConfiguredModel
 
 Solver = Literal["euler", "midpoint", "rk4"]
 

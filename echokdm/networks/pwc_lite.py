@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from echokdm.core.configured import ConfiguredModel
 from echokdm.core.precision import fast_arithmetic
+from echokdm.networks.configured import ConfiguredModel
 from echokdm.networks.correlation import local_correlation
 from echokdm.ops.warp import warp
 

@@ -8,7 +8,7 @@ from diffusers.models.downsampling import Downsample2D
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
-from echokdm.core.configured import ConfiguredModel
+from echokdm.networks.configured import ConfiguredModel
 from echokdm.networks.flow_pyramid import FlowLevel, residual_block
 from echokdm.ops.warp import warp
 

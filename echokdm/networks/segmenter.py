@@ -6,8 +6,8 @@ from monai.networks.nets.basic_unet import BasicUNet
 from monai.networks.nets.unet import UNet
 from torch import Tensor
 
-from echokdm.core.configured import ConfiguredModel
 from echokdm.io.frame import resize_inside
+from echokdm.networks.configured import ConfiguredModel
 
 CLASSES = ("background", "LV", "myocardium", "LA", "RV", "RA")
 LV, MYOCARDIUM, LA = 1, 2, 3

@@ -4,7 +4,7 @@ spatial transformation", section 3.2 and appendix A)."""
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from echokdm.core.configured import ConfiguredModel
+from echokdm.networks.configured import ConfiguredModel
 from echokdm.ops.flow import resize_flow
 from echokdm.ops.warp import warp
 

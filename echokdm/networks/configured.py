@@ -2,10 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from echokdm.core import torchvision_compat  # noqa: F401  (first: diffusers imports torchvision)
-
-from diffusers.configuration_utils import ConfigMixin  # isort: skip
-from diffusers.models.modeling_utils import ModelMixin  # isort: skip
+from diffusers.configuration_utils import ConfigMixin
+from diffusers.models.modeling_utils import ModelMixin
 
 
 class ConfiguredModel(ModelMixin, ConfigMixin):  # type: ignore[misc]  # both have a config_name, and ModelMixin's counts
