@@ -1,5 +1,5 @@
 # make demo   venv, install, then a synthetic clip from a real one; prints where the pictures are
-# make test   the same venv, ruff, and all tests; ARGS goes to pytest, as in make test ARGS="-k warp"
+# make test   the same venv, ruff, mypy, and all tests; ARGS goes to pytest, as in make test ARGS="-k warp"
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,6 +14,7 @@ demo: $(VENV)/.installed
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS)
 
 $(BIN)/python:
@@ -32,4 +33,4 @@ $(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

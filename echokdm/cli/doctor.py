@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 
@@ -136,16 +137,16 @@ def check_video() -> list[Check]:
     """FFmpeg's codecs inside PyAV: H.264 and Motion JPEG both ways, and what clips are often kept in."""
     import av
 
-    def has(codec: str, mode: str) -> bool:
+    def has(codec: str, mode: Literal["r", "w"]) -> bool:
         try:
             av.codec.Codec(codec, mode)
         except ValueError:  # PyAV's UnknownCodecError is one
             return False
         return True
 
-    missing = [f"{verb} {name}" for name, mode, verb in (("libx264", "w", "write"), ("mjpeg", "w", "write"), ("h264", "r", "read"),
-                                                         ("mjpeg", "r", "read"), ("mpeg4", "r", "read"), ("gif", "r", "read"))
-               if not has(name, mode)]
+    modes: dict[str, Literal["r", "w"]] = {"write": "w", "read": "r"}
+    missing = [f"{verb} {name}" for name, verb in (("libx264", "write"), ("mjpeg", "write"), ("h264", "read"), ("mjpeg", "read"),
+                                                   ("mpeg4", "read"), ("gif", "read")) if not has(name, modes[verb])]
     detail = f"PyAV {av.__version__}: " + (f"can't {', '.join(missing)}" if missing else "reads and writes H.264 and Motion JPEG")
     return [Check("video codecs", not missing, detail, "pip install --force-reinstall --only-binary :all: av" if missing else "")]
 

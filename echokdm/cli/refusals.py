@@ -33,7 +33,7 @@ class OneSentence(TyperGroup):
         # An option of all commands, taken wherever it stands.
         return super().parse_args(ctx, sorted(args, key=lambda word: word != SHOW_NAMES))
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         # Libraries' warnings may quote a file's contents, a patient's name among them.
         warnings.simplefilter("ignore")
         with stoppable() as stop:
@@ -54,7 +54,7 @@ class OneSentence(TyperGroup):
         if isinstance(error, Exception):
             is_typers = type(error).__module__.split(".")[0] in ("click", "typer")
             if is_typers and isinstance(message := getattr(error, "message", None), str) and not names_shown():
-                error.message = withhold(message, ctx.meta[WORDS])
+                vars(error)["message"] = withhold(message, ctx.meta[WORDS])
             if is_typers or isinstance(error, OSError) and error.errno == errno.EPIPE:  # who read the output has gone
                 return
             if ctx.params.get("debug"):

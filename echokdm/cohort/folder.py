@@ -58,9 +58,9 @@ def labels_of(keypoints: np.ndarray, ed: int, es: int, spacing_mm: tuple[float, 
     from echokdm.ops.ventricle import keypoints_from_tracing, simpson_volume, tracing_from_keypoints
 
     laid = [keypoints_from_tracing(tracing_from_keypoints(keypoints[frame])) for frame in (ed, es)]
-    rows = [np.round(tracing_from_keypoints(points), DIGITS) for points in laid]
-    edv, esv = (float(simpson_volume(outline(r), spacing_mm)) for r in rows)
-    return Labels(ed, es, *rows, edv, esv, PIXELS if spacing_mm is None else MILLILITRES)
+    ed_rows, es_rows = (np.round(tracing_from_keypoints(points), DIGITS) for points in laid)
+    edv, esv = (float(simpson_volume(outline(r), spacing_mm)) for r in (ed_rows, es_rows))
+    return Labels(ed, es, ed_rows, es_rows, edv, esv, PIXELS if spacing_mm is None else MILLILITRES)
 
 
 def check_free(out: str | Path) -> None:

@@ -229,9 +229,9 @@ def _check_volumes(files: pd.DataFrame, tracings: Tracings, problems: Problems) 
         pair = volumes[unit]
         if not _agree(row, pair):
             problems.add(OTHER_VOLUME, row["name"], f"EDV {edv:g}, not {pair[0][0]:.2f}; ESV {esv:g}, not {pair[0][1]:.2f}")
-        traced = ejection_fraction(*pair[0])
-        if abs(ef - traced) > _EF_POINTS:
-            problems.add(OTHER_EF, row["name"], f"{ef:g}, not {traced:.2f}")
+        theirs = ejection_fraction(*pair[0])
+        if abs(ef - theirs) > _EF_POINTS:
+            problems.add(OTHER_EF, row["name"], f"{ef:g}, not {theirs:.2f}")
     return units
 
 

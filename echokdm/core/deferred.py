@@ -25,8 +25,10 @@ class _Deferred(ModuleType):
             return importlib.import_module(f"{self.__name__}.{name}")
         with _LOCK:
             if type(self) is _Deferred:
-                self.__class__ = ModuleType
-                self.__spec__.loader.own.exec_module(self)
+                spec = self.__spec__
+                assert spec is not None and isinstance(spec.loader, _DeferringLoader)
+                self.__class__ = ModuleType  # type: ignore[assignment]  # of modules Python allows it
+                spec.loader.own.exec_module(self)
         return getattr(self, name)
 
 
@@ -42,7 +44,7 @@ class _DeferringLoader(Loader):
     def exec_module(self, module: ModuleType) -> None:
         if "." not in module.__name__:  # submodules of some packages ask for it before all else
             with suppress(importlib.metadata.PackageNotFoundError):
-                module.__version__ = importlib.metadata.version(module.__name__)
+                module.__dict__["__version__"] = importlib.metadata.version(module.__name__)
 
 
 class _DeferringFinder(MetaPathFinder):

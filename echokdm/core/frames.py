@@ -36,7 +36,7 @@ class LongFrames:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: int | slice | range | list[int] | np.ndarray | Tensor) -> Any:
         rows = np.arange(len(self))[np.asarray(index) if isinstance(index, Tensor) else index]
         if rows.size * int(np.prod(self.shape[1:])) > AT_ONCE:
             raise ClipError(f"This clip is too long for what is asked of it, which takes all {len(self)} frames at once: cut it first.")

@@ -108,7 +108,7 @@ class Sequence:
             raise ClipError(f"A sequence needs float32 frames of shape (T, C, H, W) with C 1 or 3, not {tuple(f.shape)} {f.dtype}.")
         if (k is None) != (v is None) or (k is None) != (self.schema is None):
             raise GeometryError("A sequence has key-points, their visibility and a schema, or none of them.")
-        if k is not None:
+        if k is not None and v is not None and self.schema is not None:
             shape = (len(f), len(self.schema))
             if k.shape != (*shape, 2) or v.shape != shape or k.dtype != torch.float32 or v.dtype != torch.bool:
                 raise GeometryError(f"{self.schema.name} on {len(f)} frames needs float32 key-points {(*shape, 2)} and bool {shape}, "

@@ -1,10 +1,11 @@
 """Read one network of a bundle: safetensors alone, every tensor there and of the shape that the configuration asks for."""
 
+import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from safetensors import safe_open
@@ -15,7 +16,17 @@ from echokdm.core.errors import BundleError, one_sentence
 from echokdm.core.files import check_plain
 from echokdm.core.small_json import read_json
 
-Network = TypeVar("Network", bound=nn.Module)
+
+class _Saved(Protocol):
+    """A network that diffusers has saved."""
+
+    @classmethod
+    def from_pretrained(cls, folder: Path, /, **options: Any) -> Any: ...
+
+    def state_dict(self) -> Mapping[str, Any]: ...
+
+
+Network = TypeVar("Network", bound=_Saved)
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 _DRAWN = 4  # times a network may register its parameters as it is built: some are replaced by others
@@ -45,11 +56,11 @@ def load_network(kind: type[Network], folder: Path, dtype: torch.dtype = torch.f
     return made
 
 
-def _check_config(kind: type[nn.Module], folder: Path) -> None:
+def _check_config(kind: type[_Saved], folder: Path) -> None:
     config = read_json(folder / CONFIG)
     if (folder / f"{WEIGHTS}.index.json").exists():  # diffusers would read other files than the one looked at
         raise BundleError(f"The weights of {folder.name} are in several files; save them in one.")
-    unknown = {key for key in config if not key.startswith("_")} - set(kind._get_init_keys(kind))
+    unknown = {key for key in config if not key.startswith("_")} - set(inspect.signature(kind).parameters)
     if config.get("_class_name") != kind.__name__ or unknown:
         raise BundleError(f"The configuration of {folder.name} is not that of a {kind.__name__}; install or train the bundle again.")
 

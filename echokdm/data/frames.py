@@ -3,7 +3,7 @@
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -160,18 +160,21 @@ class FrameSource:
         parts = [self._adapter.read(row) for row in group]
         moments = [(part, t) for part in parts for t in range(len(part))]
         spread = np.linspace(0, len(moments) - 1, self.config.frames).round().astype(int)
-        images, points, conditions = [], [], []
+        images: list[Tensor] = []
+        points: list[Tensor] = []
+        conditions: list[Tensor] = []
         for part, t in (moments[i] for i in spread):
             known = None
-            if part.keypoints is not None:
+            if part.keypoints is not None and part.visible is not None:
                 known = torch.where(part.visible[t, :, None], part.keypoints[t], torch.nan)[None]
             image, square = fit_square(three_channels(part.frames[t:t + 1]), self.size)
             images.append(image)
-            points.append(None if known is None else square.points(known))
+            if known is not None:
+                points.append(square.points(known))
             if "condition" in part.labels:
                 conditions.append(fit_square(three_channels(part.labels["condition"][t:t + 1]), self.size)[0])
-        out = {"image": _bytes(torch.cat(images)), "subject": np.int64(zlib.crc32(str(group[0]["subject"]).encode()))}
-        if points[0] is not None:
+        out: dict[str, Any] = {"image": _bytes(torch.cat(images)), "subject": np.int64(zlib.crc32(str(group[0]["subject"]).encode()))}
+        if len(points) == len(images):
             out["keypoints"] = torch.cat(points).numpy()
         if conditions:
             out["condition"] = _bytes(torch.cat(conditions))
@@ -221,7 +224,10 @@ class FrameSets(Dataset):
                 item[prefix + name] = images.flip(-1) if mirrored else images
         if "keypoints" in self.store.arrays:
             points = torch.from_numpy(self.store["keypoints"][row, chosen])
-            item[prefix + "keypoints"] = _mirror_points(points, self.schema, self.store["image"].shape[-1]) if mirrored else points
+            if mirrored:
+                assert self.schema is not None  # which data with key-points have
+                points = _mirror_points(points, self.schema, self.store["image"].shape[-1])
+            item[prefix + "keypoints"] = points
         return item
 
 

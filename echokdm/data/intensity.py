@@ -7,6 +7,7 @@ the same change; only speckle and noise are drawn anew for each key.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -140,7 +141,7 @@ class RandIntensity(Randomizable, Transform):
         def grid(low: float, high: float, size: int = 4) -> tuple[tuple[float, ...], ...]:
             return tuple(tuple(row) for row in r.uniform(low, high, (size, size)))
 
-        draw: dict[str, object] = {"seed": int(r.randint(2**31 - 1))}
+        draw: dict[str, Any] = {"seed": int(r.randint(2**31 - 1))}
         if happens(0.5):
             draw["resolution"] = tuple(1 + s * r.uniform(0, 0.8, 2))
         if happens(0.8):

@@ -101,7 +101,7 @@ def _item(adapter: Any, row: dict[str, Any], size: int) -> dict[str, Any]:
     else:
         label = _carried(model, np.asarray(tissue)[moments])
         told[list(TOLD)] = True
-    image = (model.clip.frames[:, 0].numpy() * 255).round().astype(np.uint8)
+    image = (model.clip.frames[:][:, 0].numpy() * 255).round().astype(np.uint8)
     return blank | {"image": image, "label": label, "sector": model.sector_mask, "told": told, "usable": np.bool_(True)}
 
 
@@ -109,7 +109,7 @@ def outlined_moments(heart: "Sequence") -> list[int]:
     """Frames of the largest and the smallest outlined ventricle; the same twice where one alone is outlined. Raises DataError."""
     from echokdm.ops.ventricle import simpson_volume
 
-    if heart.keypoints is None or not (known := heart.visible.all(1).nonzero()[:, 0].tolist()):
+    if heart.keypoints is None or heart.visible is None or not (known := heart.visible.all(1).nonzero()[:, 0].tolist()):
         raise DataError("No frame of this sequence is outlined.")
     volumes = simpson_volume(heart.keypoints[known].double().numpy())
     return [known[int(np.argmax(volumes))], known[int(np.argmin(volumes))]]

@@ -5,20 +5,24 @@ Every data set here is map-style over keys (step, i): what it returns depends on
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from echokdm.core.errors import ConfigError
 from echokdm.core.seeding import derive_seed
 from echokdm.core.types import A4C_BLOODPOOL_40, KeypointSchema, luma
-from echokdm.data.store import ArrayStore
+from echokdm.data.store import ArrayStore, Layout
 from echokdm.ops.fill import warp_inside
 from echokdm.ops.flow import compose
 from echokdm.ops.warp import pixel_grid, sample_points
+
+if TYPE_CHECKING:
+    from echokdm.networks.pwc_lite import PWCLite
 
 FRAMES = 6  # cached a phantom patient: ED, ES, then drawn phases
 PAIRS = 8  # cached flows a patient: every frame from ED, then drawn pairs
@@ -71,7 +75,7 @@ def phantom_store(folder: Path, count: int, size: int = 112, first_seed: int = 0
     return ArrayStore(folder, count, layout, origin).fill(produce, 8, "phantom patients", workers)
 
 
-def estimated_flows(folder: Path, phantoms: ArrayStore, of_net: nn.Module) -> ArrayStore:
+def estimated_flows(folder: Path, phantoms: ArrayStore, of_net: "PWCLite") -> ArrayStore:
     """OF-net's flows of the cached pairs (KDM, section 3.1: what K2F-net learns from where no truth is known), cached."""
     size = phantoms["image"].shape[-1]
     digest = hashlib.sha256(b"".join(v.detach().cpu().numpy().tobytes() for v in of_net.state_dict().values())).hexdigest()
@@ -84,7 +88,7 @@ def estimated_flows(folder: Path, phantoms: ArrayStore, of_net: nn.Module) -> Ar
         target, source = (luma(images[each, pairs[..., k]].reshape(len(images) * PAIRS, -1, size, size)) for k in (0, 1))
         return {"flow": of_net.flow(target, source).reshape(-1, PAIRS, 2, size, size).numpy().astype(np.float16)}
 
-    layout = {"flow": ((PAIRS, 2, size, size), "float16")}
+    layout: Layout = {"flow": ((PAIRS, 2, size, size), "float16")}
     return ArrayStore(folder, phantoms.count, layout, {"of_net": digest}).fill(produce, 4, "estimated flows")
 
 
@@ -150,6 +154,7 @@ class FlowPairs(Dataset):
         return item
 
     def _heart(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        assert self.phantoms is not None and self.flows is not None  # else the share of leaves is all
         store, p, k = self.phantoms, int(rng.integers(self.phantoms.count)), int(rng.integers(PAIRS))
         if self.schema.valves and rng.random() < self.valve_share:
             for _ in range(TRIES):
@@ -171,6 +176,7 @@ class FlowPairs(Dataset):
         return torch.tensor(float(store["opening"][p, frame]))
 
     def _leaves(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        assert self.procedural is not None  # else the share of leaves is 0
         store, p = self.procedural, int(rng.integers(self.procedural.count))
         source, target = (from_bytes(store[k][p]).expand(self.channels, -1, -1) for k in ("source", "target"))
         return {"source": source, "target": target,

@@ -72,7 +72,8 @@ class ArrayStore:
         chunks = [range(start, min(start + chunk, self.count)) for start in range(begin, self.count, chunk)]
         with progress_bar(disable=begin == self.count) as shown:
             bar = shown.add_task(label, total=self.count, completed=begin)
-            loader = DataLoader(_Chunks(chunks, produce), batch_size=None, num_workers=workers, collate_fn=_as_it_is,
+            loader = DataLoader(_Chunks(chunks, produce), batch_size=None, num_workers=workers,
+                                collate_fn=_as_it_is,  # type: ignore[arg-type]  # without batches it gets one item
                                 generator=torch.Generator())  # its own: the caller's draws stay what they are
             for rows, made in loader:
                 for name, values in made.items():

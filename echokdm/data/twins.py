@@ -1,6 +1,7 @@
 """Twins: heart phantoms made twice with another ejection fraction, cached on disk, for edits of a frame within its phase of the beat."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,7 +52,7 @@ class TwinPairs(FlowPairs):
     given as to `FlowPairs`.
     """
 
-    def __init__(self, twins: ArrayStore, twin_share: float, *given, **settings) -> None:
+    def __init__(self, twins: ArrayStore, twin_share: float, *given: Any, **settings: Any) -> None:
         super().__init__(*given, **settings)
         self.twins, self.twin_share = twins, twin_share
 

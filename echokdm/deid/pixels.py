@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 
 from echokdm.core.errors import ClipError
+from echokdm.core.frames import LongFrames
 from echokdm.core.types import Clip
 from echokdm.deid.marks import find_marks
 from echokdm.deid.reasons import Reason, Refusal
@@ -87,7 +88,7 @@ def _agrees_with_region(sector: Sector, region: tuple[int, int, int, int] | None
     return bool((sector.mask & ~inside).sum() <= 0.01 * sector.mask.sum())
 
 
-def _has_coloured_marks(frames: np.ndarray, mask: np.ndarray) -> bool:
+def _has_coloured_marks(frames: np.ndarray | LongFrames, mask: np.ndarray) -> bool:
     """Whether coloured pixels off the tint, as of a trace or a label, lie in the sector of any frame."""
     if frames.ndim == 3:
         return False
@@ -95,7 +96,7 @@ def _has_coloured_marks(frames: np.ndarray, mask: np.ndarray) -> bool:
     return any(strays(frame[mask] / full).sum() > _MOST_COLOURED for frame in frames)
 
 
-def _gray(frames: np.ndarray) -> np.ndarray:
+def _gray(frames: np.ndarray | LongFrames) -> np.ndarray:
     """(T, H, W) uint8: luma (ITU-R BT.601), frame by frame to spare memory."""
     scale = 1.0 if frames.dtype == np.uint8 else 255.0
     weights = np.array([0.299, 0.587, 0.114], np.float32)

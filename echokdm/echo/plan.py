@@ -119,8 +119,11 @@ def plan(source: Derived, source_frame: int, wish: Wish = Wish(), driving: Deriv
         beats = [(0, int(asked.argmin()))]
     valves = valve_opening(simpson(points, spacing)) if moves else np.full(len(points), 0.5)
     if timed:
-        timing = (with_heart_rate(as_it_beats, beats, rate, wish.heart_rate, wish.fps) if whole is None or wish.beats is None else
-                  repeated_beats(whole, rate, wish.beats, wish.heart_rate, wish.fps))
+        if whole is not None and wish.beats is not None:
+            timing = repeated_beats(whole, rate, wish.beats, wish.heart_rate, wish.fps)
+        else:
+            assert wish.heart_rate is not None  # the wish that is left
+            timing = with_heart_rate(as_it_beats, beats, rate, wish.heart_rate, wish.fps)
         if len(timing.at) > FRAMES_RANGE[1]:
             raise ConfigError(f"These beats take {len(timing.at)} frames, and {FRAMES_RANGE[1]} are the most; ask for fewer beats or a "
                               "lower --fps.")

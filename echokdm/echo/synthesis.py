@@ -122,6 +122,7 @@ class Synthesis:
         asked, measured = fractions["asked"], fractions["measured"]
         if measured is None:
             return "The segmenter found no ventricle in the synthetic frames, so nothing could be measured again."
+        assert asked is not None  # a trajectory asks for one
         if abs(measured - asked) > MOST_MISSED:
             return (f"The ejection fraction measured again, {measured:.1f} %, misses the {asked:.1f} % asked for by more than "
                     f"{MOST_MISSED:g} points.")

@@ -42,7 +42,7 @@ def judge_view(clip: Clip, pipeline: Any) -> View:
         derived = derive_keypoints(few, any_view=True, allow_print=True, bundle=pipeline)
     except EchoKDMError as error:
         return View("refused", str(error))
-    frame, points = derived.model.clip.frames[0, 0].numpy(), derived.keypoints[0]
+    frame, points = derived.model.clip.frames[0][0].numpy(), derived.keypoints[0]
     reason = derived.doubt or _doubt(derived)
     return View("doubtful" if reason else "kept", reason, frame, points)
 

@@ -36,11 +36,12 @@ def replace_clean(scheduler: "Scheduler", latents: Tensor, output: Tensor, t: Te
     """
     alpha = scheduler.alphas_cumprod.to(latents.device)[t]
     signal, noise = alpha.sqrt(), (1 - alpha).sqrt()
-    kind = scheduler.config.prediction_type
+    kind = scheduler.config["prediction_type"]
     clean = {"epsilon": lambda: (latents - noise * output) / signal, "v_prediction": lambda: signal * latents - noise * output,
              "sample": lambda: output}[kind]()
     moved = revise(clean) - clean
-    return latents + signal * moved, output + {"epsilon": 0.0, "v_prediction": -noise, "sample": 1.0}[kind] * moved
+    slope: dict[str, float | Tensor] = {"epsilon": 0.0, "v_prediction": -noise, "sample": 1.0}
+    return latents + signal * moved, output + slope[kind] * moved
 
 
 def sample(denoise: Denoiser, noise: Tensor, scheduler: "Scheduler", *, calls: int, start: Tensor | None = None, strength: float = 1.0,
@@ -61,13 +62,16 @@ def sample(denoise: Denoiser, noise: Tensor, scheduler: "Scheduler", *, calls: i
 def _sample(denoise: Denoiser, noise: Tensor, scheduler: "Scheduler", calls: int, start: Tensor | None, strength: float,
             hook: Hook | None, revise: Revise | None, only: int | None) -> Tensor:
     steps = timesteps_from(scheduler, calls, strength if start is not None else 1.0)
-    latents = noise if start is None else scheduler.add_noise(start, noise, steps[:1].expand(len(start)))
+    latents = noise
+    if start is not None:
+        latents = scheduler.add_noise(start, noise, steps[:1].expand(len(start)))  # type: ignore[arg-type]  # they are int64
     latents = latents * (scheduler.init_noise_sigma if start is None else 1.0)
     for i, t in enumerate(steps[:only]):
         output = denoise(scheduler.scale_model_input(latents, t), t).float()
         if revise is not None:
             latents, output = replace_clean(scheduler, latents, output, t, partial(revise, i, t))
         stepped = scheduler.step(output, t, latents)
+        assert not isinstance(stepped, tuple)  # which it is where return_dict is False
         latents = stepped.prev_sample
         if i == len(steps) - 1:  # DDIM's rounded spacing can leave a rest of noise at its last step
             latents = getattr(stepped, "pred_original_sample", latents)

@@ -5,7 +5,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +36,7 @@ class Stage(ABC):
     Randomness in `step` may use torch's global generator: the loop seeds it from (seed, step).
     """
 
-    name: ClassVar[str]
+    name: str
     modules: dict[str, nn.Module]
     frozen: dict[str, nn.Module]
     optimizers: dict[str, torch.optim.Optimizer]

@@ -76,7 +76,7 @@ def tps_warp(source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor,
     """
     inside = sector[:, None].float()
     anchors = torch.stack([sector_anchors(s) for s in sector])
-    flow = tps_flow(source_keypoints, target_keypoints, *source.shape[2:], anchors=anchors) * inside
+    flow = tps_flow(source_keypoints, target_keypoints, source.shape[2], source.shape[3], anchors=anchors) * inside
     return warp_inside(source, flow, inside), flow
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from echokdm.core.errors import ClipError
+from echokdm.core.frames import LongFrames
 from echokdm.io.raw import DAMAGED
 from echokdm.io.video import decode, has_decoder
 
@@ -24,7 +25,7 @@ VIDEO: dict[str, tuple[str, str]] = {_PREFIX + end: codec for codec, ends in _CO
 _CONTAINERS = "mpegts,mpeg,mpegvideo,h264,hevc,mov,mp4,m4a,3gp,3g2,mj2"
 
 
-def decode_video(dataset: "Dataset", count: int) -> np.ndarray:
+def decode_video(dataset: "Dataset", count: int) -> np.ndarray | LongFrames:
     """The first `count` frames, (T, H, W) or (T, H, W, 3) uint8. Raises ClipError: no decoder, by name, or another size than declared."""
     from pydicom.encaps import generate_fragments, parse_basic_offsets
 

@@ -226,7 +226,7 @@ def _steps(level: np.ndarray, x: np.ndarray, y: np.ndarray, nx: np.ndarray, ny: 
 
 
 def _all_inside(x: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return ((x >= 0) & (x <= shape[1] - 1) & (y >= 0) & (y <= shape[0] - 1)).all(1)
+    return np.all((x >= 0) & (x <= shape[1] - 1) & (y >= 0) & (y <= shape[0] - 1), axis=1)
 
 
 def _robust_fit(u: np.ndarray, v: np.ndarray, weights: np.ndarray, power: int | None = None) -> tuple[float, float]:

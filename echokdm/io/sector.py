@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from echokdm.core.errors import ClipError
-from echokdm.core.types import Clip
+from echokdm.core.types import Clip, luma
 from echokdm.io.fan import Fan
 from echokdm.io.fan_fit import NO_SECTOR, find_fan
 from echokdm.io.page import without_page
@@ -110,7 +110,7 @@ def find_sector(clip: Clip, region: tuple[int, int, int, int] | None = None) -> 
     picture = None if region is None else _region_mask(region, step, small.shape[1:])
     fan, level = find_fan(small, picture)
     limits = _cut_corners(level, fan, step, (height, width))
-    if region and _agrees(picture, fan):
+    if region and picture is not None and _agrees(picture, fan):
         limits = (max(limits[0], region[0]), max(limits[1], region[1]), min(limits[2], region[2]), min(limits[3], region[3]))
     sector = Sector.drawn(fan, step, limits, clip.size)
     if sector.mask.sum() < 400:
@@ -126,7 +126,7 @@ def _fit_picture(clip: Clip) -> tuple[np.ndarray, tuple[float, float]]:
     aspect = pixel_aspect(clip)
     count = min(len(clip), _FIT_FRAMES)
     picks = torch.linspace(0, len(clip) - 1, count).round().long()
-    gray = Clip(clip.frames[picks], clip.fps).gray
+    gray = luma(clip.frames[picks])
     new_width = min(width, _FIT_WIDTH)
     new_height = max(round(height * aspect * new_width / width), 1)
     if (new_height, new_width) != (height, width):

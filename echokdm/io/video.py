@@ -65,7 +65,7 @@ def _decode(source: Path | BytesIO, max_frames: int | None, containers: str, siz
     if isinstance(source, BytesIO):
         source.seek(0)
     opened = source if isinstance(source, BytesIO) else str(source.resolve())  # a whole path is no protocol
-    with av.open(opened, options={"format_whitelist": containers, "protocol_whitelist": _PROTOCOLS}) as container:
+    with av.open(opened, "r", options={"format_whitelist": containers, "protocol_whitelist": _PROTOCOLS}) as container:
         if not container.streams.video:
             raise ClipError("This file holds no video: give the clip itself.")
         stream = container.streams.video[0]

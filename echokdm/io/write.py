@@ -148,14 +148,15 @@ def strip(*rows: Frames, count: int = 8, scale: int = 1, gap: int = 2) -> np.nda
     clips = [to_uint8(row) for row in rows]
     if len({clip.shape[1:3] for clip in clips}) != 1:
         raise OutputError("The clips of one strip need frames of one size.")
-    if any(clip.ndim == 4 for clip in clips):
-        clips = [clip if clip.ndim == 4 else clip[..., None].repeat(3, -1) for clip in clips]
+    colours = (3,) if any(clip.ndim == 4 for clip in clips) else ()
     height, width = (side * scale for side in clips[0].shape[1:3])
     columns = min(count, max(len(clip) for clip in clips))
-    canvas = np.full((len(clips) * (height + gap) - gap, columns * (width + gap) - gap, *clips[0].shape[3:]), 255, np.uint8)
+    canvas = np.full((len(clips) * (height + gap) - gap, columns * (width + gap) - gap, *colours), 255, np.uint8)
     for r, clip in enumerate(clips):
-        chosen = _enlarge(clip[np.rint(np.linspace(0, len(clip) - 1, columns)).astype(int)], scale)
-        for c, image in enumerate(chosen):
+        chosen = clip[np.rint(np.linspace(0, len(clip) - 1, columns)).astype(int)]
+        if colours and chosen.ndim == 3:
+            chosen = chosen[..., None].repeat(3, -1)
+        for c, image in enumerate(_enlarge(chosen, scale)):
             y, x = r * (height + gap), c * (width + gap)
             canvas[y:y + height, x:x + width] = image
     return canvas

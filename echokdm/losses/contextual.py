@@ -34,11 +34,14 @@ def contextual_loss(first: Sequence[Tensor], second: Sequence[Tensor], weights: 
     """
     weights = [1.0] * len(first) if weights is None else list(weights)
     total = sum(weights)
-    similar = sum(w / total * contextual_similarity(_fewer(a), _fewer(b), bandwidth)
-                  for w, a, b in zip(weights, first, second, strict=True))
+    similar = sum((w / total * contextual_similarity(_fewer(a), _fewer(b), bandwidth)
+                   for w, a, b in zip(weights, first, second, strict=True)), torch.zeros(()))
     return -torch.log(similar.clamp_min(_EPSILON)).mean()
 
 
 def _fewer(features: Tensor) -> Tensor:
-    side = max(features.shape[2:])
-    return features if side <= _WIDEST else F.adaptive_avg_pool2d(features, [max(1, n * _WIDEST // side) for n in features.shape[2:]])
+    height, width = features.shape[2:]
+    side = max(height, width)
+    if side <= _WIDEST:
+        return features
+    return F.adaptive_avg_pool2d(features, (max(1, height * _WIDEST // side), max(1, width * _WIDEST // side)))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from echokdm.core.errors import BundleError
@@ -16,7 +16,7 @@ SHIPPED = Path(__file__).resolve().parents[1] / "bundles" / "perceptual" / "feat
 STRIDES = (2, 4, 8, 16, 16)  # of the five stages, SqueezeNet's
 
 
-class FeatureNet(ModelMixin, ConfigMixin):
+class FeatureNet(ModelMixin, ConfigMixin):  # type: ignore[misc]  # both have a config_name, and ModelMixin's counts
     """Five stages of convolutions, halved between the first four by an average that does not alias, and a weight a channel.
 
     A picture moved by a pixel gives nearly the same features, one of another texture does not: see `methods.perceptual`.
@@ -47,13 +47,12 @@ class FeatureNet(ModelMixin, ConfigMixin):
 
     def activations(self, images: Tensor, stages: int) -> list[Tensor]:
         """As `forward`, brought to the size of SqueezeNet's, which the weights of losses here are for."""
-        return [value * scale for value, scale in zip(self(images, stages), self.config.scales, strict=False)]
+        return [value * scale for value, scale in zip(self(images, stages), self.config["scales"], strict=False)]
 
     def differences(self, first: Tensor, second: Tensor) -> list[Tensor]:
         """Weighted squared differences of the unit-length features, (B, 1, h, w) a stage (the form of LPIPS, Zhang et al. 2018, Eq. 1)."""
-        maps = self(torch.cat([first, second]), self.config.compared)
-        return [weighted_difference(*unit_length(value).chunk(2), weight)
-                for value, weight in zip(maps, self.weights, strict=False)]
+        maps = (unit_length(value).chunk(2) for value in self(torch.cat([first, second]), self.config["compared"]))
+        return [weighted_difference(a, b, weight) for (a, b), weight in zip(maps, self.weights, strict=False)]
 
 
 def unit_length(features: Tensor) -> Tensor:

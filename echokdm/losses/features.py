@@ -1,12 +1,15 @@
 """Features of a frozen network for perceptual, style and matching losses; weights are shipped or found here, never downloaded."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
 from echokdm.core.errors import BundleError
 from echokdm.losses.perceptual import find_backbone
+
+if TYPE_CHECKING:
+    from echokdm.losses.feature_net import FeatureNet
 
 Backbone = Literal["own", "vgg19", "squeeze"]
 
@@ -22,6 +25,8 @@ class Features(nn.Module):
     net: "own", the package's net, or ImageNet's "vgg19", which the papers use, or "squeeze"; of the first and the last the stage of like
     stride stands for each name. Raises BundleError where the weights are missing or a layer has no such name.
     """
+
+    body: "FeatureNet | _ImageNet"
 
     def __init__(self, net: Backbone, layers: tuple[str, ...]) -> None:
         super().__init__()
@@ -48,6 +53,9 @@ class Features(nn.Module):
 
 class _ImageNet(nn.Module):
     """The first `count` modules of torchvision's VGG-19 or SqueezeNet, with ImageNet's weights from this machine."""
+
+    mean: Tensor  # (1, 3, 1, 1) of ImageNet
+    deviation: Tensor
 
     def __init__(self, net: Literal["vgg19", "squeeze"], count: int) -> None:
         super().__init__()

@@ -4,13 +4,16 @@ import hashlib
 import os
 import warnings
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from echokdm.core.errors import BundleError
+
+if TYPE_CHECKING:
+    from echokdm.losses.feature_net import FeatureNet
 
 PerceptualNet = Literal["own", "squeeze", "alex", "vgg"]
 
@@ -20,14 +23,14 @@ class _Backbone(NamedTuple):
     hub_file: str  # torchvision's name in its cache, with the first 8 hex digits of the file's SHA-256
 
 
-BACKBONES = {
+BACKBONES: dict[PerceptualNet, _Backbone] = {
     "squeeze": _Backbone("squeezenet1_1.pth", "squeezenet1_1-b8a52dc0.pth"),
     "alex": _Backbone("alexnet.pth", "alexnet-owt-7be5be79.pth"),
     "vgg": _Backbone("vgg16.pth", "vgg16-397923af.pth"),
 }
 """LPIPS' own."""
 
-WEIGHTS = BACKBONES | {"vgg19": _Backbone("vgg19.pth", "vgg19-dcbb9e9d.pth")}
+WEIGHTS: dict[str, _Backbone] = {**{net: file for net, file in BACKBONES.items()}, "vgg19": _Backbone("vgg19.pth", "vgg19-dcbb9e9d.pth")}
 """All that a loss or a score may ask for."""
 
 
@@ -81,6 +84,8 @@ class Perceptual(nn.Module):
     net: "own", or LPIPS over "squeeze", "alex" or "vgg". provenance: one line for a table's footnote, with the hash of the weights.
     Raises BundleError when the weights are missing or unreadable.
     """
+
+    net: "FeatureNet | LPIPS"
 
     def __init__(self, net: PerceptualNet) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from echokdm.core.errors import ConfigError
 from echokdm.core.plugins import METHODS, Plugin, find, survey
@@ -29,7 +29,7 @@ class StageConfig(BaseModel):
     steps: int = 1000  # 0 leaves the stage out
     batch: int = 8
     lr: float = 2e-4
-    start_share: float = Field(0.0, ge=0, le=1)  # of the weights a run starts --from, averaged in at its end (Wortsman et al., CVPR 2022)
+    start_share: float = Field(default=0.0, ge=0, le=1)  # of the weights a run starts --from, averaged in at its end (Wortsman et al. 2022)
 
 
 class MethodConfig(BaseModel):
@@ -106,7 +106,7 @@ class Method(ABC):
         """The stage `name` and the frozen parts it needs, which lie in `bundle`; `start`: from the weights that lie there."""
 
     @abstractmethod
-    def assemble(self, config: Any, parts: dict[str, nn.Module]) -> MethodPipeline:
+    def assemble(self, config: Any, parts: dict[str, Any]) -> MethodPipeline:
         """The pipeline of trained components."""
 
     @abstractmethod

@@ -70,7 +70,9 @@ def generate(bundle: str | Path, sources: Sequence[str | Path], *, source_keypoi
     parts = [_square(clip, None if p is None else p[:1], size, whole, told if driving is None and i == 0 else None)
              for i, (clip, p) in enumerate(zip(clips, given, strict=True))]
     targets = dragged(parts[0][1], drag) if drag else parts[0][2]
-    request = Request(_joined([image for image, _, _ in parts]), _joined([p for _, p, _ in parts if p is not None]), targets,
+    pictures = _joined([image for image, _, _ in parts])
+    assert pictures is not None  # `_check` asks for one at least
+    request = Request(pictures, _joined([p for _, p, _ in parts if p is not None]), targets,
                       gammas=_joined([gammas]), relative=relative, steps=steps, seed=seed)
     fps = FPS
     if driving is not None:
@@ -151,7 +153,7 @@ def _square(clip: "Clip", points: "Tensor | None", size: int, whole: bool,
         known = points[torch.isfinite(points).all(-1)]
         if not ((known >= -0.5) & (known <= torch.tensor([width, height]) - 0.5)).all(-1).float().mean() > 0.5:
             raise GeometryError(f"Most key-points lie outside the picture's {width} x {height} pixels: they belong to another one.")
-    frames, square = fit_square(three_channels(clip.frames), size, None if whole else points)
+    frames, square = fit_square(three_channels(clip.frames[:]), size, None if whole else points)
     return frames, None if points is None else square.points(points), None if others is None else square.points(others)
 
 

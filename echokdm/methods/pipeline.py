@@ -1,7 +1,7 @@
 """What the pipelines of all methods share: a diffusers pipeline folder read back whole."""
 
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from echokdm.core.lean_imports import withheld  # isort: skip  (before diffusers)
 
@@ -25,7 +25,7 @@ class MethodPipeline(DiffusionPipeline):
     bundle_name: str = ""  # of the folder that it was loaded from
     licence: str = "MIT"  # of the weights, see `methods.bundle.bundle_licence`
 
-    def register_modules(self, **modules) -> None:
+    def register_modules(self, **modules: Any) -> None:
         """As diffusers does, and every network is put in evaluation mode."""
         super().register_modules(**modules)
         for module in modules.values():
@@ -38,7 +38,8 @@ class MethodPipeline(DiffusionPipeline):
         folder = find_bundle(name_or_folder)
         with one_sentence(f"The bundle '{folder.name}' is damaged; install or train it again.", BundleError), withheld():
             where = component_folders(folder)
-            parts = {name: load_network(kind, where[name], torch_dtype) for name, kind in cls.COMPONENTS.items() if name in where}
+            parts: dict[str, Any] = {name: load_network(kind, where[name], torch_dtype)
+                                     for name, kind in cls.COMPONENTS.items() if name in where}
             if "scheduler" in where:
                 parts["scheduler"] = DDIMScheduler.from_config(read_json(where["scheduler"] / "scheduler_config.json"))
             config = pipeline_settings(folder)

@@ -122,8 +122,8 @@ def mix_in(module: nn.Module, weights: dict[str, Tensor], share: float) -> None:
             own.lerp_(weights[name].to(own), share)
 
 
-def save_component(module: nn.Module, folder: Path) -> None:
-    """Write one component as config.json and half-precision safetensors, by a temporary name and a move."""
+def save_component(module: Any, folder: Path) -> None:
+    """Write one component, a model of diffusers, as config.json and half-precision safetensors, by a temporary name and a move."""
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     module.register_to_config(_name_or_path=folder.name)  # where it was loaded from is nobody's business

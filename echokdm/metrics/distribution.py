@@ -30,15 +30,21 @@ class PooledFeatures(nn.Module):
         return torch.cat([self.features(part)[0].mean((2, 3)) for part in images.split(CHUNK)])
 
 
+class _Given(nn.Identity):
+    """In place of a network: the features themselves, (N, num_features)."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+
 def frechet_distance(first: Tensor, second: Tensor) -> float:
     """|m1 - m2|^2 + tr(C1 + C2 - 2 sqrt(C1 C2)) of two sets of features (N, D), (M, D); N, M >= 2 (Heusel et al., NeurIPS 2017, Eq. 6)."""
     from echokdm.core import torchvision_compat  # noqa: F401  (first: torchmetrics imports torchvision)
 
     from torchmetrics.image.fid import FrechetInceptionDistance  # isort: skip
 
-    given = nn.Identity()
-    given.num_features = first.shape[1]
-    metric = FrechetInceptionDistance(feature=given).set_dtype(torch.float64)
+    metric = FrechetInceptionDistance(feature=_Given(first.shape[1])).set_dtype(torch.float64)
     metric.update(first.double(), real=True)
     metric.update(second.double(), real=False)
     return float(metric.compute())

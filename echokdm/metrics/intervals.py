@@ -20,7 +20,7 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
-    count: int
+    count: int  # type: ignore[assignment]  # a figure here, which hides tuple.count
     patients: int
 
     @property
@@ -42,7 +42,7 @@ def _by_patient(columns: list[ArrayLike], patients: ArrayLike | None) -> _Sums:
     finite = np.logical_and.reduce([np.isfinite(v) for v in values])
     _, index = np.unique(groups[finite], return_inverse=True)
     size = int(index.max()) + 1 if len(index) else 0
-    return _Sums([np.bincount(index, v[finite], size) for v in values], np.bincount(index, minlength=size).astype(float))
+    return _Sums([np.bincount(index, v[finite], size).astype(float) for v in values], np.bincount(index, minlength=size).astype(float))
 
 
 def _draws(patients: int, seed: int) -> Array:

@@ -17,7 +17,7 @@ def flow_between(target: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     Pixel p of the target shows what the source has at p + target(p); it is found in the other frame at that q with
     q + other(q) = p + target(p), by fixed-point iteration. Returns q - p, (B, 2, H, W) px, and (B, 1, H, W) bool.
     """
-    grid = pixel_grid(*target.shape[2:], device=target.device)
+    grid = pixel_grid(target.shape[2], target.shape[3], target.device)
     goal = grid + target
     at = grid.expand_as(goal).clone()
     for _ in range(INVERSE_STEPS):
@@ -38,5 +38,5 @@ def warping_error(frames: Tensor, flows: Tensor, known: Tensor) -> np.ndarray:
 
 def fetched_inside(flow: Tensor, sector: Tensor) -> Tensor:
     """Where a warp's target and source both lie inside the sector: flow (B, 2, H, W) px, sector (B, 1, H, W) -> (B, 1, H, W) bool."""
-    origin = sample(sector.float(), pixel_grid(*flow.shape[2:], device=flow.device) + flow, padding="zeros")
+    origin = sample(sector.float(), pixel_grid(flow.shape[2], flow.shape[3], flow.device) + flow, padding="zeros")
     return (origin > 0.999) & sector.bool()

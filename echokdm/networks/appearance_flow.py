@@ -1,14 +1,14 @@
 """Self-appearance flow: where in its own features a picture finds what the motion left missing (F_A of Liu et al., section 3.2)."""
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from echokdm.networks.configured import ConfiguredModel
 from echokdm.networks.hourglass import Hourglass
 
 
-class AppearanceFlow(ModelMixin, ConfigMixin):
+class AppearanceFlow(ConfiguredModel):
     """F_A: features moved to the driving pose -> T_App, a flow within them; zero at first, so that F_App = F_SD.
 
     channels: of the features. widths: of the hourglass's levels.
@@ -19,8 +19,8 @@ class AppearanceFlow(ModelMixin, ConfigMixin):
         super().__init__()
         self.body = Hourglass(channels, tuple(widths))
         self.head = nn.Conv2d(self.body.out_channels, 2, 3, padding=1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        for values in self.head.parameters():
+            nn.init.zeros_(values)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, channels, h, w) -> flow (B, 2, h, w) px, backward."""

@@ -40,12 +40,12 @@ class FlowCodec(VQModel):
                     setattr(parent, name, nn.Identity())
 
 
-def encode_flow(codec: FlowCodec, flow: Tensor) -> Tensor:
+def encode_flow(codec: VQModel, flow: Tensor) -> Tensor:
     """Flow (B, 2, H, W) px -> latents (B, L, h, w) of unit spread."""
     return encode(codec, flow / FLOW_UNIT)
 
 
-def decode_flow(codec: FlowCodec, latents: Tensor, quantize: bool = True) -> Tensor:
+def decode_flow(codec: VQModel, latents: Tensor, quantize: bool = True) -> Tensor:
     """Latents of unit spread -> flow (B, 2, H, W) px; quantised on the way as LDM does, unless told otherwise."""
     return decode(codec, latents, quantize) * FLOW_UNIT
 
@@ -53,12 +53,12 @@ def decode_flow(codec: FlowCodec, latents: Tensor, quantize: bool = True) -> Ten
 def encode(codec: VQModel, values: Tensor) -> Tensor:
     """Values in [-1, 1] (B, C, H, W) -> latents before quantisation (B, L, h, w), scaled to unit spread."""
     values = values.contiguous(memory_format=torch.channels_last)  # the faster layout on a CPU
-    return codec.encode(values).latents * codec.config.scaling_factor
+    return codec.encode(values).latents * codec.config["scaling_factor"]
 
 
 def decode(codec: VQModel, latents: Tensor, quantize: bool = True) -> Tensor:
     """Latents of unit spread -> values (B, C, H, W); quantised on the way as LDM does, unless told otherwise."""
-    latents = (latents / codec.config.scaling_factor).contiguous(memory_format=torch.channels_last)
+    latents = (latents / codec.config["scaling_factor"]).contiguous(memory_format=torch.channels_last)
     return codec.decode(latents, force_not_quantize=not quantize).sample
 
 

@@ -1,10 +1,11 @@
 """The denoisers of K2F-net and F2I-net: a time-conditional U-Net behind the condition encoder Psi."""
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.configuration_utils import register_to_config
 from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor, nn
+
+from echokdm.networks.configured import ConfiguredModel
 
 
 class ConditionEncoder(nn.Sequential):
@@ -13,7 +14,7 @@ class ConditionEncoder(nn.Sequential):
     The paper prints three strides of 2, which would give 28 where it says 56; the strides' product is the codec's.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, strides: tuple[int, int, int]) -> None:
+    def __init__(self, in_channels: int, out_channels: int, strides: tuple[int, ...]) -> None:
         width = 2 * out_channels
         channels = (in_channels, width, width, out_channels)
         layers: list[nn.Module] = []
@@ -22,7 +23,7 @@ class ConditionEncoder(nn.Sequential):
         super().__init__(*layers[:-1])
 
 
-class ConditionedUNet(ModelMixin, ConfigMixin):
+class ConditionedUNet(ConfiguredModel):
     """Denoiser of a latent (B, L, h, w) given conditions as images and, optionally, as latents.
 
     pixel_channels: channels of the spatial conditions at image size, through Psi. latent_condition_channels: channels

@@ -4,10 +4,10 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from echokdm.networks.configured import ConfiguredModel
 from echokdm.networks.spade import SpadeBlock
 
 Role = Literal["condition", "exemplar", "estimate"]
@@ -45,7 +45,7 @@ class DomainEncoder(nn.Module):
         return self.leave(x)
 
 
-class DomainMatcher(ModelMixin, ConfigMixin):
+class DomainMatcher(ConfiguredModel):
     """F_X of conditions, F_Y of exemplars, F_Y^iter of pictures in the making under a condition, each with its own weights.
 
     latent_channels: of the codec. features: channels of the common space. channels: of the encoders' levels.

@@ -4,13 +4,13 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import register_to_config
 from diffusers.models.downsampling import Downsample2D
-from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
+from echokdm.networks.configured import ConfiguredModel
 from echokdm.ops.flow import resize_flow
 
 GROUPS = 8  # of the group normalisation
@@ -26,10 +26,11 @@ class FlowLevel(NamedTuple):
 
 def residual_block(channels: int, out_channels: int) -> ResnetBlock2D:
     """Two 3x3 convolutions, group-normalised, around a skip."""
-    return ResnetBlock2D(in_channels=channels, out_channels=out_channels, temb_channels=None, groups=GROUPS)
+    # None is no embedding of time, which the type does not say.
+    return ResnetBlock2D(in_channels=channels, out_channels=out_channels, temb_channels=None, groups=GROUPS)  # type: ignore[arg-type]
 
 
-class FlowPyramid(ModelMixin, ConfigMixin):
+class FlowPyramid(ConfiguredModel):
     """F of the multi-source residual-flow method (its Eq. 2): one backbone, an output layer a level.
 
     in_channels: of everything it sees, at image size. strides: of the levels, from the coarsest to the finest. stem: the
@@ -79,6 +80,7 @@ def _head(channels: int, finer: int) -> nn.Sequential:
     """To flow, attention and occlusion, on a map interpolated to `finer` times its size; starts at no flow and little hidden."""
     out = nn.Conv2d(channels, 4, 3, 1, 1)
     nn.init.zeros_(out.weight)
+    assert out.bias is not None
     with torch.no_grad():
         out.bias.copy_(torch.tensor([0.0, 0.0, 0.0, -1.0]))
     between = nn.Upsample(scale_factor=finer, mode="bilinear", align_corners=True) if finer > 1 else nn.Identity()

@@ -1,10 +1,10 @@
 """Unsupervised key-points: the centres of mass of learned heat maps (F_K of Liu et al., Eq. 1; Jakab et al., NeurIPS 2018)."""
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from echokdm.networks.configured import ConfiguredModel
 from echokdm.networks.hourglass import Hourglass
 from echokdm.ops.resample import rescale_points, shrink
 from echokdm.ops.warp import pixel_grid
@@ -13,10 +13,10 @@ from echokdm.ops.warp import pixel_grid
 def soft_argmax(logits: Tensor, temperature: float = 0.1) -> Tensor:
     """Mean position under softmax(logits / temperature): (B, K, h, w) -> (B, K, 2), (x, y) px of that size."""
     weight = (logits.float() / temperature).flatten(2).softmax(-1)
-    return weight @ pixel_grid(*logits.shape[2:], device=logits.device).flatten(2)[0].T
+    return weight @ pixel_grid(logits.shape[2], logits.shape[3], logits.device).flatten(2)[0].T
 
 
-class KeypointDetector(ModelMixin, ConfigMixin):
+class KeypointDetector(ConfiguredModel):
     """F_K: K key-points of a picture, found on a copy `downscale` times smaller; the schema is `learned(points)`.
 
     widths: of the hourglass's levels. The picture's size must be divisible by downscale * 2 ** len(widths).

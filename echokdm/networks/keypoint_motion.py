@@ -1,10 +1,10 @@
 """Coefficient maps of key-point displacements, and how far each view is to be trusted (F_C of Liu et al., Eq. 3)."""
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from echokdm.networks.configured import ConfiguredModel
 from echokdm.networks.hourglass import Hourglass
 from echokdm.ops.resample import rescale_points, shrink
 from echokdm.ops.warp import pixel_grid, warp
@@ -27,7 +27,7 @@ def gaussian_maps(points: Tensor, height: int, width: int, sigma: float) -> Tens
     return torch.exp(-offset.square().sum(2) / (2 * sigma ** 2))
 
 
-class KeypointMotion(ModelMixin, ConfigMixin):
+class KeypointMotion(ConfiguredModel):
     """F_C: shown where the key-points are to move, and the source moved by each displacement, it says which holds where.
 
     points: K. downscale: of the flow's size to the picture's. widths: of the hourglass's levels. sigma: of the key-points'

@@ -1,15 +1,15 @@
 """A detector of key-points in pictures: one heat map a point, its centre of mass the place."""
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from monai.networks.nets.basic_unet import BasicUNet
 from torch import Tensor
 
+from echokdm.networks.configured import ConfiguredModel
 from echokdm.ops.warp import pixel_grid
 
 
-class LandmarkNet(ModelMixin, ConfigMixin):
+class LandmarkNet(ConfiguredModel):
     """MONAI's BasicUNet to `points` heat maps; coordinates by soft-argmax (Nibali et al. 2018, "DSNT").
 
     Norms are per instance, so a picture's points do not depend on its batch. features: MONAI's six widths, fine to coarse and last.
@@ -25,7 +25,7 @@ class LandmarkNet(ModelMixin, ConfigMixin):
         """images (B, C, H, W) in [0, 1], sides multiples of 16 -> points (B, N, 2) px (x, y), heat maps (B, N, H, W) that sum to 1."""
         maps = self.unet(images * 2 - 1).float()
         heat = maps.flatten(2).softmax(-1)
-        places = pixel_grid(*images.shape[2:], device=images.device)[0].flatten(1).T
+        places = pixel_grid(images.shape[2], images.shape[3], images.device)[0].flatten(1).T
         return heat @ places, heat.view_as(maps)
 
     @torch.no_grad()
@@ -45,5 +45,5 @@ class LandmarkNet(ModelMixin, ConfigMixin):
 
 def spread(points: Tensor, heat: Tensor) -> Tensor:
     """Standard deviation in px, a coordinate, of heat maps (B, N, H, W) about their points (B, N, 2) -> (B, N)."""
-    away = (pixel_grid(*heat.shape[2:], device=heat.device)[:, None] - points[..., None, None]).square().sum(2)
+    away = (pixel_grid(heat.shape[2], heat.shape[3], heat.device)[:, None] - points[..., None, None]).square().sum(2)
     return ((heat * away).sum((2, 3)) / 2 + 1e-6).sqrt()

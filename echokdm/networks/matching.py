@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from echokdm.core.errors import ConfigError
+from echokdm.networks.configured import ConfiguredModel
 from echokdm.ops.flow import resize_flow
 from echokdm.ops.warp import pixel_grid
 
@@ -84,7 +84,7 @@ class FlowHead(nn.Module):
             return self.rest[-1](hidden.float())
 
 
-class MatchingFlow(ModelMixin, ConfigMixin):
+class MatchingFlow(ConfiguredModel):
     """The warping module W: poses of source and target -> one flow, backward, in pixels.
 
     joints: maps of a pose. grid: cells a side of the target's features. width, features, layers, strides: of M. channels, kernel:
@@ -164,7 +164,7 @@ class MatchingFlow(ModelMixin, ConfigMixin):
         C_l gives sampling locations, from -1 to 1 across the picture; the flow is what they differ by from the own place.
         """
         projected, expected = self.project(*self.features(source, target))
-        own = unit_grid(*projected.shape[2:], projected.device)
+        own = unit_grid(projected.shape[2], projected.shape[3], projected.device)
         if expected is None:
             move = self.head(projected) - own
         else:

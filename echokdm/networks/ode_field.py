@@ -3,9 +3,10 @@
 from typing import Literal
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
+
+from echokdm.networks.configured import ConfiguredModel
 
 Solver = Literal["euler", "midpoint", "rk4"]
 
@@ -24,7 +25,7 @@ def evolve(field: nn.Module, start: Tensor, solver: Solver = "rk4", steps: int =
     return integrate(field, start, times, method=solver)[-1]
 
 
-class ODEField(ModelMixin, ConfigMixin):
+class ODEField(ConfiguredModel):
     """F_E: the change of a flow T (B, 2, h, w) px, backward, at time t, by 3x3 convolutions of growing dilation.
 
     Flows are seen and given in twentieths of a picture, about how far things move, so that one network serves all sizes. The last
@@ -41,8 +42,8 @@ class ODEField(ModelMixin, ConfigMixin):
             layers += [nn.Conv2d(width if i else 3, width, 3, padding=dilation, dilation=dilation, padding_mode="replicate"), nn.SiLU()]
         self.body = nn.Sequential(*layers)
         self.head = nn.Conv2d(width + 3, 2, 3, padding=1, padding_mode="replicate")
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        for values in self.head.parameters():
+            nn.init.zeros_(values)
 
     def forward(self, t: Tensor, flow: Tensor) -> Tensor:
         """dT/dt (B, 2, h, w) px of flow (B, 2, h, w) px at time t, a scalar tensor."""

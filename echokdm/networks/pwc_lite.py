@@ -6,11 +6,11 @@ image. Flows are carried from level to level on exactly that grid: no half-pixel
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from echokdm.core.precision import fast_arithmetic
+from echokdm.networks.configured import ConfiguredModel
 from echokdm.networks.correlation import local_correlation
 from echokdm.ops.warp import warp
 
@@ -61,7 +61,7 @@ class _Estimator(nn.Module):
         return now, self.predict(torch.cat([before, now], 1))
 
 
-class PWCLite(ModelMixin, ConfigMixin):
+class PWCLite(ConfiguredModel):
     """Dense backward flow between two images; 2.24 M parameters as published (`in_channels=3`, defaults else).
 
     in_channels: 1 for gray images. pyramid: channels of levels 1/2, 1/4, ... radius: of the cost volume. features: channels to
@@ -69,8 +69,6 @@ class PWCLite(ModelMixin, ConfigMixin):
     output_level: the finest decoded level, 1/2^output_level; flows are brought up from there. normalized_cost: correlate
     centred features by their cosine, so that learning starts from a cost volume that already tells displacements.
     """
-
-    config_name = "config.json"
 
     @register_to_config
     def __init__(
@@ -92,13 +90,14 @@ class PWCLite(ModelMixin, ConfigMixin):
         self.decoder = _Estimator((2 * radius + 1) ** 2 + features + 2, tuple(estimator))
         ins = (estimator[-1] + 2, *context[:-1])
         dilations = (1, 2, 4, 8, 16, 1)
-        self.refiner = nn.Sequential(*(_conv(i, o, dilation=d) for i, o, d in zip(ins, context, dilations, strict=True)),
-                                     nn.Conv2d(context[-1], 2, 3, padding=1))
+        last = nn.Conv2d(context[-1], 2, 3, padding=1)
+        self.refiner = nn.Sequential(*(_conv(i, o, dilation=d) for i, o, d in zip(ins, context, dilations, strict=True)), last)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, SLOPE)
+                assert module.bias is not None
                 nn.init.zeros_(module.bias)
-        for head in (self.decoder.predict, self.refiner[-1]):
+        for head in (self.decoder.predict, last):
             nn.init.normal_(head.weight, std=1e-3)  # the first flows are near zero, where photometric losses can start from
 
     def encode(self, image: Tensor) -> list[Tensor]:
@@ -115,7 +114,7 @@ class PWCLite(ModelMixin, ConfigMixin):
         flow = torch.zeros_like(target[0][:, :2], dtype=torch.float32)
         for level, (a, b) in enumerate(zip(target, source, strict=True)):
             if level:
-                flow = upsample_flow(flow, 2, tuple(a.shape[2:]))
+                flow = upsample_flow(flow, 2, (a.shape[2], a.shape[3]))
                 b = warp(b.float(), flow).to(b.dtype)
             first, second = (_to_directions(a), _to_directions(b)) if self.config.normalized_cost else (a, b)
             cost = F.leaky_relu(local_correlation(first, second, self.config.radius), SLOPE)
@@ -140,7 +139,7 @@ class PWCLite(ModelMixin, ConfigMixin):
             first, second = features, [torch.cat([f[n:], f[:n]]) for f in features]
         else:
             first, second = [f[:n] for f in features], [f[n:] for f in features]
-        return self.decode(first, second, tuple(target.shape[2:]))
+        return self.decode(first, second, (target.shape[2], target.shape[3]))
 
     @torch.no_grad()
     def flow(self, target: Tensor, source: Tensor) -> Tensor:

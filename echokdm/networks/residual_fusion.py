@@ -3,12 +3,12 @@
 from typing import NamedTuple
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import register_to_config
 from diffusers.models.downsampling import Downsample2D
-from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
+from echokdm.networks.configured import ConfiguredModel
 from echokdm.networks.flow_pyramid import FlowLevel, residual_block
 from echokdm.ops.warp import warp
 
@@ -30,15 +30,16 @@ class RFBlock(nn.Module):
     def __init__(self, channels: int, residual: bool = True, attention: bool = True, occlusion: bool = True) -> None:
         super().__init__()
         self.residual, self.attention, self.occlusion = residual, attention, occlusion
-        self.predictor = None
+        self.predictor: nn.Sequential | None = None
         if self.residual:
             last = nn.Conv2d(channels, 2, 3, 1, 1)
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            for values in last.parameters():
+                nn.init.zeros_(values)
             self.predictor = nn.Sequential(nn.Conv2d(2 * channels, channels, 3, 1, 1), nn.SiLU(), last)
 
     def residual_flow(self, target: Tensor, source: Tensor, flow: Tensor) -> Tensor:
         """Eq. 3 and 4: r = R(f_t, W(f, w)). target, source (B, C, h, w), flow (B, 2, h, w) px -> (B, 2, h, w) px."""
+        assert self.predictor is not None  # asked of a block with residual flow alone
         return self.predictor(torch.cat([target, warp(source, flow)], 1))
 
     def refine(self, target: Tensor, source: Tensor, flow: Tensor, residual: bool = True) -> tuple[Tensor, Tensor]:
@@ -70,7 +71,7 @@ class RFBlock(nn.Module):
         return self.fuse(target, refined, attention, occlusion), flow, attention
 
 
-class ResidualFusion(ModelMixin, ConfigMixin):
+class ResidualFusion(ConfiguredModel):
     """Features of K sources, fused level by level into the target's picture; any K >= 1, in any order.
 
     image_channels, structure_channels: of a source and of the target's structure. strides: of the levels, coarsest first, each
@@ -93,11 +94,12 @@ class ResidualFusion(ModelMixin, ConfigMixin):
         self.blocks = nn.ModuleList([RFBlock(widths[j], residual, attention, occlusion) for j in at])
         self.decoders = nn.ModuleList([_Decoder(widths[j], widths[j - 1]) for j in at[:-1]])
         self.last = residual_block(widths[at[-1]], widths[at[-1]])
-        nn.init.zeros_(self.last.conv2.weight)
-        nn.init.zeros_(self.last.conv2.bias)
+        for values in self.last.conv2.parameters():
+            nn.init.zeros_(values)
         self.rest = nn.ModuleList([_Decoder(widths[j], widths[j - 1]) for j in range(at[-1], 0, -1)])
         self.leave = nn.Conv2d(widths[0], image_channels, 3, 1, 1)
         with torch.no_grad():
+            assert self.leave.bias is not None and self.source.enter.bias is not None
             nn.init.dirac_(self.leave.weight)
             self.leave.bias.zero_()
             nn.init.dirac_(self.source.enter.weight[:image_channels])

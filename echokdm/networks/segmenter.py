@@ -1,13 +1,13 @@
 """The networks that find chambers in a frame: the segmenter, and a second one of another form that judges what is made."""
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from monai.networks.nets.basic_unet import BasicUNet
 from monai.networks.nets.unet import UNet
 from torch import Tensor
 
 from echokdm.io.frame import resize_inside
+from echokdm.networks.configured import ConfiguredModel
 
 CLASSES = ("background", "LV", "myocardium", "LA", "RV", "RA")
 LV, MYOCARDIUM, LA = 1, 2, 3
@@ -35,7 +35,7 @@ def as_seen(image: Tensor, sector: Tensor, size: int = FINDS_AT) -> tuple[Tensor
     return small * inside, inside.to(sector.dtype)
 
 
-class Segmenter(ModelMixin, ConfigMixin):
+class Segmenter(ConfiguredModel):
     """Cardiac chambers in one apical-4-chamber frame (Falk et al. 2019; MONAI's BasicUNet). Norms are per instance.
 
     features: MONAI's six widths, fine to coarse and last. classes: `CLASSES` or its beginning.
@@ -52,7 +52,7 @@ class Segmenter(ModelMixin, ConfigMixin):
         return self.unet(standardised(image, sector))
 
 
-class Judge(ModelMixin, ConfigMixin):
+class Judge(ConfiguredModel):
     """The same task by a residual U-Net (Kerfoot et al. 2018; MONAI's UNet), taught on other hearts and asked by no loss.
 
     channels: of its levels, fine to coarse, each half the size of the one before. classes: `CLASSES` or its beginning.

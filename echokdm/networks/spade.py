@@ -13,7 +13,9 @@ class Spade(nn.Module):
     def __init__(self, channels: int, condition_channels: int = 0, hidden: int = 32, groups: int = 8) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(groups, channels, affine=condition_channels == 0)
-        self.shared = self.gamma = self.beta = None
+        self.shared: nn.Conv2d | None = None
+        self.gamma: nn.Conv2d | None = None
+        self.beta: nn.Conv2d | None = None
         if condition_channels:
             self.shared = nn.Conv2d(condition_channels, hidden, 3, 1, 1)
             self.gamma, self.beta = (nn.Conv2d(hidden, channels, 3, 1, 1) for _ in range(2))
@@ -21,7 +23,7 @@ class Spade(nn.Module):
     def forward(self, features: Tensor, condition: Tensor | None = None) -> Tensor:
         """features (B, C, h, w), condition (B, condition_channels, H, W) of any size -> (B, C, h, w)."""
         normal = self.norm(features)
-        if self.shared is None or condition is None:
+        if self.shared is None or self.gamma is None or self.beta is None or condition is None:
             return normal
         seen = F.relu(self.shared(F.interpolate(condition.to(normal.dtype), features.shape[2:], mode="area")))
         return normal * (1 + self.gamma(seen)) + self.beta(seen)

@@ -2,10 +2,10 @@
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from echokdm.networks.configured import ConfiguredModel
 from echokdm.networks.hourglass import conv_block
 
 
@@ -23,7 +23,7 @@ class ResidualBlock(nn.Module):
         return value + self.body(value)
 
 
-class WarpGenerator(ModelMixin, ConfigMixin):
+class WarpGenerator(ConfiguredModel):
     """Features at 2 ** downs times smaller than the picture; the decoder takes `inputs` sets of them, side by side.
 
     width: of the first layer, doubled at each level up to widest. blocks: residual ones in the decoder. copies: pictures that the

@@ -1,10 +1,10 @@
 """The refinement network R: an encoder of the source, its features warped by a flow, a decoder ("Pose transfer using a single
 spatial transformation", section 3.2 and appendix A)."""
 
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from echokdm.networks.configured import ConfiguredModel
 from echokdm.ops.flow import resize_flow
 from echokdm.ops.warp import warp
 
@@ -22,7 +22,7 @@ class _Residual(nn.Module):
         return x + self.body(x)
 
 
-class RefinementNet(ModelMixin, ConfigMixin):
+class RefinementNet(ConfiguredModel):
     """R, without skip connections and without any guide but the flow: all that the decoder reads has been warped.
 
     channels: outputs of the encoder's convolutions, each followed by a down-sampling by 2. blocks: residual blocks. residual: the
@@ -41,8 +41,8 @@ class RefinementNet(ModelMixin, ConfigMixin):
                (nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(a, b, 3, 1, 1), nn.BatchNorm2d(b), nn.ReLU())]
         last = nn.Conv2d(downwards[-1], 3, 7, 1, 3)
         if residual:
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            for values in last.parameters():
+                nn.init.zeros_(values)
         self.decoder = nn.Sequential(*[_Residual(channels[-1]) for _ in range(blocks)], *ups, last)
 
     def forward(self, source: Tensor, flow: Tensor) -> Tensor:

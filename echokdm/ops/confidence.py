@@ -95,5 +95,5 @@ class Calibration:
 
     def __call__(self, signs: Mapping[str, Tensor]) -> Tensor:
         """Confidence (T,) in [0, 1] of `frame_signs`; 0 where there is no ventricle."""
-        logit = sum(weight * signs[name] for name, weight in self.weights.items() if name != BIAS) + self.weights[BIAS]
+        logit = sum((weight * signs[name] for name, weight in self.weights.items() if name != BIAS), torch.zeros(())) + self.weights[BIAS]
         return torch.sigmoid(logit).nan_to_num(0.0)

@@ -30,7 +30,8 @@ def line_across(keypoints: ArrayLike, mask: NDArray[np.bool_], height: float = 0
         here = (x >= 0) & (x < mask.shape[1]) & (y >= 0) & (y < mask.shape[0])
         here[here] = mask[y[here], x[here]]
         last = int(np.argmin(here)) if not here.all() else len(here)
-        ends.append(tuple(float(v) for v in middle + max(last - 1, 0) * direction))
+        at_x, at_y = middle + max(last - 1, 0) * direction
+        ends.append((float(at_x), float(at_y)))
     return ends[0], ends[1]
 
 

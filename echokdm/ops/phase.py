@@ -40,7 +40,7 @@ def beat_phases(volumes: ArrayLike, beats: Sequence[tuple[int, int]]) -> NDArray
 
 def _turns(emptied: NDArray[np.float64], event: tuple[int, float], step: int) -> list[tuple[int, float]]:
     """Ends of systole and diastole in turn beyond `event`, forward in time (step 1) or backward (-1), nearest first."""
-    found = []
+    found: list[tuple[int, float]] = []
     frame, kind = event
     while True:
         kind = 0.5 - kind

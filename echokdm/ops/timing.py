@@ -90,7 +90,12 @@ def heart_rate(keypoints: ArrayLike, beats: Sequence[Beat], fps: float) -> float
 def best_beat(keypoints: ArrayLike, beats: Sequence[Beat]) -> WholeBeat:
     """The whole beat of key-points (T, 40, 2) whose end is most like its beginning, by the points' mean distance; ClipError without one."""
     points, found = np.asarray(keypoints, dtype=np.float64), _whole(keypoints, beats)
-    return min(found, key=lambda beat: float(np.hypot(*(points[beat[2] % len(points)] - points[beat[0]]).T).mean()))
+
+    def change(beat: WholeBeat) -> float:
+        x, y = (points[beat[2] % len(points)] - points[beat[0]]).T
+        return float(np.hypot(x, y).mean())
+
+    return min(found, key=change)
 
 
 def with_heart_rate(keypoints: ArrayLike, beats: Sequence[Beat], fps: float, rate: float, out_fps: float | None = None) -> Timing:

@@ -121,7 +121,7 @@ class _Family:
         narrowest = np.minimum(_NARROWEST * self.reference.width, 0.5 * self.shape.width.min(0))
         shortest = np.minimum(_SHORTEST * self.reference.length, 0.8 * self.shape.length.min())
         wishes = np.linspace(0, self.own + 4, 121)
-        efs = []
+        efs: list[float] = []
         for wish in wishes:
             shape = self.at(wish)
             ef = self.ef(shape)

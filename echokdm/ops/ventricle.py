@@ -138,7 +138,7 @@ def simpson_volume(keypoints: ArrayLike, spacing_mm: float | tuple[float, float]
     """
     points = _forty(keypoints)
     if spacing_mm is not None:
-        row, column = (spacing_mm, spacing_mm) if np.isscalar(spacing_mm) else spacing_mm
+        row, column = np.broadcast_to(spacing_mm, 2)
         points = points * np.array([column, row], dtype=np.float64)
     _, _, step = _frame(points)
     f = chord_positions(spacing)

@@ -29,7 +29,7 @@ def sample(image: Tensor, points: Tensor, padding: str = "border", mode: str = "
 
 def warp(image: Tensor, flow: Tensor, padding: str = "border", mode: str = "bilinear") -> Tensor:
     """Backward warp: out(p) = image(p + flow(p)). image (B, C, H, W), flow (B, 2, H, W) in pixels -> (B, C, H, W)."""
-    return sample(image, pixel_grid(*flow.shape[2:], device=flow.device) + flow, padding, mode)
+    return sample(image, pixel_grid(flow.shape[2], flow.shape[3], flow.device) + flow, padding, mode)
 
 
 def sample_points(field: Tensor, points: Tensor) -> Tensor:

@@ -84,8 +84,8 @@ class BodyPhantom(PosedPhantom):
             frames[f"{side}_shin"] = (walk(start, leg, zero, length["thigh"]), leg + knee)
         moves = pose.new_tensor([name != "backdrop" for name in PARTS])
         unit = (scale[:, None] * moves).exp()
-        start = torch.stack([torch.stack([frames[name][0][i] for name in PARTS], 1) for i in range(2)], 1)
-        origin = start * unit[:, None] + pose[:, :2, None] * moves
+        starts = torch.stack([torch.stack([frames[name][0][i] for name in PARTS], 1) for i in range(2)], 1)
+        origin = starts * unit[:, None] + pose[:, :2, None] * moves
         turn = torch.stack([frames[name][1] for name in PARTS], 1)
         return origin, turn, unit
 
@@ -133,7 +133,8 @@ class BodyPhantom(PosedPhantom):
                        f"{side}_ankle": (f"{side}_shin",)}
         names = self.schema.names
         layer = torch.tensor([_LAYER[places[name][0]] for name in names], device=torso.device).expand(len(torso), -1)
-        points = torch.stack([torch.stack([places[name][i] for name in names], 1) for i in (1, 2)], 1)
+        x, y = (torch.stack(of_all, 1) for of_all in zip(*(places[name][1:] for name in names), strict=True))
+        points = torch.stack([x, y], 1)
         owned = torch.tensor([[part in owners[name] for part in PARTS] for name in names], device=torso.device)
         return Surface(layer, points), owned
 

@@ -1,6 +1,7 @@
 """How bright each scatterer is: the kind of tissue, slow heterogeneity, and the angle at which the beam meets walls and fibres."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,9 @@ from echokdm.phantom.draws import PatientDraws
 from echokdm.phantom.postprocess import box
 from echokdm.phantom.sector import LINES, MARGIN, ROWS, SectorGeometry
 from echokdm.phantom.tissue import Echo, Label
+
+if TYPE_CHECKING:
+    from echokdm.phantom.ultrasound import Tissue
 
 # lowest and highest dB of a patient's draw, against myocardium whose fibres run along the beam
 RANGES_DB = {
@@ -70,7 +74,7 @@ class Echogenicity:
         across = (across / line_mm[:, :, None]).square()
         return ((along - across) / (along + across + 1e-4)).flatten(1)
 
-    def _fibres(self, heart, reference: Tensor) -> Tensor:
+    def _fibres(self, heart: "Tissue", reference: Tensor) -> Tensor:
         """(B, N) dB of muscle at material points (B, N, 2) mm: its fibres' angle to the beam, and where in the ventricle it lies."""
         beam = reference - torch.stack([torch.zeros_like(self._sector.apex_y), self._sector.apex_y], -1)[:, None]
         along_beam = (F.normalize(beam, dim=-1) * heart.fibre_direction(reference)).sum(-1).square()
@@ -85,7 +89,7 @@ class Echogenicity:
         near = (2 * (1 - box(box(outside, 25, 11), 25, 11))).clamp(0, 1) * outside
         return (near * self._halo_db[..., None] - (outside - near) * self._far_db[..., None]).flatten(1)
 
-    def __call__(self, heart, reference: Tensor, phase: Tensor, through: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, heart: "Tissue", reference: Tensor, phase: Tensor, through: Tensor) -> tuple[Tensor, Tensor]:
         """Scatterers' material points (B, N, 2) mm at `phase` (B,) -> dB (B, N) and a mask of blood (B, N).
 
         through: (B,) the scan plane's position in the tissue, 0 on average over the beat.

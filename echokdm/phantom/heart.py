@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -77,7 +78,7 @@ class Heart:
         rest = torch.arange(len(target), device=field.device)
         at, best, least, step = target, target, torch.full_like(target[:, 0], torch.inf), torch.zeros_like(target)
         for _ in range(STEPS):
-            moved, a, b, c, d = _bilinear(table, patient[rest], at, field.shape[2:])
+            moved, a, b, c, d = _bilinear(table, patient[rest], at, (field.shape[2], field.shape[3]))
             miss = target[rest] - at - moved
             error = miss.square().sum(1)
             better = error < least
@@ -184,7 +185,7 @@ class Heart:
     def _moved_volumes(self, contraction: Contraction, squeeze: Tensor) -> Tensor:
         """Volume (B, K) mm^3 of the outline moved by contractions (B, 1, K) and squeezes (B, 1, K)."""
         rows, xi, share = self._nodes
-        moved = [sum((d * share).chunk(4, 1)) for d in self.motion.displacement(rows, xi, contraction, squeeze)]
+        moved = [reduce(torch.add, (d * share).chunk(4, 1)) for d in self.motion.displacement(rows, xi, contraction, squeeze)]
         at = self._outline[:, None] + torch.stack(moved, -1).transpose(1, 2)
         return simpson(at.flatten(0, 1), OUTLINE).view(len(at), -1)
 
@@ -193,6 +194,7 @@ class Heart:
         lead, lag = (v.view(-1, 1, 1) for v in (self.beat.axial_lead(phase), self.beat.right_lag(phase)))
         tried = torch.linspace(*CONTRACTION, CONTRACTIONS, device=phase.device).expand(len(phase), 1, -1)
         found = self._moved_volumes(Contraction(tried, tried - lead, tried + lag), self._squeeze.expand(-1, -1, CONTRACTIONS))
+        assert self._volumes is not None  # `_calibrate` has found them
         ed, es = self._volumes
         want = es + (ed - es) * self.beat.fullness(phase)[:, None]
         k = torch.searchsorted(-found, -want, right=True).clamp(1, CONTRACTIONS - 1)

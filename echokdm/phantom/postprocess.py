@@ -5,6 +5,7 @@ statistics of `echokdm.phantom.statistics` (successive-frame correlation, gray l
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,9 @@ from torch import Tensor
 from echokdm.ops.warp import sample
 from echokdm.phantom.draws import PatientDraws
 from echokdm.phantom.sector import LINES, MARGIN, ROWS
+
+if TYPE_CHECKING:
+    from echokdm.phantom.ultrasound import Scanner
 
 
 def box(x: Tensor, rows: int, lines: int) -> Tensor:
@@ -31,7 +35,7 @@ def binomial(x: Tensor) -> Tensor:
 class Display:
     """The scanner's settings and what stands between probe and heart, for B patients."""
 
-    def __init__(self, seeds: Sequence[int], scanner) -> None:
+    def __init__(self, seeds: Sequence[int], scanner: "Scanner") -> None:
         d = PatientDraws(seeds, stream=21, device=scanner.device)
         self.sector = scanner.sector
         self._row_mm, self._line_rad = scanner.row_mm, scanner.line_rad

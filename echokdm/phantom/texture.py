@@ -13,7 +13,7 @@ from echokdm.phantom.draws import PatientDraws
 
 def fractal(draws: PatientDraws, channels: int, size: int, coarsest: int = 3, octaves: int = 5, persistence: float = 0.65) -> Tensor:
     """(B, channels, size, size) noise of about unit spread; each octave doubles the detail at `persistence` times the strength."""
-    total, power = 0.0, 0.0
+    total, power = torch.zeros(()), 0.0
     for octave in range(octaves):
         knots = coarsest * 2 ** octave
         layer = F.interpolate(draws.normal(channels, knots, knots), (size, size), mode="bicubic", align_corners=True)

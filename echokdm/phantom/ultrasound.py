@@ -16,16 +16,21 @@ from echokdm.phantom.draws import PatientDraws
 from echokdm.phantom.echogenicity import Echogenicity
 from echokdm.phantom.postprocess import Display
 from echokdm.phantom.sector import LINES, MARGIN, ROWS, SectorGeometry
+from echokdm.phantom.tissue import TissueSample
 
 SCATTERER_ROWS, SCATTERER_LINES = 256, 168
 
 
 class Tissue(Protocol):
-    """What the scanner needs of a heart at one phase: echogenicity in dB and other properties of each material point."""
+    """What the scanner needs of a heart: where each material point is at one phase, what it is made of, and how its fibres run."""
 
     def forward(self, points: Tensor, phase: Tensor) -> Tensor: ...
 
-    def tissue(self, points: Tensor, phase: Tensor): ...
+    def tissue(self, points: Tensor, phase: Tensor) -> TissueSample: ...
+
+    def fibre_direction(self, points: Tensor) -> Tensor: ...
+
+    def place(self, points: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
 def splat(rows: Tensor, lines: Tensor, re: Tensor, im: Tensor, height: int, width: int) -> Tensor:

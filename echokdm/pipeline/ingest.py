@@ -184,16 +184,17 @@ def _masked(row: dict[str, Any], allow_print: bool) -> tuple[Clip, bool]:
     from echokdm.io.sector import find_sector
 
     sequence = find_adapter(row["adapter"]).read(row)
-    clip = Clip(luma(sequence.frames), float(sequence.labels.get("fps", ASSUMED_FPS)), sequence.labels.get("spacing_mm"))
+    frames = luma(sequence.frames)
+    clip = Clip(frames, float(sequence.labels.get("fps", ASSUMED_FPS)), sequence.labels.get("spacing_mm"))
     sector = find_sector(clip)
     searched = search_print(clip, sector, allow_print)
-    return clip.with_frames(clip.frames * torch.as_tensor(sector.mask)), searched
+    return clip.with_frames(frames * torch.as_tensor(sector.mask)), searched
 
 
 def _write_clip(path: Path, clip: Clip) -> None:
     """frames (T, H, W) uint8, fps, spacing_mm where known: the pixels and nothing else."""
-    facts = {} if clip.spacing_mm is None else {"spacing_mm": np.array(clip.spacing_mm)}
-    pixels = np.rint(clip.frames[:, 0].numpy() * 255).astype(np.uint8)
+    facts: dict[str, Any] = {} if clip.spacing_mm is None else {"spacing_mm": np.array(clip.spacing_mm)}
+    pixels = np.rint(clip.frames[:][:, 0].numpy() * 255).astype(np.uint8)
     with atomic_file(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, frames=pixels, fps=np.float64(clip.fps), **facts)
 

@@ -108,8 +108,9 @@ def _one(folder: CohortFolder, clip: dict[str, str], split: str, ingested: Path,
     model = derived.model.clip
     labels = labels_of(derived.keypoints, derived.ed, derived.es, model.spacing_mm)
     with atomic_file(folder.root / POINTS / f"{name}.npz") as temporary, temporary.open("wb") as target:
-        sure = {} if source.confidence is None else {"confidence": source.confidence}
+        sure: dict[str, Any] = {} if source.confidence is None else {"confidence": source.confidence}
+        image = np.rint(model.frames[:][:, 0].numpy() * 255).astype(np.uint8)
         np.savez_compressed(target, keypoints=source.keypoints, found=source.found, searched=source.searched,
-                            sector=derived.model.sector_mask, image=np.rint(model.frames[:, 0].numpy() * 255).astype(np.uint8), **sure)
+                            sector=derived.model.sector_mask, image=image, **sure)
     row |= {"ef": source.ef, "low": source.limits[0], "high": source.limits[1]}
     folder.finish_clip(name, row, model, labels, split, subject)

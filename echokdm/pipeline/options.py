@@ -47,7 +47,7 @@ class Train(StageOptions):
     config: str
     clips: str | None = None  # real clips with key-points to train on, in place of simulated hearts
     start: str | None = None  # weights to start from
-    values: dict[str, Any] = Field({}, alias="set")  # overrides of the configuration, nested as in its YAML
+    values: dict[str, Any] = Field(default={}, alias="set")  # overrides of the configuration, nested as in its YAML
     reads = {"config": "file", "clips": "cohort", "start": "bundle"}
 
 

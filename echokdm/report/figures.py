@@ -46,9 +46,9 @@ def overlay(frame: Tensor | np.ndarray, keypoints: np.ndarray, scale: float = 4.
     image = to_image(frame, fine)
     draw = ImageDraw.Draw(image)
     points = _place(keypoints, fine)
-    for outline, colour in extra:
-        placed = _place(outline, fine)
-        draw.line([*placed, placed[0]], fill=colour, width=round(1.5 * OVERSAMPLE), joint="curve")
+    for outline, ink in extra:
+        along = _place(outline, fine)
+        draw.line([*along, along[0]], fill=ink, width=round(1.5 * OVERSAMPLE), joint="curve")
     for (a, b), colour in zip(schema.edges, schema.colours, strict=True):
         draw.line([points[a], points[b]], fill=_rgb(colour), width=round(1.5 * OVERSAMPLE))
     radius = 2.6 * OVERSAMPLE
@@ -114,7 +114,7 @@ def flow_wheel(size: int) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BOX)
 
 
-def strip(rows: Sequence[tuple[str, Tensor]], times: Sequence[float], count: int = 8, scale: float = 1.5,
+def strip(rows: Sequence[tuple[str, Frames]], times: Sequence[float], count: int = 8, scale: float = 1.5,
           outlines: Sequence[np.ndarray | None] | None = None) -> Image.Image:
     """Rows of frames, each (name, (T, 1 or 3, H, W) in [0, 1]), at `count` evenly spaced moments with their times in seconds.
 
@@ -186,6 +186,7 @@ def _tile(item: DataSequence, side: int) -> Image.Image:
     left, top, right, bottom = 0, 0, width, height
     seen = np.zeros(0, bool) if item.visible is None else item.visible[frame].numpy()
     if seen.any():
+        assert item.keypoints is not None  # they are seen
         points = item.keypoints[frame].numpy()
         low, high = points[seen].min(0), points[seen].max(0)
         (x, y), reach = (low + high) / 2, float((high - low).max())
@@ -195,6 +196,7 @@ def _tile(item: DataSequence, side: int) -> Image.Image:
     scale = side / max(right - left, bottom - top)
     tile = to_image(item.frames[frame, :, top:bottom, left:right], scale)
     if seen.any():
+        assert item.schema is not None  # key-points have one
         draw, placed = ImageDraw.Draw(tile), _place(points - (left, top), scale)
         for (a, b), colour in zip(item.schema.edges, item.schema.colours, strict=True):
             if seen[a] and seen[b]:
@@ -278,7 +280,7 @@ def side_by_side(*frames: Frames, gap: int = 4) -> Frames:
         return LongFrames(len(frames[0]), lambda rows: side_by_side(*(clip[rows] for clip in frames), gap=gap))
     t, c, h, _ = frames[0].shape
     bar = torch.zeros(t, c, h, gap)
-    parts = [part for clip in frames for part in (clip, bar)][:-1]
+    parts = [part for clip in frames for part in (clip[:], bar)][:-1]
     return torch.cat(parts, 3)
 
 

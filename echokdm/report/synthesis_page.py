@@ -110,6 +110,7 @@ def _ef_rows(result: Synthesis) -> list[dict[str, Any]]:
             rows.append({"name": name, "ef": "none", "edv": "", "esv": "", "missed": missed})
             continue
         volumes, turns = (source.volumes, source.turns) if key == "source" else (ends[key], beats)
+        assert volumes is not None  # there is a fraction of them
         edv, esv = volumes_at(volumes, turns).mean(0)
         unit, digits = ("mL", 1) if result.unit == "mL" else ("px\u00b3", 0)
         rows.append({"name": name, "ef": f"{fractions[key]:.1f} %", "edv": f"{edv:.{digits}f} {unit}",

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from echokdm.core.errors import OutputError
+from echokdm.core.frames import LongFrames
 from echokdm.io.write import gif_durations, strip, to_uint8, write_avi, write_gif, write_mp4, write_nifti, write_png_strip
 
 
@@ -105,6 +106,13 @@ def test_strip_takes_evenly_spread_frames(tmp_path: Path) -> None:
         assert image.mode == "RGB" and image.size == (11 * 8 - 2, 2 * 6 - 2)
     with pytest.raises(OutputError, match="one size"):
         strip(clip, clip[:, :, :3])
+
+
+def test_strip_of_a_long_gray_clip_beside_a_coloured_one() -> None:
+    clip = torch.linspace(0, 1, 11).view(11, 1, 1, 1).expand(11, 1, 4, 6)
+    coloured = clip.expand(11, 3, 4, 6)
+    long = LongFrames(11, lambda rows: clip[torch.as_tensor(rows)])
+    assert (strip(long, coloured, count=3) == strip(clip, coloured, count=3)).all()
 
 
 def test_nifti_keeps_axes_spacing_and_time(tmp_path: Path) -> None:

@@ -35,11 +35,11 @@ def sequence(clip: "Clip", labels: Mapping[str, Any], points: Array | None = Non
     from echokdm.core.schemas import schema as named
     from echokdm.core.types import Sequence
 
-    facts = {} if clip.meta.get("fps_assumed") else {"fps": clip.fps}
+    facts: dict[str, Any] = {} if clip.meta.get("fps_assumed") else {"fps": clip.fps}
     if clip.spacing_mm is not None:
         facts["spacing_mm"] = clip.spacing_mm
     if points is None:
-        return Sequence(clip.frames, labels={**facts, **labels})
+        return Sequence(clip.frames[:], labels={**facts, **labels})
     points = np.asarray(points, np.float32)
     visible = np.ones(points.shape[:2], bool) if visible is None else np.asarray(visible, bool)
     if len(points) != len(clip):
@@ -47,7 +47,7 @@ def sequence(clip: "Clip", labels: Mapping[str, Any], points: Array | None = Non
     _check_inside(points, visible, clip.size)
     points = np.where(visible[..., None], points, np.float32(0))
     schema = named(schema) if isinstance(schema, str) else schema
-    return Sequence(clip.frames, torch.from_numpy(points), torch.from_numpy(visible), schema, {**facts, **labels})
+    return Sequence(clip.frames[:], torch.from_numpy(points), torch.from_numpy(visible), schema, {**facts, **labels})
 
 
 def _check_inside(points: Array, visible: Array, size: tuple[int, int]) -> None:
@@ -86,7 +86,7 @@ def read_stack(paths: list[str]) -> "Clip":
     if len({clip.size for clip in clips}) > 1:
         raise ClipError("The pictures of one sequence differ in size: scale them to one size first.")
     channels = max(clip.frames.shape[1] for clip in clips)
-    frames = torch.cat([clip.frames.expand(-1, channels, -1, -1) for clip in clips])
+    frames = torch.cat([clip.frames[:].expand(-1, channels, -1, -1) for clip in clips])
     return clips[0].with_frames(frames)
 
 

@@ -112,7 +112,7 @@ class Camus:
             raise GeometryError(f"The outlines tell of {len(tissue)} frames, the clip has {len(clip)}.")
         labels = labels_of(row)
         if row["ed"] > row["es"]:  # stored from end-systole on
-            clip, tissue = clip.with_frames(clip.frames.flip(0)), tissue[::-1].copy()
+            clip, tissue = clip.with_frames(clip.frames[:].flip(0)), tissue[::-1].copy()
             labels |= {"ed": 0, "es": len(clip) - 1}
         return sequence(clip, labels | {"tissue": tissue}, *_points(tissue == LV), self.schema)
 
@@ -149,7 +149,7 @@ def _points(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(T, 40, 2) key-points, (T, 40) visible: False in a frame whose mask is empty."""
     from echokdm.ops.ventricle import keypoints_from_mask
 
-    visible = masks.any((1, 2))
+    visible = np.any(masks, axis=(1, 2))
     points = [keypoints_from_mask(mask) if seen else np.zeros((40, 2)) for mask, seen in zip(masks, visible, strict=True)]
     return np.stack(points), np.repeat(visible[:, None], 40, 1)
 

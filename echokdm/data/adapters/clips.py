@@ -40,7 +40,8 @@ class PlainClips:
 
         root, problems = open_root(root, self.name), Problems(self.name)
         tracings = _tracings(root, problems)
-        rows, subjects, unused = [], {}, set(tracings)
+        rows, unused = [], set(tracings)
+        subjects: dict[str | tuple[str, ...], int] = {}
         for i, path in enumerate(candidates(root), 1):
             name, folders = f"clip {i}", path.relative_to(root).parts[:-1]
             try:
@@ -52,7 +53,7 @@ class PlainClips:
             patient = folders[:1] if split == "all" else folders[1:2]
             key = patient or path.name
             subject = f"subject {subjects.setdefault(key, len(subjects) + 1)}"
-            lines = next((tracings[key] for key in (path.name, path.stem) if key in tracings), {})
+            lines: dict = next((tracings[key] for key in (path.name, path.stem) if key in tracings), {})
             lines = _written(path, name, problems) or lines
             unused -= {path.name, path.stem}
             rows.append({"sequence": name, "subject": subject, "split": split, "path": str(path), "traced": len(lines), "_tracing": lines})

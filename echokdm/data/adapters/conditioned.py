@@ -103,7 +103,7 @@ def _canny(clip: "Clip") -> "Tensor":
     import torch
     from skimage.feature import canny
 
-    edges = np.stack([canny(frame, sigma=CANNY_SIGMA) for frame in clip.gray[:, 0].numpy()])
+    edges = np.stack([canny(frame, sigma=CANNY_SIGMA) for frame in clip.gray[:][:, 0].numpy()])
     return torch.from_numpy(edges.astype(np.float32))[:, None]
 
 

@@ -140,7 +140,7 @@ class EchoNetPediatric:
         if row["view"] != "A4C":
             return sequence(clip, labels_of(row))
         lines = np.column_stack([lines[:, 0], clip.size[0] - 1 - lines[:, 1], lines[:, 2]])
-        clip = clip.with_frames(clip.frames.flip(2))
+        clip = clip.with_frames(clip.frames[:].flip(2))
         given = {int(frame): keypoints_from_polygon(lines[lines[:, 2] == frame, :2]) for frame in np.unique(lines[:, 2])}
         return sequence(clip, labels_of(row), *at_frames(given, len(clip), 40), self.schema)
 

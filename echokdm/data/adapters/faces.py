@@ -77,7 +77,9 @@ def read_pts(path: Path) -> np.ndarray:
     """Landmarks (N, 2) of a `.pts` file, in pixels from 0; the file counts from 1. Raises GeometryError."""
     with one_sentence("A .pts file is damaged: n_points and x y lines between { and } are needed.", GeometryError):
         text = check_plain(path, GeometryError).read_text(encoding="utf-8")
-        declared = int(re.search(r"n_points:\s*(\d+)", text)[1])
+        if (count := re.search(r"n_points:\s*(\d+)", text)) is None:
+            raise ValueError("no n_points")
+        declared = int(count[1])
         points = np.array(text[text.index("{") + 1:text.index("}")].split(), np.float64).reshape(-1, 2) - 1
     if len(points) != declared or len(points) != POINTS or not np.isfinite(points).all():
         raise GeometryError(f"A .pts file needs {POINTS} finite points, as many as it declares; it has {len(points)} of {declared}.")
@@ -173,7 +175,7 @@ class DlibFaces:
     def read(self, row: "Row") -> "Sequence":
         """One frame with the 68 landmarks of one face. Raises ClipError or GeometryError."""
         points = np.array([row["_points"]], np.float64)
-        return sequence(read_frames(row["path"]), labels_of(row), points, np.isfinite(points).all(-1), self.schema)
+        return sequence(read_frames(row["path"]), labels_of(row), points, np.all(np.isfinite(points), axis=-1), self.schema)
 
 
 CELEBV_HQ, PTS, DLIB = CelebVHQ(), PtsFaces(), DlibFaces()

@@ -92,7 +92,7 @@ def numbers(table: pd.DataFrame, columns: list[str], where: str, problems: Probl
     values = np.empty((len(table), len(columns)))
     for i, column in enumerate(columns):
         values[:, i] = pd.to_numeric(table[column], errors="coerce")
-    finite = np.isfinite(values).all(1)
+    finite = np.all(np.isfinite(values), axis=1)
     problems.note("not a number", [f"{where} line {line + 2}" for line in table.index[~finite]])
     return values, finite
 

@@ -75,7 +75,7 @@ class Phantom:
         from echokdm.phantom.face import FacePhantom
         from echokdm.phantom.views import ViewsPhantom
 
-        kinds = {"face": FacePhantom, "body": BodyPhantom, "views": ViewsPhantom}
+        kinds: dict[str, type[FacePhantom | BodyPhantom | ViewsPhantom]] = {"face": FacePhantom, "body": BodyPhantom, "views": ViewsPhantom}
         phantom = kinds[self.kind]([row["_seed"]], SIDE)
         seen = phantom.keypoints_visible(phases)[0]
         points = torch.where(seen[..., None], phantom.keypoints(phases)[0], 0.0)

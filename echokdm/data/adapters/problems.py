@@ -25,6 +25,10 @@ class Place(str):
     word: name -> how it is told, asked when it is told, since places become known while the folder is read.
     """
 
+    _name: str
+    _detail: str
+    _word: Callable[[str], str]
+
     def __new__(cls, name: str, detail: str, word: Callable[[str], str]) -> "Place":
         """Its text."""
         place = super().__new__(cls, f"{name} ({detail})" if detail else name)

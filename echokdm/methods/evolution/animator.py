@@ -84,8 +84,8 @@ def render(networks: Networks, views: Views, driving_keypoints: Tensor) -> Rende
     copies = torch.stack(fused(_move(images, motion)), 1) if networks.generator.config.copies else None
     image = networks.generator(torch.cat(fused(moved), 1), copies)
     share = fuse(moved.unflatten(0, (B, V)), _resize(confidence, *moved.shape[2:]).unflatten(0, (B, V)))[1]
-    coarse, motion, appearance = (None if f is None else f.unflatten(0, (B, V)) for f in (coarse, motion, appearance))
-    return Rendered(image, coarse, motion, appearance, share)
+    return Rendered(image, coarse.unflatten(0, (B, V)), motion.unflatten(0, (B, V)),
+                    None if appearance is None else appearance.unflatten(0, (B, V)), share)
 
 
 def _move(values: Tensor, flow: Tensor) -> Tensor:

@@ -30,8 +30,8 @@ class AnimatorConfig(StageConfig):
     generator_downs: int = 2  # the features' size is the picture's / 2 ** generator_downs
     generator_blocks: int = 6
     copy_pixels: bool = False  # let the decoder blend in the moved pictures themselves; not in the paper, see `networks/warp_generator.py`
-    references: int = Field(3, ge=0)  # N; 0: the paper's ablation without multi-view fusion
-    fewest_references: int = Field(3, ge=0)  # below N, each step draws how many it shows
+    references: int = Field(default=3, ge=0)  # N; 0: the paper's ablation without multi-view fusion
+    fewest_references: int = Field(default=3, ge=0)  # below N, each step draws how many it shows
     backbone: Backbone = "vgg19"
     layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
     scales: tuple[float, ...] = (1, 0.5, 0.25, 0.125)

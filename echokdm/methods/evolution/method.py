@@ -1,10 +1,10 @@
 """The motion transfer as a registered method."""
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from echokdm.core.errors import ConfigError
 from echokdm.data.frames import FrameSource
@@ -41,7 +41,7 @@ class Evolution(Method):
             parts |= {n: load_component(bundle, n, EvolutionPipeline.COMPONENTS[n]) for n in parts if (bundle / n).is_dir()}
         return AnimatorStage(config.animator, data.train(2 + config.animator.references, config.seed), parts)
 
-    def assemble(self, config: EvolutionConfig, parts: dict[str, nn.Module]) -> EvolutionPipeline:
+    def assemble(self, config: EvolutionConfig, parts: dict[str, Any]) -> EvolutionPipeline:
         """Of the networks, and of a landmark detector where the bundle was given one."""
         return EvolutionPipeline(**parts)
 

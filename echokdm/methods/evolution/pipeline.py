@@ -94,7 +94,11 @@ class EvolutionPipeline(MethodPipeline):
             shape = tuple(views.shape) if driving is None else (tuple(views.shape), tuple(driving.shape))
             raise ConfigError(f"Views and driving frames need one shape (number, 3, H, W), not {shape}.")
         found = self.find_keypoints(views)
-        asked = self.find_keypoints(driving) if keypoints is None else keypoints.float()
+        if keypoints is None:
+            assert driving is not None  # one of the two is given
+            asked = self.find_keypoints(driving)
+        else:
+            asked = keypoints.float()
         if asked.shape[1:] != found.shape[1:]:
             raise ConfigError(f"Key-points need the shape (T, {found.shape[1]}, 2), not {tuple(asked.shape)}.")
         if relative:
@@ -102,17 +106,18 @@ class EvolutionPipeline(MethodPipeline):
         with fast_arithmetic(self.device):
             seen = Views(*(v.float() for v in look(self.networks, views[None].to(self.device))))
         size = views.shape[2], views.shape[3]
-        parts = []
+        parts, appearances = [], []
         for part, count in _chunks(asked):
             rows = Views(*(v.expand(len(part), *v.shape[1:]) for v in seen))
             with fast_arithmetic(self.device):
                 made = render(self.networks, rows, part.to(self.device))
-            flows = [None if f is None else resize_flow(f[:, 0].float(), *size)[:count].cpu()
-                     for f in (made.motion, made.coarse, made.appearance)]
+            flows = [resize_flow(f[:, 0].float(), *size)[:count].cpu() for f in (made.motion, made.coarse)]
+            if made.appearance is not None:
+                appearances.append(resize_flow(made.appearance[:, 0].float(), *size)[:count].cpu())
             share = torch.nn.functional.interpolate(made.confidence.flatten(0, 1), size, mode="bilinear", align_corners=True)
             parts.append((made.image[:count].cpu(), *flows, share.unflatten(0, (len(part), len(views)))[:count].cpu()))
-        frames, flow, coarse, appearance, confidence = (None if p[0] is None else torch.cat(p) for p in zip(*parts, strict=True))
-        return EvolutionOutput(frames, flow, coarse, appearance, confidence, asked, found)
+        frames, flow, coarse, confidence = (torch.cat(p) for p in zip(*parts, strict=True))
+        return EvolutionOutput(frames, flow, coarse, torch.cat(appearances) if appearances else None, confidence, asked, found)
 
 
 def _chunks(rows: Tensor) -> list[tuple[Tensor, int]]:

@@ -1,5 +1,7 @@
 """Training of all networks together by reconstruction of a driving frame from others of its sequence (Eq. 7 to 9)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -40,7 +42,7 @@ class AnimatorStage(Stage):
 
     name = "animator"
 
-    def __init__(self, config: AnimatorConfig, dataset: Dataset, parts: dict[str, nn.Module]) -> None:
+    def __init__(self, config: AnimatorConfig, dataset: Dataset, parts: dict[str, Any]) -> None:
         self.config, self.dataset, self.batch_size = config, dataset, config.batch
         self.modules = dict(parts)
         self.features = Features(config.backbone, config.layers)
@@ -51,7 +53,8 @@ class AnimatorStage(Stage):
 
     def networks(self) -> Networks:
         """The networks as they are now."""
-        return Networks(**{name: self.modules.get(name) for name in Networks._fields})
+        parts: dict[str, Any] = {name: self.modules.get(name) for name in Networks._fields}
+        return Networks(**parts)
 
     def step(self, batch: dict[str, Tensor], run: Run) -> dict[str, Tensor]:
         """One step on `frames` (B, 2 + N, 3, S, S)."""

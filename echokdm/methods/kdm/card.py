@@ -105,7 +105,9 @@ def adapted_card(name: str, before: str, result: "Adapted", adapters: Sequence[s
 
     name, before: of that bundle. adapters: of the data sets that were learned from.
     """
-    matter, body = re.fullmatch(r"(---\n.*?\n---\n)?(.*)", before, re.S).groups()
+    found = re.fullmatch(r"(---\n.*?\n---\n)?(.*)", before, re.S)
+    assert found is not None  # any text is matched
+    matter, body = found.groups()
     text = _ADAPTED.format(matter=matter or "", name=name, learned=result.learned, held_out=result.held_out, before=result.before,
                            after=result.after, also="" if result.also is None else f" and {result.also} of another data set",
                            licence=_CAMUS if "camus" in adapters else "", steps=steps, seed=seed, minutes=result.minutes)

@@ -40,20 +40,20 @@ class SegmenterConfig(BaseModel):
     warped_share: float = 0.35  # of the clips in which ED's picture is moved, as synthetic clips are
     outlined: str = ""  # outlined frames of patients beside the phantoms, as "adapter:FOLDER"
     outlined_part: Literal["", "teach", "judge"] = ""  # of CAMUS: those patients alone, see `data.adapters.camus.camus_split`
-    outlined_share: float = Field(0.6, ge=0, le=1)  # of the items
+    outlined_share: float = Field(default=0.6, ge=0, le=1)  # of the items
     widths: tuple[int, ...] | None = None  # of the network's levels; None for those it starts from, or its own
-    pumped_share: float = Field(0.0, ge=0, le=1)  # of the hearts that are shown filled or emptied further than they were
+    pumped_share: float = Field(default=0.0, ge=0, le=1)  # of the hearts that are shown filled or emptied further than they were
 
 
 class KDMConfig(MethodConfig):
     """Everything `echokdm train` needs."""
 
     method: Literal["kdm"] = "kdm"
-    size: int = Field(defaults.FRAME_SIZE, ge=SMALLEST, le=LARGEST)  # px a side
-    flow_size: int | None = Field(None, ge=SMALLEST, le=LARGEST)  # px a side at which flows are learned and found; None for size
+    size: int = Field(default=defaults.FRAME_SIZE, ge=SMALLEST, le=LARGEST)  # px a side
+    flow_size: int | None = Field(default=None, ge=SMALLEST, le=LARGEST)  # px a side at which flows are learned and found; None for size
     precision: Literal["no", "bf16", "fp16"] = "bf16"
     flow_target: Literal["of_net", "truth"] = "of_net"  # whose flows K2F-net learns; phantoms know the truth
-    data: DataConfig = DataConfig()
+    data: DataConfig = DataConfig()  # type: ignore[assignment]  # in place of FrameData, which has no simulators
     segmenter: SegmenterConfig = SegmenterConfig()
     judge: SegmenterConfig = SegmenterConfig(steps=0)  # of other phantoms, and of other patients; none where it is not asked for
     landmarks: LandmarksConfig = LandmarksConfig()

@@ -25,7 +25,7 @@ class KDMData:
     def __init__(self, config: KDMConfig) -> None:
         self.config, self.folder = config, Path(config.data.cache)
         self.heart = config.data.phantom == "heart"
-        self.schema, self.image_channels = (A4C_BLOODPOOL_40, 1) if self.heart else (schema_of(config.data.phantom), 3)
+        self.schema, self.image_channels = (A4C_BLOODPOOL_40, 1) if config.data.phantom == "heart" else (schema_of(config.data.phantom), 3)
 
     def _folder(self, name: str, count: int) -> Path:
         return self.folder / f"{name}-{self.config.size}-{count}"
@@ -42,7 +42,7 @@ class KDMData:
 
     def _store(self, name: str, count: int, first_seed: int) -> ArrayStore:
         kind, folder = self.config.data.phantom, self._folder(name, count)
-        if self.heart:
+        if kind == "heart":
             return phantom_store(folder, count, self.config.size, first_seed, self.config.data.workers)
         return posed_store(folder, kind, count, self.config.size, first_seed, self.config.data.workers)
 
@@ -85,7 +85,7 @@ class KDMData:
         seed = derive_seed(self.config.seed, STAGES.index(stage))
         drift = self.config.data.drift_share if self.heart and stage in ("flow_codec", "k2f") else 0.0
         stores = self.patients() if share < 1 else None, self.procedural() if share > 0 else None
-        settings = {"flows": flows, "drift_share": drift, "valve_share": valve_share, "schema": self.schema}
         if twin_share > 0:
-            return TwinPairs(self.twins(), twin_share, *stores, share, seed, **settings)
-        return FlowPairs(*stores, share, seed, **settings)
+            return TwinPairs(self.twins(), twin_share, *stores, share, seed, flows=flows, drift_share=drift, valve_share=valve_share,
+                             schema=self.schema)
+        return FlowPairs(*stores, share, seed, flows=flows, drift_share=drift, valve_share=valve_share, schema=self.schema)

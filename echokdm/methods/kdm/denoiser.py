@@ -38,10 +38,10 @@ class DenoiserConfig(BaseModel):
     prediction: Literal["epsilon", "v_prediction", "sample"] = "epsilon"  # Eq. 2 and 3 predict the noise
     loss: Literal["l1", "l2"] = "l1"
     ema_decay: float = 0.9999
-    start_share: float = Field(0.0, ge=0, le=1)  # of the weights a run starts --from, averaged in at its end (Wortsman et al., CVPR 2022)
+    start_share: float = Field(default=0.0, ge=0, le=1)  # of the weights a run starts --from, averaged in at its end (Wortsman et al. 2022)
     early_share: float = 0.0  # share of draws confined to noise levels below early_limit, where a warm start begins
     early_limit: float = 0.6  # of T
-    two_call_share: float = Field(0.0, ge=0, le=1)  # of draws at the levels of a picture made in two calls, each as the call meets it
+    two_call_share: float = Field(default=0.0, ge=0, le=1)  # of draws at the levels of a picture made in two calls, as the call meets it
     procedural_share: float = 0.0  # of the pairs
     perceptual: PerceptualNet = "own"
     perceptual_weight: float = 0.0  # of that distance between the decoded x0 prediction and the target; not in the paper
@@ -50,8 +50,8 @@ class DenoiserConfig(BaseModel):
     label_weight: float = 0.0  # F2I: of how far the frozen segmenter, shown the decoded x0 prediction, is from the asked outline
     label_items: int = 2  # hearts of a batch that are decoded whole for it
     valve_weight: float = 0.0  # by how much more errors count where a heart's valve leaflets may be
-    valve_share: float = Field(0.0, ge=0, le=1)  # of hearts whose valves are made to open or shut from source to target
-    twin_share: float = Field(0.0, ge=0, le=1)  # K2F and F2I: of hearts that are twins, which differ in how they pump, see `data.twins`
+    valve_share: float = Field(default=0.0, ge=0, le=1)  # of hearts whose valves are made to open or shut from source to target
+    twin_share: float = Field(default=0.0, ge=0, le=1)  # K2F and F2I: of hearts that are twins, of unlike pumping, see `data.twins`
     flow_jitter: float = 0.0  # px; F2I's flows get a smooth error of a standard deviation drawn from 0 to this, as K2F's will have one
     keypoint_jitter: float = 0.0  # px; the same for the target key-points that K2F is shown, as a segmenter's will have one
 
@@ -63,20 +63,18 @@ class DenoiserStage(Stage):
     judges the pictures where `config.label_weight` is not 0.
     """
 
-    component: ClassVar[str]
     latent_conditions: ClassVar[int]
     codec_name: ClassVar[str]
 
     def __init__(self, config: DenoiserConfig, dataset: Dataset, codecs: dict[str, VQModel], *,
                  schema: KeypointSchema = A4C_BLOODPOOL_40, image_channels: int = 1, network: ConditionedUNet | None = None,
                  segmenter: Segmenter | None = None) -> None:
-        self.name = self.component
         self.config, self.dataset, self.batch_size, self.codecs, self.schema = config, dataset, config.batch, codecs, schema
         codec = codecs[self.codec_name]
-        levels = len(codec.config.block_out_channels)
+        levels = len(codec.config["block_out_channels"])
         self.network = network if network is not None else ConditionedUNet(
-            latent_channels=codec.config.latent_channels, pixel_channels=self.pixel_channels(schema, image_channels),
-            latent_condition_channels=self.latent_conditions * codec.config.latent_channels,
+            latent_channels=codec.config["latent_channels"], pixel_channels=self.pixel_channels(schema, image_channels),
+            latent_condition_channels=self.latent_conditions * codec.config["latent_channels"],
             condition_channels=config.condition_channels, strides=psi_strides(2 ** (levels - 1)),
             block_out_channels=config.block_out_channels, layers_per_block=config.layers_per_block, attention_from=config.attention_from)
         self.modules = {self.name: self.network}
@@ -114,11 +112,13 @@ class DenoiserStage(Stage):
             condition = self.network.encode_condition(pixels, latents)
         noisy, t, noise = self.draw_noisy(latent, condition, latents if warped is not None else None, run)
         target = {"epsilon": lambda: noise, "sample": lambda: latent,
-                  "v_prediction": lambda: self.scheduler.get_velocity(latent, noise, t)}[config.prediction]()
+                  "v_prediction": lambda: self.scheduler.get_velocity(latent, noise, t),  # type: ignore[arg-type]  # t is int64
+                  }[config.prediction]()
         output = self.predict(condition, run, noisy, t)
         error = (F.l1_loss if config.loss == "l1" else F.mse_loss)(output, target, reduction="none")
-        weight = valve_weights(batch["target_keypoints"], self.schema, *batch["target"].shape[2:], config.valve_weight)
-        loss = (error * F.adaptive_avg_pool2d(weight, error.shape[2:])).mean()
+        height, width = batch["target"].shape[2:]
+        weight = valve_weights(batch["target_keypoints"], self.schema, height, width, config.valve_weight)
+        loss = (error * F.adaptive_avg_pool2d(weight, (error.shape[2], error.shape[3]))).mean()
         logged = {"loss": loss.detach()}
         if self.perceptual is not None or self.segmenter is not None:
             with run.autocast():
@@ -150,7 +150,7 @@ class DenoiserStage(Stage):
         `config.two_call_share` of them are what a call meets when a picture is made in two: pure noise or, with `start`, whose first
         L channels are the warp's latents, that under noise; and what the network as it is makes of it for the second call.
         """
-        config, total = self.config, self.scheduler.config.num_train_timesteps
+        config, total = self.config, self.scheduler.config["num_train_timesteps"]
         rows = len(latent)
         early = torch.rand(rows, device=latent.device) < config.early_share
         share = torch.rand(rows, device=latent.device) * torch.where(early, config.early_limit, 1.0)
@@ -186,6 +186,7 @@ class DenoiserStage(Stage):
 
         start = (window(latents), window(warped, factor)) if warped is not None and latents is not None else ()
         made, real = self.picture(window(clean), *start), window(target, factor)
+        assert self.perceptual is not None  # `step` asks where there is one
         return self.perceptual(made, real).float().mean(), ((made.float() - real).square() * window(weight, factor)).mean()
 
     def picture(self, clean: Tensor, latents: Tensor | None = None, warped: Tensor | None = None) -> Tensor:
@@ -212,6 +213,7 @@ class DenoiserStage(Stage):
             return clean.new_zeros(())
         whole = batch["sector"][rows]
         made, sector = as_seen(self.picture(clean[rows], latents[rows], warped[rows]) * whole, whole)
+        assert self.segmenter is not None  # `step` asks where there is one
         probability = self.segmenter(made, sector).float().softmax(1)[:, LV:LV + 1].clamp(1e-4, 1 - 1e-4)
         asked = as_seen(fill_polygon(batch["target_keypoints"][rows], *whole.shape[2:]) * whole, whole)[0]
         entropy = asked * probability.log() + (1 - asked) * (1 - probability).log()
@@ -234,7 +236,7 @@ def psi_strides(compression: int) -> tuple[int, int, int]:
 class K2FStage(DenoiserStage):
     """K2F-net: flow latents from I_src, x_K,src, x_K,tgt (Eq. 2)."""
 
-    component, latent_conditions, codec_name = "k2f", 0, "flow_codec"
+    name, latent_conditions, codec_name = "k2f", 0, "flow_codec"
     pixel_channels = staticmethod(k2f_channels)
 
     def clean_latent(self, batch: dict[str, Tensor]) -> Tensor:
@@ -253,7 +255,7 @@ class K2FStage(DenoiserStage):
 class F2IStage(DenoiserStage):
     """F2I-net: image latents from I_src, x_K and F (Eq. 3), and from the latents of I_src and of its warp."""
 
-    component, latent_conditions, codec_name = "f2i", 2, "image_codec"
+    name, latent_conditions, codec_name = "f2i", 2, "image_codec"
     pixel_channels = staticmethod(f2i_channels)
 
     def clean_latent(self, batch: dict[str, Tensor]) -> Tensor:
@@ -274,7 +276,7 @@ class F2IStage(DenoiserStage):
 class K2IStage(DenoiserStage):
     """The ablation without K2F-net: image latents straight from I_src, x_K,src, x_K,tgt."""
 
-    component, latent_conditions, codec_name = "k2i", 1, "image_codec"
+    name, latent_conditions, codec_name = "k2i", 1, "image_codec"
     pixel_channels = staticmethod(k2f_channels)
 
     def clean_latent(self, batch: dict[str, Tensor]) -> Tensor:

@@ -1,6 +1,5 @@
 """Training of the network that finds key-points in pictures of faces and bodies, as the segmenter does in hearts."""
 
-from typing import ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -30,7 +29,7 @@ class LandmarkStage(Stage):
     `validated` pictures.
     """
 
-    name: ClassVar[str] = "landmarks"
+    name = "landmarks"
     ema_of = ("landmarks",)
     ema_decay = 0.999
 

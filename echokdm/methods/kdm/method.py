@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from echokdm.core import defaults
 from echokdm.core.errors import ConfigError
 from echokdm.core.seeding import derive_seed
 from echokdm.core.types import KeypointSchema, luma
@@ -80,17 +81,17 @@ class KDM(Method):
                                  network=before)
         if name in ("image_codec", "flow_codec"):
             return CodecStage(settings, data.pairs(name, settings.procedural_share, _flows(config, data, bundle, False)),
-                              name.removesuffix("_codec"), image_channels=data.image_channels, codec=before)
+                              "image" if name == "image_codec" else "flow", image_channels=data.image_channels, codec=before)
         needed = {"k2f": ("flow_codec",), "f2i": ("image_codec",), "k2i": ("image_codec",)}[name]
         codecs = {n: load(bundle, n) for n in needed}
         flows = _flows(config, data, bundle, name == "k2f" and config.flow_target == "of_net")
         judge = load(bundle, "segmenter") if settings.label_weight > 0 else None
-        kind = {"k2f": K2FStage, "f2i": F2IStage, "k2i": K2IStage}[name]
+        denoisers: dict[str, type[K2FStage | F2IStage | K2IStage]] = {"k2f": K2FStage, "f2i": F2IStage, "k2i": K2IStage}
         pairs = data.pairs(name, settings.procedural_share, flows, settings.valve_share, settings.twin_share)
-        return kind(settings, pairs, codecs, schema=data.schema,
-                    image_channels=data.image_channels, network=before, segmenter=judge)
+        return denoisers[name](settings, pairs, codecs, schema=data.schema, image_channels=data.image_channels, network=before,
+                               segmenter=judge)
 
-    def assemble(self, config: KDMConfig, parts: dict[str, nn.Module]) -> KDMPipeline:
+    def assemble(self, config: KDMConfig, parts: dict[str, Any]) -> KDMPipeline:
         """With a DDIM scheduler that holds the noise schedule."""
         return KDMPipeline(**parts, scheduler=build_scheduler("ddim", config.f2i.prediction), schema=KDMData(config).schema.name,
                            size=config.size, flow_size=config.flow_size)
@@ -125,13 +126,13 @@ class KDM(Method):
         if request.relative:
             targets = begin + targets - targets[:1]
         sector = torch.ones(source.shape[2:], dtype=torch.bool)
-        steps = {} if request.steps is None else {"steps": request.steps}
+        steps = defaults.STEPS if request.steps is None else request.steps
         flow = None
         if request.gammas is not None:
             made = pipeline(source, begin, targets[-1:], sector=sector, seed=request.seed, without="f2i")
             flow = made.flow * request.gammas.view(-1, 1, 1, 1)
             targets = begin + request.gammas.view(-1, 1, 1) * (targets[-1:] - begin)
-        out = pipeline(source, begin, targets, sector=sector, seed=request.seed, flow=flow, **steps)
+        out = pipeline(source, begin, targets, sector=sector, seed=request.seed, flow=flow, steps=steps)
         return Generated(out.frames.expand(-1, 3, -1, -1), out.flow, {"moved by the flow alone": out.warped.expand(-1, 3, -1, -1)})
 
     def evaluate(self, pipeline: KDMPipeline, data: FrameSource) -> list[Table]:

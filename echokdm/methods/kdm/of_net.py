@@ -1,6 +1,6 @@
 """Unsupervised training of the OF-net (KDM, section 3.1, "details as in ARFlow"): no flow is ever shown to it."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -51,7 +51,7 @@ class OFNetStage(Stage):
     held_out: items with "flow" as well, (2, H, W) px, of which `validate` scores `validated`. network: weights to go on from.
     """
 
-    name: ClassVar[str] = "of_net"
+    name = "of_net"
     ema_of = ("of_net",)
     ema_decay = 0.999
 
@@ -62,7 +62,8 @@ class OFNetStage(Stage):
         self.network = network if network is not None else PWCLite(
             pyramid=config.pyramid, estimator=config.estimator, context=config.context, radius=config.radius,
             normalized_cost=config.normalized_cost)
-        self.network.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
+        # A fifth faster on a CPU; diffusers' `to` wraps torch's in a way that no type tells.
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-arg]
         self.modules = {"of_net": self.network}
         self.frozen = {}
         self.optimizers = {"of_net": torch.optim.Adam(self.network.parameters(), config.lr)}

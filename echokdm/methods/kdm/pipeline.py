@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,9 @@ from echokdm.ops.confidence import Calibration, frame_signs
 from echokdm.ops.render import carry_keypoints
 from echokdm.ops.resample import enlarge_flow, rescale_centres
 from echokdm.ops.segmentation import segment_clip
+
+if TYPE_CHECKING:
+    from echokdm.engine.sampling import Scheduler
 
 Ablation = Literal["f2i", "k2f"]
 CHUNK = 8  # frames a network call; fixed, so that no batch size can change a byte
@@ -70,7 +73,8 @@ class KDMPipeline(MethodPipeline):
                   "flow_codec": FlowCodec, "k2f": ConditionedUNet, "f2i": ConditionedUNet, "k2i": ConditionedUNet}
     _optional_components = ["segmenter", "judge", "landmarks", "k2i", "of_net"]
 
-    def __init__(self, image_codec: VQModel, flow_codec: FlowCodec, k2f: ConditionedUNet, f2i: ConditionedUNet, scheduler,
+    def __init__(self, image_codec: VQModel, flow_codec: FlowCodec, k2f: ConditionedUNet, f2i: ConditionedUNet,
+                 scheduler: "Scheduler",
                  segmenter: Segmenter | None = None, landmarks: LandmarkNet | None = None, k2i: ConditionedUNet | None = None,
                  of_net: PWCLite | None = None, judge: Judge | None = None, schema: str = A4C_BLOODPOOL_40.name,
                  confidence: Mapping[str, float] | None = None, size: int = defaults.FRAME_SIZE,
@@ -103,8 +107,9 @@ class KDMPipeline(MethodPipeline):
 
         inside = as_seen(frames[:1], sector[None, None])[1]
         seen = each(frames, lambda some: as_seen(some, sector[None, None])[0])
-        masks, *signs = segment_clip(network, seen, inside[0, 0], fps, walled=not made, any_view=any_view)
-        return Ventricle(masks, None if made or self.calibration is None else self.calibration(frame_signs(masks, *signs)))
+        masks, probabilities, agreement = segment_clip(network, seen, inside[0, 0], fps, walled=not made, any_view=any_view)
+        told = None if made or self.calibration is None else self.calibration(frame_signs(masks, probabilities, agreement))
+        return Ventricle(masks, told)
 
     @torch.no_grad()
     def right_heart(self, frames: Tensor, sector: Tensor) -> Tensor:
@@ -219,7 +224,8 @@ class KDMPipeline(MethodPipeline):
     def _draw_flow(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, sector: Tensor, steps: int, seed: int,
                    scheduler: str) -> Tensor:
         seen = k2f_condition(source, source_keypoints, target_keypoints, sector, self.schema)
-        latent = sum(self._denoise(self.k2f, seen, None, steps, seed, scheduler, sign=sign) for sign in (1.0, -1.0)) / 2
+        one, other = (self._denoise(self.k2f, seen, None, steps, seed, scheduler, sign=sign) for sign in (1.0, -1.0))
+        latent = (one + other) / 2
         with fast_arithmetic(self.device):
             return decode_flow(self.flow_codec, latent, quantize=False).float() * sector
 
@@ -263,5 +269,5 @@ class KDMPipeline(MethodPipeline):
         return sample(denoise, noise.expand(len(pixels), -1, -1, -1), self._scheduler(scheduler), calls=steps, start=start,
                       strength=strength)
 
-    def _scheduler(self, kind: str):
+    def _scheduler(self, kind: str) -> "Scheduler":
         return build_scheduler(kind, self.scheduler.config.prediction_type, self.scheduler.config.num_train_timesteps)

@@ -9,7 +9,7 @@ from torch import Tensor
 from echokdm.core.errors import ConfigError
 from echokdm.data.frames import FrameSource
 from echokdm.losses.perceptual import Perceptual, found_distances
-from echokdm.methods.kdm.pipeline import KDMPipeline
+from echokdm.methods.kdm.pipeline import Ablation, KDMPipeline
 from echokdm.metrics.image import image_scores
 from echokdm.metrics.intervals import mean_interval
 from echokdm.metrics.tables import Table
@@ -43,7 +43,8 @@ def pair_scores(pipeline: KDMPipeline, data: FrameSource, distances: Mapping[str
     after, before = (torch.stack([item["keypoints"][k] for item in items]) for k in (0, 1))
     made = {NO_EDIT: source, TPS: spline_warp(source, before, after)}
     sector = torch.ones(len(source), *source.shape[2:], dtype=torch.bool)
-    for method, without in ((NO_F2I, "f2i"), (NO_K2F, "k2f"), (KDM, None)):
+    ablations: dict[str, Ablation | None] = {NO_F2I: "f2i", NO_K2F: "k2f", KDM: None}
+    for method, without in ablations.items():
         if without != "k2f" or pipeline.k2i is not None:
             made[method] = pipeline(source, before, after, sector=sector, steps=4, seed=seed, without=without).frames
     made[TARGET] = target

@@ -67,14 +67,18 @@ class AugmentedClips(Dataset):
         rng = np.random.default_rng(seed)
         heartless, plain = self.empty is not None and rng.random() < self.empty_share, rng.random() < self.plain_share
         clips = self.outlined if self.outlined is not None and rng.random() < self.outlined_share else self.clips
-        item = (self.empty if heartless else clips)[key]
+        item = clips[key] if self.empty is None or not heartless else self.empty[key]
         if not heartless and rng.random() < self.pumped_share:
             item = pump(item, rng)
         told = item.get("told", torch.ones(len(CLASSES), dtype=torch.bool))
-        out = RandSpatial(flip=0.5).set_random_state(seed % 2**32)({k: item[k] for k in ("image", "label", "sector")})
+        spatial = RandSpatial(flip=0.5)
+        spatial.set_random_state(seed % 2**32)
+        out = spatial({k: item[k] for k in ("image", "label", "sector")})
         out["label"] = out["label"] * (out["sector"] > 0)
         if not plain:
-            changed = RandIntensity().set_random_state((seed + 1) % 2**32)(out)
+            intensity = RandIntensity()
+            intensity.set_random_state((seed + 1) % 2**32)
+            changed = intensity(out)
             # Walls that have gone would teach to see hearts in the dark; walls that were faint from the start are real.
             out = changed if heartless or _wall_contrast(changed) >= KEPT * _wall_contrast(out) else out
         order = rng.permutation(len(out["image"])) if rng.random() < 0.5 else np.arange(len(out["image"]))
@@ -98,7 +102,7 @@ class SegmenterStage(Stage):
     as in `AugmentedClips`. network: trained weights to go on from.
     """
 
-    name: ClassVar[str] = "segmenter"
+    name = "segmenter"
     kind: ClassVar[type[Segmenter | Judge]] = Segmenter
     ema_decay = 0.999
 
@@ -145,7 +149,7 @@ class SegmenterStage(Stage):
 class JudgeStage(SegmenterStage):
     """The second network's, on hearts that the segmenter never saw, so that who teaches F2I-net does not mark its pictures."""
 
-    name: ClassVar[str] = "judge"
+    name = "judge"
     kind: ClassVar[type[Segmenter | Judge]] = Judge
 
 

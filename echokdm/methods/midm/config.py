@@ -20,8 +20,8 @@ class MatchingConfig(BaseModel):
     centred: bool = False  # features lose their mean over channels before they are compared; Eq. 5 does without
     threshold: float = 0.02  # gamma of Eq. 10, of a squared distance in a map of side 2
     pool: int = 1  # side of the window that averages that distance; 1 is the paper's
-    strength: float = Field(0.25, gt=0, le=1)  # noise level of the start, N of T; Table 4
-    calls: int = Field(4, ge=1)  # network calls from there to the result
+    strength: float = Field(default=0.25, gt=0, le=1)  # noise level of the start, N of T; Table 4
+    calls: int = Field(default=4, ge=1)  # network calls from there to the result
     rematch: bool = True  # Eq. 9; False is one-time matching, Table 3
     masked: bool = True  # Eq. 11; False rewarps everywhere, Table 3
 
@@ -66,7 +66,7 @@ class CorrespondenceConfig(StageConfig):
     lr: float = 3e-6
     features: int = 64
     channels: tuple[int, ...] = (64, 128, 128)
-    calls: int = Field(2, ge=1)  # of a training step's course
+    calls: int = Field(default=2, ge=1)  # of a training step's course
     masked: bool = True  # Eq. 11 in training; where few matches are trusted yet, F_Y^iter learns by False
     weights: WarmUpWeights = WarmUpWeights()
     ema_decay: float = 0.9999
@@ -78,7 +78,7 @@ class JointConfig(StageConfig):
     steps: int = 3000
     lr: float = 3e-6  # of the matching network
     unet_lr: float = 1.5e-7
-    calls: int = Field(2, ge=1)
+    calls: int = Field(default=2, ge=1)
     weights: LossWeights = LossWeights()
     ema_decay: float = 0.9999
 
@@ -89,7 +89,7 @@ class MIDMConfig(MethodConfig):
     method: Literal["midm"] = "midm"
     condition: Kind = "keypoints"
     backbone: Backbone = "vgg19"  # of the losses' features
-    layers: tuple[str, ...] = Field(("relu1_2", "relu2_2", "relu3_2", "relu4_2"), min_length=2)  # style is of all but the first
+    layers: tuple[str, ...] = Field(default=("relu1_2", "relu2_2", "relu3_2", "relu4_2"), min_length=2)  # style is of all but the first
     matching: MatchingConfig = MatchingConfig()
     image_codec: CodecConfig = CodecConfig(block_out_channels=(64, 128, 128), codes=8192)
     unet: PriorConfig = PriorConfig()

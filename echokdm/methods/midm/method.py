@@ -5,7 +5,7 @@ from typing import Any
 
 from diffusers.models.autoencoders.vq_model import VQModel
 from diffusers.models.unets.unet_2d import UNet2DModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from echokdm.core.errors import ConfigError
 from echokdm.core.seeding import derive_seed
@@ -59,10 +59,11 @@ class MIDM(Method):
             matcher = part("matcher", DomainMatcher)
         else:
             settings = config.correspondence
-            matcher = before("matcher", DomainMatcher) or DomainMatcher(codec.config.latent_channels, settings.features, settings.channels)
+            matcher = (before("matcher", DomainMatcher)
+                       or DomainMatcher(codec.config["latent_channels"], settings.features, settings.channels))
         return TranslationStage(name, config, sets, codec, part("unet", UNet2DModel), matcher, data.schema)
 
-    def assemble(self, config: MIDMConfig, parts: dict[str, nn.Module]) -> MIDMPipeline:
+    def assemble(self, config: MIDMConfig, parts: dict[str, Any]) -> MIDMPipeline:
         """With the matching as it was trained, and the key-points that conditions are drawn from."""
         schema = FrameSource(config.data, config.size, config.seed).schema if config.condition == "keypoints" else None
         return MIDMPipeline(**parts, scheduler=build_scheduler("ddim", "epsilon"), condition=config.condition,
@@ -87,6 +88,7 @@ class MIDM(Method):
         if kind == "keypoints":
             if request.target_keypoints is None:
                 raise ConfigError("This MIDM draws key-points: give target key-points, or a condition picture.")
+            assert pipeline.schema is not None  # of the key-points that it draws
             return keypoint_images(request.target_keypoints, pipeline.schema, request.sources.shape[-1])
         if kind == "edges":
             if request.driving is None:

@@ -1,6 +1,7 @@
 """MIDM at inference: a picture that has a condition's content and an exemplar's looks."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,9 @@ from echokdm.methods.pipeline import MethodPipeline
 from echokdm.networks.codec import decode, encode
 from echokdm.networks.domain_matcher import DomainMatcher
 from echokdm.ops.flow import resize_flow
+
+if TYPE_CHECKING:
+    from echokdm.engine.sampling import Scheduler
 
 CHUNK = 8  # pictures a network call; fixed, so that no batch size can change a byte
 
@@ -56,11 +60,12 @@ class MIDMPipeline(MethodPipeline):
 
     COMPONENTS = {"image_codec": VQModel, "unet": UNet2DModel, "matcher": DomainMatcher}
 
-    def __init__(self, image_codec: VQModel, unet: UNet2DModel, matcher: DomainMatcher, scheduler, condition: Kind = "keypoints",
-                 schema: str = "", temperature: float = 0.01, centred: bool = False, threshold: float = 0.02, pool: int = 1,
-                 strength: float = 0.25, calls: int = 4, rematch: bool = True, masked: bool = True) -> None:
+    def __init__(self, image_codec: VQModel, unet: UNet2DModel, matcher: DomainMatcher, scheduler: "Scheduler",
+                 condition: Kind = "keypoints", schema: str = "", temperature: float = 0.01, centred: bool = False,
+                 threshold: float = 0.02, pool: int = 1, strength: float = 0.25, calls: int = 4, rematch: bool = True,
+                 masked: bool = True) -> None:
         super().__init__()
-        how = {"temperature": temperature, "centred": centred, "threshold": threshold, "pool": pool, "strength": strength,
+        how: dict[str, Any] = {"temperature": temperature, "centred": centred, "threshold": threshold, "pool": pool, "strength": strength,
                "calls": calls, "rematch": rematch, "masked": masked}
         self.register_to_config(condition=condition, schema=schema, **how)
         self.matching, self.condition_kind = MatchingConfig(**how), condition
@@ -93,7 +98,8 @@ class MIDMPipeline(MethodPipeline):
             with fast_arithmetic(device):
                 known = encode(self.image_codec, torch.cat([condition[rows], exemplar[rows]]).to(device) * 2 - 1).float()
             noise = seeded_randn(tuple(known.shape[1:]), seed, [0]).to(device).expand(CHUNK, -1, -1, -1)
-            course = interleave(self.matcher, self.unet, scheduler, *known.chunk(2), noise, how,
+            content, looks = known.chunk(2)
+            course = interleave(self.matcher, self.unet, scheduler, content, looks, noise, how,
                                 arithmetic=lambda: fast_arithmetic(device), diffuse=diffuse)
             with fast_arithmetic(device):
                 pictures = (decode(self.image_codec, torch.cat([course.latent, course.warps[0]]), quantize).float() + 1) / 2

@@ -41,7 +41,7 @@ class PriorStage(Stage):
 
     def __init__(self, config: PriorConfig, dataset: Dataset, codec: VQModel, unet: UNet2DModel | None = None) -> None:
         self.config, self.dataset, self.batch_size, self.codec = config, dataset, config.batch, codec
-        self.unet = unet if unet is not None else build_unet(config, codec.config.latent_channels)
+        self.unet = unet if unet is not None else build_unet(config, codec.config["latent_channels"])
         self.modules, self.frozen = {"unet": self.unet}, {"image_codec": codec}
         self.optimizers = {"adamw": torch.optim.AdamW(self.unet.parameters(), config.lr, weight_decay=1e-4)}
         self.ema_of, self.ema_decay = ("unet",), config.ema_decay
@@ -54,7 +54,7 @@ class PriorStage(Stage):
         with torch.no_grad(), run.autocast():
             latent = encode(self.codec, batch["frames"][:, 0] * 2 - 1).float()
         share = torch.rand(len(latent), device=latent.device) * self.config.highest_noise
-        total = self.scheduler.config.num_train_timesteps
+        total = self.scheduler.config["num_train_timesteps"]
         t = (share * total).long().clamp(0, total - 1)
         noise = torch.randn_like(latent)
         noisy = self.scheduler.add_noise(latent, noise, t)

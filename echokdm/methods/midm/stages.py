@@ -109,7 +109,8 @@ class TranslationStage(Stage):
         condition, exemplar, truth = pair_images(batch, self.config.condition, self.schema)
         with torch.no_grad(), run.autocast():
             latents = encode(self.codec, torch.cat([condition, exemplar, truth]) * 2 - 1).float()
-        return _Scene(*latents.chunk(3), truth, exemplar)
+        content, looks, ideal = latents.chunk(3)
+        return _Scene(content, looks, ideal, truth, exemplar)
 
     def _losses(self, scene: _Scene, course: Course, noise: Tensor, of_condition: Tensor, of_truth: Tensor, run: Run) -> dict[str, Tensor]:
         """Those of Eq. 12-17 that have a weight."""

@@ -1,6 +1,7 @@
 """MIDM on held-out sequences: the paper's Tables 2-4 in form, with a truth that the paper's data does not have."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,7 +84,7 @@ def tables(pipeline: MIDMPipeline, data: FrameSource, seed: int = 0, judge: Judg
     held, judge = Held(pipeline, data, count), judge or Judge()
     note = NOTE.format(judge=judge.note) + f" {len(held.truth)} sequences."
 
-    def made(options: Mapping[str, bool | float]) -> Tensor:
+    def made(options: Mapping[str, Any]) -> Tensor:
         return pipeline(held.exemplar, held.condition, seed=seed, **options).frames
 
     rows = [judge.row(COPY, held.exemplar, held)] + [judge.row(name, made(options), held) for name, options in ABLATIONS.items()]

@@ -1,9 +1,7 @@
 """The feature net as a registered method, so that it is trained and scored by the same two commands as everything else."""
 
 from pathlib import Path
-from typing import ClassVar, Literal
-
-from torch import nn
+from typing import Any, ClassVar, Literal
 
 from echokdm.core.errors import ConfigError
 from echokdm.data.frames import FrameSource
@@ -44,7 +42,7 @@ class PerceptualConfig(MethodConfig):
 
     method: Literal["perceptual"] = "perceptual"
     size: int = 112
-    data: PerceptualData = PerceptualData()
+    data: PerceptualData = PerceptualData()  # type: ignore[assignment]  # in place of FrameData
     features: FeaturesConfig = FeaturesConfig()
 
 
@@ -71,7 +69,7 @@ class PerceptualDistance(Method):
         before = load_component(bundle, name, FeatureNet) if start and (bundle / name).is_dir() else None
         return FeaturesStage(config.features, data, before)
 
-    def assemble(self, config: PerceptualConfig, parts: dict[str, nn.Module]) -> PerceptualPipeline:
+    def assemble(self, config: PerceptualConfig, parts: dict[str, Any]) -> PerceptualPipeline:
         """Of the one net."""
         return PerceptualPipeline(**parts)
 

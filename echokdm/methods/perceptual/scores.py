@@ -42,7 +42,7 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
 def distance_table(net: FeatureNet, pictures: Tensor) -> Table:
     """One row a distance: the share of steps in order of each kind, and its rank correlation with the net's."""
     def own(first: Tensor, second: Tensor) -> Tensor:
-        return sum(d.mean((1, 2, 3)) for d in net.differences(first, second))
+        return sum((d.mean((1, 2, 3)) for d in net.differences(first, second)), torch.zeros(()))
 
     mine = ladder_distances(own, pictures)
     rows = [("this net", (*map(number, monotone_share(mine)), "1"))]

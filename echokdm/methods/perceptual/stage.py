@@ -1,6 +1,5 @@
 """Training of the feature net without labels: spoiled pictures in their order, and places found again in a moved picture."""
 
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +29,7 @@ class FeaturesConfig(StageConfig):
     found_weight: float = 0.1  # of finding places again
     temperature: float = 0.1
     places: int = 256  # a batch, that are to be told apart
-    compared: int = Field(3, ge=1, le=5)  # stages of the finished distance: F2I-net taught by all five is farther off by LPIPS
+    compared: int = Field(default=3, ge=1, le=5)  # stages of the finished distance: F2I-net taught by all five is farther off by LPIPS
 
 
 def annoyance(kind: str, strength: float) -> float:
@@ -48,7 +47,7 @@ class FeaturesStage(Stage):
     dataset: `Pictures` of crop + 2 EDGE px.
     """
 
-    name: ClassVar[str] = "features"
+    name = "features"
 
     def __init__(self, config: FeaturesConfig, dataset: Dataset, network: FeatureNet | None = None) -> None:
         self.config, self.dataset, self.batch_size = config, dataset, config.batch
@@ -57,6 +56,7 @@ class FeaturesStage(Stage):
             for module in self.network.modules():
                 if isinstance(module, torch.nn.Conv2d):
                     torch.nn.init.kaiming_normal_(module.weight)
+                    assert module.bias is not None
                     torch.nn.init.zeros_(module.bias)
         self.modules, self.frozen = {self.name: self.network}, {}
         self.optimizers = {"adamw": torch.optim.AdamW(self.network.parameters(), config.lr, weight_decay=1e-4)}
@@ -72,8 +72,8 @@ class FeaturesStage(Stage):
         with run.autocast():
             maps = [m.float() for m in net(versions)]
         units = [unit_length(m).unflatten(0, (1 + len(spoiled), len(pictures))) for m in maps]
-        distances = sum(weighted_difference(u[1:], u[:1], w).mean((-3, -2, -1))
-                        for u, w in zip(units, self.network.weights, strict=True))
+        distances = sum((weighted_difference(u[1:], u[:1], w).mean((-3, -2, -1))
+                         for u, w in zip(units, self.network.weights, strict=True)), torch.zeros(()))
         ranked = self._in_order((distances + 1e-6).log(), torch.tensor(levels, device=run.device).log())
         found = self._found_again([u[0] for u in units], pictures, generator, run)
         loss = ranked + config.found_weight * found

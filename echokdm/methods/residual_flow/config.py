@@ -64,7 +64,7 @@ class JointConfig(StageConfig):
 class ResidualFlowConfig(MethodConfig):
     """sources: at most so many a step in training, a number drawn anew each step; at inference any number does."""
 
-    sources: int = Field(3, ge=1)
+    sources: int = Field(default=3, ge=1)
     network: NetworkConfig = NetworkConfig()
     losses: LossConfig = LossConfig()
     flow: FlowConfig = FlowConfig()

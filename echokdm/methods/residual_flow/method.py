@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from echokdm.core.errors import ConfigError
 from echokdm.core.types import KeypointSchema
@@ -59,7 +59,7 @@ class ResidualFlow(Method):
             raise ConfigError(f"network: {error}") from None
         return JointStage(config, frames, schema, flow_net, fusion)
 
-    def assemble(self, config: ResidualFlowConfig, parts: dict[str, nn.Module]) -> ResidualFlowPipeline:
+    def assemble(self, config: ResidualFlowConfig, parts: dict[str, Any]) -> ResidualFlowPipeline:
         """The pipeline of both networks."""
         schema = needed_schema(FrameSource(config.data, config.size, config.seed))
         return ResidualFlowPipeline(**parts, schema=schema.name, motion_prior=config.network.motion_prior)

@@ -73,7 +73,7 @@ class ResidualFlowPipeline(MethodPipeline):
         device, size = self.fusion.device, sources.shape[2:]
         sources = sources[None].to(device) * 2 - 1
         seen, start, structure = conditions(sources, source_keypoints[None].to(device), target_keypoints[None].to(device), self.schema,
-                                            self.config.motion_prior)
+                                            self.config["motion_prior"])
         levels = self.flow_net(seen, start)
         if "attention" in without:
             levels = [level._replace(attention=torch.zeros_like(level.attention)) for level in levels]

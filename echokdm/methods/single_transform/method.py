@@ -1,8 +1,9 @@
 """The single spatial transformation as a method: its stages, and what is asked of a bundle."""
 
 from pathlib import Path
+from typing import Any
 
-from torch import nn
+from torch import Tensor
 
 from echokdm.core.errors import ConfigError, DataError
 from echokdm.core.seeding import derive_seed
@@ -53,7 +54,7 @@ class SingleTransform(Method):
             refinement = RefinementNet(**config.refinement.model_dump())
         return WarpingStage(settings, pairs, matching, refinement, config.pose_sigma, data.schema)
 
-    def assemble(self, config: SingleTransformConfig, parts: dict[str, nn.Module]) -> SingleTransformPipeline:
+    def assemble(self, config: SingleTransformConfig, parts: dict[str, Any]) -> SingleTransformPipeline:
         """With the schema of the data's joints."""
         return SingleTransformPipeline(**parts, schema=self.data(config).schema.name, sigma=config.pose_sigma)
 
@@ -69,7 +70,8 @@ class SingleTransform(Method):
         if targets is None:
             raise ConfigError("Pose transfer needs the joints of the target poses: give --keypoints, with or without the --driving clip "
                               "they are of, or --drag.")
-        source, begin, gamma = request.sources[:1], request.source_keypoints[0], 1.0
+        source, begin = request.sources[:1], request.source_keypoints[0]
+        gamma: float | Tensor = 1.0
         if request.relative:
             targets = begin + targets - targets[:1]
         if request.gammas is not None:

@@ -81,7 +81,9 @@ class SingleTransformPipeline(MethodPipeline):
         device = self.matching.device
         sources, starts = source.expand(total, -1, -1, -1), source_keypoints.reshape(-1, *joints).expand(total, -1, -1)
         shares = torch.as_tensor(gamma, dtype=torch.float32).expand(total).view(-1, 1, 1, 1)
-        frames, flows, warps = [], [], []
+        frames: list[Tensor] = []
+        flows: list[Tensor] = []
+        warps: list[Tensor] = []
         for first in range(0, total, CHUNK):
             count = min(CHUNK, total - first)
             rows = torch.arange(first, first + CHUNK).clamp(max=total - 1)  # a full chunk: the same kernels whatever the length

@@ -63,7 +63,7 @@ class WarpingStage(Stage):
 
     def maps(self, points: Tensor, like: Tensor) -> Tensor:
         """Pose maps (B, N, H, W) of points (B, N, 2), as large as the images `like`."""
-        return gaussian_maps(points, *like.shape[-2:], self.sigma)
+        return gaussian_maps(points, like.shape[-2], like.shape[-1], self.sigma)
 
     def update(self, loss: Tensor, run: Run) -> None:
         """One step of the generator's optimizers."""
@@ -138,6 +138,7 @@ class JointStage(WarpingStage):
     def build_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """The decoder's, that of W and the encoder, the discriminator's."""
         matching, refinement = self.modules["matching"], self.modules["refinement"]
+        assert isinstance(refinement, RefinementNet)  # which `__init__` was given
         return {"decoder": torch.optim.Adam(refinement.decoder.parameters(), self.config.lr),
                 "rest": torch.optim.Adam([*matching.parameters(), *refinement.encoder.parameters()], self.config.rest_lr),
                 "discriminator": torch.optim.Adam(self.discriminator.parameters(), self.config.discriminator_lr, betas=(0.5, 0.999))}
