@@ -34,6 +34,8 @@ from bars import Bars, machine
 from deid_faults import NAME, NUMBER, echo, overwritten
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
+from echokdm.core.progress import track
+
 PATIENT = f"{NAME.decode()}_{NUMBER.decode()}"
 FIRST_SEED, FPS, FRAMES = 9_700_000, 16.0, 8
 CPU_SECONDS, WALL_SECONDS, GIB = 10.0, 60.0, 2.0
@@ -198,11 +200,12 @@ def odd_arrays(data: bytes, rng: np.random.Generator) -> bytes:
     arrays = {name: loaded[name] for name in loaded.files} if hasattr(loaded, "files") else {"": loaded}
     name = str(rng.choice(list(arrays)))
     array = arrays[name]
+    numbers = array if array.dtype.kind in "biuf" else np.zeros(array.shape)
     odd: list[Callable[[], np.ndarray]] = [
-        lambda: array[..., None], lambda: array.reshape(-1)[:0], lambda: array.astype(float) * np.nan, lambda: np.array("9" * 5000),
-        lambda: array.astype(complex), lambda: array.astype("datetime64[s]") if array.dtype.kind in "iu" else array.astype("S8"),
-        lambda: array.reshape(-1), lambda: np.broadcast_to(array, (3, *array.shape)), lambda: array.astype(float) * 1e300,
-        lambda: array.astype("<f2"), lambda: np.zeros(3, [("a", "i4"), ("b", "f8")]), lambda: -array.astype(float)]
+        lambda: array[..., None], lambda: array.reshape(-1)[:0], lambda: numbers.astype(float) * np.nan, lambda: np.array("9" * 5000),
+        lambda: numbers.astype(complex), lambda: array.astype("datetime64[s]") if array.dtype.kind in "iu" else array.astype("S8"),
+        lambda: array.reshape(-1), lambda: np.broadcast_to(array, (3, *array.shape)), lambda: numbers.astype(float) * 1e300,
+        lambda: numbers.astype("<f2"), lambda: np.zeros(3, [("a", "i4"), ("b", "f8")]), lambda: -numbers.astype(float)]
     file = io.BytesIO()
     changed = odd[int(rng.integers(len(odd)))]()
     if name:
@@ -306,7 +309,7 @@ def main() -> int:
                 if done is None or done[0] not in (0, 3) and kind != "tables":
                     raise SystemExit(f"A sound {kind} is refused by {words[0]}: {done and (done[0], done[1], done[2][-300:])}")
                 shutil.rmtree(out, ignore_errors=True)
-        for number in range(given.count):
+        for number in track(range(given.count), label="damaged inputs"):
             rng = np.random.default_rng([given.seed, number])
             kind = list(kinds)[number % len(kinds)]
             path, words = kinds[kind][int(rng.integers(len(kinds[kind])))]

@@ -39,14 +39,15 @@ class HeartPipeline(Protocol):
     def right_heart(self, frames: "Tensor", sector: "Tensor") -> "Tensor": ...
 
     def __call__(self, source: "Tensor", source_keypoints: "Tensor", target_keypoints: "Tensor", *, sector: "Tensor",
-                 valve_opening: "Tensor | None" = None, **sampling: Any) -> "KDMOutput": ...
+                 steps: int = ..., strength: float = ..., seed: int = ..., without: Any = ...,
+                 valve_opening: "Tensor | None" = ...) -> "KDMOutput": ...
 
 
 Bundle = str | Path | HeartPipeline
 """Trained weights: the name of a shipped bundle, a bundle's folder, or a loaded pipeline."""
 
 
-def load_pipeline(bundle: Bundle, device: str = defaults.DEVICE, progress: Progress = quiet) -> Any:
+def load_pipeline(bundle: Bundle, device: str = defaults.DEVICE, progress: Progress = quiet) -> HeartPipeline:
     """A KDMPipeline from a bundle's name or folder, on a device; a loaded one stays as and where it is.
 
     Raises BundleError or ConfigError (unknown device).

@@ -157,8 +157,8 @@ def segment_keypoints(pipeline: HeartPipeline, frames: Frames, sector: "Tensor",
     """
     from echokdm.ops.ventricle import axis_from_keypoints, keypoints_from_mask
 
-    masks, sure = pipeline.segment(frames, sector, fps, made, any_view)
-    masks = np.asarray(masks)
+    seen, sure = pipeline.segment(frames, sector, fps, made, any_view)
+    masks = np.asarray(seen)
     keypoints = np.full((len(masks), 40, 2), np.nan)
     axis = None
     for t, mask in enumerate(masks):

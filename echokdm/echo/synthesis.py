@@ -177,10 +177,8 @@ def synthesize(source: Derived | Clip | str | Path, wish: Wish = Wish(), samplin
         clip = read_clip(clip)
         watch.lap("read the clip")
     check_source(clip, wish, sampling, driving is not None)
-    if isinstance(bundle, str | Path):
-        bundle = load_pipeline(bundle, device, progress)
-        watch.lap("load the bundle")
-    pipeline: HeartPipeline = bundle
+    pipeline = load_pipeline(bundle, device, progress)
+    watch.lap("load the bundle")
     if not isinstance(source, Derived):
         source = derive_keypoints(clip, bundle=pipeline, progress=progress)
     if not (driving is None or isinstance(driving, Derived)):

@@ -50,6 +50,7 @@ def train(work: Work) -> Figures:
 
 def evaluate(work: Work) -> Figures:
     """`echokdm evaluate` into the stage's folder; of a stage's real clips those of VAL and TEST."""
+    from echokdm.echo.wish import Sampling
     from echokdm.evaluation.run import evaluate as score
 
     options = work.step.options
@@ -57,7 +58,7 @@ def evaluate(work: Work) -> Figures:
     data: Any = work.reads["data"]
     if options.data in work.step.needs:
         data = [source.clip for source in read_keypointed(Path(data), ("VAL", "TEST"))]
-    score(work.reads["bundle"], data, options.patients, work.folder, device=work.device, seed=work.seed, overwrite=True, show=False)
+    score(work.reads["bundle"], data, options.patients, work.folder, Sampling(work.seed), device=work.device, overwrite=True, show=False)
     return {}
 
 

@@ -20,7 +20,10 @@ from echokdm.core.types import Clip
 from echokdm.ops.clip_alignment import blur, pick_frames, texture
 
 if TYPE_CHECKING:
+    from echokdm.io.fan import Fan
     from echokdm.io.sector import Sector
+
+    Found = tuple[Fan, tuple[float, float], tuple[float, float, float, float]]
 
 QUERY_FRAMES = 16  # of a clip that is looked for in others
 FEATURE_FRAMES = 4
@@ -113,7 +116,7 @@ def _from_table(root: Path, kind: str) -> list[Listed]:
     return clips
 
 
-def open_clip(path: Path, salt: str, shown: bool = False, known: dict[Path, tuple[Any, ...]] | None = None) -> Opened:
+def open_clip(path: Path, salt: str, shown: bool = False, known: "dict[Path, Found] | None" = None) -> Opened:
     """A clip in the model's frame. salt: under which DICOM clips of one patient are known to be so.
 
     shown: its pixels are put out. known: sectors found before, without their masks, by path; the clip's own is added.
