@@ -60,7 +60,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def failing(pipeline, fail):
     """The pipeline, which calls `fail(seed)` before each clip."""
     class Failing:
-        components, segment = pipeline.components, pipeline.segment
+        components, segment, bundle_name = pipeline.components, pipeline.segment, pipeline.bundle_name
 
         def __call__(self, *arguments, seed, **options):
             fail(seed)
