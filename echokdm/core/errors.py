@@ -22,6 +22,15 @@ class PrintError(ClipError):
                          "in Python).")
 
 
+class SearchError(ClipError):
+    """A clip's sector can't be searched for print, since the network that finds words is missing or fails; so no clip may be put out."""
+
+    def __init__(self) -> None:
+        super().__init__("The sector can't be searched for print, since the text detector that comes with rapidocr is missing or does not run "
+                         "here: install again with `pip install -c constraints.txt -e .`, or pass --allow-print (allow_print=True in Python) "
+                         "if the clip's print names nobody.")
+
+
 class GeometryError(EchoKDMError):
     """Key-points, a mask or a sector are not usable: empty, self-crossing, outside, of the wrong count."""
 
