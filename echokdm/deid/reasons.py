@@ -25,7 +25,7 @@ class Reason(Enum):
     REGION_DISAGREES = "The sector in the picture and the ultrasound region in the header disagree, so the mask is not sure."
     SECTOR_DISAGREES = "Its frames disagree on where the ultrasound sector is, so the mask is not sure."
     COLOURED_MARKS = "Coloured marks or text lie over the sector."
-    TEXT_IN_SECTOR = "Something sharp stands still over the sector, which may be burned-in text."
+    TEXT_IN_SECTOR = "What may be burned-in text lies over the sector."
     NOT_SEARCHED = "It can't be searched for text: the text detector that comes with rapidocr is missing or does not run."
     OTHER_PICTURE = "Single frames show another picture than the rest."
     UNVERIFIED = "The file as written did not pass its check, and was removed."
