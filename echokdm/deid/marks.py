@@ -61,15 +61,14 @@ def _comes_or_goes(frames: np.ndarray, kept: np.ndarray, beside: np.ndarray, sha
             before, after = frames[middle - length : middle], frames[middle : middle + length]
             for there, gone in ((before, after), (after, before)):
                 low, absent = there.min(0), gone.max(0)
-                rise = np.where(low > absent, low - absent, 0).astype(np.uint8)
+                rise = np.maximum(low, absent) - absent
                 if (rise >= contrast).sum() > _LEAST_STROKES // 4 and _is_mark(rise, rise + (there.max(0) - low), kept, beside, contrast):
                     return True
     return False
 
 
 def _is_mark(low: np.ndarray, high: np.ndarray, kept: np.ndarray, beside: np.ndarray, contrast: float) -> bool:
-    """Whether (H, W) pixels that vary from `low` to `high` hold a word over the mask, or a stroke that runs into it from beside."""
-    low, high = low.astype(np.float32), high.astype(np.float32)
+    """Whether (H, W) pixels, uint8, that vary from `low` to `high` hold a word over the mask, or a stroke that runs into it from beside."""
     while True:
         rise = low - _around(_around(low, np.minimum), np.maximum)
         # By no more than it stands out may a stroke flicker.
@@ -103,5 +102,5 @@ def _around(picture: np.ndarray, pick: Callable[[np.ndarray, np.ndarray], np.nda
 
 def _halved(picture: np.ndarray) -> np.ndarray:
     """(H // 2, W // 2) means of two by two pixels."""
-    even = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]
+    even = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2].astype(np.float32)
     return (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4

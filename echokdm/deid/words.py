@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cache
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +24,9 @@ _TEXT, _SURE, _LEAST = 0.3, 0.8, 12
 # times their height and fill their box.
 _LONG, _FULL = 2.5, 0.7
 
+_END = 4  # frames at the clip's ends, where print that fades is seen whole
+_NARROW = 480  # px; in a sector narrower than this print of 10 pixels is read with more certainty at twice its size
+
 
 def find_words(frames: np.ndarray, mask: np.ndarray, steady: list[np.ndarray]) -> bool:
     """Whether a word lies over the mask in any frame.
@@ -34,17 +37,22 @@ def find_words(frames: np.ndarray, mask: np.ndarray, steady: list[np.ndarray]) -
     """
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    kept = mask[box]
+    frames, steady, kept = frames[:, *box], [one[box] for one in steady], mask[box]
     nearest = tuple(ndimage.distance_transform_edt(~kept, return_distances=False, return_indices=True))
     coarse = _halved(kept[None].astype(np.float32))[0] == 1
-    frames, steady = frames[:, *box], [one[box] for one in steady]
-    count = len(frames)
-    # Of the frames every second one and the last; what is in one between them alone is in the changes towards it and from it.
-    picked = chain(*([one] * 3 for one in steady), (frames[i] for i in range((count - 1) % 2, count, 2)))
-    for picture in _threes(picked):
-        picture = picture[:, *nearest]
-        if _holds_word(picture, kept) or _holds_word(_halved(picture), coarse):
+    fine = _doubled(kept[None])[0] if kept.shape[1] < _NARROW else None
+
+    def seen(picture: np.ndarray) -> bool:
+        return (_holds_word(picture, kept) or _holds_word(_halved(picture), coarse)
+                or fine is not None and _holds_word(_doubled(picture), fine))
+
+    for one in [*steady, *(part.min(0) for part in (frames[:_END], frames[-_END:]))]:
+        picture = np.stack([one[nearest].astype(np.float32)] * 3)
+        if seen(picture) or _holds_word(picture.transpose(0, 2, 1), kept.T):
             return True
+    # Of the frames every second one and the last; what is in one between them alone is in the changes towards it and from it.
+    if any(seen(picture[:, *nearest]) for picture in _threes(frames[i] for i in range((len(frames) - 1) % 2, len(frames), 2))):
+        return True
     # At half the size the leaflets of a valve that opens look like a word here.
     return any(_holds_word(picture[:, *nearest], kept) for picture in _threes(_changes(frames)))
 
@@ -124,3 +132,8 @@ def _halved(picture: np.ndarray) -> np.ndarray:
     """(C, H // 2, W // 2) means of two by two pixels."""
     even = picture[:, : picture.shape[1] // 2 * 2, : picture.shape[2] // 2 * 2]
     return (even[:, ::2, ::2] + even[:, 1::2, ::2] + even[:, ::2, 1::2] + even[:, 1::2, 1::2]) / 4
+
+
+def _doubled(picture: np.ndarray) -> np.ndarray:
+    """(C, 2 H, 2 W)."""
+    return picture.repeat(2, 1).repeat(2, 2)
