@@ -18,6 +18,7 @@ from echokdm.deid.marks import find_marks
 from echokdm.deid.pixels import clear_pixels
 from echokdm.deid.reasons import Refusal
 from echokdm.io import find_sector
+from echokdm.io.dicom import read_dicom
 from echokdm.io.raw import RawFrames
 
 FRAMES = 9
@@ -150,3 +151,9 @@ def test_rapidocr_itself_is_never_loaded(fan):
     """It sets up logging, and may download."""
     words.find_words(fan[0][:2], fan[2], [])
     assert "rapidocr" not in sys.modules and "cv2" not in sys.modules
+
+
+def test_a_bold_name_over_a_real_sector_is_found(test_data):
+    raw = read_dicom(test_data / "faults" / "bold_name_28px.dcm", None)
+    with pytest.raises(Refusal, match="burned-in text lies over the sector"):
+        clear_pixels(raw, 30.0)
