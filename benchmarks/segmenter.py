@@ -41,7 +41,7 @@ def held_out_figures(network: Segmenter, patients: int, fps: float = 30.0, chunk
                 logits = network(images[b, :count], sector.expand(count, 1, -1, -1))
             single.append(lv_dice(logits.argmax(1), labels[b, :count]).numpy())
             try:
-                masks, _ = segment_clip(network, images[b, :count], sector, fps)
+                masks, *_ = segment_clip(network, images[b, :count], sector, fps)
             except GeometryError as error:
                 refused.append(f"{phantom.seeds[b]}: {error}")
                 continue
@@ -78,7 +78,7 @@ def real_clip(network: Segmenter, clip: Clip, label: str, out: Path | None) -> N
     frames, sector = model.clip.frames, torch.as_tensor(model.sector_mask)
     began = time.perf_counter()
     try:
-        masks, _ = segment_clip(network, frames, sector, clip.fps)
+        masks, *_ = segment_clip(network, frames, sector, clip.fps)
     except GeometryError as error:
         print(f"{label}: refused: {error}")
         return

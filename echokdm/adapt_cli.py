@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from echokdm.core import defaults
-from echokdm.terminal import BundleOption, OverwriteOption, output_folder
+from echokdm.terminal import BundleOption, OverwriteOption, output_folder, told_path
 
 
 def adapt(
@@ -25,7 +25,7 @@ def adapt(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Teach a bundle's segmenter your own scanner's outlined clips; written only where it is better on held-out patients."""
-    folder = output_folder(context, out, out.name, overwrite)
+    folder = output_folder(context, out, overwrite)
     from echokdm.methods.kdm.adapt import TRAIN_STEPS, adapt_bundle
 
     result = adapt_bundle(data, folder, bundle=bundle, also=also, train_steps=TRAIN_STEPS if train_steps is None else train_steps,
@@ -35,4 +35,5 @@ def adapt(
     typer.echo(f"Learned from {result.learned}, judged by {result.held_out}{unused}; {result.minutes:.1f} minutes")
     typer.echo(f"Held-out patients, Dice ED {before.ed:.3f} -> {after.ed:.3f}, ES {before.es:.3f} -> {after.es:.3f}; "
                f"held-out phantoms {before.phantoms:.3f} -> {after.phantoms:.3f}")
-    typer.echo(f"Research only: {folder / 'README.md'}; use the folder as --bundle. It is as sensitive as the clips it learned from.")
+    typer.echo(f"Research only: {told_path(folder / 'README.md', out)}; use the folder as --bundle. It is as "
+               "sensitive as the clips it learned from.")

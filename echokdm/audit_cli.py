@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from echokdm.core import defaults
-from echokdm.terminal import BundleOption, DeviceOption, OverwriteOption, output_folder, say
+from echokdm.terminal import BundleOption, DeviceOption, OutOption, OverwriteOption, output_folder, say, told_path
 
 FOUND = 1
 
@@ -16,14 +16,14 @@ def audit(
     real: Annotated[Path, typer.Argument(metavar="REAL", help="The real clips: a folder with FileList.csv and Videos/, or any folder of "
                                          "clips.")],
     synth: Annotated[Path, typer.Argument(metavar="SYNTH", help="The synthetic clips, such as what `echokdm augment` wrote.")],
-    out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Default: <synth>-audit.", show_default=False)] = None,
+    out: OutOption = None,
     bundle: BundleOption = defaults.AUDIT_BUNDLE,
     device: DeviceOption = defaults.DEVICE,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Look for copies of real clips among synthetic ones, and for patients in two splits. Exit code 0 where there is nothing, 1 where
     there is anything or not every clip could be audited, 2 for bad input."""
-    folder = output_folder(context, out, f"{synth.resolve().name}-audit", overwrite)
+    folder = output_folder(context, out, overwrite)
     from echokdm.audit import audit_cohort
     from echokdm.audit.report import write_audit
 
@@ -37,6 +37,6 @@ def audit(
     for test in result.tests:
         typer.echo(f"C_T in {test.space}: {test.statistic:+.1f}, {test.meaning}")
     typer.echo(f"Planted copies found: {result.found:.0%} of {len(result.controls)}")
-    typer.echo(f"{folder / 'report.html'}, beside it audit.json, pairs.csv, worst-pairs.png")
+    typer.echo(f"{told_path(folder / 'report.html', out)}, beside it audit.json, pairs.csv, worst-pairs.png")
     if not result.clean:
         raise typer.Exit(FOUND)

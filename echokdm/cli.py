@@ -10,11 +10,22 @@ from echokdm.audit_cli import audit
 from echokdm.cohort_cli import augment, validate
 from echokdm.core import defaults
 from echokdm.core.errors import ConfigError
+from echokdm.core.naming import showing_names
 from echokdm.data_cli import adapters, data_app
 from echokdm.deid_cli import deid
 from echokdm.pipeline_cli import run
-from echokdm.refusals import OneSentence
-from echokdm.terminal import AllowPrintOption, AnyViewOption, BundleOption, DeviceOption, OverwriteOption, output_folder, say
+from echokdm.refusals import SHOW_NAMES, OneSentence
+from echokdm.terminal import (
+    AllowPrintOption,
+    AnyViewOption,
+    BundleOption,
+    DeviceOption,
+    OutOption,
+    OverwriteOption,
+    output_folder,
+    say,
+    told_path,
+)
 
 NOT_MEASURED = 3
 
@@ -38,9 +49,14 @@ VersionOption = Annotated[bool, typer.Option("--version", callback=show_version,
 DebugOption = Annotated[bool, typer.Option("--debug", help="Say where an error was raised, without what was read.")]
 
 
+ShowNamesOption = Annotated[bool, typer.Option(SHOW_NAMES, help="Of any command: name files in messages and tables, where a name may be "
+                                               "a patient's. Else they are told by their places.")]
+
+
 @app.callback()
-def root(version: VersionOption = False, debug: DebugOption = False) -> None:
+def root(context: typer.Context, version: VersionOption = False, debug: DebugOption = False, show_names: ShowNamesOption = False) -> None:
     """Echocardiography video that does what its key-points ask. Synthetic output, for research only."""
+    context.with_resource(showing_names(show_names))
 
 
 def parse_drag(texts: list[str]) -> dict[int, tuple[float, float]]:
@@ -75,11 +91,6 @@ def parse_line(text: str) -> tuple[tuple[float, float], tuple[float, float]]:
     return (numbers[0], numbers[1]), (numbers[2], numbers[3])
 
 
-def clip_stem(clip: Path) -> str:
-    """A clip's bare name without its endings."""
-    return clip.resolve().name.split(".")[0] or "clip"
-
-
 def repeatable(name: str, **options: Any) -> str:
     """The command as run.json keeps it: files by placeholder, what was left to its default left out."""
     words = ["echokdm", name]
@@ -100,7 +111,8 @@ def repeatable(name: str, **options: Any) -> str:
 
 ClipArgument = Annotated[Path | None, typer.Argument(metavar="CLIP", help="An apical 4-chamber clip: DICOM, AVI, MP4, GIF, NIfTI, .npz or "
                                                                            "a folder of frames.", show_default=False)]
-DemoOption = Annotated[bool, typer.Option("--demo", help="Use the real A4C clip that pydicom ships.")]
+DemoOption = Annotated[bool, typer.Option("--demo", help="Use the real A4C clip that pydicom ships; the default folder's name begins "
+                                        "with demo.")]
 KeypointsOption = Annotated[Path | None, typer.Option("--keypoints", metavar="FILE", show_default=False, help="The ventricle's outlines, "
                             "in the clip's own pixels, instead of the segmenter's: CSV in EchoNet VolumeTracings form, or NIfTI masks.")]
 
@@ -151,13 +163,13 @@ def synth(
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = defaults.SEED,
     bundle: BundleOption = defaults.BUNDLE,
     device: DeviceOption = defaults.DEVICE,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Default: <clip>-synth, or demo.", show_default=False)] = None,
+    out: OutOption = None,
     overwrite: OverwriteOption = False,
     demo: DemoOption = False,
 ) -> None:
     """Edit a clip of a heart, frame by frame, at its own size. Without a wish the clip comes back as it was."""
     source = demo_or(clip, demo)
-    folder = output_folder(context, out, "demo" if demo else f"{clip_stem(source)}-synth", overwrite)
+    folder = output_folder(context, out, overwrite, "demo" if demo else "")
     offsets, line = parse_drag(drag or []), None if m_mode is None else parse_line(m_mode)
     if without not in (None, "f2i", "k2f"):
         raise ConfigError(f"--without takes f2i or k2f, not {without!r}.")
@@ -183,7 +195,8 @@ def synth(
         typer.echo(f"EF {name:9s} {'none' if value is None else f'{value:5.1f} %'}")
     if result.warning:
         typer.echo(f"Warning: {result.warning}", err=True)
-    typer.echo(f"Synthetic, research only: {folder / 'report.html'}, beside it synth.mp4, synth.gif, synth.dcm, keypoints.csv, run.json")
+    typer.echo(f"Synthetic, research only: {told_path(folder / 'report.html', out)}, beside it synth.mp4, synth.gif, synth.dcm, "
+               "keypoints.csv, run.json")
     if result.measured is None:
         raise typer.Exit(NOT_MEASURED)
 
@@ -197,13 +210,13 @@ def keypoints_command(
     allow_print: AllowPrintOption = False,
     bundle: BundleOption = defaults.BUNDLE,
     device: DeviceOption = defaults.DEVICE,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Default: <clip>-keypoints.", show_default=False)] = None,
+    out: OutOption = None,
     overwrite: OverwriteOption = False,
     demo: DemoOption = False,
 ) -> None:
     """Find the left ventricle: 40 key-points a frame, masks, volumes, end-diastole and end-systole, ejection fraction."""
     source = demo_or(clip, demo)
-    folder = output_folder(context, out, f"{'demo' if demo else clip_stem(source)}-keypoints", overwrite)
+    folder = output_folder(context, out, overwrite, "demo-keypoints" if demo else "")
     from echokdm.derive import derive_keypoints
     from echokdm.ops.cycle import clip_ejection_fraction, volumes_at
     from echokdm.report import write_keypoints
@@ -219,7 +232,8 @@ def keypoints_command(
                    f"EF {derived.ejection_fraction:.1f} %")
     if derived.sureness:
         typer.echo(derived.sureness)
-    typer.echo(f"Research only: {folder / 'overlay.png'}, beside it keypoints.csv, masks.nii.gz, volumes.csv, volumes.png, measures.json")
+    typer.echo(f"Research only: {told_path(folder / 'overlay.png', out)}, beside it keypoints.csv, masks.nii.gz, volumes.csv, "
+               "volumes.png, measures.json")
 
 
 @app.command()
@@ -262,11 +276,11 @@ def generate(
     steps: Annotated[int | None, typer.Option("--steps", help="Network steps; default: the method's own.", show_default=False)] = None,
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = defaults.SEED,
     device: DeviceOption = defaults.DEVICE,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Default: <bundle>-generated.", show_default=False)] = None,
+    out: OutOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Generate with a bundle of any method: move key-points, follow a driving clip, or fill in a condition."""
-    folder = output_folder(context, out, f"{Path(bundle).resolve().name}-generated", overwrite)
+    folder = output_folder(context, out, overwrite)
     offsets, shares = parse_drag(drag or []), None if gamma is None else parse_numbers("--gamma", gamma)
     from echokdm.generate import generate as run_generation
     from echokdm.generation_report import write_generation
@@ -279,7 +293,10 @@ def generate(
                          keypoints="FILE" if keypoints else None, condition="IMG" if condition else None, drag=drag or None, gamma=gamma,
                          relative=relative, whole=whole, steps=steps, seed=seed, device=device)
     write_generation(result, folder, overwrite=overwrite, command=command)
-    typer.echo(f"Synthetic, research only: {folder / 'report.html'}, beside it generated.mp4, generated.gif, strip.png, run.json")
+    if result.empty:
+        typer.echo(f"The files of key-points hold nobody in {result.empty} frames.")
+    typer.echo(f"Synthetic, research only: {told_path(folder / 'report.html', out)}, beside it generated.mp4, generated.gif, "
+               "strip.png, run.json")
 
 
 @app.command()
@@ -301,12 +318,12 @@ def evaluate(
     bundle: BundleOption = defaults.BUNDLE,
     data: Annotated[str, typer.Option("--data", metavar="phantom|FOLDER|ADAPTER:ROOT", help="Held-out phantoms of its kind, a folder of "
                                            "clips, or the held-out split of a data set.")] = defaults.DATA,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Where the tables are written.", show_default=False)] = None,
+    out: OutOption = None,
     device: DeviceOption = defaults.DEVICE,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Score a bundle as the paper's tables do."""
-    folder = output_folder(context, out, f"{Path(bundle).resolve().name}-{Path(data.partition(':')[0]).name}-evaluation", overwrite)
+    folder = output_folder(context, out, overwrite)
     from echokdm.evaluate import evaluate as run_evaluation
 
     run_evaluation(bundle=bundle, data=data, out=folder, device=device, overwrite=overwrite)

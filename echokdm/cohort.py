@@ -19,6 +19,7 @@ from echokdm.cohort_plan import Source, placed
 from echokdm.cohort_write import MANIFEST, CohortFolder, Labels, check_free, labels_of
 from echokdm.core import defaults
 from echokdm.core.errors import ConfigError, GeometryError, OutputError
+from echokdm.core.frames import each
 from echokdm.core.seeding import derive_seed
 from echokdm.core.types import Clip
 from echokdm.derive import Derived, Progress, load_pipeline, quiet, segment_keypoints, simpson
@@ -212,7 +213,7 @@ def _write_clip(folder: CohortFolder, row: dict[str, Any], made: Made, source: D
         from echokdm.ops.ventricle import keypoints_to_mask
 
         masks = np.stack([keypoints_to_mask(points, *made.clip.size) for points in made.trajectory.keypoints])
-        for ending, volume in (("", made.clip.frames[:, 0]), ("_gt", masks)):
+        for ending, volume in (("", each(made.clip.frames, lambda some: some[:, 0])), ("_gt", masks)):
             write_nifti(folder.root / "NIfTI" / f"{row['id']}{ending}.nii.gz", volume, spacing_mm=made.clip.spacing_mm, fps=made.clip.fps)
     folder.finish_clip(row["id"], manifest, made.clip, made.labels, row["split"], row["subject"], edited)
 

@@ -8,8 +8,18 @@ from typing import Annotated
 import typer
 
 from echokdm.core import defaults
-from echokdm.core.errors import ClipError, ConfigError
-from echokdm.terminal import AllowPrintOption, AnyViewOption, BundleOption, DeviceOption, reading_bar, say, tell_problems
+from echokdm.core.errors import ConfigError
+from echokdm.terminal import (
+    AllowPrintOption,
+    AnyViewOption,
+    BundleOption,
+    DeviceOption,
+    counted,
+    reading_bar,
+    say,
+    tell_problems,
+    told_path,
+)
 
 
 def validate(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with FileList.csv, VolumeTracings.csv, "
@@ -65,26 +75,27 @@ def augment(
     from echokdm.cohort_plan import check_wishes, plan_cohort, read_sources
     from echokdm.cohort_write import check_free
     from echokdm.derive import load_pipeline
-    from echokdm.evaluate import clip_files
     from echokdm.io.atomic import claim
+    from echokdm.io.folder import clip_files
     from echokdm.ops.confidence import told_of_clips
     from echokdm.workers import ray_engine, serial
 
-    if not clips.exists():
-        raise ClipError(f"There is no folder of clips '{clips.name}'; name one that exists.")
     check_free(out)
     check_wishes(per_clip, ef, split)
     if workers is not None and engine != "ray":
         raise ConfigError("--workers is of Ray: add --engine ray.")
     if motion not in ("own", "others") and not motion.startswith("library:"):
-        raise ConfigError(f"--motion takes own, others or library:FOLDER, not {motion!r}.")
-    files, library = clip_files(clips), clip_files(Path(motion.removeprefix("library:"))) if motion.startswith("library:") else []
+        raise ConfigError("--motion takes own, others or library:FOLDER.")
     with ExitStack() as stack:
         stack.enter_context(claim(out, "augment", inside=True))
+        files, library = clip_files(clips), []
+        if motion.startswith("library:"):
+            library = clip_files(Path(motion.removeprefix("library:")), "The folder of --motion library")
         # Ray's workers take the pipeline to their own devices.
         pipeline = load_pipeline(bundle, device if engine == "local" else "cpu", say)
         chosen = serial if engine == "local" else stack.enter_context(ray_engine(workers, device))
-        sources, refused = read_sources(files, pipeline, say, engine=chosen, device=device, any_view=any_view, allow_print=allow_print)
+        looking = counted(chosen, "looking for ventricles")
+        sources, refused = read_sources(files, pipeline, say, engine=looking, device=device, any_view=any_view, allow_print=allow_print)
         for line in refused:
             typer.echo(f"  left out, {line}", err=True)
         for source in sources:
@@ -99,14 +110,14 @@ def augment(
         drivers = sources if motion == "others" else ()
         if library:
             # Of a library the motion alone is taken, and no pixel is put out.
-            drivers, unused = read_sources(library, pipeline, say, engine=chosen, device=device, any_view=any_view, allow_print=True)
+            drivers, unused = read_sources(library, pipeline, say, engine=looking, device=device, any_view=any_view, allow_print=True)
             for line in unused:
                 typer.echo(f"  left out of the library, {line}", err=True)
         if motion != "own":
             plan = borrow_motions(plan, drivers, seed, bool(library))
         manifest = augment_cohort(plan, sources, out, bundle=bundle, tolerance=tolerance, tries=tries, steps=steps, dicom=dicom,
-                                  nifti=nifti, one_frame=one_frame, device=device, drivers=drivers, pipeline=pipeline, engine=chosen,
-                                  progress=say)
+                                  nifti=nifti, one_frame=one_frame, device=device, drivers=drivers, pipeline=pipeline, progress=say,
+                                  engine=counted(chosen, "making clips", lambda share: len(share[1])))
     kept = manifest[manifest["accepted"]]
     typer.echo(f"{len(kept)} of {len(manifest)} clips accepted, from {len(sources)} of {len(files)} source clips")
     if len(kept):
@@ -115,4 +126,4 @@ def augment(
                    f"{(kept['measured'] - kept['drawn']).abs().mean():.1f}")
     if len(kept) and not one_frame:
         typer.echo("Each is its source clip, edited, and carries that patient's pixels: share it as you would share the source")
-    typer.echo(f"Synthetic, research only: {out}; check it with: echokdm validate {out}")
+    typer.echo(f"Synthetic, research only: {told_path(out, out)}; check it with: echokdm validate {told_path(out, out)}")

@@ -15,6 +15,8 @@ import pandas as pd
 from echokdm.core import defaults
 from echokdm.core.errors import ClipError, ConfigError, EchoKDMError
 from echokdm.core.files import check_plain
+from echokdm.core.frames import parts, to_levels
+from echokdm.core.naming import called
 from echokdm.core.seeding import derive_seed
 from echokdm.core.types import Clip
 from echokdm.derive import Derived, Progress, derive_keypoints, quiet
@@ -118,8 +120,10 @@ class _Reader:
         limits = math.ceil(limits[0] * 100) / 100, math.floor(limits[1] * 100) / 100
         if limits[0] > limits[1]:
             raise ClipError(f"Its ventricle allows no ejection fraction from {EF_RANGE[0]:g} to {EF_RANGE[1]:g} %.")
-        pixels = np.rint(derived.model.clip.frames.numpy() * 255).astype(np.uint8)
-        own = hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest()
+        pixels = hashlib.blake2b(digest_size=8)
+        for part in parts(derived.model.clip.frames):
+            pixels.update(to_levels(part.numpy()).tobytes())
+        own = pixels.hexdigest()
         source = Source(given, number, derived.keypoints, derived.found, own, derived.ejection_fraction, limits, derived.doubt,
                         derived.confidence, derived.searched, derived.model.clip.size[0])
         return source, clip.subject or own
@@ -162,7 +166,7 @@ def check_wishes(per_clip: int, ef: str, split: str) -> Draw | None:
     """
     if per_clip < 1:
         raise ConfigError(f"--per-clip takes a number from 1, not {per_clip}.")
-    _shares(split)
+    split_shares(split)
     return None if ef == "balance" else _drawer(ef)
 
 
@@ -179,7 +183,7 @@ def _drawer(ef: str) -> Draw:
     if kind == "match" and rest:
         values = _listed_efs(Path(rest))
         return lambda rng: float(rng.choice(values))
-    raise ConfigError(f"--ef takes {FORMS}, not {ef!r}.")
+    raise ConfigError(f"--ef takes {FORMS}.")
 
 
 def _listed_efs(path: Path) -> np.ndarray:
@@ -187,13 +191,13 @@ def _listed_efs(path: Path) -> np.ndarray:
     try:
         column = pd.read_csv(check_plain(path, ConfigError), encoding="utf-8-sig", skipinitialspace=True).rename(columns=str.strip)["EF"]
     except FileNotFoundError:
-        raise ConfigError(f"The file list '{path.name}' of --ef match does not exist.") from None
+        raise ConfigError(f"{called('The file list of --ef match', path)} does not exist.") from None
     except (OSError, ValueError, KeyError):  # pandas' parser errors and bad UTF-8 are ValueErrors
-        raise ConfigError(f"The file list '{path.name}' of --ef match is no CSV with a column EF.") from None
+        raise ConfigError(f"{called('The file list of --ef match', path)} is no CSV with a column EF.") from None
     values = pd.to_numeric(column, errors="coerce").dropna().to_numpy(float)
     values = values[(values >= EF_RANGE[0]) & (values <= EF_RANGE[1])]
     if not len(values):
-        raise ConfigError(f"The file list '{path.name}' of --ef match holds no EF from {EF_RANGE[0]:g} to {EF_RANGE[1]:g} %.")
+        raise ConfigError(f"{called('The file list of --ef match', path)} holds no EF from {EF_RANGE[0]:g} to {EF_RANGE[1]:g} %.")
     return values
 
 
@@ -230,7 +234,7 @@ def _balance(sources: Sequence[Source], per_clip: int, seed: int) -> list[tuple[
     return [wishes[i, k] for i in range(len(sources)) for k in range(per_clip)]
 
 
-def _shares(split: str) -> np.ndarray:
+def split_shares(split: str) -> np.ndarray:
     """Parts (3,) of TRAIN, VAL and TEST, of one in all."""
     if split.upper() in SPLITS:
         return np.array([float(split.upper() == name) for name in SPLITS])
@@ -246,5 +250,5 @@ def _shares(split: str) -> np.ndarray:
 def split_subjects(subjects: Sequence[str], split: str, seed: int) -> dict[str, str]:
     """Each subject's split, so that no patient is in two. split: as of `plan_cohort`; seed: deals them out."""
     order = np.random.default_rng(derive_seed(seed, 2)).permutation(len(subjects))
-    ends = np.rint(np.cumsum(_shares(split)) * len(subjects))
+    ends = np.rint(np.cumsum(split_shares(split)) * len(subjects))
     return {subjects[i]: SPLITS[int(np.searchsorted(ends, place, side="right"))] for place, i in enumerate(order)}

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from echokdm.core.errors import OutputError
+from echokdm.core.naming import called
 from echokdm.core.types import Clip
 from echokdm.io.atomic import LOCK, atomic_file, clear_files
 from echokdm.io.tracings import HEADER
@@ -66,10 +67,10 @@ def check_free(out: str | Path) -> None:
     """Refuse, before any work, a folder that holds something other than a cohort. Raises OutputError."""
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise OutputError(f"The output '{out.name}' is a file; name a folder.")
+        raise OutputError(f"{called('The output', out)} is a file; name a folder.")
     begun = any((out / place).exists() for place in (DONE, BEGUN))
     if out.exists() and not begun and any(entry.name not in (PARTS, LOCK) for entry in out.iterdir()):
-        raise OutputError(f"The output folder '{out.name}' exists already and holds no cohort; choose another.")
+        raise OutputError(f"{called('The output folder', out)} exists already and holds no cohort; choose another.")
 
 
 class CohortFolder:
@@ -92,7 +93,7 @@ class CohortFolder:
         begun, done = self.root / BEGUN, self.root / DONE
         for path in (begun, done):
             if path.exists() and path.read_bytes() != self._record.encode():
-                raise OutputError(f"The output folder '{self.root.name}' holds a cohort of other clips, options, weights or "
+                raise OutputError(f"{called('The output folder', self.root)} holds a cohort of other clips, options, weights or "
                                   "versions; choose another.")
         if done.exists():
             shutil.rmtree(self.parts, ignore_errors=True)  # a run may have been killed between its last two steps
@@ -107,7 +108,7 @@ class CohortFolder:
         """What a worker asks before it writes. Raises OutputError where it doesn't see the folder that was begun."""
         begun = self.root / BEGUN
         if not begun.exists() or begun.read_bytes() != self._record.encode():
-            raise OutputError(f"A worker does not see the cohort that was begun in '{self.root.name}': let the output lie on a disk that "
+            raise OutputError("A worker does not see the cohort that was begun in the output folder: let it lie on a disk that "
                               "all machines share.")
 
     def part(self, name: str) -> dict[str, Any] | None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from echokdm.core.errors import ClipError, ConfigError
-from echokdm.terminal import reading_bar, tell_problems
+from echokdm.core.naming import names_shown
+from echokdm.terminal import reading_bar, tell_problems, told_path
 
 if TYPE_CHECKING:
     from echokdm.core.types import Sequence as DataSequence
@@ -46,6 +47,8 @@ def check(name: NameArgument, root: RootArgument) -> None:
     if sizes:
         shown = ", ".join(f"{width} x {height} ({count})" for (height, width), count in sizes[:5])
         typer.echo(f"  pictures {shown}" + (f" and {len(sizes) - 5} more sizes" if len(sizes) > 5 else ""))
+    if checked.empty:
+        typer.echo(f"  {checked.empty} of {counts['frames'].sum()} frames without a person")
     tell_problems(checked.problems)
 
 
@@ -69,10 +72,11 @@ def preview(
     with atomic_file(path, overwrite) as temporary:
         index = adapter.index(root)
         picks = index.iloc[[i * len(index) // min(count, len(index)) for i in range(min(count, len(index)))]]
-        shown = [(row["sequence"], _to_show(adapter, row)) for row in picks.to_dict("records")]
+        places = [f"sequence {place + 1}" for place in picks.index] if not names_shown() else picks["sequence"]
+        shown = [(place, _to_show(adapter, row)) for place, row in zip(places, picks.to_dict("records"), strict=True)]
         sheet = contact_sheet([(name, sequence) for name, (sequence, _) in shown])
         sheet.save(temporary, "PNG")
-    typer.echo(f"{len(picks)} of {len(index)} sequences: {path}")
+    typer.echo(f"{len(picks)} of {len(index)} sequences: {told_path(path, out, 'PNG')}")
     for name, (_, fault) in shown:
         if fault:
             typer.echo(f"  left black, {name}: {fault}", err=True)

@@ -7,6 +7,7 @@ import typer
 
 from echokdm.core.errors import ConfigError
 from echokdm.core.files import check_plain
+from echokdm.terminal import told_path
 
 NOTHING_PUT_OUT = 2
 
@@ -32,7 +33,7 @@ def deid(
         bar = shown.add_task("de-identifying", total=None)
         summary = deidentify_folder(source, out, salt=secret, shift_dates=shift_dates,
                                     progress=lambda done, total: shown.update(bar, completed=done, total=total))
-    typer.echo(f"{len(summary.outputs)} of {summary.inputs} files de-identified: {out}")
+    typer.echo(f"{len(summary.outputs)} of {summary.inputs} files de-identified: {told_path(out, out)}")
     for sentence, count in summary.reasons():
         typer.echo(f"  {count:5} quarantined: {sentence}")
     if summary.quarantined:
@@ -40,4 +41,5 @@ def deid(
     if not summary.outputs:
         typer.echo("Nothing could be put out.", err=True)
         raise typer.Exit(NOTHING_PUT_OUT)
-    typer.echo(f"Look at every sheet in {out / 'review'} before you pass anything on: no program finds all that may be burned in.")
+    typer.echo(f"Look at every sheet in {told_path(out / 'review', out)} before you pass anything on: no program finds all "
+               "that may be burned in.")

@@ -11,6 +11,8 @@ import numpy as np
 from echokdm.core import defaults
 from echokdm.core.errors import GeometryError, ViewError
 from echokdm.core.files import check_plain
+from echokdm.core.frames import Frames
+from echokdm.core.naming import called
 from echokdm.core.types import Clip
 from echokdm.io.tracings import turn_masks, turn_rows
 
@@ -155,7 +157,7 @@ def simpson(keypoints: np.ndarray, spacing_mm: tuple[float, float] | None) -> np
     return np.asarray(simpson_volume(keypoints, spacing_mm=spacing_mm), float)
 
 
-def segment_keypoints(pipeline: Any, frames: "Tensor", sector: "Tensor", fps: float,
+def segment_keypoints(pipeline: Any, frames: Frames, sector: "Tensor", fps: float,
                       made: bool = False, any_view: bool = False) -> FoundKeypoints:
     """Key-points by the bundle's segmenter, smoothed in time.
 
@@ -291,7 +293,8 @@ def _from_masks(path: Path, clip: Clip) -> dict[int, np.ndarray]:
 
     masks = turn_masks(read_masks(path, size=clip.size), clip)
     if len(masks) != len(clip):
-        raise GeometryError(f"'{path.name}' holds {len(masks)} frames, and the clip has {len(clip)}; leave frames empty, not out.")
+        raise GeometryError(f"{called('The mask file', path)} holds {len(masks)} frames, and the clip has {len(clip)}; leave "
+                            "frames empty, not out.")
     return {t: np.asarray(keypoints_from_mask(mask), float) for t, mask in enumerate(masks) if mask.any()}
 
 
@@ -300,17 +303,18 @@ def _from_tracings(path: Path, clip: Clip) -> dict[int, np.ndarray]:
     from echokdm.ops.ventricle import keypoints_from_tracing, self_crossing
 
     clips = read_tracings(path)
+    file = called("The tracing file", path)
     if len(clips) > 1:
-        raise GeometryError(f"'{path.name}' holds tracings of {len(clips)} clips; keep this clip's rows alone.")
+        raise GeometryError(f"{file} holds tracings of {len(clips)} clips; keep this clip's rows alone.")
     given = {}
     for frame, rows in next(iter(clips.values())).items():
         if frame >= len(clip):
-            raise GeometryError(f"'{path.name}' traces frame {frame}, and the clip has frames 0 to {len(clip) - 1}.")
+            raise GeometryError(f"{file} traces frame {frame}, and the clip has frames 0 to {len(clip) - 1}.")
         if len(rows) <= CHORDS:
-            raise GeometryError(f"'{path.name}' has {len(rows) - 1} chords in frame {frame}; 40 key-points need a long axis and "
+            raise GeometryError(f"{file} has {len(rows) - 1} chords in frame {frame}; 40 key-points need a long axis and "
                                 f"{CHORDS} chords.")
         if self_crossing(np.concatenate([rows[1:, :2], rows[:0:-1, 2:]])):
-            raise GeometryError(f"'{path.name}': the outline of frame {frame} crosses itself; order its chords from the apex to the base.")
+            raise GeometryError(f"{file}: the outline of frame {frame} crosses itself; order its chords from the apex to the base.")
         given[frame] = np.asarray(keypoints_from_tracing(turn_rows(rows, clip)), float)
     return given
 

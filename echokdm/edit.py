@@ -1,5 +1,6 @@
 """The frames that a trajectory asks for, at the source's own size: each source frame edited, or one frame alone moved."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,26 +10,29 @@ from scipy import ndimage
 from torch import Tensor
 
 from echokdm.core import defaults
+from echokdm.core.frames import Frames, Gathering, each, from_levels, to_levels
 from echokdm.core.types import Clip
 from echokdm.derive import Derived
-from echokdm.io.frame import ModelClip, to_model_frame
+from echokdm.io.frame import ModelClip, resize_like, to_model_frame
 from echokdm.ops.native import NativeFrame
 from echokdm.wish import Trajectory
 
 STILL_PX = 1e-3  # of the model's frame; key-points that move by less ask for nothing
 FINEST_PX = 1.0  # sigma in the model's frame: what F2I redraws is coarser, and finer speckle is the source's own
+AT_A_TIME = 64  # frames asked of the pipeline, whole chunks of it, so that no number of them can change a byte
 
 
 @dataclass(frozen=True)
 class Edited:
-    """clip: (N, C, H, W) at the source's size, marked synthetic in its meta, black outside the sector. model: the same in the model's
-    frame. flow: (N, 2, S, S) backward, px of that frame. warped: (N, 1, S, S), the source frames carried by it there.
+    """clip: (N, C, H, W) at the source's size, marked synthetic in its meta, black outside the sector; the frames of a long one are
+    rounded to the 256 levels that files hold. model: the same in the model's frame, not rounded. flow: (N, 2, S, S) backward, px of that
+    frame. warped: (N, 1, S, S), the source frames carried by it there.
     """
 
     clip: Clip
     model: ModelClip
-    flow: Tensor
-    warped: Tensor
+    flow: Frames
+    warped: Frames
 
 
 def edit_clip(source: Derived, trajectory: Trajectory, pipeline: Any, *, from_frame: int | None = None, steps: int = defaults.STEPS,
@@ -41,32 +45,54 @@ def edit_clip(source: Derived, trajectory: Trajectory, pipeline: Any, *, from_fr
     `FINEST_PX`. steps, strength, without: of that one-frame mode, see KDMPipeline. seed: of K2F's and F2I's noise.
     """
     picks = trajectory.frames if from_frame is None else np.full(len(trajectory.frames), from_frame)
-    model, size = source.model, source.model.clip.size
-    moved = np.flatnonzero(np.abs(trajectory.keypoints - source.keypoints[picks]).max((1, 2)) > STILL_PX)
-    flow, warped = torch.zeros(len(picks), 2, *size), model.clip.frames[torch.as_tensor(picks)].clone()
-    change: Tensor | None = None
-    rows = moved if from_frame is None else np.arange(len(picks))
-    if len(rows):
-        start = picks[rows] if from_frame is None else picks[:1]
-        own = torch.as_tensor(source.keypoints[start], dtype=torch.float32)
-        made = pipeline(model.clip.frames[torch.as_tensor(start)], own if from_frame is None else own[0],
-                        torch.as_tensor(trajectory.keypoints[rows], dtype=torch.float32), sector=torch.as_tensor(model.sector_mask),
-                        valve_opening=torch.as_tensor(trajectory.valve_opening[rows]), steps=steps, strength=strength, seed=seed,
-                        without="f2i" if from_frame is None else without)
-        flow[rows], warped[rows] = made.flow.cpu(), made.warped.cpu()
-        if from_frame is not None and without != "f2i":
-            change = _coarse(made.frames.cpu() - made.warped.cpu())
+    model = source.model
+    options = {"steps": steps, "strength": strength, "seed": seed, "without": "f2i" if from_frame is None else without}
     native = NativeFrame(np.asarray(source.sector.mask), model.origin, model.step)
-    frames = torch.empty(len(picks), *source.clip.frames.shape[1:])
-    for n, pick in enumerate(picks):
-        frames[n] = native.carry(source.clip.frames[pick], flow[n])
+    gatherings = Gathering(to_levels, from_levels), Gathering(), Gathering(), Gathering()
+    moves = _moves(source, trajectory, picks, pipeline, from_frame is not None, options)
+    for pick, (flow, warped, change) in zip(picks, moves, strict=True):
+        frame = native.carry(source.clip.frames[pick], flow)
         if change is not None:
-            frames[n] = native.add(frames[n], change[n])
+            frame = native.add(frame, change)
+        resized = resize_like(model, frame[None], source.sector)[0]
+        for gathering, made in zip(gatherings, (frame, resized, flow, warped), strict=True):
+            gathering.add(made.numpy())
+    frames, model_frames, flows, warped = (each(gathering.result(), torch.from_numpy) for gathering in gatherings)
     own_times = len(picks) == len(source.clip) and bool((trajectory.frames == np.arange(len(picks))).all())
     kept = ("region", "pixel_aspect", *(("frame_times_ms",) if own_times else ()))
     meta = {key: source.clip.meta[key] for key in kept if key in source.clip.meta} | {"synthetic": True}
     clip = Clip(frames, trajectory.fps, source.clip.spacing_mm, view=source.clip.view, meta=meta)
-    return Edited(clip, to_model_frame(clip, source.sector, size[0]), flow, warped)
+    return Edited(clip, to_model_frame(clip, source.sector, model.clip.size[0], model_frames), flows, warped)
+
+
+def _moves(source: Derived, trajectory: Trajectory, picks: np.ndarray, pipeline: Any, one: bool,
+           options: dict[str, Any]) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Of each frame in turn: flow (2, S, S), the source frame `picks` (N,) carried by it (1, S, S), and what F2I redrew (1, S, S) or None.
+
+    one: all are made of one source frame. options: of the pipeline's.
+    """
+    frames, size = source.model.clip.frames, source.model.clip.size
+    moved = np.abs(trajectory.keypoints - source.keypoints[picks]).max((1, 2)) > STILL_PX
+    made = _made(source, trajectory, picks, np.arange(len(picks)) if one else np.flatnonzero(moved), pipeline, one, options)
+    for pick, asked in zip(picks, moved, strict=True):
+        yield next(made) if one or asked else (torch.zeros(2, *size), frames[pick], None)
+
+
+def _made(source: Derived, trajectory: Trajectory, picks: np.ndarray, rows: np.ndarray, pipeline: Any, one: bool,
+          options: dict[str, Any]) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """As `_moves`, of the frames at `rows` alone: what the pipeline makes of them."""
+    frames, sector = source.model.clip.frames, torch.as_tensor(source.model.sector_mask)
+    for first in range(0, len(rows), AT_A_TIME):
+        some = rows[first:first + AT_A_TIME]
+        start = picks[:1] if one else picks[some]
+        own = torch.as_tensor(source.keypoints[start], dtype=torch.float32)
+        made = pipeline(frames[torch.as_tensor(start)], own[0] if one else own,
+                        torch.as_tensor(trajectory.keypoints[some], dtype=torch.float32), sector=sector,
+                        valve_opening=torch.as_tensor(trajectory.valve_opening[some]), **options)
+        flow, warped = made.flow.cpu(), made.warped.cpu()
+        redrawn = one and options["without"] != "f2i"
+        change = _coarse(made.frames.cpu() - warped) if redrawn else [None] * len(some)
+        yield from zip(flow, warped, change, strict=True)
 
 
 def _coarse(change: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import numpy as np
 
 from echokdm.core import defaults
 from echokdm.core.errors import ClipError, ConfigError, EchoKDMError, OutputError
+from echokdm.core.naming import called
 from echokdm.derive import Derived, derive_keypoints, load_pipeline, segment_keypoints
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def evaluate(bundle: str | Path = defaults.BUNDLE, data: str | Path | Sequence[P
     if str(data) == "phantom" and patients < 1:
         raise ConfigError(f"An evaluation needs at least one patient, not {patients}.")
     if out is not None and Path(out).exists() and not overwrite:  # said before the work, not after it
-        raise OutputError(f"The output folder '{Path(out).name}' exists already; choose another, or pass overwrite.")
+        raise OutputError(f"{called('The output folder', out)} exists already; choose another, or pass overwrite.")
     if pipeline is None and not is_echo(bundle):
         tables, record = _score_method(bundle, str(data), device, show)
         return _finish(Evaluation(tables, record, {}), out, overwrite, show)
@@ -128,7 +129,7 @@ def _score_method(bundle: str | Path, data: str, device: str, show: bool) -> "tu
     if data != "phantom":
         adapter, colon, root = data.partition(":")
         if not colon:
-            raise ConfigError(f"--data takes ADAPTER:ROOT for a bundle of {method.name}, such as voxceleb:FOLDER, not '{adapter}'.")
+            raise ConfigError(f"--data takes ADAPTER:ROOT for a bundle of {method.name}, such as voxceleb:FOLDER.")
         own |= {"adapter": adapter, "root": root}
     distances, lacking = _judges(device, show)
     source = FrameSource(FrameData(**own), int(config["size"]), int(config["seed"]))
@@ -156,29 +157,6 @@ def _score_phantoms(pipeline: Any, distances: "Mapping[str, Perceptual]", patien
     return {"images": pd.concat(images, ignore_index=True), "flows": pd.concat(flows, ignore_index=True)}, facts
 
 
-def clip_files(path: Path) -> list[Path]:
-    """The clips that a path holds, in name order: itself where it is a file or a folder of frames, else the clips in it.
-
-    Raises ClipError where there is nothing.
-    """
-    from echokdm.io.sniff import sniff
-
-    if not path.exists():
-        raise ClipError(f"There is no folder of clips '{path.name}'; name one that exists, or pass --data phantom.")
-    if path.is_file():
-        return [path]
-
-    def kind(file: Path) -> str | None:
-        try:
-            return sniff(file)
-        except ClipError:
-            return None
-
-    kinds = {file: kind(file) for file in sorted(path.iterdir()) if not file.name.startswith(".")}
-    clips = [file for file, what in kinds.items() if what not in (None, "image")]
-    return clips or ([path] if "image" in kinds.values() else [])
-
-
 def score_clip(pipeline: Any, source: Derived, distances: "Mapping[str, Perceptual]", **options: Any) -> "tuple[pd.DataFrame, Any]":
     """`metrics.resynthesis.score_resynthesis` of a clip whose ventricle is known; its MD is of the bundle's judge."""
     import torch
@@ -193,7 +171,7 @@ def score_clip(pipeline: Any, source: Derived, distances: "Mapping[str, Perceptu
         except EchoKDMError:  # a picture that is no heart any more: its distance is not known
             return np.full(source.keypoints.shape, np.nan)
 
-    return score_resynthesis(pipeline, source.model.clip.frames, source.keypoints, sector, source.beats, detect, distances, **options)
+    return score_resynthesis(pipeline, source.model.clip.frames[:], source.keypoints, sector, source.beats, detect, distances, **options)
 
 
 def _score_folder(pipeline: Any, distances: "Mapping[str, Perceptual]", data: str | Path | Sequence[Path],
@@ -201,8 +179,10 @@ def _score_folder(pipeline: Any, distances: "Mapping[str, Perceptual]", data: st
     import pandas as pd
 
     from echokdm.core.progress import track
+    from echokdm.io.folder import clip_files
 
-    files = clip_files(Path(data)) if isinstance(data, str | Path) else list(data)
+    files = list(data) if not isinstance(data, str | Path) else clip_files(
+        Path(data), "The folder of --data", "name one that exists, or pass --data phantom")
     tables, refused = [], []
     for number, file in enumerate(track(files, label="clips"), 1):
         try:

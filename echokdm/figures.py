@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from echokdm.core.frames import Frames, LongFrames
 from echokdm.core.types import A4C_BLOODPOOL_40, KeypointSchema
 from echokdm.core.types import Sequence as DataSequence
 from echokdm.ops.flow import flow_to_color
@@ -36,8 +37,11 @@ def to_image(frame: Tensor | np.ndarray, scale: float = 1.0) -> Image.Image:
 
 
 def overlay(frame: Tensor | np.ndarray, keypoints: np.ndarray, scale: float = 4.0, schema: KeypointSchema = A4C_BLOODPOOL_40,
-            dots: bool = True, extra: Sequence[tuple[np.ndarray, str]] = ()) -> Image.Image:
-    """Key-points (N, 2) over a frame, in the schema's colours. extra: further outlines (M, 2) with a colour each."""
+            dots: bool = True, extra: Sequence[tuple[np.ndarray, str]] = (), every: int = 0, title: str = "") -> Image.Image:
+    """Key-points (N, 2) over a frame, in the schema's colours. extra: further outlines (M, 2) with a colour each.
+
+    every: so many points apart their numbers stand outside the outline, 0 for none. title: in the upper left corner.
+    """
     fine = scale * OVERSAMPLE
     image = to_image(frame, fine)
     draw = ImageDraw.Draw(image)
@@ -53,7 +57,18 @@ def overlay(frame: Tensor | np.ndarray, keypoints: np.ndarray, scale: float = 4.
     colour_of = {b: _rgb(colour) for (_, b), colour in coloured} | {a: _rgb(colour) for (a, _), colour in reversed(coloured)}
     for i, (x, y) in enumerate(points if dots else []):
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour_of.get(i, INK), outline="white", width=OVERSAMPLE // 2)
-    return image.resize((image.width // OVERSAMPLE, image.height // OVERSAMPLE), Image.Resampling.BOX)
+    image = image.resize((image.width // OVERSAMPLE, image.height // OVERSAMPLE), Image.Resampling.BOX)
+    draw, size = ImageDraw.Draw(image), max(image.width // 45, 9)
+    if every:
+        placed = np.array(_place(keypoints, scale))
+        outwards = placed - placed.mean(0)
+        outwards /= np.maximum(np.linalg.norm(outwards, axis=1, keepdims=True), 1e-6)
+        for i in range(0, len(placed), every):
+            draw.text(tuple(placed[i] + 1.2 * size * outwards[i]), str(i), fill="white", font=_font(size), anchor="mm", stroke_width=1,
+                      stroke_fill="black")
+    if title:
+        draw.text((size / 2, size / 2), title, fill="white", font=_font(1.4 * size), stroke_width=1, stroke_fill="black")
+    return image
 
 
 def _place(points: np.ndarray, scale: float) -> list[tuple[float, float]]:
@@ -257,8 +272,10 @@ def png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def side_by_side(*frames: Tensor, gap: int = 4) -> Tensor:
-    """Clips (T, C, H, W) next to one another with a black gap -> (T, C, H, W')."""
+def side_by_side(*frames: Frames, gap: int = 4) -> Frames:
+    """Clips (T, C, H, W) next to one another with a black gap -> (T, C, H, W'). Long where one of them is."""
+    if any(isinstance(clip, LongFrames) for clip in frames):
+        return LongFrames(len(frames[0]), lambda rows: side_by_side(*(clip[rows] for clip in frames), gap=gap))
     t, c, h, _ = frames[0].shape
     bar = torch.zeros(t, c, h, gap)
     parts = [part for clip in frames for part in (clip, bar)][:-1]
@@ -274,21 +291,21 @@ def smaller(frames: Tensor, side: int) -> Tensor:
     return torch.cat([F.interpolate(frame, size, mode="bilinear", antialias=True) for frame in frames.split(1)]).clamp(0, 1)
 
 
-def gif(frames: Tensor, fps: float) -> bytes:
+def gif(frames: Frames, fps: float) -> bytes:
     """Frames (T, C, H, W) in [0, 1] as an endless animated GIF."""
     from echokdm.io.write import write_gif
 
     return _file_bytes("clip.gif", write_gif, frames, fps)
 
 
-def mp4(frames: Tensor, fps: float) -> bytes:
+def mp4(frames: Frames, fps: float) -> bytes:
     """Frames (T, C, H, W) in [0, 1] as an MP4 that browsers play."""
     from echokdm.io.write import write_mp4
 
     return _file_bytes("clip.mp4", write_mp4, frames, fps)
 
 
-def _file_bytes(name: str, write: Callable[[Path, Tensor, float], None], frames: Tensor, fps: float) -> bytes:
+def _file_bytes(name: str, write: Callable[[Path, Frames, float], None], frames: Frames, fps: float) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         write(path, frames, fps)

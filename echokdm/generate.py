@@ -20,7 +20,10 @@ FPS = 12.5  # of the output where no driving clip tells it
 
 @dataclass(frozen=True)
 class Generation:
-    """What was asked of a method and what came of it, at `fps`. options: what repeats it, without a file's name."""
+    """What was asked of a method and what came of it, at `fps`. options: what repeats it, without a file's name.
+
+    empty: frames for which the files of key-points hold nobody.
+    """
 
     request: "Request"
     made: "Generated"
@@ -29,6 +32,7 @@ class Generation:
     schema: "KeypointSchema | None"
     options: dict[str, Any]
     seconds: float
+    empty: int = 0
 
 
 def generate(bundle: str | Path, sources: Sequence[str | Path], *, source_keypoints: Sequence[str | Path] = (),
@@ -44,6 +48,7 @@ def generate(bundle: str | Path, sources: Sequence[str | Path], *, source_keypoi
     """
     from echokdm.methods.base import Request, method_of
     from echokdm.methods.bundle import bundle_config, find_bundle
+    from echokdm.ops.wishes import check_drag
 
     began = time.perf_counter()
     folder = find_bundle(bundle)
@@ -55,6 +60,8 @@ def generate(bundle: str | Path, sources: Sequence[str | Path], *, source_keypoi
     schema = method.schema(pipeline)
     if schema is None and (keypoints or source_keypoints or drag):
         raise ConfigError(f"The bundle '{folder.name}' takes no key-points.")
+    if drag and schema is not None:
+        check_drag(drag, len(schema))
     told = _points(keypoints, schema)
     given = [_points(file, schema) for file in source_keypoints] or [None] * len(sources)
     clips = [_first(path) for path in sources]
@@ -76,12 +83,13 @@ def generate(bundle: str | Path, sources: Sequence[str | Path], *, source_keypoi
         request, fps = replace(request, driving=frames, target_keypoints=targets), clip.fps
     if condition is not None:
         request = replace(request, condition=_square(_first(condition), None, size, True)[0])
+    empty = sum(int(points.isnan().all(-1).all(-1).sum()) for points in (told, *given) if points is not None)
     options = {"bundle": folder.name, "sources": len(sources), "source_keypoints": bool(source_keypoints), "driving": driving is not None,
                "keypoints": keypoints is not None, "condition": condition is not None,
                "drag": {str(k): list(v) for k, v in (drag or {}).items()}, "gammas": None if gammas is None else list(gammas),
                "relative": relative, "whole": whole, "steps": steps, "seed": seed, "device": device}
     made = method.generate(pipeline, request)
-    return Generation(request, made, fps, method, schema, options, time.perf_counter() - began)
+    return Generation(request, made, fps, method, schema, options, time.perf_counter() - began, empty)
 
 
 def dragged(keypoints: "Tensor | None", drag: Mapping[int, tuple[float, float]]) -> "Tensor":
@@ -90,8 +98,6 @@ def dragged(keypoints: "Tensor | None", drag: Mapping[int, tuple[float, float]])
         raise ConfigError("--drag moves key-points of the source: name their file with --source-keypoints.")
     moved = keypoints.clone()
     for i, offset in drag.items():
-        if not 0 <= i < moved.shape[1]:
-            raise ConfigError(f"--drag names point {i}; the bundle has the points 0 to {moved.shape[1] - 1}.")
         moved[0, i] += moved.new_tensor(offset)
     return moved
 
@@ -111,7 +117,8 @@ def _check(method: "Method", sources: int, files: int, **wishes: Any) -> None:
 def _read(path: str | Path) -> "Clip":
     from echokdm.io.read import read_clip
 
-    return read_clip(path)
+    clip = read_clip(path)
+    return clip.with_frames(clip.frames[:])
 
 
 def _first(path: str | Path) -> "Clip":

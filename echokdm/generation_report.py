@@ -26,6 +26,7 @@ def write_generation(result: Generation, out: str | Path, *, overwrite: bool = F
     frames = result.made.frames
     record = {"synthetic": True, "use": "research only", "command": command, "method": result.method.name, "options": result.options,
               "versions": {name: version(name) for name in ("echokdm", "torch", "diffusers")},
+              "frames_without_keypoints": result.empty,
               "output": {"frames": len(frames), "fps": round(result.fps, 3), "size": list(frames.shape[2:])}}
     with atomic_folder(out, "generate", overwrite) as folder:
         write_mp4(folder / "generated.mp4", frames, result.fps, scale=PLAYBACK)

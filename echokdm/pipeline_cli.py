@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from echokdm.core import defaults
-from echokdm.terminal import DeviceOption
+from echokdm.terminal import DeviceOption, told_path
 
 
 def run(
@@ -36,4 +36,5 @@ def run(
 
     folder = run_pipeline(pipeline, device=device, say=lambda text: typer.echo(text, err=True), track=bar)
     pages = sorted(f"{step.name}/report.html" for step in pipeline.steps if step.kind == "report")
-    typer.echo(f"Research only: {folder}" + (f"; look at {', '.join(str(folder / page) for page in pages)}" if pages else ""))
+    typer.echo(f"Research only: {told_path(folder, out)}"
+               + (f"; look at {', '.join(told_path(folder / page, out) for page in pages)}" if pages else ""))

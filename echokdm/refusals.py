@@ -1,9 +1,10 @@
 """How the command line says what went wrong or stopped it: one sentence, and with --debug where, but never what was read."""
 
 import errno
+import re
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from signal import Signals
@@ -13,9 +14,12 @@ import typer
 from typer.core import TyperGroup
 
 from echokdm.core.errors import EchoKDMError
+from echokdm.core.naming import names_shown
 from echokdm.core.stopping import stoppable
 
 OWN_FAULT, BAD_INPUT = 1, 2
+SHOW_NAMES = "--show-names"
+WORDS = "echokdm.words"
 
 
 class OneSentence(TyperGroup):
@@ -23,6 +27,11 @@ class OneSentence(TyperGroup):
 
     A signal that stops the command becomes a line and 128 + its number.
     """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta[WORDS] = list(args)
+        # An option of all commands, taken wherever it stands.
+        return super().parse_args(ctx, sorted(args, key=lambda word: word != SHOW_NAMES))
 
     def invoke(self, ctx: typer.Context) -> Any:
         # Libraries' warnings may quote a file's contents, a patient's name among them.
@@ -44,6 +53,8 @@ class OneSentence(TyperGroup):
             fail(" ".join(str(error).split()), BAD_INPUT)
         if isinstance(error, Exception):
             is_typers = type(error).__module__.split(".")[0] in ("click", "typer")
+            if is_typers and isinstance(message := getattr(error, "message", None), str) and not names_shown():
+                error.message = withhold(message, ctx.meta[WORDS])
             if is_typers or isinstance(error, OSError) and error.errno == errno.EPIPE:  # who read the output has gone
                 return
             if ctx.params.get("debug"):
@@ -51,6 +62,14 @@ class OneSentence(TyperGroup):
             where = list(trace_lines(error))[-1].strip()
             fail(f"Something went wrong that should not have ({type(error).__name__}, {where}): please report it with what "
                  "`echokdm --debug` and the rest of the command print.", OWN_FAULT)
+
+
+def withhold(message: str, words: Iterable[str]) -> str:
+    """A message of the parser of the command line, which quotes what was typed, without it: a path may carry a patient's name."""
+    for part in {part for word in words for part in (word, word.partition("=")[2])}:
+        if part and not part.startswith("-"):
+            message = message.replace(repr(part), "'...'")
+    return re.sub(r"(unexpected extra argument\S*) \(.*\)", r"\1", message, flags=re.DOTALL)
 
 
 def end(number: int) -> NoReturn:

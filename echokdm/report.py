@@ -12,6 +12,7 @@ from PIL import Image
 
 from echokdm import figures
 from echokdm.core.errors import OutputError
+from echokdm.core.frames import Frames, each, gather
 from echokdm.derive import Derived
 from echokdm.io.atomic import atomic_folder
 from echokdm.io.tracings import turn_masks, turn_rows
@@ -42,7 +43,8 @@ def write_synthesis(result: Synthesis, out: str | Path, *, overwrite: bool = Fal
     scale = -(-LEAST_SIDE // min(clip.size))
     with atomic_folder(out, "synth", overwrite) as folder:
         write_mp4(folder / "synth.mp4", clip.frames, clip.fps, scale=scale)
-        write_gif(folder / "synth.gif", figures.smaller(clip.frames, GIF_SIDE), clip.fps, scale=scale)
+        small = each(clip.frames, lambda some: figures.smaller(some, GIF_SIDE))
+        write_gif(folder / "synth.gif", small, clip.fps, scale=scale)
         write_dicom(folder / "synth.dcm", clip.frames, clip.fps, weights_hash=result.weights_sha256, weights=result.options["bundle"],
                     entropy=[json.dumps(result.options, sort_keys=True)], spacing_mm=clip.spacing_mm, region=clip.meta.get("region"),
                     frame_times_ms=clip.meta.get("frame_times_ms"), mask_verified=result.source.searched, view=clip.view)
@@ -65,8 +67,8 @@ def write_keypoints(derived: Derived, out: str | Path, *, overwrite: bool = Fals
     times = np.arange(len(points)) / clip.fps
     with atomic_folder(out, "keypoints", overwrite) as folder:
         write_tracings(folder / "keypoints.csv", {"clip": {t: turn_rows(tracing_from_keypoints(p), clip) for t, p in enumerate(points)}})
-        masks = turn_masks(np.stack([keypoints_to_mask(p, *clip.size) for p in points]), clip)
-        write_nifti(folder / "masks.nii.gz", masks, spacing_mm=clip.spacing_mm, fps=clip.fps)
+        masks = gather(keypoints_to_mask(p, *clip.size) for p in points)
+        write_nifti(folder / "masks.nii.gz", each(masks, lambda some: turn_masks(some, clip)), spacing_mm=clip.spacing_mm, fps=clip.fps)
         unit = derived.unit.replace("^", "")
         sure = [""] * len(points) if derived.confidence is None else [f"{c:.3f}" for c in derived.confidence]
         rows = [f"frame,time_s,volume_{unit},found,confidence", *(f"{t},{s:.4f},{v:.4f},{int(f)},{c}" for t, (s, v, f, c) in
@@ -79,7 +81,7 @@ def write_keypoints(derived: Derived, out: str | Path, *, overwrite: bool = Fals
     return Path(out)
 
 
-def check_masked(frames: torch.Tensor, sector: Any) -> None:
+def check_masked(frames: Frames, sector: Any) -> None:
     """Raise OutputError unless every pixel outside the sector (H, W) is black: it is the proof behind "clean pixel data"."""
     outside = ~torch.as_tensor(np.asarray(sector), dtype=torch.bool)
     if any(float((frame * outside).abs().max()) > 0.5 / 255 for frame in frames):
@@ -117,11 +119,8 @@ def measures(derived: Derived) -> dict[str, Any]:
 
 
 def run_record(result: Synthesis, command: str) -> dict[str, Any]:
-    """Everything that repeats a run, for run.json: no path, no name, no time. The source is known by its de-identified pixels."""
-    import hashlib
-
+    """Everything that repeats a run, for run.json: no path, no name, no time, and nothing by which the source could be known again."""
     source = result.source
-    pixels = np.rint(source.model.clip.frames.numpy() * 255).astype(np.uint8)
     return {
         "synthetic": True, "use": "research only", "command": command, "options": result.options,
         "bundle": {"name": result.options["bundle"], "weights_sha256": result.weights_sha256,
@@ -130,7 +129,6 @@ def run_record(result: Synthesis, command: str) -> dict[str, Any]:
         "source": {
             "frames": len(source.clip), "fps": rounded(source.clip.fps), "fps_assumed": bool(source.clip.meta.get("fps_assumed", False)),
             "height": source.clip.size[0], "width": source.clip.size[1], "searched_for_print": source.searched,
-            "masked_pixels_sha256": hashlib.sha256(pixels.tobytes()).hexdigest(),
             "confidence": rounded(source.clip_confidence), "flagged_frames": source.flagged,
         },
         "output": {"frames": len(result.clip), "fps": rounded(result.clip.fps), "size": list(result.clip.size),
@@ -145,11 +143,15 @@ def run_record(result: Synthesis, command: str) -> dict[str, Any]:
 
 
 def overlay_sheet(derived: Derived) -> Image.Image:
-    """The 40 points over end-diastole and end-systole in the source clip's own pixels, what lies outside the sector blacked out."""
-    frames = [derived.ed, derived.es] if derived.moves else [derived.ed]
+    """The 40 points over end-diastole and end-systole in the source clip's own pixels, what lies outside the sector blacked out.
+
+    Every fifth point has its number, by which `--drag` names it.
+    """
+    frames = {derived.ed: "ED, ", derived.es: "ES, "} if derived.moves else {derived.ed: ""}
     inside = torch.as_tensor(np.asarray(derived.sector.mask), dtype=torch.bool)
     scale = max(1.0, min(3.0, 720 / derived.clip.size[1]))
-    tiles = [figures.overlay(derived.clip.frames[t] * inside, derived.keypoints_source[t], scale) for t in frames]
+    tiles = [figures.overlay(derived.clip.frames[t] * inside, derived.keypoints_source[t], scale, every=5, title=f"{phase}frame {t}")
+             for t, phase in frames.items()]
     sheet = Image.new("RGB", (sum(tile.width for tile in tiles) + 8 * (len(tiles) - 1), tiles[0].height), "white")
     for k, tile in enumerate(tiles):
         sheet.paste(tile, (k * (tile.width + 8), 0))

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from echokdm.core import defaults
 from echokdm.core.errors import ClipError, ConfigError, GeometryError
+from echokdm.core.frames import Frames, chosen, each
 from echokdm.core.types import Clip
 from echokdm.derive import Derived, derive_keypoints, load_pipeline, quiet, segment_keypoints, simpson
 from echokdm.edit import Edited, edit_clip
@@ -114,16 +114,16 @@ class Synthesis:
                     f"{MOST_MISSED:g} points.")
         return ""
 
-    def real_frames(self) -> Tensor | None:
+    def real_frames(self) -> Frames | None:
         """(N, C, H, W) the source clip's frames of the same phase, in the synthetic clip's geometry and as black outside the sector.
 
         None where the source does not move.
         """
         if not self.source.moves:
             return None
-        frames = self.source.clip.frames[torch.as_tensor(self.trajectory.frames)]
+        frames = chosen(self.source.clip.frames, self.trajectory.frames)
         if self.square is None:
-            return frames.mul_(torch.as_tensor(self.mask))  # a copy already
+            return each(frames, lambda some: some.mul_(torch.as_tensor(self.mask)))  # a copy already
         return to_model_frame(self.source.clip.with_frames(frames), self.source.sector, self.square.clip.size[0]).clip.frames
 
 

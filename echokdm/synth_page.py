@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from echokdm import figures
+from echokdm.core.frames import Frames, chosen, each, parts
 from echokdm.ops.cycle import volumes_at
 from echokdm.ops.m_mode import Line, line_across, m_mode
 from echokdm.ops.walls import WALLS
@@ -19,6 +20,7 @@ REAL, ASKED, DRAWN, MEASURED = "#52606d", "#c2410c", "#1d6fb8", "#15803d"
 MOMENTS, TILE = 5, 200  # of the strip, and px a side
 PICTURE = 420  # px a side
 MARGIN = 4  # px around the sector that pictures show
+FILM = 500  # frames, the first, of the page's film, which a browser has in memory whole
 
 
 def report_html(result: Synthesis, command: str, m_mode_line: Line | None = None) -> str:
@@ -70,14 +72,20 @@ def _box(result: Synthesis) -> tuple[slice, slice]:
     return tuple(slice(max(int(at[0]) - MARGIN, 0), int(at[-1]) + 1 + MARGIN) for at in (rows, columns))  # type: ignore[return-value]
 
 
-def _video(result: Synthesis, real: torch.Tensor | None) -> str:
+def _cut(result: Synthesis, frames: Frames) -> Frames:
+    """What `_box` shows of frames (N, C, H, W)."""
+    rows, columns = _box(result)
+    return each(frames, lambda some: some[..., rows, columns])
+
+
+def _video(result: Synthesis, real: Frames | None) -> str:
     """Source beside result in one film, so that they play in step, at their own size; an address that holds it."""
-    box = _box(result)
-    clips = [frames[..., box[0], box[1]] for frames in (real, result.clip.frames) if frames is not None]
+    shown = np.arange(min(len(result.clip), FILM))
+    clips = [chosen(_cut(result, frames), shown) for frames in (real, result.clip.frames) if frames is not None]
     return data_uri(figures.mp4(figures.side_by_side(*clips), result.clip.fps), "video/mp4")
 
 
-def _m_mode(result: Synthesis, real: torch.Tensor | None, line: Line | None) -> bytes:
+def _m_mode(result: Synthesis, real: Frames | None, line: Line | None) -> bytes:
     line = line or line_across(result.keypoints[result.trajectory.ed], result.mask)
     rows = [(name, m_mode(frames, line)) for name, frames in (("source", real), ("synthetic", result.clip.frames)) if frames is not None]
     length = None if result.clip.spacing_mm is None else _length_mm(line, result.clip.spacing_mm)
@@ -121,6 +129,8 @@ def _notes(result: Synthesis) -> list[str]:
         notes.append(f"So few frames can't show every beat, which takes two: {result.trajectory.left_out} of the motion's are not counted.")
     if result.source.clip.meta.get("fps_assumed"):
         notes.append(f"The source file states no frame rate; {result.source.clip.fps:g} frames per second were assumed.")
+    if len(result.clip) > FILM:
+        notes.append(f"The film shows the first {FILM} of {len(result.clip)} frames; synth.mp4 holds all.")
     if not result.source.found.all():
         missing = int((~result.source.found).sum())
         notes.append(f"The ventricle's outline was interpolated in {missing} of {len(result.source.found)} frames.")
@@ -131,7 +141,7 @@ def _notes(result: Synthesis) -> list[str]:
     return notes
 
 
-def _pictures(result: Synthesis, real: torch.Tensor | None) -> list[dict[str, str]]:
+def _pictures(result: Synthesis, real: Frames | None) -> list[dict[str, str]]:
     """Of the frame that is farthest from the source's: what was there and what was asked, the flow, the result."""
     source, wish = result.source, result.trajectory
     picks = wish.frames if result.from_frame is None else np.full(len(wish.frames), result.from_frame)
@@ -150,28 +160,34 @@ def _pictures(result: Synthesis, real: torch.Tensor | None) -> list[dict[str, st
     return [{"name": name, "uri": data_uri(figures.png(image))} for name, image in items]
 
 
-def _strip(result: Synthesis, real: torch.Tensor | None, times: np.ndarray) -> Image.Image:
+def _strip(result: Synthesis, real: Frames | None, times: np.ndarray) -> Image.Image:
     box = _box(result)
-    rows = [(name, frames[..., box[0], box[1]]) for name, frames in (("source", real), ("synthetic", result.clip.frames))
-            if frames is not None]
+    rows = [(name, _cut(result, frames)) for name, frames in (("source", real), ("synthetic", result.clip.frames)) if frames is not None]
     corner = np.array([box[1].start, box[0].start])
     outlines = [None] * len(rows) + [result.keypoints - corner]
     rows.append(("synthetic and outline", rows[-1][1]))
     return figures.strip(rows, list(times), MOMENTS, scale=TILE / max(rows[0][1].shape[2:]), outlines=outlines)
 
 
-def _agreement(result: Synthesis, real: torch.Tensor | None) -> list[dict[str, str]]:
+def _agreement(result: Synthesis, real: Frames | None) -> list[dict[str, str]]:
     """Mean squared errors against the real frames, where one frame was moved by the clip's own motion."""
     wish, start = result.options, result.from_frame
     if real is None or start is None or wish["ef"] is not None or wish["drag"] or wish["driving"]:
         return []
-    others = torch.as_tensor(result.trajectory.frames != start)
-    model = result.source.model
+    model, picks = result.source.model, result.trajectory.frames
+    others = np.flatnonzero(picks != start)
     inside = torch.as_tensor(np.asarray(model.sector_mask), dtype=torch.bool)
-    truth = model.clip.frames[torch.as_tensor(result.trajectory.frames)]
-    still = model.clip.frames[start].expand_as(truth)
-    frames = (("Synthetic", result.edited.model.clip.frames), ("Warp alone", result.edited.warped), ("No edit", still))
-    return [{"name": name, "value": f"{float((made - truth)[others][..., inside].square().mean()):.5f}"} for name, made in frames]
+    truth = chosen(model.clip.frames, picks[others])
+    still = chosen(model.clip.frames, np.full(len(others), start))
+    frames = (("Synthetic", chosen(result.edited.model.clip.frames, others)), ("Warp alone", chosen(result.edited.warped, others)),
+              ("No edit", still))
+    return [{"name": name, "value": f"{_squared_error(made, truth, inside):.5f}"} for name, made in frames]
+
+
+def _squared_error(made: Frames, truth: Frames, inside: torch.Tensor) -> float:
+    """Mean over frames (N, 1, S, S) and what is `inside` (S, S); nan of no frame."""
+    total = sum(float((one - other)[..., inside].double().square().sum()) for one, other in zip(parts(made), parts(truth), strict=True))
+    return total / (len(made) * int(inside.sum())) if len(made) else float("nan")
 
 
 def _facts(result: Synthesis) -> list[tuple[str, str]]:

@@ -1,13 +1,15 @@
 """What the commands share: options, output folders, progress on stderr, and how a folder's problems are told."""
 
-from collections.abc import Callable, Iterable
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import chain, count
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from echokdm.core.errors import OutputError
+from echokdm.core.errors import BusyError, OutputError
+from echokdm.core.naming import called, names_shown
 
 BAD_DATA = 2
 
@@ -16,25 +18,44 @@ AnyViewOption = Annotated[bool, typer.Option("--any-view", help="Work on other v
 AllowPrintOption = Annotated[bool, typer.Option("--allow-print", help="Take clips with print over the sector too, if it names nobody: "
                                                 "nothing is searched, and no output claims to be free of it.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps.")]
+OutOption = Annotated[Path | None, typer.Option("--out", metavar="FOLDER", show_default=False, help="Default: the command's name and a "
+                                                "number, such as synth-1: the next that is free.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the files of an output folder that exists.")]
 
 
-def output_folder(context: typer.Context, out: Path | None, default: str, overwrite: bool) -> Path:
+def output_folder(context: typer.Context, out: Path | None, overwrite: bool, default: str = "") -> Path:
     """The folder to write, this command's alone until it ends; refused before any work where it exists or another run has it.
 
-    Raises OutputError.
+    Without `out` it is `default` or, where that is empty, the command's name and the first number that is free: never an input's name,
+    which may be a patient's. Raises OutputError.
     """
     from echokdm.io.atomic import claim
 
-    folder = out if out is not None else Path(default)
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"The output '{folder.name}' is a file; name a folder with --out.")
+    command = context.info_name or ""
     given = chain.from_iterable(value if isinstance(value, list) else [value] for value in context.params.values())
     inputs = [Path(value) for value in given if isinstance(value, str | Path) and value != out]
-    context.with_resource(claim(folder, context.info_name or "", apart=inputs))
+    if out is None and not default:
+        for folder in (Path(f"{command}-{number}") for number in count(1)):
+            with suppress(BusyError):
+                if not folder.exists():
+                    context.with_resource(claim(folder, command, apart=inputs))
+                    if not folder.exists():  # else another run has just ended in it
+                        return folder
+    folder = out if out is not None else Path(default)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{called('The output', folder)} is a file; name a folder with --out.")
+    context.with_resource(claim(folder, command, apart=inputs))
     if folder.exists() and not overwrite:
-        raise OutputError(f"The output folder '{folder.name}' exists already; pass --overwrite to replace it or choose another with --out.")
+        raise OutputError(f"{called('The output folder', folder)} exists already; pass --overwrite to replace it or choose another with "
+                          "--out.")
     return folder
+
+
+def told_path(path: Path, given: Path | None, word: str = "OUT") -> str:
+    """How an output is told. given: what the user named, which `word` stands for unless names are shown: who typed it knows it."""
+    if given is None or names_shown():
+        return str(path)
+    return word if path == given else f"{word}/{path.relative_to(given).as_posix()}"
 
 
 def say(message: str) -> None:
@@ -49,6 +70,13 @@ def reading_bar() -> Callable[[Iterable[Any], int], Iterable[Any]]:
     return lambda rows, total: track(rows, "reading", total)
 
 
+def counted(engine: Callable[..., Iterable[Any]], label: str, size: Callable[[Any], int] = lambda _: 1) -> Callable[..., Iterator[Any]]:
+    """An engine of `workers` with a bar on stderr. size: how many results an item gives."""
+    from echokdm.core.progress import track
+
+    return lambda build, items: track(engine(build, items), label, sum(map(size, items)))
+
+
 def tell_problems(problems: Any) -> None:
     """Print all of a `data.adapters.problems.Problems`; exit code 2 where there is any."""
     if not len(problems):
@@ -57,4 +85,6 @@ def tell_problems(problems: Any) -> None:
     typer.echo(f"{len(problems)} problems:", err=True)
     for line in problems.lines(shown=10):
         typer.echo(f"  {line}", err=True)
+    if problems.withheld:
+        typer.echo("Names are left out, since they may be patients' names: --show-names tells them.", err=True)
     raise typer.Exit(BAD_DATA)

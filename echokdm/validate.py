@@ -14,15 +14,17 @@ import numpy as np
 import pandas as pd
 
 from echokdm.core.errors import EchoKDMError
+from echokdm.core.folders import listing
 from echokdm.data.adapters.build import read_frames
-from echokdm.data.adapters.folder import listing, numbers, open_root, present, read_table, safe
-from echokdm.data.adapters.problems import Problems
+from echokdm.data.adapters.folder import numbers, open_root, present, read_table, safe
+from echokdm.data.adapters.problems import Problems, numbered
 from echokdm.data.check import Track, untracked
 from echokdm.io.tracings import HEADER
 from echokdm.ops.chords import CHORDS, SPACINGS
 from echokdm.ops.ventricle import ejection_fraction, self_crossing, simpson_volume
 
 NAME = "EchoNet-Dynamic"
+TABLES = "FileList.csv", "VolumeTracings.csv"
 COLUMNS = ("FileName", "EF", "ESV", "EDV", "FrameHeight", "FrameWidth", "FPS", "NumberOfFrames", "Split")
 UNIT, ROW_SPACING, COLUMN_SPACING, SUBJECT, EDITED = "VolumeUnit", "RowSpacing", "ColumnSpacing", "Subject", "Edited"
 """Columns that a FileList may have beyond EchoNet's: "mL" or "px^3", mm a pixel, whose heart it is, and 1 where that patient's own
@@ -82,20 +84,24 @@ def validate_folder(folder: str | os.PathLike[str], track: Track = untracked) ->
 
     track: wraps the clips, of which it is told the number, to show progress. Raises DataError where `folder` is no folder.
     """
-    root, problems = open_root(folder, NAME), Problems(NAME)
+    root, problems = open_root(folder, NAME), Problems(NAME, TABLES)
     files = _file_list(root, problems)
     tracings = _tracings(root / "VolumeTracings.csv", problems)
     if files is None:
         return Report(0, 0, {}, UNKNOWN, problems)
     problems.add(ORPHAN, [] if tracings is None else [name for name in tracings if name not in set(files["name"])])
     stems = [name.removesuffix(".avi") for name, is_folder in listing(root / "Videos").items() if not is_folder]
+    problems.locate(stems, numbered("file", len(stems)))
     problems.add(UNLISTED, sorted(set(stems) - set(files["name"])))
     lengths = _check_videos(root / "Videos", files, problems, track)
     if tracings is not None:
         _check_tracings(files, tracings, lengths, problems)
     units = _check_volumes(files, tracings or {}, problems)
+    units = [unit if unit in (MILLILITRES, PIXELS) else UNKNOWN for unit in units]
     unit = units[0] if len(set(units)) == 1 else "mixed" if units else UNKNOWN
-    return Report(len(files), sum(lengths.values()), files["Split"].str.upper().value_counts().to_dict(), unit, problems)
+    splits = files["Split"].str.upper()
+    counts = splits.where(splits.isin(SPLITS), "of another split").value_counts().to_dict()
+    return Report(len(files), sum(lengths.values()), counts, unit, problems)
 
 
 def tracing_faults(rows: np.ndarray, height: float, width: float) -> list[str]:
@@ -136,7 +142,7 @@ def _file_list(root: Path, problems: Problems) -> pd.DataFrame | None:
     if files is None:
         return None
     lacking = [column for column in COLUMNS if column not in files]
-    problems.add("wrong columns", f"FileList.csv lacks {', '.join(lacking)}" if lacking else [])
+    problems.note("wrong columns", f"FileList.csv lacks {', '.join(lacking)}" if lacking else [])
     there = [column for column in COLUMNS[1:-1] if column in files]
     values, _ = numbers(files, there, "FileList.csv", problems)
     files = files.assign(**dict.fromkeys(set(COLUMNS[1:-1]) - set(there), np.nan), **dict(zip(there, values.T, strict=True)))
@@ -163,10 +169,10 @@ def _tracings(path: Path, problems: Problems) -> Tracings | None:
         return None
     with path.open("rb") as file:
         if file.readline(400).strip() != ",".join(HEADER).encode():  # the reference loader splits lines by this order
-            problems.add("wrong columns", f"VolumeTracings.csv must begin with {','.join(HEADER)}")
+            problems.note("wrong columns", f"VolumeTracings.csv must begin with {','.join(HEADER)}")
     values, finite = numbers(table, list(HEADER[1:]), path.name, problems)
     whole = finite & (values[:, 4] >= 0) & (values[:, 4] % 1 == 0)
-    problems.add("not a frame number", [f"{path.name} line {line + 2}" for line in table.index[finite & ~whole]])
+    problems.note("not a frame number", [f"{path.name} line {line + 2}" for line in table.index[finite & ~whole]])
     table = pd.DataFrame({"name": table["FileName"].str.replace(r"\.avi$", "", case=False, regex=True), "frame": values[:, 4]})[whole]
     found: Tracings = {}
     for (name, frame), rows in table.groupby(["name", "frame"], sort=False).indices.items():
@@ -183,16 +189,16 @@ def _check_videos(videos: Path, files: pd.DataFrame, problems: Problems, track: 
         try:
             clip = read_frames(str(videos / f"{name}.avi"))
         except EchoKDMError as error:
-            problems.add("unreadable", f"{name} ({str(error).rstrip('.')})")
+            problems.add("unreadable", name, str(error).rstrip("."))
             continue
         lengths[name] = len(clip)
         if row["NumberOfFrames"] != len(clip) and np.isfinite(row["NumberOfFrames"]):
-            problems.add(OTHER_COUNT, f"{name} ({row['NumberOfFrames']:g}, not {len(clip)})")
+            problems.add(OTHER_COUNT, name, f"{row['NumberOfFrames']:g}, not {len(clip)}")
         if abs(row["FPS"] - clip.fps) > _FPS_PART * clip.fps and not clip.meta.get("fps_assumed"):
-            problems.add(OTHER_FPS, f"{name} ({row['FPS']:g}, not {clip.fps:g})")
+            problems.add(OTHER_FPS, name, f"{row['FPS']:g}, not {clip.fps:g}")
         listed = row["FrameHeight"], row["FrameWidth"]
         if np.isfinite(listed).all() and listed != clip.size:
-            problems.add(OTHER_SIZE, f"{name} ({listed[0]:g} x {listed[1]:g}, not {clip.size[0]} x {clip.size[1]})")
+            problems.add(OTHER_SIZE, name, f"{listed[0]:g} x {listed[1]:g}, not {clip.size[0]} x {clip.size[1]}")
     return lengths
 
 
@@ -200,7 +206,7 @@ def _check_tracings(files: pd.DataFrame, tracings: Tracings, lengths: dict[str, 
     for row in files.to_dict("records"):
         name, frames = row["name"], tracings.get(row["name"], {})
         if len(frames) != 2:
-            problems.add(NOT_TWO, f"{name} ({len(frames)})")
+            problems.add(NOT_TWO, name, str(len(frames)))
         if any(frame >= lengths.get(name, row["NumberOfFrames"]) for frame in frames):
             problems.add(NO_FRAME, name)
         faults = [fault for rows in frames.values() for fault in tracing_faults(rows, row["FrameHeight"], row["FrameWidth"])]
@@ -217,15 +223,15 @@ def _check_volumes(files: pd.DataFrame, tracings: Tracings, problems: Problems) 
         if esv > edv:
             problems.add(SWAPPED, row["name"])
         if edv > 0 and abs(ef - ejection_fraction(edv, esv)) > _EF_POINTS:
-            problems.add(WRONG_EF, f"{row['name']} ({ef:g}, not {ejection_fraction(edv, esv):.2f})")
+            problems.add(WRONG_EF, row["name"], f"{ef:g}, not {ejection_fraction(edv, esv):.2f}")
         if unit not in volumes:
             continue
         pair = volumes[unit]
         if not _agree(row, pair):
-            problems.add(OTHER_VOLUME, f"{row['name']} (EDV {edv:g}, not {pair[0][0]:.2f}; ESV {esv:g}, not {pair[0][1]:.2f})")
+            problems.add(OTHER_VOLUME, row["name"], f"EDV {edv:g}, not {pair[0][0]:.2f}; ESV {esv:g}, not {pair[0][1]:.2f}")
         traced = ejection_fraction(*pair[0])
         if abs(ef - traced) > _EF_POINTS:
-            problems.add(OTHER_EF, f"{row['name']} ({ef:g}, not {traced:.2f})")
+            problems.add(OTHER_EF, row["name"], f"{ef:g}, not {traced:.2f}")
     return units
 
 

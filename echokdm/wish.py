@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from echokdm.core.errors import ClipError, ConfigError, GeometryError
+from echokdm.core.types import A4C_BLOODPOOL_40
 from echokdm.derive import Derived, simpson
 from echokdm.ops.cycle import clip_ejection_fraction, typical_beat, valve_opening
 from echokdm.ops.phase import matching_frames
@@ -14,7 +15,7 @@ from echokdm.ops.strain import GLS_RANGE
 from echokdm.ops.timing import BEATS_RANGE, RATE_RANGE, best_beat, repeated_beats, retimed, with_heart_rate
 from echokdm.ops.trajectory import EF_RANGE, asked_beats, trajectory_at, transfer_motion
 from echokdm.ops.trajectory import drag as drag_points
-from echokdm.ops.wishes import with_end_diastolic_volume, with_pump_function
+from echokdm.ops.wishes import check_drag, with_end_diastolic_volume, with_pump_function
 
 STILL = "There is a single frame of this ventricle, and so no motion of its own; give a motion with --driving CLIP2, or --drag."
 STILL_FRAMES = 16  # frames over which a drag grows where the source has one frame alone
@@ -89,6 +90,7 @@ class Wish:
                                          ("--fps", self.fps, FPS_RANGE)):
             if value is not None and not low <= value <= high:  # nan is outside, too
                 raise ConfigError(f"{name} {value:g} is outside {low:g} to {high:g}; choose one inside.")
+        check_drag(self.drag, len(A4C_BLOODPOOL_40))
         if self.frames is not None and (self.beats is not None or self.heart_rate is not None):
             raise ConfigError("--frames can't be had with --beats or --heart-rate, which say how long the clip lasts; use --fps.")
 
@@ -238,13 +240,9 @@ def wished_volumes(volumes: np.ndarray, drawn: np.ndarray, beats: list[tuple[int
 
 
 def drag_offsets(source: Derived, frame: int, drag: Mapping[int, tuple[float, float]]) -> dict[int, tuple[float, float]]:
-    """Offsets in the source clip's pixels -> in the model's pixels. Raises GeometryError for an index that is no point's."""
+    """Offsets in the source clip's pixels -> in the model's pixels."""
     offsets = {}
     for index, (dx, dy) in drag.items():
-        if not 0 <= index < source.keypoints.shape[1]:
-            raise GeometryError(f"--drag names point {index}, and there are points 0 to {source.keypoints.shape[1] - 1}.")
-        if not (math.isfinite(dx) and math.isfinite(dy)):
-            raise GeometryError(f"--drag moves point {index} by something that is not a finite number of pixels.")
         start = source.keypoints_source[frame, index]
         moved = np.asarray(source.model.to_model(start + np.array([dx, dy])), float) - np.asarray(source.model.to_model(start), float)
         offsets[index] = (float(moved[0]), float(moved[1]))

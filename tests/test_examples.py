@@ -130,7 +130,7 @@ def test_face_follows_the_drag(run: Runner) -> None:
 def test_own_data_is_checked_and_read(run: Runner) -> None:
     out, printed = run("own_data")
     assert printed.count("problems: 0") == 2 and number_after(printed, "frames read:") == 36
-    assert "1 unreadable: clip 4" in printed and "1 missing: rest2-outline.npy" in printed
+    assert "1 unreadable: sequence 4 of 4" in printed and "1 missing: name " in printed and "rest2" not in printed
     truth = np.load(out / "lab" / "rest1-outline.npy")
     assert f"key-points {truth.shape}" in printed
     tracings = pd.read_csv(out / "my-clips" / "VolumeTracings.csv")

@@ -10,7 +10,7 @@ import pytest
     (["--help"], 0, "Usage: echokdm "),
     (["--version"], 0, "echokdm "),
     (["keypoints", "no-such-clip.dcm"], 2, "Error: "),
-    (["no-such-command"], 2, "no-such-command"),
+    (["no-such-command"], 2, "No such command"),
 ])
 def test_the_module_is_the_command(words: list[str], code: int, said: str) -> None:
     done = subprocess.run([sys.executable, "-m", "echokdm", *words], capture_output=True, text=True, timeout=120)

@@ -7,7 +7,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from echokdm.core import defaults
 from echokdm.core.errors import BundleError, ClipError, DataError
 from echokdm.core.types import Clip
 from echokdm.ops.clip_alignment import blur, pick_frames, texture
+
+if TYPE_CHECKING:
+    from echokdm.io.sector import Sector
 
 QUERY_FRAMES = 16  # of a clip that is looked for in others
 FEATURE_FRAMES = 4
@@ -74,27 +77,23 @@ class Sketch:
 
 
 def list_clips(root: str | Path, kind: str) -> list[Listed]:
-    """The clips of an EchoNet-Dynamic folder by its FileList.csv, else every clip of a folder in name order.
+    """The clips of an EchoNet-Dynamic folder by its FileList.csv, else every clip of a folder, and of those in it, in name order.
 
     kind: "real" or "synthetic", before the number in a label. Raises DataError: no folder, nothing in it, an unreadable table.
     """
-    from echokdm.evaluate import clip_files
+    from echokdm.io.folder import clip_files
 
     root = Path(root)
-    if not root.is_dir():
-        raise DataError(f"There is no folder of {kind} clips '{root.name}'; name one that exists.")
     if (root / "FileList.csv").is_file():
         return _from_table(root, kind)
-    files = clip_files(root)
-    if not files:
-        raise DataError(f"The folder of {kind} clips '{root.name}' holds no clip; name one with clips, or with FileList.csv and Videos.")
+    files = clip_files(root, f"The folder of {kind} clips", "name one with clips, or with FileList.csv and Videos", DataError)
     return [Listed(file, f"{kind} {number}", f"{kind} {number}", "") for number, file in enumerate(files, 1)]
 
 
 def _from_table(root: Path, kind: str) -> list[Listed]:
     from echokdm.data.adapters.folder import read_table, safe
     from echokdm.data.adapters.problems import Problems
-    from echokdm.validate import EDITED, NAME, SUBJECT
+    from echokdm.validate import EDITED, NAME, SPLITS, SUBJECT
 
     problems = Problems(NAME)
     table = read_table(root / "FileList.csv", ["FileName"], problems, text=["FileName", "Split", SUBJECT, EDITED])
@@ -108,7 +107,8 @@ def _from_table(root: Path, kind: str) -> list[Listed]:
     for number, row in enumerate(table.to_dict("records"), 1):
         name = re.sub(r"\.avi$", "", row["FileName"], flags=re.IGNORECASE)
         label = name if kind == "synthetic" and OURS.fullmatch(name) else f"{kind} {number}"
-        clips.append(Listed(root / "Videos" / f"{name}.avi", label, row.get(SUBJECT) or f"{kind} {name}", row.get("Split", "").upper(),
+        split = row.get("Split", "").upper()
+        clips.append(Listed(root / "Videos" / f"{name}.avi", label, row.get(SUBJECT) or f"{kind} {name}", split if split in SPLITS else "",
                             row.get(EDITED) == "1"))
     return clips
 
@@ -124,17 +124,18 @@ def open_clip(path: Path, salt: str, shown: bool = False) -> Opened:
     if not path.exists():
         raise ClipError("It is listed, and its file is missing.")
     clip = read_clip(path, salt=salt)
+    sector = find_sector(clip)
     if shown:
-        search_print(clip, find_sector(clip))
-    return in_model_frame(clip, clip.subject if clip.meta.get("format") == "dicom" else "")
+        search_print(clip, sector)
+    return in_model_frame(clip, sector, clip.subject if clip.meta.get("format") == "dicom" else "")
 
 
-def in_model_frame(clip: Clip, patient: str = "") -> Opened:
-    """A clip as `Opened`. Raises ClipError where no sector is found."""
+def in_model_frame(clip: Clip, sector: "Sector | None" = None, patient: str = "") -> Opened:
+    """A clip as `Opened`. sector: the clip's, where it was found before. Raises ClipError where there is none to find."""
     from echokdm.io import find_sector, to_model_frame
 
-    model = to_model_frame(clip, find_sector(clip))
-    return Opened(model.clip.frames, torch.from_numpy(np.asarray(model.sector_mask, bool)), clip.fps, patient)
+    model = to_model_frame(clip, sector or find_sector(clip))
+    return Opened(model.clip.frames[:], torch.from_numpy(np.asarray(model.sector_mask, bool)), clip.fps, patient)
 
 
 def sketch(listed: Listed, clip: Opened, pipeline: Any, query: bool) -> Sketch:

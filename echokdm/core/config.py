@@ -1,6 +1,7 @@
 """YAML to validated configuration: data only, unknown keys named with their nearest neighbour."""
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -8,10 +9,12 @@ from pydantic import BaseModel, ValidationError
 
 from echokdm.core.errors import ConfigError, one_sentence
 from echokdm.core.files import check_plain
+from echokdm.core.naming import called
 from echokdm.core.yaml_values import parse_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_KEY = re.compile(r"[\w-]+(\.[\w-]+)*")
 _DEEPEST = 8  # names of an override: no configuration is nested further
 
 
@@ -20,18 +23,19 @@ def load_config(path: Path, model: type[Model], overrides: list[str] | None = No
     values = read_values(path)
     for override in overrides or []:
         apply_override(values, override)
-    return validate(values, model, path.name)
+    return validate(values, model, called("The configuration", path))
 
 
 def read_values(path: Path, shipped: str = "configs") -> dict[str, Any]:
     """The keys and values of a YAML, not yet validated. shipped: the folder to look in. Raises ConfigError where it is none."""
+    file = called("The configuration", path)
     if not check_plain(path, ConfigError).is_file():
-        raise ConfigError(f"There is no configuration {path.name}; the shipped ones are in the folder {shipped}.")
-    with one_sentence(f"{path.name} can't be read as text: check its permissions, and save it as UTF-8.", ConfigError):
+        raise ConfigError(f"{file} does not exist; the shipped ones are in the folder {shipped}.")
+    with one_sentence(f"{file} can't be read as text: check its permissions, and save it as UTF-8.", ConfigError):
         text = path.read_text(encoding="utf-8")
-    values = parse_yaml(text, f"{path.name} is not valid YAML, or holds a date, a tag, an alias or a number that no configuration has.")
+    values = parse_yaml(text, f"{file} is not valid YAML, or holds a date, a tag, an alias or a number that no configuration has.")
     if not isinstance(values, dict):
-        raise ConfigError(f"{path.name} holds no mapping of keys to values.")
+        raise ConfigError(f"{file} holds no mapping of keys to values.")
     return values
 
 
@@ -50,18 +54,18 @@ def validate(values: dict[str, Any], model: type[Model], source: str) -> Model:
 
 
 def apply_override(values: dict[str, Any], override: str) -> None:
-    """Set "a.b=value" in nested values, in place. Raises ConfigError for another form."""
+    """Set "a.b=value" in nested values, in place. Raises ConfigError for another form; never quotes a value, which may be a path."""
     key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"An override reads a.b=value, not '{_short(override)}'.")
     *path, last = key.split(".")
+    if not equals or not _KEY.fullmatch(key):
+        raise ConfigError("An override reads a.b=value, such as f2i.steps=100: names of letters, digits, - and _, then =.")
     if len(path) > _DEEPEST:
         raise ConfigError("An override reads a.b=value, not so many names deep.")
     for part in path:
         values = values.setdefault(part, {})
         if not isinstance(values, dict):
-            raise ConfigError(f"The override '{_short(override)}' reaches into '{_short(part)}', which is no mapping.")
-    values[last] = parse_yaml(text, f"The override '{_short(override)}' has no valid value: a text, a number or a list is needed.")
+            raise ConfigError(f"The override of '{_short(key)}' reaches into '{_short(part)}', which is no mapping.")
+    values[last] = parse_yaml(text, f"The override of '{_short(key)}' has no valid value: a text, a number or a list is needed.")
 
 
 def _short(text: str) -> str:

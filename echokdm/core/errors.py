@@ -54,6 +54,10 @@ class OutputError(EchoKDMError):
     """An output can't be written: the folder exists, the disk is full."""
 
 
+class BusyError(OutputError):
+    """Another run is at work in the output folder."""
+
+
 class NoGainError(EchoKDMError):
     """What was learned is no better than what was there before, and is not kept."""
 

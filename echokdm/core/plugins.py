@@ -20,6 +20,8 @@ METHODS = "echokdm.methods"
 
 Check = Callable[[Any], str]
 
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
+
 
 @dataclass(frozen=True)
 class Plugin:
@@ -50,7 +52,8 @@ def find(group: str, name: str, check: Check = accept) -> Any:
     kind = group.rpartition(".")[2].removesuffix("s")
     if name not in entries:
         near = difflib.get_close_matches(name, entries, 1, 0.0)
-        raise ConfigError(f"There is no {kind} '{name}'" + (f"; did you mean '{near[0]}'?" if near else ", and no package registers any."))
+        known = f" '{name}'" if _NAME.fullmatch(name) else " of the name given"  # a path may carry a patient's name
+        raise ConfigError(f"There is no {kind}{known}" + (f"; did you mean '{near[0]}'?" if near else ", and no package registers any."))
     plugin = _load(name, entries[name], check)
     if plugin.reason:
         raise ConfigError(f"The {kind} '{name}' is not available: {plugin.reason}.")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from echokdm.core.errors import ClipError, GeometryError
+from echokdm.core.frames import Frames, each
 
 
 def luma(images: Tensor) -> Tensor:
@@ -21,13 +22,14 @@ def luma(images: Tensor) -> Tensor:
 class Clip:
     """A video.
 
-    frames: (T, C, H, W) float32 in [0, 1], C = 1 or 3.
+    frames: (T, C, H, W) float32 in [0, 1], C = 1 or 3; of a long clip read when they are asked for, see `core.frames.LongFrames`, and
+    `frames[:]` is a tensor of all.
     fps: frames per second. spacing_mm: (row, column) mm a pixel, or None where unknown.
     subject: a salted hash, never a name. view: for instance "A4C".
     meta: whitelisted facts only, such as {"fps_assumed": True}; never patient data or paths.
     """
 
-    frames: Tensor
+    frames: Frames
     fps: float
     spacing_mm: tuple[float, float] | None = None
     subject: str = ""
@@ -50,11 +52,11 @@ class Clip:
         return self.frames.shape[2], self.frames.shape[3]
 
     @property
-    def gray(self) -> Tensor:
+    def gray(self) -> Frames:
         """(T, 1, H, W) luma; the frames themselves where they are gray already."""
-        return luma(self.frames)
+        return self.frames if self.frames.shape[1] == 1 else each(self.frames, luma)
 
-    def with_frames(self, frames: Tensor, **changes: Any) -> "Clip":
+    def with_frames(self, frames: Frames, **changes: Any) -> "Clip":
         """The same clip with other frames, and other fields where named."""
         return replace(self, frames=frames, **changes)
 

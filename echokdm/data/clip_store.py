@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from echokdm.core.errors import ConfigError
+from echokdm.core.naming import called
 from echokdm.core.seeding import generator
 from echokdm.data.pairs import FRAMES, PAIRS, frame_pairs
 from echokdm.data.store import ArrayStore
@@ -19,12 +20,12 @@ def clip_files(folder: Path, split: str) -> list[Path]:
         listed = pd.read_csv(folder / "FileList.csv", dtype={"FileName": str})
         names = listed["FileName"][listed["Split"] == split]
     except (OSError, KeyError, ValueError):
-        raise ConfigError(f"The folder '{folder.name}' holds no FileList.csv of clips: name what the stage keypoints of a pipeline "
+        raise ConfigError(f"{called('The folder of clips', folder)} holds no FileList.csv: name what the stage keypoints of a pipeline "
                           "wrote.") from None
     files = [folder / "Keypoints" / f"{name}.npz" for name in names]
     if not files or not all(file.exists() for file in files):
-        raise ConfigError(f"The folder '{folder.name}' has no clips of the split {split} with key-points in every frame: name what the "
-                          "stage keypoints of a pipeline wrote.")
+        raise ConfigError(f"{called('The folder of clips', folder)} has no clips of the split {split} with key-points in every frame: name "
+                          "what the stage keypoints of a pipeline wrote.")
     return files
 
 

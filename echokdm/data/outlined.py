@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from echokdm.core.errors import DataError, EchoKDMError
+from echokdm.core.folders import listing
 from echokdm.core.seeding import derive_seed
 from echokdm.data.adapters import find_adapter
-from echokdm.data.adapters.folder import listing
 from echokdm.data.store import ArrayStore
 from echokdm.networks.segmenter import CLASSES, LV
 

@@ -4,6 +4,7 @@ import numpy as np
 from scipy import ndimage
 
 from echokdm.core.errors import PrintError
+from echokdm.core.frames import gather, to_levels
 from echokdm.core.types import Clip, luma
 from echokdm.deid.marks import find_marks
 from echokdm.deid.pixels import LEAST_FRAMES, MARGIN
@@ -23,9 +24,7 @@ def search_print(clip: Clip, sector: Sector, allow_print: bool = False) -> bool:
     if allow_print or len(clip) < LEAST_FRAMES:
         return False
     mask = ndimage.binary_erosion(sector.mask, iterations=int(np.ceil(MARGIN * max(sector.step))))
-    frames = np.empty((len(clip), *clip.size), np.uint8)
-    for levels, frame in zip(frames, clip.frames.split(1), strict=True):  # one at a time: a clip at its own size is large
-        levels[:] = np.rint(luma(frame)[0, 0].clamp(0, 1).numpy() * 255)
+    frames = gather(to_levels(luma(frame[None])[0, 0].numpy()) for frame in clip.frames)
     width = np.ptp(np.flatnonzero(sector.mask.any(0)))
     _, found = find_marks(frames, sector.mask, mask, clip.fps, max(float(_NARROW / width), 1.0) ** 0.5)
     if found:

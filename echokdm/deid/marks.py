@@ -1,10 +1,12 @@
 """Marks burned in over the sector: words, and fine strokes that stand still where tissue flickers, or that come or go at once."""
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 import numpy as np
 from scipy import ndimage
 
+from echokdm.core.frames import LongFrames, each
 from echokdm.deid.words import find_words
 
 # Strokes are what an opening by a square of three pixels takes away: speckle is blurred by the beam, print is not. Levels of 255.
@@ -19,14 +21,16 @@ _STANDING_SECONDS, _STANDING_FRAMES = 1.5, 45
 _SHARE = 5  # percent of the frames that may be darker, or brighter
 
 # (frames, contrast): what comes or goes at once and stays so long.
-_CHANGES = ((4, 60), (1, 85))
+_LASTING = 4
+_CHANGES = ((_LASTING, 60), (1, 85))
 
 # Print that is too bold for the square is fine at half the size; so that speckle isn't, only where a sector is this wide, in pixels.
 _WIDE = 640
 _BESIDE = 24  # px beside the sector that are looked at
 
 
-def find_marks(frames: np.ndarray, sector: np.ndarray, mask: np.ndarray, fps: float, sharper: float = 1.0) -> tuple[np.ndarray, bool]:
+def find_marks(frames: np.ndarray | LongFrames, sector: np.ndarray, mask: np.ndarray, fps: float,
+               sharper: float = 1.0) -> tuple[np.ndarray, bool]:
     """((H, W) uint8, what stays bright for long; whether marks lie over the mask, or reach into it from beside the sector).
 
     frames: (T, H, W) uint8. sector: (H, W) bool, the whole of it. mask: (H, W) bool, the part that is to be kept.
@@ -35,17 +39,17 @@ def find_marks(frames: np.ndarray, sector: np.ndarray, mask: np.ndarray, fps: fl
     """
     rows, columns = np.flatnonzero(sector.any(1)), np.flatnonzero(sector.any(0))
     box = tuple(slice(max(line[0] - _BESIDE, 0), line[-1] + _BESIDE + 1) for line in (rows, columns))
-    frames, kept, beside = frames[:, *box], mask[box], ~ndimage.binary_dilation(sector[box])
+    frames, kept, beside = each(frames, lambda some: some[:, *box]), mask[box], ~ndimage.binary_dilation(sector[box])
     shown = np.zeros(mask.shape, np.uint8)
-    found, steady = False, []
+    found, lasting = False, []
     for low, high in _standing(frames, fps):
         shown[box] = np.maximum(shown[box], low)
-        steady += [low, high]
+        lasting += [low, high]
         found = found or _is_mark(low, high, kept, beside, sharper * _CONTRAST)
-    return shown, found or _comes_or_goes(frames, kept, beside, sharper) or find_words(frames, kept, steady)
+    return shown, found or _comes_or_goes(frames, kept, beside, sharper) or find_words(frames, kept, lasting, _changes(frames))
 
 
-def _standing(frames: np.ndarray, fps: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _standing(frames: np.ndarray | LongFrames, fps: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(darkest, brightest) (H, W) of overlapping windows, but for a few frames in each."""
     length = max(_STANDING_FRAMES, int(np.ceil(_STANDING_SECONDS * fps)))
     last = max(len(frames) - length, 0)
@@ -54,17 +58,34 @@ def _standing(frames: np.ndarray, fps: float) -> Iterator[tuple[np.ndarray, np.n
         yield low, high
 
 
-def _comes_or_goes(frames: np.ndarray, kept: np.ndarray, beside: np.ndarray, sharper: float) -> bool:
+def _changes(frames: np.ndarray | LongFrames) -> np.ndarray:
+    """(H, W) uint8: by how much at most something came or went that had been so for some frames, and then stayed so for some."""
+    length = min(_LASTING, len(frames) // 2)
+    most = np.zeros(frames.shape[1:], np.uint8)
+    middles = range(length, len(frames) - length + 1)
+    ends = [(frames[:length], frames[-length:])]
+    for before, after in chain(((frames[m - length : m], frames[m : m + length]) for m in middles), ends):
+        for there, gone in ((before, after), (after, before)):
+            most = np.maximum(most, _rise(there.min(0), gone.max(0)))
+    return most
+
+
+def _comes_or_goes(frames: np.ndarray | LongFrames, kept: np.ndarray, beside: np.ndarray, sharper: float) -> bool:
     """Whether a mark is there in some frames and not in those just before or after."""
     for length, contrast in ((length, sharper * contrast) for length, contrast in _CHANGES):
         for middle in range(length, len(frames) - length + 1):
             before, after = frames[middle - length : middle], frames[middle : middle + length]
             for there, gone in ((before, after), (after, before)):
-                low, absent = there.min(0), gone.max(0)
-                rise = np.maximum(low, absent) - absent
+                low = there.min(0)
+                rise = _rise(low, gone.max(0))
                 if (rise >= contrast).sum() > _LEAST_STROKES // 4 and _is_mark(rise, rise + (there.max(0) - low), kept, beside, contrast):
                     return True
     return False
+
+
+def _rise(there: np.ndarray, gone: np.ndarray) -> np.ndarray:
+    """By how much one is brighter; uint8."""
+    return np.maximum(there, gone) - gone
 
 
 def _is_mark(low: np.ndarray, high: np.ndarray, kept: np.ndarray, beside: np.ndarray, contrast: float) -> bool:

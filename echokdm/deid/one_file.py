@@ -15,7 +15,7 @@ from echokdm.deid.pixels import LEAST_FRAMES, clear_pixels
 from echokdm.deid.reasons import Reason, Refusal
 from echokdm.io.dicom import read_dicom
 from echokdm.io.dicom_bombs import has_endless_elements, inflates_beyond
-from echokdm.io.raw import RawFrames, check_size
+from echokdm.io.raw import MAX_INFLATED, RawFrames, check_size
 from echokdm.io.read import ASSUMED_FPS
 from echokdm.io.sniff import sniff
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _STORAGE_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("3", "3.1", "6", "6.1"))
 
 _MOST_BYTES = 2**31
-_MOST_INFLATED = 2**29
 # Beyond these a rate is none of a scanner's, but a number that was put there.
 _RATES = (1.0, 1000.0)
 
@@ -97,7 +96,7 @@ def _read_header(path: Path) -> "Dataset":
     import pydicom
 
     try:
-        if inflates_beyond(path, _MOST_INFLATED):
+        if inflates_beyond(path, MAX_INFLATED):
             raise Refusal(Reason.TOO_LARGE)
         if has_endless_elements(path):
             raise Refusal(Reason.DAMAGED)
@@ -119,7 +118,7 @@ def _read_header(path: Path) -> "Dataset":
     if frames < LEAST_FRAMES:
         raise Refusal(Reason.TOO_SHORT)
     try:
-        check_size(frames, rows, columns)
+        check_size(frames, rows, columns, 4)  # all frames are in memory, several times over
     except ClipError:
         raise Refusal(Reason.TOO_LARGE) from None
     if embedded:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
 from echokdm.core.errors import SearchError
+from echokdm.core.frames import LongFrames, each
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -25,49 +26,58 @@ _TEXT, _SURE, _LEAST = 0.3, 0.8, 12
 _LONG, _FULL = 2.5, 0.7
 
 _END = 4  # frames at the clip's ends, where print that fades is seen whole
-_NARROW = 480  # px; in a sector narrower than this print of 10 pixels is read with more certainty at twice its size
+_TIMES = 3  # what differs from the frames around it is shown with so much more contrast
+_TOGETHER = 4  # frames in one gray picture of what is brief: it is dark but for flicker
+_USUAL = 3  # a pixel's greatest flickers of which all are taken for tissue's; what comes and goes at once does so once or twice
 
 
-def find_words(frames: np.ndarray, mask: np.ndarray, steady: list[np.ndarray]) -> bool:
+def find_words(frames: np.ndarray | LongFrames, mask: np.ndarray, lasting: list[np.ndarray], changes: np.ndarray) -> bool:
     """Whether a word lies over the mask in any frame.
 
-    frames: (T, H, W) uint8. mask: (H, W) bool. steady: pictures (H, W) of what stays for long. Outside the mask each pixel is taken from
-    the nearest inside, since the sector's edge is a shape that the network would read. Raises SearchError where the network is missing or
-    fails.
+    frames: (T, H, W) uint8. mask: (H, W) bool. lasting: pictures (H, W) of what stays for long. changes: (H, W), by how much something
+    came or went that then stayed. Outside the mask each pixel is taken from the nearest inside, since the sector's edge is a shape that
+    the network would read. Raises SearchError where the network is missing or fails.
     """
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    frames, steady, kept = frames[:, *box], [one[box] for one in steady], mask[box]
+    frames, kept = each(frames, lambda some: some[:, *box]), mask[box]
     nearest = tuple(ndimage.distance_transform_edt(~kept, return_distances=False, return_indices=True))
     coarse = _halved(kept[None].astype(np.float32))[0] == 1
-    fine = _doubled(kept[None])[0] if kept.shape[1] < _NARROW else None
-
-    def seen(picture: np.ndarray) -> bool:
-        return (_holds_word(picture, kept) or _holds_word(_halved(picture), coarse)
-                or fine is not None and _holds_word(_doubled(picture), fine))
-
-    for one in [*steady, *(part.min(0) for part in (frames[:_END], frames[-_END:]))]:
-        picture = np.stack([one[nearest].astype(np.float32)] * 3)
-        if seen(picture) or _holds_word(picture.transpose(0, 2, 1), kept.T):
+    ends = [frames[:_END].min(0), frames[-_END:].min(0)]
+    grays = chain((one[box] for one in lasting), ends, [_shown(changes[box])], _brief(frames))
+    while three := list(islice(grays, 3)):  # the network takes three for the colours of one picture
+        picture = np.stack((three * 3)[:3]).astype(np.float32)[:, *nearest]
+        if _holds_word(picture, kept) or _holds_word(_halved(picture), coarse) or _holds_word(picture.transpose(0, 2, 1), kept.T):
             return True
-    # Of the frames every second one and the last; what is in one between them alone is in the changes towards it and from it.
-    if any(seen(picture[:, *nearest]) for picture in _threes(frames[i] for i in range((len(frames) - 1) % 2, len(frames), 2))):
-        return True
-    # At half the size the leaflets of a valve that opens look like a word here.
-    return any(_holds_word(picture[:, *nearest], kept) for picture in _threes(_changes(frames)))
+    return False
 
 
-def _changes(frames: np.ndarray) -> Iterator[np.ndarray]:
-    """(h, w) for each second frame: twice the greater of the changes towards it and from it, which leave little behind a word."""
-    for middle in range(1, len(frames), 2):
-        part = frames[middle - 1 : middle + 2].astype(np.float32)
-        yield (2 * np.abs(np.diff(part, axis=0)).max(0)).clip(0, 255)
+def _brief(frames: np.ndarray | LongFrames) -> Iterator[np.ndarray]:
+    """(h, w) for some frames each: what is in one of them and neither in the one before nor in the one after, beyond the usual flicker."""
+    greatest = np.zeros((_USUAL, *frames.shape[1:]), np.uint8)
+    for flicker in _flickers(frames):
+        for kept in greatest:
+            kept[:], flicker = np.maximum(kept, flicker), np.minimum(kept, flicker)
+    usual, flickers = greatest[-1], _flickers(frames)
+    while some := list(islice(flickers, _TOGETHER)):
+        most = np.max(some, 0)
+        yield _shown(most - np.minimum(most, usual))
 
 
-def _threes(pictures: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """(3, h, w) float32: the network takes three pictures for the colours of one."""
-    while three := list(islice(pictures, 3)):
-        yield np.stack((three * 3)[:3]).astype(np.float32)
+def _flickers(frames: np.ndarray | LongFrames) -> Iterator[np.ndarray]:
+    """(h, w) uint8 of each frame: by how much it is brighter, or darker, than both of its neighbours."""
+    last = len(frames) - 1
+    for t, frame in enumerate(frames):
+        before, after = frames[abs(t - 1)], frames[t + 1 if t < last else max(t - 1, 0)]
+        yield np.maximum(_above(frame, np.maximum(before, after)), _above(np.minimum(before, after), frame))
+
+
+def _above(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.maximum(a, b) - b
+
+
+def _shown(difference: np.ndarray) -> np.ndarray:
+    return np.minimum(_TIMES * difference.astype(np.int16), 255)
 
 
 def _holds_word(picture: np.ndarray, kept: np.ndarray) -> bool:
@@ -132,8 +142,3 @@ def _halved(picture: np.ndarray) -> np.ndarray:
     """(C, H // 2, W // 2) means of two by two pixels."""
     even = picture[:, : picture.shape[1] // 2 * 2, : picture.shape[2] // 2 * 2]
     return (even[:, ::2, ::2] + even[:, 1::2, ::2] + even[:, ::2, 1::2] + even[:, 1::2, 1::2]) / 4
-
-
-def _doubled(picture: np.ndarray) -> np.ndarray:
-    """(C, 2 H, 2 W)."""
-    return picture.repeat(2, 1).repeat(2, 2)

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from echokdm.core.errors import OutputError
+from echokdm.core.errors import BusyError, OutputError
+from echokdm.core.naming import called
 from echokdm.core.stopping import undisturbed
 
 LOCK = ".lock"
@@ -76,20 +77,21 @@ def _output_error(error: BaseException, path: Path) -> OutputError | None:
     number = None if origin is None else _error_number(origin)
     at_fault = Path(getattr(origin, "filename", None) or path)  # forbidden may also be a file that the block reads elsewhere
     if number in _FORBIDDEN and (at_fault == path.parent or path.parent in at_fault.parents):
-        return OutputError(f"'{path.name}' can't be written here: no permission; choose another output with --out.")
+        return OutputError(f"{called('The output', path)} can't be written here: no permission; choose another output with --out.")
     full = number in _FULL
     if not full and isinstance(error, Exception):
         # Some writers, torch.save among them, raise an exception of their own without a number.
         folder = next(p for p in (path, *path.parents) if p.exists())
         full = shutil.disk_usage(folder).free < _SPACE_FLOOR
     if full:
-        return OutputError(f"The disk is full: '{path.name}' was not written; free some space or choose another output with --out.")
+        return OutputError(f"The disk is full: {called('the output', path)} was not written; free some space or choose "
+                           "another output with --out.")
     return None
 
 
 def _check_absent(path: Path, overwrite: bool) -> None:
     if path.exists() and not overwrite:
-        raise OutputError(f"The output '{path.name}' exists already; pass --overwrite to replace it or choose another with --out.")
+        raise OutputError(f"{called('The output', path)} exists already; pass --overwrite to replace it or choose another with --out.")
 
 
 @contextmanager
@@ -102,7 +104,7 @@ def atomic_file(path: str | os.PathLike[str], overwrite: bool = True) -> Iterato
     """
     path = Path(os.path.realpath(path))  # a link keeps pointing; what it points to is replaced
     if path.is_dir():
-        raise OutputError(f"The output '{path.name}' is a folder; name a file.")
+        raise OutputError(f"{called('The output', path)} is a folder; name a file.")
     _check_absent(path, overwrite)
     made = _make_parents(path.parent)
     temporary = _temporary_beside(path)
@@ -129,8 +131,8 @@ def claim(out: str | os.PathLike[str], command: str, *, inside: bool = False, la
     The lock is an empty file beside `out` that a dead process does not hold or, with `inside`, for folders that grow in their place, one in
     it, and then nothing is cleared away: see `clear_files`. Both go at the end, with the parent folders that were made and stayed
     empty. A claim within a claim of the same process does nothing. lasting: keep what a killed run did of its work, see `atomic_folder`.
-    apart: inputs; a staging folder that is or holds one stays as it is. Raises OutputError where another run holds `out`, or the place
-    can't be written.
+    apart: inputs; a staging folder that is or holds one stays as it is. Raises BusyError where another run holds `out`, OutputError where
+    the place can't be written.
     """
     from filelock import FileLock, Timeout
 
@@ -141,11 +143,12 @@ def claim(out: str | os.PathLike[str], command: str, *, inside: bool = False, la
         lock = FileLock(path, timeout=0, is_singleton=True)
         outermost = not lock.is_locked
         if outermost and path.exists() and (not path.is_file() or path.stat().st_size):
-            raise OutputError(f"'{path.name}', where the lock of '{out.name}' belongs, holds something else; choose another with --out.")
+            raise OutputError(f"Where the lock of {called('the output folder', out)} belongs lies something else; choose another with "
+                              "--out.")
         try:
             lock.acquire()
         except Timeout:
-            raise OutputError(f"Another run is at work in '{out.name}': wait for its end, or stop it.") from None
+            raise BusyError(f"Another run is at work in {called('the output folder', out)}: wait for its end, or stop it.") from None
         except OSError as error:
             raise _output_error(error, path) or error from error
         try:
@@ -203,7 +206,7 @@ def atomic_folder(path: str | os.PathLike[str], command: str, overwrite: bool = 
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_dir():
-        raise OutputError(f"The output '{path.name}' is a file; name a folder.")
+        raise OutputError(f"{called('The output', path)} is a file; name a folder.")
     with claim(path, command, lasting=lasting, apart=apart):
         _check_absent(path, overwrite)
         left = _staging(path, command, apart) if lasting else []

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from echokdm.core.errors import ClipError, one_sentence
-from echokdm.io.dicom_bombs import has_endless_elements, inflates_beyond
+from echokdm.core.frames import LongFrames, each, gather
+from echokdm.io.dicom_bombs import declares_larger, has_endless_elements, inflates_beyond, is_deflated
 from echokdm.io.dicom_video import VIDEO, decode_video
-from echokdm.io.raw import DAMAGED, MAX_BYTES, RawFrames, check_size, sane_rate
+from echokdm.io.raw import DAMAGED, MAX_INFLATED, RawFrames, check_size, sane_rate
 from echokdm.io.regions import read_region
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # OT: converted clips; absent: stripped by an anonymiser.
 _MODALITIES = ("US", "OT", "")
+
+_DEFERRED = 2**20  # bytes; longer elements, the pixels above all, are read when they are asked for
 
 _PLUGINS = ("pylibjpeg", "pillow", "pyjpegls", "pydicom", "gdcm")
 
@@ -32,11 +35,11 @@ def read_dicom(path: Path, max_frames: int | None) -> RawFrames:
     import pydicom
 
     with _quiet(), one_sentence(DAMAGED):  # pydicom raises many types, with values of the header in their text
-        if inflates_beyond(path, MAX_BYTES):
-            raise ClipError(f"This DICOM file unpacks to more than {MAX_BYTES} bytes: cut or shrink the clip first.")
+        if inflates_beyond(path, MAX_INFLATED):
+            raise ClipError(f"This DICOM file unpacks to more than {MAX_INFLATED} bytes: cut or shrink the clip first.")
         if has_endless_elements(path):
             raise ClipError(DAMAGED)
-        dataset = pydicom.dcmread(path, force=True)
+        dataset = pydicom.dcmread(path, force=True, defer_size=None if is_deflated(path) else _DEFERRED)
         modality = str(dataset.get("Modality") or "").strip().upper()
         rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
         declared = int(dataset.get("NumberOfFrames") or 1)
@@ -48,7 +51,9 @@ def read_dicom(path: Path, max_frames: int | None) -> RawFrames:
             raise ClipError("This DICOM file holds no image: give the ultrasound clip itself, not its report or directory.")
         count = min(declared, max_frames) if max_frames else declared
         check_size(count, rows, columns)
-        frames = _decode(dataset, count)
+        if declares_larger(path, rows, columns):
+            raise ClipError(DAMAGED)
+        frames = _decode(dataset, path, count)
         fps, timing = _timing(dataset, declared)
         spacing, region_meta = read_region(dataset, rows, columns)
         patient = f"{dataset.get('PatientID', '')}\n{dataset.get('IssuerOfPatientID', '')}".strip()
@@ -71,10 +76,9 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _decode(dataset: "Dataset", count: int) -> np.ndarray:
-    """The first `count` frames, (T, H, W) or (T, H, W, 3), uint8 or float32 in [0, 1]."""
-    from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, iter_pixels
-
+def _decode(dataset: "Dataset", path: Path, count: int) -> np.ndarray | LongFrames:
+    """The first `count` frames, (T, H, W) or (T, H, W, 3), uint8 or float32 in [0, 1]. path: where the data set is read from."""
+    stored = bool(getattr(dataset.file_meta, "TransferSyntaxUID", None)) and not dataset.file_meta.TransferSyntaxUID.is_deflated
     if not getattr(dataset.file_meta, "TransferSyntaxUID", None):
         dataset.file_meta.TransferSyntaxUID = _guessed_transfer_syntax(dataset)
     if dataset.file_meta.TransferSyntaxUID in VIDEO:
@@ -82,25 +86,30 @@ def _decode(dataset: "Dataset", count: int) -> np.ndarray:
     kind = str(dataset.get("PhotometricInterpretation") or "").strip()
     if kind == "YBR_FULL_422" and not dataset.file_meta.TransferSyntaxUID.is_encapsulated and not _is_unsampled(dataset):
         return _native_422(dataset, count)
+    frames = gather(_pictures(dataset, path if stored else dataset, kind, count))
+    signed = int(dataset.get("PixelRepresentation") or 0) == 1
+    if frames.dtype != np.uint8:
+        frames = _to_unit_range(frames, int(dataset.get("BitsStored") or 16), signed)
+    if kind == "MONOCHROME1":
+        frames = each(frames, lambda some: np.uint8(255) - some if some.dtype == np.uint8 else 1 - some)
+    return frames
+
+
+def _pictures(dataset: "Dataset", source: "Path | Dataset", kind: str, count: int) -> Iterator[np.ndarray]:
+    """The first `count` frames of `source`, the data set or its file, through the tables that the data set has. kind: photometric."""
+    from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, iter_pixels
+
     is_gray = kind in ("MONOCHROME1", "MONOCHROME2")
     has_lut = any(tag in dataset for tag in ("WindowCenter", "VOILUTSequence", "ModalityLUTSequence"))
-    frames = []
     # iter_pixels decodes frame by frame, and gives RGB for every YBR.
-    for frame in iter_pixels(dataset, indices=range(count), decoding_plugin=_plugin(dataset)):
+    for frame in iter_pixels(source, indices=range(count), decoding_plugin=_plugin(dataset)):
         if kind == "PALETTE COLOR":
             frame = apply_color_lut(frame, dataset)
-            frames.append((frame >> 8).astype(np.uint8) if frame.dtype == np.uint16 else frame)
+            yield (frame >> 8).astype(np.uint8) if frame.dtype == np.uint16 else frame
         elif is_gray and has_lut:
-            frames.append(apply_voi_lut(apply_modality_lut(frame, dataset), dataset))
+            yield apply_voi_lut(apply_modality_lut(frame, dataset), dataset)
         else:
-            frames.append(frame.copy())
-    stack = np.stack(frames)
-    signed = int(dataset.get("PixelRepresentation") or 0) == 1
-    if stack.dtype != np.uint8:
-        stack = _to_unit_range(stack, int(dataset.get("BitsStored") or 16), signed)
-    if kind == "MONOCHROME1":
-        stack = np.uint8(255) - stack if stack.dtype == np.uint8 else 1 - stack
-    return stack
+            yield frame.copy()
 
 
 def _is_unsampled(dataset: "Dataset") -> bool:
@@ -141,14 +150,14 @@ def _plugin(dataset: "Dataset") -> str:
     return min(available, key=lambda name: _PLUGINS.index(name) if name in _PLUGINS else len(_PLUGINS))
 
 
-def _to_unit_range(frames: np.ndarray, bits_stored: int, signed: bool) -> np.ndarray:
+def _to_unit_range(frames: np.ndarray | LongFrames, bits_stored: int, signed: bool) -> np.ndarray | LongFrames:
     """Scale by the bits that are stored; by the fewest that hold the values where far fewer are used (8 or 12 of 16)."""
-    low = float(-(2 ** (bits_stored - 1))) if signed and frames.min() < 0 else 0.0
-    top = float(frames.max()) - low
+    low = float(-(2 ** (bits_stored - 1))) if signed and min(frame.min() for frame in frames) < 0 else 0.0
+    top = float(max(frame.max() for frame in frames)) - low
     full = 2.0**bits_stored - 1
     if top < full / 4 or top > full:
         full = 2.0 ** np.ceil(np.log2(max(top, 1.0) + 1)) - 1
-    return np.clip((frames.astype(np.float32) - low) / full, 0, 1)
+    return each(frames, lambda some: np.clip((some.astype(np.float32) - low) / full, 0, 1))
 
 
 def _guessed_transfer_syntax(dataset: "Dataset") -> Any:

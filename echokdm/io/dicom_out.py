@@ -4,14 +4,15 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from echokdm.core import defaults
 from echokdm.core.errors import OutputError
+from echokdm.core.frames import parts, temporary_file, write
 from echokdm.io.atomic import atomic_file
-from echokdm.io.write import Frames, to_uint8
+from echokdm.io.write import Frames, Images, to_uint8
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -72,9 +73,12 @@ def _series_and_equipment(ds: "Dataset", uid_of: dict[str, str], description: st
     ds.ContributingEquipmentSequence = [model]
 
 
-def _image(ds: "Dataset", images: np.ndarray, fps: float, times_ms: Sequence[float] | None, derivation: str, mask_verified: bool,
-           view: str) -> None:
-    """General Image (C.7.6.1), Image Pixel (C.7.6.3), Cine (C.7.6.5), Multi-frame (C.7.6.6), US Image (C.8.5.6)."""
+def _image(ds: "Dataset", images: Images, pixels: IO[bytes], fps: float, times_ms: Sequence[float] | None, derivation: str,
+           mask_verified: bool, view: str) -> None:
+    """General Image (C.7.6.1), Image Pixel (C.7.6.3), Cine (C.7.6.5), Multi-frame (C.7.6.6), US Image (C.8.5.6).
+
+    pixels: the images' bytes, in an even number, read when the data set is written.
+    """
     from pydicom.tag import Tag
 
     ds.InstanceNumber = 1
@@ -101,9 +105,7 @@ def _image(ds: "Dataset", images: np.ndarray, fps: float, times_ms: Sequence[flo
         ds.FrameIncrementPointer = Tag("FrameTimeVector")
         ds.FrameTimeVector = [_decimal(step) for step in times_ms]
     ds.CineRate = ds.RecommendedDisplayFrameRate = max(1, round(fps))
-    pixels = images.tobytes()
-    ds.PixelData = pixels + b"\0" * (len(pixels) % 2)
-    ds["PixelData"].VR = "OB"
+    ds.add_new("PixelData", "OB", pixels)
 
 
 def region_item(size: tuple[int, ...], spacing_mm: tuple[float, float], box: tuple[int, int, int, int] | None) -> "Dataset":
@@ -153,9 +155,14 @@ def write_dicom(path: str | os.PathLike[str], frames: Frames, fps: float, *, wei
         raise OutputError(f"A Frame Time Vector needs one time a frame, not {len(frame_times_ms)} for {len(images)} frames.")
     if max(images.shape[1:3]) > 65_535:
         raise OutputError("A DICOM frame holds at most 65535 pixels a side.")
-    digest = hashlib.sha256(images.tobytes()).hexdigest()
-    common = [MAKER, weights_hash, *(str(word) for word in entropy), str(images.shape), digest, repr(float(fps)), repr(spacing_mm),
-              *(repr(float(step)) for step in frame_times_ms or ())]
+    pixels, digest = temporary_file(), hashlib.sha256()
+    for part in parts(images):
+        digest.update(part.tobytes())
+        write(pixels, part)
+    write(pixels, np.zeros(pixels.tell() % 2, np.uint8))
+    pixels.seek(0)
+    common = [MAKER, weights_hash, *(str(word) for word in entropy), str(images.shape), digest.hexdigest(), repr(float(fps)),
+              repr(spacing_mm), *(repr(float(step)) for step in frame_times_ms or ())]
     words = [f"{word}\n" for word in common]
     uid_of = {level: str(generate_uid(entropy_srcs=[*words, level])) for level in ("study", "series", "instance")}
 
@@ -165,7 +172,7 @@ def write_dicom(path: str | os.PathLike[str], frames: Frames, fps: float, *, wei
     ds.SyntheticData = "YES"  # SOP Common (C.12.1)
     _patient_and_study(ds, uid_of, mask_verified)
     _series_and_equipment(ds, uid_of, description, version("echokdm"), weights, weights_hash)
-    _image(ds, images, fps, frame_times_ms, derivation, mask_verified, view)
+    _image(ds, images, pixels, fps, frame_times_ms, derivation, mask_verified, view)
     if spacing_mm is not None:
         height, width = images.shape[1:3]
         if region is not None and not (0 <= region[0] < region[2] < width and 0 <= region[1] < region[3] < height):
@@ -175,6 +182,6 @@ def write_dicom(path: str | os.PathLike[str], frames: Frames, fps: float, *, wei
     ds.file_meta = FileMetaDataset()
     ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    with atomic_file(path) as temporary:
+    with pixels, atomic_file(path) as temporary:
         ds.save_as(temporary, enforce_file_format=True)
     return uid_of

@@ -221,10 +221,10 @@ def _steps(level: np.ndarray, x: np.ndarray, y: np.ndarray, nx: np.ndarray, ny: 
     px, py = x[:, None] + nx[:, None] * offsets, y[:, None] + ny[:, None] * offsets
     values = ndimage.map_coordinates(level, [py, px], order=1, mode="constant", cval=0.0)
     inner = np.median(values[:, -(len(offsets) // 3) :], axis=1, keepdims=True)
-    values = np.minimum(values, _SATURATION * inner)
+    sums = np.cumsum(np.minimum(values, _SATURATION * inner), 1)
     count = np.arange(1, len(offsets))
-    low = np.cumsum(values, 1)[:, :-1] / count
-    high = (values.sum(1, keepdims=True) - np.cumsum(values, 1)[:, :-1]) / (len(offsets) - count)
+    low = sums[:, :-1] / count
+    high = (sums[:, -1:] - sums[:, :-1]) / (len(offsets) - count)
     gain = np.where(high > low, count * (len(offsets) - count) * (high - low) ** 2, 0)
     best = gain.argmax(1)
     index = np.arange(len(x))
@@ -238,16 +238,21 @@ def _all_inside(x: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> np.ndar
     return ((x >= 0) & (x <= shape[1] - 1) & (y >= 0) & (y <= shape[0] - 1)).all(1)
 
 
-def _robust_fit(u: np.ndarray, v: np.ndarray, weights: np.ndarray, powers: tuple[int, ...]) -> np.ndarray:
-    """Coefficients of v = sum c_k u^powers_k by reweighted least squares (Cauchy weights, scale 0.6 pixel)."""
-    design = np.stack([u**p for p in powers], 1)
-    current = weights
-    coefficients = np.zeros(len(powers))
+def _robust_fit(u: np.ndarray, v: np.ndarray, weights: np.ndarray, power: int | None = None) -> tuple[float, float]:
+    """(c, d) of v = c + d u^power, or of v = c without one, by reweighted least squares (Cauchy weights, scale 0.6 pixel).
+
+    The normal equations, written out: a fan's fit solves some hundred of them.
+    """
+    term = np.zeros_like(u) if power is None else u**power
+    moments, sides = np.stack([np.ones_like(u), term, term**2]), np.stack([v, term * v])
+    current, ridge = weights, 1e-9
+    constant = slope = 0.0
     for _ in range(12):
-        scaled = design * current[:, None]
-        coefficients = np.linalg.lstsq(scaled.T @ design + 1e-9 * np.eye(len(powers)), scaled.T @ v, rcond=None)[0]
-        current = weights / (1 + ((v - design @ coefficients) / 0.6) ** 2)
-    return coefficients
+        (one, mixed, square), (b, c) = moments @ current, sides @ current
+        determinant = (one + ridge) * (square + ridge) - mixed**2
+        constant, slope = ((square + ridge) * b - mixed * c) / determinant, ((one + ridge) * c - mixed * b) / determinant
+        current = weights / (1 + ((v - constant - slope * term) / 0.6) ** 2)
+    return float(constant), float(slope)
 
 
 def _hides_life(level: np.ndarray, fan: Fan) -> bool:
@@ -288,7 +293,7 @@ def _refined_edge(level: np.ndarray, fan: Fan, angle: float, sign: float, reach:
         return fan.apex[0] - slope * fan.apex[1], slope
     t = _edge_range(fan)
     # Fitted across the edge's own direction, so that flat and steep edges weigh the same.
-    shift, turn = _robust_fit(t - t.mean(), moved, weights, (0, 1))
+    shift, turn = _robust_fit(t - t.mean(), moved, weights, 1)
     normal_x, normal_y = sign * np.cos(angle), -sign * np.sin(angle)
     slope = float((np.sin(angle) + normal_x * turn) / (np.cos(angle) + normal_y * turn))
     x, y = fan.apex[0] + t.mean() * np.sin(angle), fan.apex[1] + t.mean() * np.cos(angle)
@@ -316,11 +321,11 @@ def _refined_far(level: np.ndarray, fan: Fan, reach: float) -> tuple[float, floa
     angles = _arc_range(fan)
     radius = fan.arc_radius(angles) - moved
     if np.ptp(angles[evident]) < 0.6 * (fan.right - fan.left):
-        return fan.far + float(_robust_fit(angles, -moved, weights, (0,))[0]), fan.sink
+        return fan.far + _robust_fit(angles, -moved, weights)[0], fan.sink
     # To first order in sink: radius = far + sink (cos(turn) - 1).
     turn = np.cos(angles - fan.axis) - 1
-    far, sink = (float(v) for v in _robust_fit(turn, radius, weights, (0, 1)))
-    round_far = float(_robust_fit(turn, radius, weights, (0,))[0])
+    far, sink = _robust_fit(turn, radius, weights, 1)
+    round_far, _ = _robust_fit(turn, radius, weights)
     fits_bent = (weights * (np.abs(radius - far - sink * turn) < 1)).sum()
     fits_round = (weights * (np.abs(radius - round_far) < 1)).sum()
     # An ECG trace across the arc bends it; a picture stretched on its way here does so far more clearly.
@@ -341,5 +346,5 @@ def _refined_near(level: np.ndarray, fan: Fan, reach: float) -> tuple[float, flo
     if (weights > _EVIDENT).sum() < 10:
         # No face to be seen: the fan begins at its apex, or above the picture.
         return 0.0, 0.0
-    near, bend = _robust_fit(across, along + moved, weights, (0, 2))
-    return float(near), float(np.clip(bend, -1 / max(near, 1), 0.5 / max(near, 1)))
+    near, bend = _robust_fit(across, along + moved, weights, 2)
+    return near, float(np.clip(bend, -1 / max(near, 1), 0.5 / max(near, 1)))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from echokdm.core.errors import ClipError, one_sentence
 from echokdm.core.files import check_plain
+from echokdm.core.naming import called
 
 _FLO_MAGIC = 202021.25  # "PIEH" as a little-endian float
 _UNKNOWN = 1e9  # a larger component means: flow unknown here (Middlebury)
@@ -23,10 +24,10 @@ def read_flo(path: str | Path) -> tuple[Tensor, Tensor]:
     path = check_plain(path)
     data = path.read_bytes()
     if len(data) < 12 or struct.unpack_from("<f", data)[0] != _FLO_MAGIC:
-        raise ClipError(f"{path.name} is not a Middlebury .flo file: its first four bytes are not PIEH.")
+        raise ClipError(f"{called('The flow file', path)} is not a Middlebury .flo file: its first four bytes are not PIEH.")
     width, height = struct.unpack_from("<ii", data, 4)
     if width < 1 or height < 1 or len(data) != 12 + 8 * width * height:
-        raise ClipError(f"{path.name} is cut short or damaged: its size does not fit {width} x {height} flow vectors.")
+        raise ClipError(f"{called('The flow file', path)} is cut short or damaged: its size does not fit {width} x {height} flow vectors.")
     values = np.frombuffer(data, "<f4", offset=12).reshape(height, width, 2)
     known = np.isfinite(values).all(-1) & (np.abs(values) < _UNKNOWN).all(-1)
     flow = np.where(known[..., None], values, 0).astype(np.float32)
@@ -50,7 +51,7 @@ def read_kitti_png(path: str | Path) -> tuple[Tensor, Tensor]:
     import av
 
     path = check_plain(path)
-    fault = f"{path.name} is not a KITTI flow file: a PNG with three channels of 16 bits is needed."
+    fault = f"{called('The flow file', path)} is not a KITTI flow file: a PNG with three channels of 16 bits is needed."
     with one_sentence(fault):
         decoder = av.CodecContext.create("png", "r")
         frames = decoder.decode(av.Packet(path.read_bytes())) or decoder.decode(None)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from echokdm.core import defaults
 from echokdm.core.errors import ClipError
-from echokdm.core.types import Clip
+from echokdm.core.frames import Frames, collect, parts
+from echokdm.core.types import Clip, luma
 from echokdm.io.sector import Sector, pixel_aspect
 
 Points = TypeVar("Points", np.ndarray, Tensor)
@@ -50,28 +51,35 @@ class ModelClip:
         return (points - origin) / step - 0.5
 
 
-def to_model_frame(clip: Clip, sector: Sector, size: int = defaults.FRAME_SIZE) -> ModelClip:
+def to_model_frame(clip: Clip, sector: Sector, size: int = defaults.FRAME_SIZE, resized: Frames | None = None) -> ModelClip:
     """Crop to the sector, pad to a square, resize to `size` x `size` (anti-aliased), black outside the sector.
 
     The sector is centred from left to right and begins at the top. Pixels come out square in mm: where the source's are not,
     both directions are resized by their own factor. What lies outside the sector is left out of the resizing, so that its
     border stays bright and nothing burned in beside it bleeds in.
     A clip that is already size x size with a sector that fills it stays as it is, apart from the mask.
+    resized: its frames where they are there, as `resize_like` makes them.
 
     Raises ClipError where the sector was found on a clip of another size.
     """
     if sector.mask.shape != clip.size:
         raise ClipError(f"The sector was found on a clip of {sector.mask.shape} pixels, and this one has {clip.size}: find it again.")
     origin, step = _window(clip, sector, size)
-    mask = torch.from_numpy(sector.mask).float()
-    frames = _resize(clip, mask, origin, step, size)
     y, x = np.mgrid[0:size, 0:size].astype(np.float64)
     source = (np.stack([x, y], -1) + 0.5) * np.array(step) + np.array(origin)
     model_mask = sector.contains(source[..., 0], source[..., 1])
-    frames = frames * torch.from_numpy(model_mask)
+    if resized is None:
+        mask, inside = torch.from_numpy(sector.mask).float(), torch.from_numpy(model_mask)
+        resized = collect(_resize(part, mask, origin, step, size) * inside for part in parts(clip.frames))
     spacing = None if clip.spacing_mm is None else (clip.spacing_mm[0] * step[1], clip.spacing_mm[1] * step[0])
     meta = {key: value for key, value in clip.meta.items() if key not in ("region", "pixel_aspect")}
-    return ModelClip(clip.with_frames(frames, spacing_mm=spacing, meta=meta), model_mask, origin, step, clip.size)
+    return ModelClip(clip.with_frames(resized, spacing_mm=spacing, meta=meta), model_mask, origin, step, clip.size)
+
+
+def resize_like(model: ModelClip, frames: Tensor, sector: Sector) -> Tensor:
+    """Frames (N, C, H, W) of the size and sector of the clip that `model` shows -> (N, 1, S, S), as they are in its frame."""
+    mask, inside = torch.from_numpy(sector.mask).float(), torch.from_numpy(model.sector_mask)
+    return _resize(frames, mask, model.origin, model.step, len(inside)) * inside
 
 
 def _like(pair: tuple[float, float], points: Points) -> Points:
@@ -95,14 +103,14 @@ def _window(clip: Clip, sector: Sector, size: int) -> tuple[tuple[float, float],
     return (left - 0.5, top - 0.5), (columns / size, rows / size)
 
 
-def _resize(clip: Clip, mask: Tensor, origin: tuple[float, float], step: tuple[float, float], size: int) -> Tensor:
-    """(T, 1, size, size): weighted by the mask, so that only the sector's pixels count."""
+def _resize(frames: Tensor, mask: Tensor, origin: tuple[float, float], step: tuple[float, float], size: int) -> Tensor:
+    """Frames (N, C, H, W) -> (N, 1, size, size): weighted by the mask, so that only the sector's pixels count."""
     left, top = round(origin[0] + 0.5), round(origin[1] + 0.5)
     columns, rows = round(step[0] * size), round(step[1] * size)
-    height, width = clip.size
+    height, width = mask.shape
     y0, y1, x0, x1 = max(top, 0), min(top + rows, height), max(left, 0), min(left + columns, width)
     padding = (x0 - left, left + columns - x1, y0 - top, top + rows - y1)
-    cut = Clip(clip.frames[..., y0:y1, x0:x1], clip.fps).gray
+    cut = luma(frames[..., y0:y1, x0:x1])
     window = F.pad(mask[None, None, y0:y1, x0:x1], padding)
     picture = F.pad(cut * mask[y0:y1, x0:x1], padding)
     if (rows, columns) == (size, size):

@@ -8,11 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from echokdm.core.errors import ClipError
+from echokdm.core.frames import LongFrames
 
-MAX_PIXELS = 2**28
-"""Frames x rows x columns read at once: 340 frames of 1024 x 768, 1 GiB as gray float32."""
-MAX_BYTES = 4 * MAX_PIXELS
-"""Of the same as it is stored: no more than it takes as gray float32."""
+MAX_PIXELS = 2**30
+"""Frames x rows x columns of a clip: 3,495 frames of 640 x 480. Read frame by frame, long ones are not kept in memory."""
+MAX_FRAME = 2**25
+"""Rows x columns of one frame, which is in memory several times over: 5,792 x 5,792."""
+MAX_BYTES = 2**30
+"""Of what is read at once."""
+MAX_INFLATED = 2**28
+"""Bytes of a deflated DICOM file, of which pydicom holds several copies."""
 
 _GRAY_TOLERANCE = 24 / 255
 
@@ -26,20 +31,25 @@ DAMAGED = "This clip is truncated or damaged: copy it again from where it came."
 class RawFrames(NamedTuple):
     """frames: (T, H, W) or (T, H, W, 3), uint8 or float32 in [0, 1]. patient: only ever hashed, with the user's salt."""
 
-    frames: np.ndarray
+    frames: np.ndarray | LongFrames
     fps: float | None = None
     spacing_mm: tuple[float, float] | None = None
     patient: str = ""
     meta: Mapping[str, Any] = MappingProxyType({})
 
 
-def check_size(frames: int, rows: int, columns: int, pixel_bytes: int = 1) -> None:
-    """Raise ClipError where a clip is empty or too large to read at once; called with the declared size, before decoding."""
+def check_size(frames: int, rows: int, columns: int, pixel_bytes: int = 0) -> None:
+    """Raise ClipError where a clip is empty or too large; called with the declared size, before decoding.
+
+    pixel_bytes: a pixel's, where all frames are read at once.
+    """
     if min(frames, rows, columns) < 1:
         raise ClipError(f"This clip is empty: it declares {frames} frames of {rows} x {columns} pixels.")
+    if rows * columns > MAX_FRAME:
+        raise ClipError(f"The frames of this clip have {rows} x {columns} pixels, over the limit of {MAX_FRAME}: cut or shrink them first.")
     if frames * rows * columns > MAX_PIXELS or frames * rows * columns * pixel_bytes > MAX_BYTES:
         raise ClipError(f"This clip has {frames} or more frames of {rows} x {columns} pixels, over the limit of {MAX_PIXELS} pixels "
-                        f"or {MAX_BYTES} bytes in all: read fewer frames, or cut or shrink it first.")
+                        f"or, of its kind, {MAX_BYTES} bytes in all: read fewer frames, or cut or shrink it first.")
 
 
 def sane_spacing(spacing: tuple[float, float]) -> tuple[float, float] | None:

@@ -9,13 +9,13 @@ import io
 import math
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from echokdm.core.errors import ClipError, GeometryError, one_sentence
 from echokdm.core.files import check_plain
+from echokdm.core.naming import called
 from echokdm.io.atomic import atomic_file
 
 if TYPE_CHECKING:
@@ -58,12 +58,13 @@ def read_tracings(path: str | os.PathLike[str]) -> Tracings:
     file that can't be read, a missing column, a cell that is no number, or a frame with an axis but no chord.
     """
     path = check_plain(path, GeometryError)
+    file = called("The tracing file", path)
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        raise GeometryError(f"The tracing file '{path.name}' does not exist.") from None
+        raise GeometryError(f"{file} does not exist.") from None
     except (OSError, UnicodeDecodeError):
-        raise GeometryError(f"The tracing file '{path.name}' is no readable text file; a CSV with {','.join(HEADER)} is needed.") from None
+        raise GeometryError(f"{file} is no readable text file; a CSV with {','.join(HEADER)} is needed.") from None
     reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
     try:
         columns = [column.strip() for column in reader.fieldnames or []]
@@ -71,19 +72,19 @@ def read_tracings(path: str | os.PathLike[str]) -> Tracings:
         missing = [column for column in HEADER if column not in columns]
         if missing:
             hint = " (a polygon tracing, one point a row, is another form)" if {"X", "Y"} <= set(columns) else ""
-            raise GeometryError(f"'{path.name}' lacks the column {missing[0]}{hint}; the header must read {','.join(HEADER)}.")
+            raise GeometryError(f"{file} lacks the column {missing[0]}{hint}; the header must read {','.join(HEADER)}.")
         rows: dict[str, dict[int, list[list[float]]]] = {}
         for row in reader:
-            name, frame, values = _parse_row(row, f"'{path.name}', line {reader.line_num}")
+            name, frame, values = _parse_row(row, f"{file}, line {reader.line_num}")
             rows.setdefault(name, {}).setdefault(frame, []).append(values)
     except csv.Error:
-        raise GeometryError(f"'{path.name}' is not a CSV file; a CSV with {','.join(HEADER)} is needed.") from None
+        raise GeometryError(f"{file} is not a CSV file; a CSV with {','.join(HEADER)} is needed.") from None
     if not rows:
-        raise GeometryError(f"'{path.name}' holds no tracing.")
+        raise GeometryError(f"{file} holds no tracing.")
     for name, frames in rows.items():
         for frame, lines in frames.items():
             if len(lines) < 2:
-                raise GeometryError(f"'{path.name}': frame {frame} has a long axis but no chord; it needs the axis and 20 chords.")
+                raise GeometryError(f"{file}: frame {frame} has a long axis but no chord; it needs the axis and 20 chords.")
         rows[name] = dict(sorted(frames.items()))
     return {name: {frame: np.array(lines) for frame, lines in frames.items()} for name, frames in rows.items()}
 
@@ -115,10 +116,11 @@ def read_labels(path: str | os.PathLike[str], size: tuple[int, int] | None = Non
     from echokdm.io.nifti import open_nifti
 
     path = check_plain(path, GeometryError)
+    file = called("The mask file", path)
     if not path.exists():
-        raise GeometryError(f"The mask file '{path.name}' does not exist.")
+        raise GeometryError(f"{file} does not exist.")
     try:
-        with one_sentence(f"The mask file '{path.name}' is not a readable NIfTI file.", GeometryError):
+        with one_sentence(f"{file} is not a readable NIfTI file.", GeometryError):
             array = np.asanyarray(open_nifti(path).dataobj)
     except ClipError as error:  # of several slices, or too large
         raise GeometryError(str(error)) from None
@@ -127,10 +129,10 @@ def read_labels(path: str | os.PathLike[str], size: tuple[int, int] | None = Non
     if array.ndim == 4 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim != 3 or array.dtype.names:
-        raise GeometryError(f"'{path.name}' has the shape {array.shape}; masks need (x, y), (x, y, frames) or (x, y, 1, frames).")
+        raise GeometryError(f"{file} has the shape {array.shape}; masks need (x, y), (x, y, frames) or (x, y, 1, frames).")
     labels = np.ascontiguousarray(array.transpose(2, 1, 0))
     if size is not None and labels.shape[1:] != tuple(size):
-        raise GeometryError(f"The masks in '{path.name}' are {labels.shape[2]} x {labels.shape[1]} pixels, the clip {size[1]} x {size[0]}; "
+        raise GeometryError(f"{file} has masks of {labels.shape[2]} x {labels.shape[1]} pixels, the clip {size[1]} x {size[0]}; "
                             "draw them on the clip's own frames.")
     return labels
 
@@ -142,7 +144,7 @@ def read_masks(path: str | os.PathLike[str], size: tuple[int, int] | None = None
     """
     masks = read_labels(path, size) == label
     if not masks.any():
-        raise GeometryError(f"'{Path(path).name}' holds no pixel with the label {label}.")
+        raise GeometryError(f"{called('The mask file', path)} holds no pixel with the label {label}.")
     return masks
 
 

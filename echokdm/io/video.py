@@ -1,5 +1,6 @@
 """Read AVI, MP4, MOV, MKV and GIF through PyAV."""
 
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from echokdm.core.errors import ClipError, one_sentence
+from echokdm.core.frames import gather
 from echokdm.io.raw import DAMAGED, RawFrames, check_size, is_coloured, sane_aspect, sane_rate
 
 if TYPE_CHECKING:
@@ -44,17 +46,20 @@ def decode(source: Path | BytesIO, max_frames: int | None, containers: str, size
     Raises ClipError, and what PyAV does where it is damaged.
     """
     # Gray is decoded several times faster; the first coloured frame calls for a second pass.
-    raw = _decode(source, max_frames, containers, size, "gray") or _decode(source, max_frames, containers, size, "rgb24")
-    assert raw is not None  # only a gray pass gives None
-    return raw
+    try:
+        return _decode(source, max_frames, containers, size, "gray")
+    except _Coloured:
+        return _decode(source, max_frames, containers, size, "rgb24")
 
 
-def _decode(source: Path | BytesIO, max_frames: int | None, containers: str, size: tuple[int, int] | None,
-            pixels: str) -> RawFrames | None:
-    """The frames in PyAV's format `pixels`; None where "gray" was asked for and a frame has colour."""
+class _Coloured(Exception):
+    """A frame has colour, and "gray" was asked for."""
+
+
+def _decode(source: Path | BytesIO, max_frames: int | None, containers: str, size: tuple[int, int] | None, pixels: str) -> RawFrames:
+    """The frames in PyAV's format `pixels`. Raises _Coloured."""
     import av
 
-    frames: list[np.ndarray] = []
     times: list[float] = []
     meta: dict[str, Any] = {}
     if isinstance(source, BytesIO):
@@ -77,25 +82,31 @@ def _decode(source: Path | BytesIO, max_frames: int | None, containers: str, siz
             # Sample aspect is width : height of a pixel; ours is row spacing / column spacing.
             if aspect := sane_aspect(1 / float(stream.sample_aspect_ratio)):
                 meta["pixel_aspect"] = aspect
-        for frame in container.decode(stream):
-            check_size(len(frames) + 1, frame.height, frame.width)
-            if pixels == "gray" and _has_colour(frame):
-                return None
-            frames.append(frame.to_ndarray(format=pixels))
-            if frame.time is not None:
-                times.append(float(frame.time))
-            if max_frames and len(frames) >= max_frames:
-                break
-        else:
-            _check_complete(len(frames), stream.frames, is_gif)
-    if not frames or len({frame.shape for frame in frames}) != 1:
-        raise ClipError(DAMAGED)
+        frames = gather(_pictures(container.decode(stream), max_frames, 0 if is_gif else stream.frames, pixels, times))
     if rate is None and len(times) == len(frames) > 1 and times[-1] > times[0]:
         rate = (len(times) - 1) / (times[-1] - times[0])
     # One frame has no rate, and a rate beyond any scanner's is a missing one.
     if rate is None or len(frames) == 1 or not sane_rate(rate):
-        return RawFrames(np.stack(frames), meta=meta)
-    return RawFrames(np.stack(frames), rate, meta={"fps_source": "container", **meta})
+        return RawFrames(frames, meta=meta)
+    return RawFrames(frames, rate, meta={"fps_source": "container", **meta})
+
+
+def _pictures(decoded: "Iterator[VideoFrame]", most: int | None, declared: int, pixels: str, times: list[float]) -> Iterator[np.ndarray]:
+    """Up to `most` frames as arrays; their times, s, are appended to `times`. declared: how many there are, 0 where it is not known."""
+    count = 0
+    for frame in decoded:
+        count += 1
+        check_size(count, frame.height, frame.width)
+        if pixels == "gray" and _has_colour(frame):
+            raise _Coloured
+        if frame.time is not None:
+            times.append(float(frame.time))
+        yield frame.to_ndarray(format=pixels)
+        if count == most:
+            return
+    # A file cut short still opens: its header declares more frames than come out (one or two may be a coder's delay).
+    if declared and count < declared - 2:
+        raise ClipError(DAMAGED)
 
 
 def _has_colour(frame: "VideoFrame") -> bool:
@@ -105,8 +116,3 @@ def _has_colour(frame: "VideoFrame") -> bool:
     small = frame.reformat(width=max(frame.width // 4, 16), height=max(frame.height // 4, 16), format="rgb24")
     return is_coloured(small.to_ndarray(), 255)
 
-
-def _check_complete(decoded: int, declared: int, is_gif: bool) -> None:
-    """A file cut short still opens: its header declares more frames than come out (one or two may be a coder's delay)."""
-    if not is_gif and declared and decoded < declared - 2:
-        raise ClipError(DAMAGED)

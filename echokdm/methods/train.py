@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from echokdm.core.config import load_config, read_values
 from echokdm.core.errors import BundleError, ConfigError
+from echokdm.core.naming import names_shown
 from echokdm.core.seeding import derive_seed
 from echokdm.core.weights import load_network
 from echokdm.engine.loop import train_stage
@@ -41,7 +42,7 @@ def train_config(path: str | Path, stage: str | None = None, from_bundle: str | 
     if stage is not None and stage not in stages:
         near = difflib.get_close_matches(stage, stages, 1, 0.0)
         raise ConfigError(f"There is no stage '{stage}'; did you mean '{near[0]}'? The stages are {', '.join(stages)}.")
-    resolved = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    resolved = yaml.safe_dump(config.model_dump(mode="json") if names_shown() else without_places(config), sort_keys=False)
     folder = Path(out) if out is not None else Path("runs") / config.name
     if dry_run:
         print(resolved)

@@ -12,7 +12,10 @@ LEVEL = 0.95
 
 
 class Interval(NamedTuple):
-    """A figure, its interval, and how many finite values and patients it rests on; nan where there are none."""
+    """A figure, its interval, and how many finite values and patients it rests on; nan where there are none.
+
+    One patient has no interval either: nothing is known of how others differ.
+    """
 
     value: float
     low: float
@@ -48,7 +51,7 @@ def _draws(patients: int, seed: int) -> Array:
 
 
 def _percentiles(draws: Array, value: float, sums: _Sums) -> Interval:
-    low, high = np.percentile(draws, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+    low, high = np.percentile(draws, [50 * (1 - LEVEL), 50 * (1 + LEVEL)]) if len(sums.counts) > 1 else (np.nan, np.nan)
     return Interval(value, float(low), float(high), int(sums.counts.sum()), len(sums.counts))
 
 

@@ -42,10 +42,10 @@ def number(value: float) -> str:
 
 
 def text(cell: Cell) -> str:
-    """A cell in words: "0.0036 [0.0030, 0.0042]"; the interval is left out where it rests on one patient."""
+    """A cell in words: "0.0036 [0.0030, 0.0042]"; the interval is left out where there is none."""
     if isinstance(cell, str):
         return cell
-    if not math.isfinite(cell.value) or cell.patients < 2:
+    if not math.isfinite(cell.low):
         return number(cell.value)
     return f"{number(cell.value)} [{number(cell.low)}, {number(cell.high)}]"
 

@@ -3,7 +3,8 @@
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from monai.networks.nets import BasicUNet, UNet
+from monai.networks.nets.basic_unet import BasicUNet
+from monai.networks.nets.unet import UNet
 from torch import Tensor
 
 from echokdm.io.frame import resize_inside

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from echokdm.core.errors import ViewError
+from echokdm.core.frames import Frames, parts
 
 LV, RV, RA = 1, 4, 5
 
@@ -19,16 +21,18 @@ LIMITS: Mapping[str, float] = {
 """Of `view_figures`, what a four-chamber view keeps to."""
 
 
-def view_figures(masks: Tensor, probabilities: Tensor) -> dict[str, float]:
+def view_figures(masks: Tensor, probabilities: Frames) -> dict[str, float]:
     """The figures that `LIMITS` names, each a median over the frames with a ventricle.
 
     masks (T, H, W) bool: the left ventricle. probabilities (T, classes, H, W), classes in the order of the segmenter's `CLASSES`.
     right: area called right ventricle or right atrium, over the left ventricle's; infinite where the segmenter knows neither.
     tilt: of the ventricle's longer axis from straight down, degrees.
     """
-    labels = probabilities.argmax(1)
-    right = ((labels == RV) | (labels == RA)).sum((1, 2)).cpu().numpy()
-    left = (labels == LV).sum((1, 2)).cpu().numpy()
+    areas = []
+    for part in parts(probabilities):
+        labels = part.argmax(1)
+        areas.append(torch.stack([((labels == RV) | (labels == RA)).sum((1, 2)), (labels == LV).sum((1, 2))]).cpu().numpy())
+    right, left = np.concatenate(areas, 1)
     seen = [t for t, mask in enumerate(masks.cpu().numpy()) if mask.sum() >= 10]
     tilts = [_tilt(masks[t].cpu().numpy()) for t in seen]
     known = probabilities.shape[1] > RA

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from echokdm.core.errors import GeometryError
+from echokdm.core.frames import Frames
 from echokdm.core.types import luma
 from echokdm.ops.ventricle import axis_from_keypoints
 from echokdm.ops.warp import sample
@@ -34,7 +34,7 @@ def line_across(keypoints: ArrayLike, mask: NDArray[np.bool_], height: float = 0
     return ends[0], ends[1]
 
 
-def m_mode(frames: Tensor, line: Line) -> NDArray[np.float32]:
+def m_mode(frames: Frames, line: Line) -> NDArray[np.float32]:
     """Brightness (L, T) in [0, 1] along a line of frames (T, C, H, W), one sample a pixel's length, one column a frame.
 
     Raises GeometryError where the line leaves the picture.
@@ -45,4 +45,7 @@ def m_mode(frames: Tensor, line: Line) -> NDArray[np.float32]:
         raise GeometryError(f"The line of the M-mode leaves the picture of {width} x {height} pixels; give both ends inside.")
     count = max(int(np.ceil(np.hypot(x1 - x0, y1 - y0))) + 1, 2)
     points = torch.stack([torch.linspace(x0, x1, count), torch.linspace(y0, y1, count)])[None, :, :, None]
-    return torch.cat([sample(luma(frame), points)[0, 0] for frame in frames.split(1)], 1).numpy()
+    picture = np.empty((count, len(frames)), np.float32)  # at once: columns kept one by one would leave the frames' memory in pieces
+    for column, frame in zip(picture.T, frames, strict=True):
+        column[:] = sample(luma(frame[None]), points)[0, 0, :, 0].numpy()
+    return picture

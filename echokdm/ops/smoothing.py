@@ -1,5 +1,7 @@
 """Smoothing in time that makes no motion smaller, and key-points over a clip without the jitter of whoever found them."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
@@ -7,6 +9,9 @@ from scipy import ndimage
 from echokdm.core.errors import GeometryError
 
 Array = NDArray[np.float64]
+
+_BLOCK = 256  # frames that are smoothed at once
+_REACH = 13.0  # sigmas, beyond which a frame counts less than rounding does
 
 _SMOOTHED_S = 0.046  # as free of noise as a cubic Savitzky-Golay filter of 0.2 s
 _LONE_S = 0.05  # to either side; longer would take a fast heart's end-systole for an outlier
@@ -21,8 +26,22 @@ def time_fit(count: int, fps: float, sigma_s: float, trust: ArrayLike | None = N
     regression, Fan and Gijbels 1996). A parabola keeps tops and bottoms where an average fills them, nothing is mirrored at the ends, up to
     three frames stay as they are, and where frames lie further apart than some sigma, each stays by itself.
     """
-    t = (np.arange(count) - np.arange(count)[:, None]) / (sigma_s * fps)  # (frame fitted, frame looked at)
-    root = np.exp(-0.25 * t**2) * (1.0 if trust is None else np.sqrt(np.asarray(trust, np.float64)))
+    return _fit(slice(0, count), slice(0, count), fps, sigma_s, trust)
+
+
+def time_fits(count: int, fps: float, sigma_s: float, trust: ArrayLike | None = None) -> Iterator[tuple[slice, slice, Array]]:
+    """`time_fit` of a clip of any length, some frames after others: which are smoothed, which are looked at, and the matrix between."""
+    reach = 0 if count <= _BLOCK else max(int(np.ceil(_REACH * sigma_s * fps)), 3)
+    for start in range(0, count, _BLOCK):
+        end = min(start + _BLOCK, count)
+        fitted, seen = slice(start, end), slice(max(start - reach, 0), min(end + reach, count))
+        yield fitted, seen, _fit(fitted, seen, fps, sigma_s, trust)
+
+
+def _fit(fitted: slice, seen: slice, fps: float, sigma_s: float, trust: ArrayLike | None) -> Array:
+    """`time_fit`'s rows of the frames that are fitted, its columns of those that are seen."""
+    t = (np.arange(seen.start, seen.stop) - np.arange(fitted.start, fitted.stop)[:, None]) / (sigma_s * fps)
+    root = np.exp(-0.25 * t**2) * (1.0 if trust is None else np.sqrt(np.asarray(trust, np.float64)[seen]))
     powers = t[..., None] ** np.arange(3)
     return np.linalg.pinv(powers * root[..., None], rcond=1e-9)[:, 0] * root
 
@@ -41,7 +60,7 @@ def smooth_keypoints(keypoints: ArrayLike, fps: float) -> Array:
         middle = ndimage.median_filter(points, size=(lone, 1, 1), mode="nearest")
         spread = ndimage.median_filter(np.abs(points - middle), size=(lone, 1, 1), mode="nearest")
         points = np.where(np.abs(points - middle) > 4.5 * spread + 0.5, middle, points)  # Hampel: 3 robust deviations, and half a pixel
-    return np.einsum("st,tnd->snd", time_fit(len(points), fps, _SMOOTHED_S), points)
+    return np.concatenate([np.einsum("st,tnd->snd", fit, points[seen]) for _, seen, fit in time_fits(len(points), fps, _SMOOTHED_S)])
 
 
 def shared_motion(keypoints: ArrayLike) -> Array:

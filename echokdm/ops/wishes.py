@@ -1,5 +1,6 @@
 """What is asked of a ventricle's size and pump function, met together: end-diastolic volume, ejection fraction, GLS, wall motion."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -96,3 +97,12 @@ def with_pump_function(keypoints: ArrayLike, ed_index: int, beats: Sequence[Beat
     except (GeometryError, RuntimeError):
         raise GeometryError(f"An ejection fraction of {ef:g} % can't be had together with the strain or the wall motion asked for; "
                             f"ask for one nearer {ef + missing:.0f} %, or leave one of them out.") from None
+
+
+def check_drag(drag: Mapping[int, tuple[float, float]], points: int) -> None:
+    """Refuse, before any work, what --drag can't do to that many key-points. Raises ConfigError."""
+    for index, offset in drag.items():
+        if not 0 <= index < points:
+            raise ConfigError(f"--drag names point {index}, and there are points 0 to {points - 1}.")
+        if not all(math.isfinite(part) for part in offset):
+            raise ConfigError(f"--drag moves point {index} by something that is not a finite number of pixels.")

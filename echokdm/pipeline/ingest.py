@@ -12,6 +12,7 @@ import numpy as np
 
 from echokdm.core.errors import ClipError, ConfigError, EchoKDMError
 from echokdm.core.files import check_plain
+from echokdm.core.naming import called
 from echokdm.core.types import Clip, luma
 from echokdm.io.atomic import atomic_file, claim
 from echokdm.pipeline.options import Ingest
@@ -81,7 +82,7 @@ def kept_clips(folder: Path) -> list[dict[str, str]]:
         with (folder / TABLE).open(encoding="utf-8", newline="") as file:
             return [{column: row[column] for column in COLUMNS} for row in csv.DictReader(file) if row["verdict"] == KEPT]
     except (OSError, KeyError):
-        raise ConfigError(f"The folder '{folder.name}' holds no {TABLE}: name a stage of kind ingest.") from None
+        raise ConfigError(f"{called('The folder of ingested clips', folder)} holds no {TABLE}: name a stage of kind ingest.") from None
 
 
 def write_table(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
@@ -104,11 +105,12 @@ def _found(work: Work, options: Ingest) -> tuple[list[Found], list[dict[str, str
 
 def _of_data_set(adapter: str, root: str) -> Iterator[Found]:
     from echokdm.data.adapters import find_adapter
+    from echokdm.data.adapters.folder import known_split
 
     subjects: dict[str, str] = {}
     for number, row in enumerate(find_adapter(adapter).index(root).to_dict("records"), 1):
         subject = subjects.setdefault(str(row["subject"]), f"subject-{len(subjects) + 1:05d}")
-        yield Found(f"C{number:06d}", subject, str(row["split"]), "", "", {"adapter": adapter, **row})
+        yield Found(f"C{number:06d}", subject, known_split(str(row["split"])), "", "", {"adapter": adapter, **row})
 
 
 def _of_dicom(work: Work, options: Ingest) -> tuple[list[Found], list[dict[str, str]]]:

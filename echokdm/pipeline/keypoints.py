@@ -12,6 +12,7 @@ import pandas as pd
 from echokdm.cohort_plan import Source, read_sources, split_subjects
 from echokdm.cohort_write import CohortFolder, labels_of
 from echokdm.core.errors import ClipError, ConfigError
+from echokdm.core.naming import called
 from echokdm.io.atomic import atomic_file
 from echokdm.pipeline.ingest import kept_clips
 from echokdm.pipeline.options import Keypoints
@@ -63,7 +64,7 @@ def read_table(folder: Path) -> pd.DataFrame:
         table = pd.read_csv(folder / "manifest.csv", dtype={"id": str, "subject": str, "reason": str, "file": str})
         return table.fillna({"reason": ""})[list(COLUMNS)]
     except (OSError, KeyError, ValueError):
-        raise ConfigError(f"The folder '{folder.name}' holds no clips with key-points: name a stage of kind keypoints.") from None
+        raise ConfigError(f"{called('The folder', folder)} holds no clips with key-points: name a stage of kind keypoints.") from None
 
 
 def read_keypointed(folder: Path, splits: tuple[str, ...]) -> list[Source]:

@@ -103,4 +103,4 @@ class PipelineOptions(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,60}$")
     out: str | None = None
     seed: int = defaults.SEED
-    stages: dict[str, dict[str, Any] | None] = Field(min_length=1)
+    stages: dict[str, dict[str, Any]] = Field(min_length=1)

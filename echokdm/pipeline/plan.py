@@ -10,9 +10,11 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+from echokdm.cohort_plan import check_wishes
 from echokdm.core.config import apply_override, read_values, validate
 from echokdm.core.errors import BundleError, ConfigError, DataError
-from echokdm.pipeline.options import KINDS, PipelineOptions, StageOptions
+from echokdm.core.naming import called
+from echokdm.pipeline.options import KINDS, Augment, PipelineOptions, StageOptions
 
 STAGE_NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,40}$")
 SIMULATED = "phantom"
@@ -43,25 +45,36 @@ class Pipeline:
 def read_pipeline(path: str | Path, overrides: list[str] | None = None, out: str | Path | None = None) -> Pipeline:
     """Read a pipeline's YAML, apply overrides such as "stages.augment.per_clip=8", check all of it.
 
+    "stages.train=null" leaves a stage out.
+
     Raises ConfigError with one sentence: an unknown key or stage with its nearest neighbour, a cycle, something outside that is
     not there.
     """
     path = Path(path)
+    source = called("The configuration", path)
     values = read_values(path, "pipelines")
+    blocks = values.get("stages")
+    if isinstance(blocks, dict):  # a stage that says nothing is one of defaults; one that an override makes null is left out
+        values["stages"] = {name: {} if block is None else block for name, block in blocks.items()}
     for override in overrides or []:
         apply_override(values, override)
-    top = validate(values, PipelineOptions, path.name)
-    stages = {name: _stage(path.name, name, block or {}) for name, block in top.stages.items()}
+    if isinstance(values.get("stages"), dict):
+        values["stages"] = {name: block for name, block in values["stages"].items() if block is not None}
+    top = validate(values, PipelineOptions, source)
+    stages = {name: _stage(source, name, block) for name, block in top.stages.items()}
     needs = {name: _needs(name, options, stages) for name, (_, options) in stages.items()}
     steps: dict[str, Step] = {}
-    for name in _ordered(path.name, needs):
+    for name in _ordered(source, needs):
         kind, options = stages[name]
         inputs = {field: steps[value].fingerprint if value in steps else _outside(name, field, value, options)
                   for field in options.reads if (value := getattr(options, field)) is not None}
         if kind == "report":
             inputs |= {other: steps[other].fingerprint for other in needs[name]}
-        recipe = {"kind": kind, "options": options.model_dump(mode="json", exclude={"kind", *options.reads}), "inputs": inputs,
-                  "seed": top.seed, "echokdm": _version()}
+        if isinstance(options, Augment):
+            check_wishes(options.per_clip, options.ef, options.split)
+        told, paths = _without_paths(options.model_dump(mode="json", exclude={"kind", *options.reads}))
+        inputs |= {f"{field}, a path": _digest(path) for field, path in paths.items()}
+        recipe = {"kind": kind, "options": told, "inputs": inputs, "seed": top.seed, "echokdm": _version()}
         digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
         steps[name] = Step(name, kind, options, needs[name], recipe, digest)
     return Pipeline(top.name, Path(out or top.out or Path("runs") / top.name), top.seed, tuple(steps.values()))
@@ -108,16 +121,16 @@ def _outside(stage: str, field: str, value: str, options: StageOptions) -> str:
         try:
             return bundle_hash(find_bundle(value))
         except BundleError:
-            raise ConfigError(f"The stage {stage} asks for the bundle '{Path(value).name}' as its {field}, which is neither a stage "
-                              "of this pipeline nor a bundle.") from None
+            raise ConfigError(f"The stage {stage} asks for the bundle '{value}' as its {field}, which is neither a stage of this pipeline "
+                              "nor a bundle.") from None
     adapter, colon, root = value.partition(":")
     if what == "clips" and (value == SIMULATED or colon and not Path(value).exists()):
         return value if value == SIMULATED else _data_set(stage, adapter, root)
     path = Path(value)
     if not path.exists() or (what == "file") != path.is_file() and what != "clips":
         kind = {"file": "file", "cohort": "folder in EchoNet-Dynamic's layout"}.get(what, "folder of clips")
-        raise ConfigError(f"The stage {stage} reads '{path.name}' as its {field}, which is neither a stage of this pipeline nor a "
-                          f"{kind} that exists.")
+        raise ConfigError(f"The stage {stage} names {called('something', path)} as its {field} that is neither a stage of this pipeline "
+                          f"nor a {kind} that exists.")
     return _digest(path)
 
 
@@ -128,8 +141,28 @@ def _data_set(stage: str, adapter: str, root: str) -> str:
     if root.isdecimal():
         return f"{adapter}:{root}"
     if not Path(root).exists():
-        raise ConfigError(f"The stage {stage} reads the data set {adapter} from a folder '{Path(root).name}' that does not exist.")
+        raise ConfigError(f"The stage {stage} reads the data set {adapter} from {called('a folder', root)} that does not exist.")
     return f"{adapter}:{_digest(Path(root))}"
+
+
+def _without_paths(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Path]]:
+    """The options as a recipe keeps them, with PATH for what leads to a file or folder, and those paths by their options."""
+    told: dict[str, Any] = {}
+    paths: dict[str, Path] = {}
+    for name, value in options.items():
+        told[name] = value
+        if isinstance(value, Mapping):
+            told[name], inner = _without_paths(value)
+            paths |= {f"{name}.{field}": path for field, path in inner.items()}
+        elif isinstance(value, str):
+            before, colon, rest = value.rpartition(":")  # as in match:FILE and ADAPTER:ROOT
+            if name == "cache":  # where it lies changes nothing
+                told[name] = "PATH"
+            elif (path := Path(rest)).exists() and (colon or len(path.parts) > 1 or path.suffix):
+                told[name], paths[name] = f"{before}{colon}PATH", path
+            elif path.is_absolute():  # the stage itself will say that it is not there
+                told[name] = f"{before}{colon}PATH"
+    return told, paths
 
 
 def _digest(path: Path) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from echokdm.core.errors import OutputError
+from echokdm.core.naming import called
 from echokdm.io.atomic import LOCK, atomic_file
 from echokdm.pipeline.plan import Pipeline, Step
 
@@ -25,6 +26,11 @@ class Planned:
     step: Step
     state: State
     why: str
+
+    @property
+    def to_do(self) -> bool:
+        """Whether anything of it is still to run."""
+        return self.state in ("to run", "stopped")
 
 
 class Records:
@@ -47,12 +53,12 @@ class Records:
         if not self.out.exists():
             return
         if not self.out.is_dir():
-            raise OutputError(f"The output '{self.out.name}' is a file; name a folder with --out.")
+            raise OutputError(f"{called('The output', self.out)} is a file; name a folder with --out.")
         owner = _read(self.out / OWNER)
         if owner is None and any(entry.name not in (LOCK, FOLDER) for entry in self.out.iterdir()):
-            raise OutputError(f"The output folder '{self.out.name}' exists already and holds no pipeline; choose another with --out.")
+            raise OutputError(f"{called('The output folder', self.out)} exists already and holds no pipeline; choose another with --out.")
         if owner is not None and owner.get("pipeline") != self.pipeline.name:
-            raise OutputError(f"The output folder '{self.out.name}' belongs to another pipeline; choose another with --out.")
+            raise OutputError(f"{called('The output folder', self.out)} belongs to another pipeline; choose another with --out.")
 
     def plan(self) -> list[Planned]:
         """Each stage's state, in their order."""

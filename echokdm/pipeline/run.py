@@ -103,9 +103,15 @@ def _log(out: Path, text: str) -> None:
 
 
 def plan_lines(pipeline: Pipeline) -> Iterator[str]:
-    """The plan, a line a stage: what is cached, what is to run, and why."""
+    """The plan, a line a stage: what is cached, what is to run, why, on how much and for about how long; at the end the time in all."""
+    from echokdm.pipeline.estimate import MEASURED_ON, duration, estimate
+
     records = Records(pipeline)
     records.check()
     width = max(len(step.name) for step in pipeline.steps)
-    for planned in records.plan():
-        yield f"{planned.step.name:{width}}  {planned.state:7}  {planned.why}"
+    plan, amounts = records.plan(), estimate(pipeline)
+    for planned in plan:
+        told = f"; {amounts[planned.step.name]}" if planned.to_do else ""
+        yield f"{planned.step.name:{width}}  {planned.state:7}  {planned.why}{told}"
+    left = sum(amounts[planned.step.name].seconds for planned in plan if planned.to_do)
+    yield f"About {duration(left)} of one core in all: a guess from clips of {MEASURED_ON}." if left else "Nothing is to run."

@@ -6,6 +6,7 @@ from typing import Any
 
 from echokdm.io.atomic import atomic_file
 from echokdm.pages import data_uri, render
+from echokdm.pipeline.options import Augment
 from echokdm.pipeline.run import Work
 
 PICTURES = 6  # of a stage
@@ -14,9 +15,9 @@ _LARGEST = 2 << 20  # bytes of a picture that a page still carries
 
 
 def write_summary(work: Work) -> None:
-    """report.html: every stage with its options, its figures, tables and pictures. No times, no paths."""
+    """report.html: every stage with its options, its figures, tables and pictures, cohorts first. No times, no paths."""
     stages = []
-    for step, folder, figures in work.others:
+    for step, folder, figures in sorted(work.others, key=lambda other: not isinstance(other[0].options, Augment)):
         pictures = [path for path in sorted(folder.glob("*.png")) if path.stat().st_size <= _LARGEST][:PICTURES]
         page = next(folder.glob("*.html"), None)
         stages.append({"name": step.name, "kind": step.kind, "about": (type(step.options).__doc__ or "").strip(),
@@ -38,7 +39,8 @@ def _tables(folder: Path) -> list[dict[str, Any]]:
 
 def _cell(cell: Any) -> str:
     if isinstance(cell, dict):
-        return "" if cell["value"] is None else f"{_cell(cell['value'])} [{_cell(cell['low'])}, {_cell(cell['high'])}]"
+        interval = "" if cell["low"] is None or cell["patients"] < 2 else f" [{_cell(cell['low'])}, {_cell(cell['high'])}]"
+        return _cell(cell["value"]) + interval
     return "" if cell is None else f"{cell:.3g}" if isinstance(cell, float) else str(cell)
 
 

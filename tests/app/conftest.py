@@ -71,7 +71,7 @@ class DrawnPipeline:
         inside = np.asarray(sector).astype(bool)
         deep = ndimage.binary_erosion(inside, iterations=6)
         masks = []
-        for frame in frames[:, 0].numpy():
+        for (frame,) in (picture.numpy() for picture in frames):
             labels, count = ndimage.label((ndimage.gaussian_filter(frame, 1.0) < 0.16) & deep)
             sizes = np.bincount(labels.ravel())[1:] if count else np.array([0])
             masks.append(labels == 1 + int(sizes.argmax()) if sizes.max() > 60 else np.zeros_like(inside))

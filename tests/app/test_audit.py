@@ -246,8 +246,8 @@ def test_a_clip_that_can_t_be_read_is_not_passed_over(home: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(("real", "synthetic", "said"), [
-    ("absent", "synth", "There is no folder of real clips 'absent'"),
-    ("real", "absent", "There is no folder of synthetic clips 'absent'"),
+    ("absent", "synth", "The folder of real clips does not exist"),
+    ("real", "absent", "The folder of synthetic clips does not exist"),
     ("empty", "synth", "holds no clip"),
     ("real", "empty", "holds no clip"),
     ("real", "real", "same one"),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from echokdm.cli import app, clip_stem, parse_drag, repeatable
+from echokdm.cli import app, parse_drag, repeatable
 from echokdm.core.errors import ConfigError
 from echokdm.core.types import Clip
 from echokdm.io.tracings import write_tracings
@@ -87,28 +87,24 @@ def test_command_is_kept_without_paths() -> None:
     assert repeatable("synth", clip=None, demo=True, frames=12) == "echokdm synth --demo --frames 12"
 
 
-def test_stem_has_no_endings() -> None:
-    assert clip_stem(Path("x/clip.nii.gz")) == "clip" and clip_stem(Path("frames/")) == "frames"
-
-
 def test_synth_writes_its_folder(here: Path, tmp_path: Path, drawn_clip: Clip, drawn: None) -> None:
     clip = save(tmp_path / "patient.npz", drawn_clip)
     result = RUNNER.invoke(app, ["synth", str(clip), "--ef", "30", "--steps", "2"])
     assert result.exit_code == 0, result.output
-    names = sorted(p.name for p in (here / "patient-synth").iterdir())
+    names = sorted(p.name for p in (here / "synth-1").iterdir())
     assert names == ["keypoints.csv", "report.html", "run.json", "synth.dcm", "synth.gif", "synth.mp4"]
     assert "30.0 %" in result.stdout
     for file in ("run.json", "report.html", "keypoints.csv"):
-        text = (here / "patient-synth" / file).read_text()
+        text = (here / "synth-1" / file).read_text()
         assert "patient" not in text.replace("They show no\npatient", "") and str(tmp_path) not in text, file
-    assert '"command": "echokdm synth CLIP --ef 30 --steps 2' in (here / "patient-synth" / "run.json").read_text()
+    assert '"command": "echokdm synth CLIP --ef 30 --steps 2' in (here / "synth-1" / "run.json").read_text()
 
 
 def test_keypoints_writes_its_folder(here: Path, tmp_path: Path, drawn_clip: Clip, drawn: None) -> None:
     clip = save(tmp_path / "clip.npz", drawn_clip)
     result = RUNNER.invoke(app, ["keypoints", str(clip)])
     assert result.exit_code == 0 and "EF" in result.stdout, result.output
-    assert len(list((here / "clip-keypoints").iterdir())) == 6
+    assert len(list((here / "keypoints-1").iterdir())) == 6
 
 
 def test_existing_folder_needs_overwrite(here: Path, tmp_path: Path, drawn_clip: Clip, drawn: None) -> None:
@@ -138,7 +134,7 @@ def test_existing_folder_needs_overwrite(here: Path, tmp_path: Path, drawn_clip:
     (["CLIP", "--steps", "0"], "--steps"),
     (["CLIP", "--seed", "-1"], "--seed"),
     (["CLIP", "--from-frame", "24"], "frames 0 to 23"),
-    (["CLIP", "--keypoints", "none.csv"], "none.csv"),
+    (["CLIP", "--keypoints", "none.csv"], "The tracing file does not exist"),
     (["CLIP", "--driving", "none.dcm"], "can't be opened"),
     (["none.dcm"], "can't be opened"),
     (["TEXT"], "not a clip"),

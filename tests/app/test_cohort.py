@@ -127,7 +127,7 @@ def test_no_patient_is_in_two_splits() -> None:
 
 @pytest.mark.parametrize(("arguments", "words"), [
     ((0, "balance"), "--per-clip"), ((1, "uniform"), "uniform:20-70"), ((1, "uniform:2-70"), "inside 5-80"),
-    ((1, "uniform:70-20"), "inside 5-80"), ((1, "gauss:1"), "match:FILE"), ((1, "match:none.csv"), "'none.csv' of --ef match does not"),
+    ((1, "uniform:70-20"), "inside 5-80"), ((1, "gauss:1"), "match:FILE"), ((1, "match:none.csv"), "The file list of --ef match does not"),
     ((1, "balance", 0, "80/20"), "80/10/10"), ((1, "balance", 0, "dev"), "80/10/10"),
 ])
 def test_wishes_in_another_form_are_refused(arguments: tuple, words: str) -> None:
@@ -332,8 +332,8 @@ def test_the_command_names_no_source(app: typer.Typer, drawn_clip: Clip, still_c
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    (["none", "out"], "no folder of clips 'none'"), ([".", "taken"], "holds no cohort"), ([".", "out", "--ef", "50"], "uniform:20-70"),
-    ([".", "out", "--split", "most"], "80/10/10"), (["empty", "out"], "no clip to make a cohort from"),
+    (["none", "out"], "folder of clips does not exist"), ([".", "taken"], "holds no cohort"), ([".", "out", "--ef", "50"], "uniform:20-70"),
+    ([".", "out", "--split", "most"], "80/10/10"), (["empty", "out"], "folder of clips holds no clip"),
 ])
 def test_bad_input_ends_with_one_sentence_and_nothing_written(arguments: list[str], words: str, app: typer.Typer, tmp_path: Path,
                                                               monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,13 +71,13 @@ def failing(pipeline, fail):
 
 def test_a_killed_worker_changes_no_byte(files: list[Path], engine: Engine, sent, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     sources, refused = read_sources(files, sent)
-    plan = plan_cohort(sources, 4)
+    plan = plan_cohort(sources, 3)
     augment_cohort(plan, sources, tmp_path / "alone", pipeline=sent)
     killed, seeds = tmp_path / "killed", []
 
     def fail(seed):
         seeds.append(seed)
-        if len(seeds) == 3 and not killed.exists():  # one of them has finished two clips of its four
+        if len(seeds) == 2 and not killed.exists():  # one of them has finished a clip of its three
             killed.touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -87,7 +87,7 @@ def test_a_killed_worker_changes_no_byte(files: list[Path], engine: Engine, sent
                for a, b in zip(found, sources, strict=True))
     told = []
     manifest = augment_cohort(plan, found, tmp_path / "spread", pipeline=failing(sent, fail), engine=engine, progress=told.append)
-    assert killed.exists() and manifest["id"].tolist() == plan["id"].tolist() and told[-1] == "Made 8 of 8 clips"
+    assert killed.exists() and manifest["id"].tolist() == plan["id"].tolist() and told[-1] == "Made 6 of 6 clips"
     assert contents(tmp_path / "spread") == contents(tmp_path / "alone")
     assert "Doe" not in "".join(capfd.readouterr())
 
@@ -165,5 +165,6 @@ def test_workers_are_rays_and_counted_from_one(options: list[str], words: str, p
     app.command("augment")(augment)
     app.command("other")(lambda: None)  # with one command alone there is no group
     (tmp_path / "clips").mkdir()
+    np.savez(tmp_path / "clips" / "a.npz", frames=np.zeros((2, 8, 8), np.uint8))
     result = CliRunner().invoke(app, ["augment", str(tmp_path / "clips"), str(tmp_path / "out"), *options])
     assert result.exit_code == 2 and words in result.stderr

@@ -47,8 +47,13 @@ def test_every_problem_in_one_go(faces: Path) -> None:
     (faces / "test" / "gone.pts").write_text("")
     result = RUNNER.invoke(app, ["data", "check", "faces-pts", str(faces)])
     assert result.exit_code == 2 and "3 problems:" in result.stderr
-    for words in ("1 without a picture: test/gone.pts", "1 unreadable: test/c (This clip is truncated", "1 with bad key-points: train/a ("):
+    for words in ("1 without a picture: name ", "1 unreadable: sequence 1 of 3 (This clip is truncated",
+                  "1 with bad key-points: sequence 2 of 3 (", "--show-names"):
         assert words in result.stderr, result.stderr
+    shown = RUNNER.invoke(app, ["data", "check", "faces-pts", str(faces), "--show-names"])
+    for words in ("1 without a picture: test/gone.pts", "1 unreadable: test/c (This clip is truncated", "1 with bad key-points: train/a ("):
+        assert words in shown.stderr and words not in result.stderr, shown.stderr
+    assert "--show-names" not in shown.stderr
     assert str(faces) not in result.output and "train          2 sequences       2 subjects         1 frames" in result.stdout
 
 
@@ -60,7 +65,7 @@ def test_mixed_sizes_are_a_problem_where_one_is_needed(tmp_path: Path) -> None:
     for name, code in (("voxceleb", 2), ("mgif", 0)):
         result = RUNNER.invoke(app, ["data", "check", name, str(tmp_path)])
         assert result.exit_code == code, result.output
-        assert ("1 of another image size than most: test/9#test24.png" in result.stderr) is (code == 2), result.output
+        assert ("1 of another image size than most: sequence 3 of 3" in result.stderr) is (code == 2), result.output
 
 
 @pytest.mark.parametrize(("words", "told"), [

@@ -73,3 +73,17 @@ def test_volume_plot_is_a_png_and_the_same_twice() -> None:
     curve = [("asked", np.array([3.0, 2.0, 3.0]), "#000", "-")]
     one, two = (figures.volume_plot(np.arange(3) / 10, curve, "px^3", [(0, 1)]) for _ in range(2))
     assert one[:4] == b"\x89PNG" and one == two
+
+
+def test_every_fifth_point_has_its_number_outside_the_outline() -> None:
+    angle = np.arange(40) / 40 * 2 * np.pi
+    ring = np.stack([60 + 30 * np.cos(angle), 60 + 30 * np.sin(angle)], 1)
+    plain, numbered, titled = (np.asarray(figures.overlay(np.zeros((120, 120)), ring, 3.0, **options)).astype(int)
+                               for options in ({}, {"every": 5}, {"title": "ED, frame 3"}))
+    y, x = np.nonzero(np.abs(numbered - plain).sum(2))
+    apart = np.hypot(x[:, None] - 3 * ring[None, :, 0], y[:, None] - 3 * ring[None, :, 1])
+    assert set(np.unique(apart.argmin(1)) % 5) <= {0, 1, 4}  # a number is wider than the points are apart
+    assert all((apart[:, i] < 24).any() for i in range(0, 40, 5)) and apart.min(1).max() < 24
+    assert (np.hypot(x - 180, y - 180) > 85).all()
+    y, x = np.nonzero(np.abs(titled - plain).sum(2))
+    assert len(x) > 50 and x.max() < 180 and y.max() < 30

@@ -120,13 +120,39 @@ def test_a_wish_that_the_method_does_not_know_is_told(face, options, words):
         generate(face / "run" / "bundle", sources, **options)
 
 
-@pytest.mark.parametrize(("file", "words"), [("none.pts", "no file of key-points"), ("face.png", "is no file of key-points"),
-                                             ("wrong.npy", "needs \\(T, 68, 2\\)"), ("person.json", "holds openpose-18 joints")])
+@pytest.mark.parametrize(("file", "words"), [("none.pts", "key-points does not exist"), ("face.png", "of no kind that is known"),
+                                             ("wrong.npy", "needs \\(T, 68, 2\\)"), ("person.json", "hold openpose-18 joints")])
 def test_keypoints_of_another_kind_are_told(face, file, words):
     np.save(face / "wrong.npy", np.zeros((4, 2)))
     (face / "person.json").write_text(json.dumps({"people": [{"pose_keypoints_2d": [10.0, 12.0, 1.0] * 18}]}))
     with pytest.raises(GeometryError, match=words):
         generate(face / "run" / "bundle", [face / "face.png"], source_keypoints=[face / "face.pts"], keypoints=face / file)
+
+
+def test_frames_without_anybody_are_counted(face):
+    """Of a folder of OpenPose's files, some of which hold no person."""
+    from echokdm.core.schemas import schema
+    from echokdm.data.keypoint_files import read_keypoints
+
+    folder = face / "people"
+    folder.mkdir()
+    person = {"pose_keypoints_2d": [10.0, 12.0, 1.0] * 18}
+    for number, people in enumerate(([], [person], [])):
+        (folder / f"{number}.json").write_text(json.dumps({"people": people}))
+    assert read_keypoints(folder, schema("openpose-18")).isnan().all(-1).all(-1).tolist() == [True, False, True]
+    (folder / "1.json").unlink()
+    with pytest.raises(GeometryError, match="No person is found in any of the 2 files"):
+        read_keypoints(folder, schema("openpose-18"))
+    pose = np.load(face / "pose.npy")
+    pose[1:] = np.nan
+    np.save(face / "gaps.npy", pose)
+    made = generate(face / "run" / "bundle", [face / "face.png"], source_keypoints=[face / "face.pts"], keypoints=face / "gaps.npy")
+    assert made.empty == len(pose) - 1 > 0
+
+
+def test_a_drag_of_no_point_is_refused_before_a_picture_is_read(face):
+    with pytest.raises(ConfigError, match="points 0 to 67"):
+        generate(face / "run" / "bundle", [face / "none.png"], source_keypoints=[face / "face.pts"], drag={68: (1.0, 1.0)})
 
 
 def test_an_echo_bundle_leads_to_synth(face):

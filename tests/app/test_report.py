@@ -15,8 +15,9 @@ from PIL import Image
 from echokdm.core.errors import OutputError
 from echokdm.core.types import Clip
 from echokdm.derive import derive_keypoints
+from echokdm.figures import overlay
 from echokdm.io.tracings import write_tracings
-from echokdm.report import check_masked, write_keypoints, write_synthesis
+from echokdm.report import check_masked, overlay_sheet, write_keypoints, write_synthesis
 from echokdm.synth import Synthesis, synthesize
 from echokdm.synth_page import report_html
 
@@ -186,6 +187,17 @@ def test_outlines_of_a_file_read_upside_down_are_in_the_files_rows(drawn_clip: C
     for file in ("keypoints.csv", "masks.nii.gz"):
         again = derive_keypoints(turned, keypoints=tmp_path / "k" / file)
         assert np.abs(again.keypoints.mean(1) - derived.keypoints.mean(1)).max() < 0.6
+
+
+def test_overlay_names_both_phases_and_numbers_their_points(drawn_clip: Clip, pipeline) -> None:
+    derived = derive_keypoints(drawn_clip, pipeline=pipeline)
+    sheet = np.asarray(overlay_sheet(derived))
+    inside = torch.as_tensor(np.asarray(derived.sector.mask))
+    scale = max(1.0, min(3.0, 720 / derived.clip.size[1]))
+    tiles = {title: np.asarray(overlay(derived.clip.frames[frame] * inside, derived.keypoints_source[frame], scale, every=5, title=title))
+             for frame, title in ((derived.ed, f"ED, frame {derived.ed}"), (derived.es, f"ES, frame {derived.es}"))}
+    ed, es = tiles.values()
+    assert (sheet[:, :ed.shape[1]] == ed).all() and (sheet[:, -es.shape[1]:] == es).all() and (ed != es).any()
 
 
 def test_overlay_shows_nothing_from_outside_the_sector(drawn_clip: Clip, pipeline, tmp_path: Path) -> None:

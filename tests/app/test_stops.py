@@ -34,7 +34,7 @@ def test_a_second_run_is_refused_before_any_work(here: Path, words: str, lock: s
     (here / lock).parent.mkdir(exist_ok=True)
     with FileLock(here / lock):
         result = RUNNER.invoke(app, words.split())
-    assert result.exit_code == 2 and result.stderr == "Error: Another run is at work in 'out': wait for its end, or stop it.\n"
+    assert result.exit_code == 2 and result.stderr == "Error: Another run is at work in the output folder: wait for its end, or stop it.\n"
     assert (here / ".0123abcd.tmp.out" / "result" / "synth.mp4").exists()
 
 

@@ -240,8 +240,8 @@ def test_weights_hash_follows_the_weights(pipeline) -> None:
     ({"edv": "20%"}, GeometryError, "60 to 150"),
     ({"walls": {"mid-septal": 3.0}}, GeometryError, "mid-septal"),
     ({"without": "f2i"}, ConfigError, "--from-frame"),
-    ({"drag": {40: (1.0, 0.0)}}, GeometryError, "points 0 to 39"),
-    ({"drag": {3: (float("inf"), 0.0)}}, GeometryError, "finite"),
+    ({"drag": {40: (1.0, 0.0)}}, ConfigError, "points 0 to 39"),
+    ({"drag": {3: (float("inf"), 0.0)}}, ConfigError, "finite"),
 ])
 def test_impossible_wishes_are_refused(wish: dict, error: type, words: str, drawn_clip: Clip, pipeline) -> None:
     with pytest.raises(error, match=words):

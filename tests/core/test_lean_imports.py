@@ -27,3 +27,16 @@ def test_a_pipeline_needs_none_of_it_and_what_comes_later_is_real() -> None:
 @pytest.mark.parametrize("name", ["pandas", "torch._dynamo"])
 def test_what_was_imported_before_stays(name: str) -> None:
     run(f"import sys, {name}; real = sys.modules['{name}']\n{LOADS}\nassert sys.modules['{name}'] is real")
+
+
+def test_packages_are_loaded_in_part_and_are_whole_when_asked() -> None:
+    run(f"import sys; {LOADS}\n"
+        "held = 'diffusers.models.transformers.transformer_flux', 'diffusers.models.autoencoders.autoencoder_oobleck', 'monai.losses'\n"
+        "assert not [name for name in held if name in sys.modules]\n"
+        "from diffusers import AutoencoderOobleck, FluxTransformer2DModel\n"
+        "from monai.transforms import Compose\n"
+        "import monai\n"
+        "assert Compose([abs])(-2) == 2 and monai.networks.nets.AttentionUnet and monai.losses.DiceLoss and monai.__version__\n"
+        "assert AutoencoderOobleck.__module__ == held[1] and FluxTransformer2DModel.__module__ == held[0]\n"
+        "try:\n    monai.transforms.no_such_thing\nexcept AttributeError as error:\n    assert 'no_such_thing' in str(error)\n"
+        "else:\n    raise AssertionError")

@@ -7,6 +7,8 @@ import pytest
 from rich.console import Console
 
 from echokdm.core.progress import progress_bar, track
+from echokdm.terminal import counted
+from echokdm.workers import serial
 
 
 @pytest.mark.parametrize(("label", "figures"), [("echonet-dynamic, outlined frames", False), ("image_codec", True)])
@@ -24,3 +26,10 @@ def test_a_line_of_80_columns_holds_counts_and_both_times(label: str, figures: b
 def test_items_pass_through_in_order_and_the_screen_s_output_stays_clean(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(track(iter("abc"), "letters", 3)) == ["a", "b", "c"]
     assert capsys.readouterr().out == ""
+
+
+def test_an_engine_is_counted_by_what_its_items_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    totals = []
+    monkeypatch.setattr("echokdm.core.progress.track", lambda items, label, total: totals.append((label, total)) or items)
+    engine = counted(serial, "making clips", len)
+    assert list(engine(lambda: list, ["ab", "cde"])) == list("abcde") and totals == [("making clips", 5)]

@@ -15,7 +15,7 @@ ODD = ["2024-99-99", "!!bool abc", "!!timestamp foo", "!!binary x", "!!python/ob
 @pytest.mark.parametrize("text", ODD)
 def test_odd_values_are_one_sentence_in_files_and_overrides(tmp_path, text):
     (tmp_path / "a.yaml").write_text(f"name: x\nseed: {text}\nstages: {{report: {{}}}}\n")
-    with pytest.raises(ConfigError, match="a.yaml is not valid YAML") as caught:
+    with pytest.raises(ConfigError, match="The configuration is not valid YAML") as caught:
         read_pipeline(tmp_path / "a.yaml")
     assert caught.value.__cause__ is None and "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match="has no valid value") as caught:
@@ -48,7 +48,14 @@ def test_files_that_are_no_text_and_endless_overrides(tmp_path):
         apply_override({}, "a." * 3000 + "b=1")
 
 
+@pytest.mark.parametrize("override", ["/export/doe^jane", "/export/doe^jane=1", "seed=[/export/doe^jane", "name.a=/export/doe^jane"])
+def test_a_bad_override_is_told_without_its_value(override):
+    with pytest.raises(ConfigError) as caught:
+        apply_override({"name": "x"}, override)
+    assert "doe" not in str(caught.value) and "override" in str(caught.value).lower()
+
+
 def test_the_known_faults_are_one_sentence(test_data):
     for name in ("bool", "date", "ts"):
-        with pytest.raises(ConfigError, match=f"{name}.yaml is not valid YAML"):
+        with pytest.raises(ConfigError, match="The configuration is not valid YAML"):
             read_pipeline(test_data / "faults" / f"{name}.yaml")

@@ -37,7 +37,7 @@ def test_an_input_called_like_a_staging_folder_stays(tmp_path: Path, scene, name
         summary = deidentify_folder(tmp_path / name, tmp_path / "q", salt=SALT)
         assert len(summary.outputs) == 1
     except OutputError as error:
-        assert name == ".q.echokdm-lock" and "holds something else" in str(error)
+        assert name == ".q.echokdm-lock" and "lies something else" in str(error)
     assert before.items() <= everything(tmp_path).items()
     assert {path.name for path in tmp_path.iterdir()} <= {name, "q"}
 
@@ -53,7 +53,7 @@ def test_an_input_among_what_a_killed_run_left_stays(tmp_path: Path, scene) -> N
 
 def test_a_second_run_into_one_folder_is_refused(tmp_path: Path, scene) -> None:
     put(tmp_path / "in", scene)
-    with FileLock(tmp_path / ".q.echokdm-lock"), pytest.raises(OutputError, match=r"^Another run is at work in 'q'"):
+    with FileLock(tmp_path / ".q.echokdm-lock"), pytest.raises(OutputError, match=r"^Another run is at work in the output folder"):
         deidentify_folder(tmp_path / "in", tmp_path / "q")
     assert not (tmp_path / "q").exists()
 

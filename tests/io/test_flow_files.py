@@ -35,7 +35,7 @@ def test_flo_bytes_are_the_formats(tmp_path):
 @pytest.mark.parametrize("data", [b"", b"PIEH", b"PIEH" + struct.pack("<ii", 4, 4) + bytes(10), b"\0" * 40])
 def test_flo_refuses_what_is_not_one(tmp_path, data):
     (tmp_path / "a.flo").write_bytes(data)
-    with pytest.raises(ClipError, match="a.flo"):
+    with pytest.raises(ClipError, match="^The flow file is "):
         read_flo(tmp_path / "a.flo")
 
 
@@ -70,7 +70,7 @@ def test_kitti_png_refuses_other_pictures(tmp_path):
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"no picture")
     for name in ("a.png", "b.png"):
-        with pytest.raises(ClipError, match=name):
+        with pytest.raises(ClipError, match="^The flow file is not a KITTI"):
             read_kitti_png(tmp_path / name)
 
 

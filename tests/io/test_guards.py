@@ -6,6 +6,8 @@ import os
 import re
 import socket
 import struct
+import subprocess
+import sys
 import time
 import zipfile
 from fractions import Fraction
@@ -19,7 +21,7 @@ import pytest
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from pydicom.uid import JPEG2000, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
 
 import echokdm
 from echokdm.core.errors import ClipError, EchoKDMError, GeometryError
@@ -211,6 +213,62 @@ def test_a_deflated_dicom_that_unpacks_to_gigabytes_is_refused(tmp_path, frames)
     (tmp_path / "bomb.dcm").write_bytes(data[:start] + zeros * 200 + packer.flush())
     with pytest.raises(ClipError, match="unpacks to more"):
         read_clip(tmp_path / "bomb.dcm")
+
+
+def jpeg_dicom(folder, frames, form, syntax):
+    """Frames compressed by Pillow, in fragments of a DICOM file."""
+    files = []
+    for frame in frames:
+        files.append(io.BytesIO())
+        Image.fromarray(frame).save(files[-1], form)
+    ds = echo(frames, syntax)
+    ds.PixelData = encapsulate([file.getvalue() for file in files])
+    ds.save_as(folder / "sound.dcm", enforce_file_format=True)
+    return (folder / "sound.dcm").read_bytes()
+
+
+@pytest.mark.parametrize(("form", "syntax", "marker", "offset", "bomb"), [
+    ("JPEG", JPEGBaseline8Bit, b"\xff\xc0", 5, struct.pack(">HH", 65_000, 65_000)),
+    ("JPEG2000", JPEG2000, b"\xff\x4f\xff\x51", 8, struct.pack(">LL", 60_000, 60_000)),
+    ("JPEG2000", JPEG2000, b"\xff\x4f\xff\x51", 40, struct.pack(">H", 16_384))])  # components
+def test_a_compressed_frame_that_declares_more_than_its_header_is_not_decoded(tmp_path, frames, monkeypatch, form, syntax, marker, offset,
+                                                                              bomb):
+    data = jpeg_dicom(tmp_path, frames, form, syntax)
+    assert len(read_clip(tmp_path / "sound.dcm")) == 6
+    monkeypatch.setattr("pydicom.pixels.iter_pixels", lambda *_, **__: pytest.fail("it was decoded"))
+    at = data.rindex(marker) + offset  # the last frame's
+    (tmp_path / "bomb.dcm").write_bytes(data[:at] + bomb + data[at + len(bomb):])
+    with pytest.raises(ClipError, match="damaged"):
+        read_clip(tmp_path / "bomb.dcm")
+
+
+PEAK = """
+import resource, sys
+from echokdm.io import read_clip
+read_clip(sys.argv[1])  # what is imported on the way
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+frames = len(read_clip(sys.argv[2]))
+more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+print(frames, more / (2**20 if sys.platform == "darwin" else 2**10))
+"""
+
+
+def test_run_lengths_fill_no_more_than_the_header_declares(tmp_path, frames):
+    """A frame of 16 MB whose runs would unpack to 1 GB."""
+    for name, runs in (("sound", 12), ("bomb", 2**23)):
+        ds = echo(frames[:1], RLELossless)
+        ds.PixelData = encapsulate([struct.pack("<16L", 1, 64, *[0] * 14) + b"\x81\0" * runs])
+        ds.save_as(tmp_path / f"{name}.dcm", enforce_file_format=True)
+    told = subprocess.run([sys.executable, "-c", PEAK, str(tmp_path / "sound.dcm"), str(tmp_path / "bomb.dcm")], check=True,
+                          capture_output=True, text=True).stdout.split()
+    assert told[0] == "1" and float(told[1]) < 200
+
+
+@pytest.mark.parametrize("read", [read_clip, lambda path: read_clip(path, max_frames=1)])
+def test_a_frame_of_absurd_size_is_refused_before_it_is_decoded(tmp_path, read):
+    Image.new("L", (8192, 8192)).save(tmp_path / "a.png")
+    with pytest.raises(ClipError, match="limit"):
+        read(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("spacing", [(1e-300, 1.0), (1.0, 1e300), (0.01, 10.0), (-1.0, 1.0), (float("nan"), 1.0)])

@@ -37,7 +37,7 @@ def test_phantom_tables_are_printed_and_written(quick, tiny_pipeline, tiny_bundl
 def test_nonsense_is_refused(quick, tiny_pipeline, tiny_bundle, tmp_path):
     with pytest.raises(ConfigError, match="at least one"):
         module.evaluate(tiny_bundle, patients=0, pipeline=tiny_pipeline)
-    with pytest.raises(ClipError, match="no folder"):
+    with pytest.raises(ClipError, match="--data does not exist"):
         module.evaluate(tiny_bundle, tmp_path / "nowhere", pipeline=tiny_pipeline)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ClipError, match="no clip"):
@@ -45,17 +45,23 @@ def test_nonsense_is_refused(quick, tiny_pipeline, tiny_bundle, tmp_path):
 
 
 def test_a_folder_of_clips(quick, tiny_pipeline, tiny_bundle, tmp_path, pairs, monkeypatch):
-    """Four frames, of which the first is the source; an untrained segmenter finds no heart in the output: MD is not known."""
+    """Two clips, one in a sub-folder, of four frames, the first of which is the source.
+
+    An untrained segmenter finds no heart in the output: MD is not known.
+    """
     frames = torch.cat([pairs.source[:1], pairs.target[:1], pairs.source[:1], pairs.target[:1]])
     points = torch.cat([pairs.source_keypoints[:1], pairs.target_keypoints[:1]]).repeat(2, 1, 1).double().numpy()
     clip = Clip(frames, 20.0)
     derived = Derived(clip, None, SimpleNamespace(clip=clip, sector_mask=pairs.sector[0].numpy()), points, np.ones(4, bool), True)
     monkeypatch.setattr(module, "derive_keypoints", lambda file, pipeline, allow_print: derived)
-    np.savez(tmp_path / "SURNAME.npz", frames=np.zeros((4, 8, 8), np.uint8))
+    for name in ("SURNAME.npz", "SURNAME/SURNAME.npz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        np.savez(tmp_path / name, frames=np.zeros((4, 8, 8), np.uint8))
     (tmp_path / "notes.txt").write_text("not a clip")
     result = module.evaluate(tiny_bundle, tmp_path, steps=1, pipeline=tiny_pipeline, show=False)
     scores = result.scores["frames"]
-    assert set(scores["clip"]) == {"clip 1"} and set(scores["frame"]) == {1, 2, 3}
+    assert set(scores["clip"]) == {"clip 1", "clip 2"} and set(scores["frame"]) == {1, 2, 3}
+    scores = scores[scores["clip"] == "clip 1"]
     still = scores[scores["method"] == "no edit"].set_index("frame")
     assert still.loc[2, "MSE_img"] == 0 and still.loc[1, "MSE_img"] > 0 and still.loc[1, "MD"] > 0.5
     assert scores[scores["method"] == "KDM"]["MD"].isna().all()

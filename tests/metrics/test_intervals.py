@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from echokdm.metrics.intervals import correlation_interval, difference_interval, mean_interval, ratio_interval
+from echokdm.metrics.tables import text
 
 
 def test_interval_is_that_of_the_mean():
@@ -21,6 +22,14 @@ def test_pairs_of_one_patient_are_not_independent():
     by_pair, by_patient = mean_interval(repeated), mean_interval(repeated, patients)
     assert by_patient.patients == 50 and by_patient.count == 400
     assert by_patient.high - by_patient.low > 2 * (by_pair.high - by_pair.low)
+
+
+@pytest.mark.parametrize("interval", [mean_interval([1.0, 2, 3], ["a"] * 3), ratio_interval([1.0, 2, 3], [1.0, 1, 1], ["a"] * 3),
+                                      difference_interval([2.0, 3, 4], [0.0, 1, 2], ["a"] * 3),
+                                      correlation_interval([1.0, 2, 3], [1.0, 2, 4], ["a"] * 3)])
+def test_one_patient_has_no_interval(interval):
+    assert interval.value > 0 and interval.patients == 1 and np.isnan([interval.low, interval.high]).all()
+    assert not interval.excludes_zero and "[" not in text(interval)
 
 
 def test_paired_difference_sees_what_overlapping_intervals_hide():

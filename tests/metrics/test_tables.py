@@ -18,7 +18,7 @@ TABLE = Table("Scores", ("MSE_img", "LV found"), (("KDM", (Interval(0.00361, 0.0
 def test_numbers_and_cells():
     assert [number(v) for v in (0.00361, 1.23456, 12.3456, float("nan"))] == ["0.0036", "1.235", "12.35", "-"]
     assert text(Interval(0.5, 0.4, 0.6, 9, 9)) == "0.5000 [0.4000, 0.6000]"
-    assert text(Interval(0.5, 0.5, 0.5, 9, 1)) == "0.5000"  # one patient has no interval
+    assert text(Interval(0.5, float("nan"), float("nan"), 9, 1)) == "0.5000"
     assert TABLE.cell("KDM", "LV found") == "99.5 %"
 
 

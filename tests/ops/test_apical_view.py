@@ -71,7 +71,7 @@ def test_segment_clip_judges_the_view_unless_told_not_to() -> None:
     image = LEVELS[labels(right=0)][:, None]
     with pytest.raises(ViewError):
         segment_clip(oracle, image, SECTOR, FPS)
-    masks, _ = segment_clip(oracle, image, SECTOR, FPS, any_view=True)
+    masks, *_ = segment_clip(oracle, image, SECTOR, FPS, any_view=True)
     assert bool(masks.any((1, 2)).all())
     segment_clip(oracle, LEVELS[labels()][:, None], SECTOR, FPS)
     segment_clip(oracle, image, SECTOR, FPS, walled=False)  # what was made of a clip

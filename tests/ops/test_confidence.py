@@ -14,8 +14,11 @@ X, Y = pixel_grid(SIZE, SIZE)[0]
 DISC = (X - 24) ** 2 + (Y - 24) ** 2 < 100
 
 
-def segmented(*certainties: float, found: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
-    """Masks and probabilities of a disc in each frame, of which the network is so certain; of the ground around it always by half."""
+def segmented(*certainties: float, found: bool = True) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Masks and probabilities of a disc in each frame, of which the network is so certain; of the ground around it always by half.
+
+    Its mirror image is found to the same share.
+    """
     rows = []
     for certain in certainties:
         p = torch.full((4, SIZE, SIZE), 1 / 6)
@@ -23,7 +26,7 @@ def segmented(*certainties: float, found: bool = True) -> tuple[torch.Tensor, to
         p[:, DISC] = (1 - certain) / 3
         p[1, DISC] = certain
         rows.append(p)
-    return DISC.expand(len(rows), -1, -1) & found, torch.stack(rows)
+    return DISC.expand(len(rows), -1, -1) & found, torch.stack(rows), torch.tensor(certainties)
 
 
 def test_signs_tell_doubt_and_a_frame_looks_at_no_other() -> None:
@@ -33,6 +36,7 @@ def test_signs_tell_doubt_and_a_frame_looks_at_no_other() -> None:
     assert float(signs["doubt"][0]) == pytest.approx(math.log(certain), abs=1e-4)
     around = -(0.5 * math.log(0.5) + 0.5 * math.log(1 / 6)) / math.log(4)
     assert signs["doubt around"].tolist() == pytest.approx([around] * 2, abs=1e-4)
+    assert signs["mirrored otherwise"].tolist() == pytest.approx([math.log(0.03), math.log(0.3)], abs=1e-5)
     alone = frame_signs(*segmented(0.97))
     assert all(float(alone[name][0]) == pytest.approx(float(signs[name][0])) for name in SIGNS)
 

@@ -119,10 +119,10 @@ def oracle(image: torch.Tensor, sector: torch.Tensor) -> torch.Tensor:
 
 def test_segment_clip_finds_the_drawn_ventricle_whatever_the_batch(clip: tuple[torch.Tensor, list[float]]) -> None:
     labels, _ = clip
-    masks, found = segment_clip(oracle, drawn_image(labels), SECTOR, FPS)
+    masks, found, _ = segment_clip(oracle, drawn_image(labels), SECTOR, FPS)
     assert masks.dtype == torch.bool and found.shape == (FRAMES, 4, SIZE, SIZE)
     assert float(dice(masks, labels == 1).min()) > 0.93
-    again, _ = segment_clip(oracle, drawn_image(labels), SECTOR, FPS, batch_size=7)
+    again, *_ = segment_clip(oracle, drawn_image(labels), SECTOR, FPS, batch_size=7)
     assert torch.equal(masks, again)
 
 
@@ -149,6 +149,21 @@ def test_a_frame_is_seen_by_itself() -> None:
 
     together, _ = clip_probabilities(network, frames, sector)
     assert torch.allclose(together[1:2], clip_probabilities(network, frames[1:2], sector)[0])
+
+
+def test_a_mirrored_picture_is_seen_mirrored() -> None:
+    """Whatever the network makes of left and right; how far it sees them alike is told."""
+    frames, sector = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0)), torch.ones(16, 16, dtype=torch.bool)
+    ramp = torch.linspace(0, 4, 16)
+
+    def network(image: torch.Tensor, sector: torch.Tensor) -> torch.Tensor:
+        return torch.cat([image, image * ramp], 1)
+
+    seen, agreement = clip_probabilities(network, frames, sector)
+    other, same = clip_probabilities(network, frames.flip(-1), sector.flip(-1))
+    assert torch.allclose(other.flip(-1), seen) and torch.allclose(agreement, same)
+    assert 0.3 < float(agreement.max()) < 0.99
+    assert torch.allclose(clip_probabilities(lambda image, _: torch.cat([image, -image], 1), frames, sector)[1], torch.ones(2))
 
 
 @pytest.mark.parametrize("fps", [2.0, 8.0, 30.0, 50.0])

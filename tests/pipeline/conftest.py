@@ -13,7 +13,7 @@ class Maker:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.out = folder, folder / "out"
-        (folder / "train.yaml").write_text("method: kdm\n")
+        (folder / "train.yaml").write_text("method: kdm\nname: small\n")
         self.stages = {
             "ingest": {"source": "phantom-heart:2", "select": "all"}, "keypoints": {}, "train": {"config": str(folder / "train.yaml")},
             "augment": {"per_clip": 2}, "report": {}}

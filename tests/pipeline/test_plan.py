@@ -55,10 +55,10 @@ def test_two_stages_of_one_kind(maker) -> None:
     ({"augment": {"per_clp": 2}}, "unknown key 'per_clp'; did you mean 'per_clip'"),
     ({"agument": {}}, "unknown stage 'agument'; did you mean 'augment'"),
     ({"ingest": {"source": "augment"}}, "wait for each other"),
-    ({"ingest": {"source": "nowhere/export"}}, "'export' as its source"),
+    ({"ingest": {"source": "nowhere/export"}}, "something as its source that is neither"),
     ({"ingest": {"source": "phantom-haert:3"}}, "phantom-heart"),
-    ({"ingest": {"source": "echonet-dynamic:nowhere/data"}}, "'data' that does not exist"),
-    ({"train": {"config": "nowhere.yaml"}}, "nowhere.yaml"),
+    ({"ingest": {"source": "echonet-dynamic:nowhere/data"}}, "from a folder that does not exist"),
+    ({"train": {"config": "nowhere.yaml"}}, "something as its config that is neither"),
     ({"augment": {"bundle": "no-bundle"}}, "'no-bundle'"),
     ({"augment": {"per_clip": "many"}}, "per_clip"),
     ({"Bad Name": {"kind": "report"}}, "small letters"),
@@ -82,6 +82,19 @@ def test_paths_of_what_is_missing_are_not_told(maker) -> None:
     with pytest.raises(ConfigError) as error:
         maker.read(ingest={"source": "/export/doe^jane/study"})
     assert "doe" not in str(error.value)
+
+
+def test_no_path_stands_in_a_recipe(maker) -> None:
+    """Of what is there the content counts; of what is not the stage will say so."""
+    (maker.folder / "doe^jane").mkdir()
+    values = {"data": {"root": str(maker.folder / "doe^jane"), "cache": "doe^jane"}, "segmenter": {"outlined": "camus:/export/doe^jane"}}
+    recipes = []
+    for content in (b"a", b"ab"):
+        (maker.folder / "doe^jane" / "a.dcm").write_bytes(content)
+        steps = maker.read(train={"config": str(maker.folder / "train.yaml"), "set": values}).steps
+        recipes.append(str([step.recipe for step in steps]))
+    assert not any("doe" in recipe for recipe in recipes) and recipes[0] != recipes[1]
+    assert "70/15/15" in recipes[0]
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

@@ -34,7 +34,7 @@ def clone(no_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def small(path: Path, few: Callable[..., list[str]]) -> list[str]:
-    """Overrides of a pipeline that shrink counts alone; of simulated data eight identities are held out, however few are trained on."""
+    """Overrides of a pipeline that shrink counts alone."""
     overrides = []
     for step in read_pipeline(path).steps:
         counts: list[str] = []
@@ -42,7 +42,7 @@ def small(path: Path, few: Callable[..., list[str]]) -> list[str]:
             counts = [f"set.{override}" for override in few(Path(step.options.config), overrides_of(step.options.values))]
         if isinstance(step.options, Evaluate):
             kind = {"face": "face", "motion-transfer": "face", "pose": "body"}.get(path.stem)
-            counts = ["patients=1"] if kind is None else [f"data=phantom-{kind}:1"]
+            counts = ["patients=1"] if kind is None else [f"data=phantom-{kind}:2"]
         if isinstance(step.options, Ingest):
             counts = ["source=phantom-heart:1"]
         if isinstance(step.options, Augment):
@@ -74,8 +74,14 @@ def test_all_shipped_are_of_one_kind_or_the_other() -> None:
 def test_a_pipeline_with_a_data_set_names_it_and_plans(path: Path, tmp_path: Path, camus: Callable[..., None]) -> None:
     told = CliRunner().invoke(app, ["run", str(path), "--dry-run"])
     adapter, _, folder = NEEDY[path].rpartition(":")
-    assert told.exit_code == 2 and f"'{folder}'" in told.output and adapter in told.output and "ingest" in told.output
-    camus(tmp_path / "data", "patient0001", 2, es=2)  # a plan asks for a folder; what is in it is looked at when it runs
+    assert told.exit_code == 2 and folder not in told.output and adapter in told.output and "ingest" in told.output
+    shown = CliRunner().invoke(app, ["run", str(path), "--dry-run", "--show-names"])
+    assert shown.exit_code == 2 and f"'{folder}'" in shown.output
+    camus(tmp_path / "data", "patient0001", 2, es=2)
+    (tmp_path / "data" / "Videos").mkdir()
+    (tmp_path / "data" / "Videos" / "0X1.avi").touch()  # a plan asks for files; what is in them is looked at when it runs
+    (tmp_path / "data" / "FileList.csv").write_text("FileName,EF,ESV,EDV,Split\n0X1,50,40,80,TRAIN\n")
+    (tmp_path / "data" / "VolumeTracings.csv").write_text("FileName,X1,Y1,X2,Y2,Frame\n" + "0X1.avi,1,2,3,4,0\n" * 21)
     source = f"{adapter}:{tmp_path / 'data'}" if adapter else str(tmp_path / "data")
     planned = CliRunner().invoke(app, ["run", str(path), "--dry-run", "--set", f"stages.ingest.source={source}"])
     assert planned.exit_code == 0, planned.output

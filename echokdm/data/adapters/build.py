@@ -71,10 +71,11 @@ def at_frames(given: Mapping[int, Array], frames: int, count: int) -> tuple[Arra
 
 
 def read_frames(path: str) -> "Clip":
-    """The clip or picture at `path`. Raises ClipError."""
+    """The clip or picture at `path`, all its frames in memory. Raises ClipError."""
     from echokdm.io.read import read_clip
 
-    return read_clip(path)
+    clip = read_clip(path)
+    return clip.with_frames(clip.frames[:])
 
 
 def read_stack(paths: list[str]) -> "Clip":

@@ -12,9 +12,10 @@ import pandas as pd
 
 from echokdm.core.errors import DataError, GeometryError
 from echokdm.core.files import check_plain
+from echokdm.core.folders import listing
 from echokdm.data.adapters.build import labels_of, read_frames, read_stack, sequence
-from echokdm.data.adapters.folder import listing, open_root
-from echokdm.data.adapters.problems import Problems, empty_index
+from echokdm.data.adapters.folder import open_root
+from echokdm.data.adapters.problems import Problems, empty_index, numbered
 
 if TYPE_CHECKING:
     from echokdm.core.types import Clip, Sequence
@@ -51,9 +52,9 @@ def _info(path: Path, problems: Problems) -> dict[str, float | str]:
         return {"ed": int(info["ED"]) - 1, "es": int(info["ES"]) - 1, "EF": float(info.get("EF", "nan")),
                 "quality": info.get("ImageQuality", "")}
     except FileNotFoundError:
-        problems.add("missing", f"{path.parent.name}/{path.name}")
+        problems.add("missing", path.parent.name, path.name)
     except (OSError, ValueError, KeyError):
-        problems.add("unreadable, or without ED and ES", f"{path.parent.name}/{path.name}")
+        problems.add("unreadable, or without ED and ES", path.parent.name, path.name)
     return dict(NO_INFO)
 
 
@@ -77,15 +78,16 @@ class Camus:
         base = root / "database_nifti" if (root / "database_nifti").is_dir() else root
         splits = _splits(root, problems)
         rows = []
-        for patient, is_folder in listing(base).items():
-            if not is_folder or not patient.startswith("patient"):
-                continue
+        patients = [name for name, is_folder in listing(base).items() if is_folder and name.startswith("patient")]
+        problems.locate(patients, numbered("patient", len(patients)))
+        for patient in patients:
             stem, files = f"{patient}_{self.view}", listing(base / patient)
             has_sequence = f"{stem}_half_sequence.nii.gz" in files
             parts = ["half_sequence"] if has_sequence else ["ED", "ES"]
             wanted = [f"{stem}_{part}{end}.nii.gz" for part in parts for end in ("", "_gt")]
-            lacking = [f"{patient}/{file}" for file in wanted if file not in files]
-            problems.add("missing", lacking)
+            lacking = [file for file in wanted if file not in files]
+            for file in lacking:
+                problems.add("missing", patient, file.removeprefix(f"{patient}_"))
             if splits and patient not in splits:
                 problems.add("in no split", patient)
             cfg = f"Info_{self.view}.cfg"
@@ -94,7 +96,7 @@ class Camus:
             if not lacking:
                 rows.append({"sequence": stem, "subject": patient, "split": splits.get(patient, "all"),
                              "path": str(base / patient / wanted[0]), **info, "_parts": wanted})
-        problems.add("missing", [f"folder of {p}" for p in splits if not (base / p).is_dir()])
+        problems.add("missing", [p for p in splits if not (base / p).is_dir()], "its folder")
         return problems.finish(pd.DataFrame(rows) if rows else empty_index())
 
     def read(self, row: "Row") -> "Sequence":
@@ -125,7 +127,7 @@ def _splits(root: Path, problems: Problems) -> dict[str, str]:
         except FileNotFoundError:
             continue
         except (OSError, ValueError):
-            problems.add("unreadable", file)
+            problems.note("unreadable", file)
             continue
         problems.add("in two splits", [patient for patient in patients if patient in splits])
         splits |= {patient: splits.get(patient, split) for patient in patients}
@@ -139,7 +141,7 @@ def _tissue(paths: list[Path], clip: "Clip") -> np.ndarray:
     stored = np.concatenate([read_labels(path, clip.size) for path in paths])
     tissue = np.where(np.isin(stored, (LV, MYOCARDIUM, LA)), stored, 0).astype(np.uint8)
     if not (tissue == LV).any():
-        raise GeometryError(f"'{paths[0].name}' holds no pixel with the label {LV}.")
+        raise GeometryError(f"Its outlines hold no pixel with the label {LV}.")
     return tissue[:, ::-1].copy() if clip.meta.get("flipped") else tissue
 
 

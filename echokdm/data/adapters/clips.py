@@ -1,7 +1,6 @@
 """A plain folder of clips: DICOM, videos, NIfTI, folders of frames; with tracings of the left ventricle where there are any."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,41 +8,16 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from echokdm.core.errors import EchoKDMError
+from echokdm.core.folders import OUTLINES, WRITTEN, candidates
 from echokdm.data.adapters.build import at_frames, labels_of, read_frames, sequence
-from echokdm.data.adapters.folder import IMAGES, foreign_kind, listing, open_root, split_of
+from echokdm.data.adapters.folder import foreign_kind, open_root, split_of
 from echokdm.data.adapters.problems import Problems, empty_index
 
 if TYPE_CHECKING:
     from echokdm.core.types import Sequence
     from echokdm.data.adapters import Row
 
-BESIDE = (".csv", ".txt", ".md", ".json", ".html", ".pdf", ".xml", ".yaml")
-"""Endings of what may lie beside clips without being one."""
-
 TRACINGS = ("VolumeTracings.csv", "tracings.csv")
-WRITTEN = "-keypoints"
-"""How the folder ends that `echokdm keypoints CLIP` writes; beside its clip it holds that clip's outlines."""
-
-
-def _clips(folder: Path) -> Iterator[Path]:
-    """Files that are to be clips, and folders that hold nothing but pictures, in order of their names."""
-    entries = listing(folder)
-    for name, is_folder in entries.items():
-        path = folder / name
-        if not is_folder:
-            if not name.lower().endswith(BESIDE):
-                yield path
-        elif name.endswith(WRITTEN) and (path / "keypoints.csv").is_file():
-            continue
-        elif _is_frames(path):
-            yield path
-        elif not path.is_symlink():  # a linked folder may loop
-            yield from _clips(path)
-
-
-def _is_frames(folder: Path) -> bool:
-    entries = listing(folder)
-    return bool(entries) and all(not is_folder and name.lower().endswith(IMAGES) for name, is_folder in entries.items())
 
 
 @dataclass(frozen=True)
@@ -67,12 +41,12 @@ class PlainClips:
         root, problems = open_root(root, self.name), Problems(self.name)
         tracings = _tracings(root, problems)
         rows, subjects, unused = [], {}, set(tracings)
-        for i, path in enumerate(_clips(root), 1):
+        for i, path in enumerate(candidates(root), 1):
             name, folders = f"clip {i}", path.relative_to(root).parts[:-1]
             try:
                 sniff(path)
             except EchoKDMError:
-                problems.add("unreadable, or no clip", f"{name}{f' ({kind})' if (kind := foreign_kind(path)) else ''}")
+                problems.note("unreadable, or no clip", f"{name}{f' ({kind})' if (kind := foreign_kind(path)) else ''}")
                 continue
             split = split_of(folders[:1])
             patient = folders[:1] if split == "all" else folders[1:2]
@@ -84,7 +58,7 @@ class PlainClips:
             rows.append({"sequence": name, "subject": subject, "split": split, "path": str(path), "traced": len(lines), "_tracing": lines})
         if unused:
             orphans = [f"clip {i} of the tracings" for i, key in enumerate(tracings, 1) if key in unused]
-            problems.add("with tracings but without a file", orphans)
+            problems.note("with tracings but without a file", orphans)
         return problems.finish(pd.DataFrame(rows) if rows else empty_index())
 
     def read(self, row: "Row") -> "Sequence":
@@ -109,7 +83,7 @@ def _tracings(root: Path, problems: Problems) -> dict:
     try:
         return read_tracings(file)
     except EchoKDMError as error:
-        problems.add("unreadable", str(error).rstrip("."))
+        problems.note("unreadable", str(error).rstrip("."))
         return {}
 
 
@@ -117,13 +91,13 @@ def _written(clip: Path, name: str, problems: Problems) -> dict:
     """Tracings by frame that `echokdm keypoints` wrote for a clip, called `name` in problems; none where there is no such folder."""
     from echokdm.io.tracings import read_tracings
 
-    file = clip.with_name(clip.name.split(".")[0] + WRITTEN) / "keypoints.csv"
+    file = clip.with_name(clip.name.split(".")[0] + WRITTEN) / OUTLINES
     if not file.is_file():
         return {}
     try:
         return next(iter(read_tracings(file).values()))
     except EchoKDMError as error:
-        problems.add("unreadable", f"outlines of {name} ({str(error).rstrip('.')})")
+        problems.note("unreadable", f"outlines of {name} ({str(error).rstrip('.')})")
         return {}
 
 

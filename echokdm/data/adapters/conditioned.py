@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from echokdm.core.errors import ClipError
+from echokdm.core.folders import IMAGES, listing
 from echokdm.data.adapters.build import labels_of, read_frames, sequence
-from echokdm.data.adapters.folder import IMAGES, listing, open_root, read_table, safe
+from echokdm.data.adapters.folder import open_root, read_table, safe
 from echokdm.data.adapters.problems import Problems
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class ConditionedImages:
 
     def index(self, root: str | os.PathLike[str]) -> pd.DataFrame:
         """One row a picture; labels ref1 and ref2 name other sequences where a list gives them, else "". Raises DataError."""
-        root, problems = open_root(root, self.name), Problems(self.name)
+        root, problems = open_root(root, self.name), Problems(self.name, ["references.csv"])
         splits = [split for split in ("train", "val", "test") if (root / split).is_dir()]
         parts = [self._part(root / split, split, problems) for split in splits] or [self._part(root, "all", problems)]
         return problems.finish(pd.concat(parts, ignore_index=True))
@@ -46,9 +47,9 @@ class ConditionedImages:
     def _part(self, folder: Path, split: str, problems: Problems) -> pd.DataFrame:
         images, conditions = _pictures(folder / "images"), _pictures(folder / "conditions")
         if images.empty:
-            problems.add("missing", f"{'' if split == 'all' else split + '/'}images/")
+            problems.note("missing", f"{'' if split == 'all' else split + '/'}images/")
         if conditions.empty and not self.edges:
-            problems.add("missing", f"{'' if split == 'all' else split + '/'}conditions/")
+            problems.note("missing", f"{'' if split == 'all' else split + '/'}conditions/")
         elif not conditions.empty:
             problems.add("without a condition", images[~images.index.isin(conditions.index)])
             problems.add("conditions without a picture", conditions[~conditions.index.isin(images.index)])

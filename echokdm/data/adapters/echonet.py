@@ -9,14 +9,16 @@ import numpy as np
 import pandas as pd
 
 from echokdm.core.errors import GeometryError
+from echokdm.core.folders import listing
 from echokdm.data.adapters.build import at_frames, labels_of, read_frames, sequence
-from echokdm.data.adapters.folder import cut, listing, numbers, open_root, present, read_table, safe
+from echokdm.data.adapters.folder import cut, numbers, open_root, present, read_table, safe
 from echokdm.data.adapters.problems import OTHER_SIZE, Problems
 
 if TYPE_CHECKING:
     from echokdm.core.types import KeypointSchema, Sequence
     from echokdm.data.adapters import Row
 
+TABLES = "FileList.csv", "VolumeTracings.csv"
 BAD_TRACING = "with a bad tracing"
 
 
@@ -75,7 +77,7 @@ class EchoNetDynamic:
 
     def index(self, root: str | os.PathLike[str]) -> pd.DataFrame:
         """Rows of FileList.csv; label `traced` counts the traced frames. Raises DataError."""
-        root, problems = open_root(root, self.name), Problems(self.name)
+        root, problems = open_root(root, self.name), Problems(self.name, TABLES)
         index = _listed(root, problems)
         if index is None:
             problems.fail()
@@ -115,10 +117,10 @@ class EchoNetPediatric:
 
     def index(self, root: str | os.PathLike[str]) -> pd.DataFrame:
         """Rows of both file lists with the label `view`; the data set names no patients, so each video is its own. Raises DataError."""
-        root, problems = open_root(root, self.name), Problems(self.name)
+        root, problems = open_root(root, self.name), Problems(self.name, TABLES)
         views = [view for view in ("A4C", "PSAX") if (root / view).is_dir()]
         if not views:
-            problems.add("missing", ["A4C", "PSAX"])
+            problems.note("missing", ["A4C", "PSAX"])
         parts = []
         for view in views:
             part = _listed(root / view, problems)
@@ -166,7 +168,7 @@ class EchoNetLVH:
 
     def index(self, root: str | os.PathLike[str]) -> pd.DataFrame:
         """One row a video; label `spacing_mm` (row, column) from length / pixels, the median over its calipers. Raises DataError."""
-        root, problems = open_root(root, self.name), Problems(self.name)
+        root, problems = open_root(root, self.name), Problems(self.name, ["MeasurementsList.csv"])
         columns = ["CalcValue", "X1", "Y1", "X2", "Y2", "Frame"]
         lines = read_table(root / "MeasurementsList.csv", ["HashedFileName", "Calc", *columns, "split"], problems,
                            text=["HashedFileName", "Calc", "split"])

@@ -14,8 +14,9 @@ import pandas as pd
 
 from echokdm.core.errors import DataError, GeometryError, one_sentence
 from echokdm.core.files import check_plain
+from echokdm.core.folders import IMAGES, listing
 from echokdm.data.adapters.build import labels_of, read_frames, sequence
-from echokdm.data.adapters.folder import IMAGES, foreign_kind, listing, open_root, present, safe, split_of, walk
+from echokdm.data.adapters.folder import foreign_kind, open_root, present, safe, split_of, walk
 from echokdm.data.adapters.problems import Problems, empty_index
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class CelebVHQ:
                 "end": [float(clip["duration"]["end_sec"]) for clip in clips.values()],
                 "appearance": [tuple(clip["attributes"]["appearance"]) for clip in clips.values()]})
         except FileNotFoundError:
-            problems.add("missing", path.name)
+            problems.note("missing", path.name)
             problems.fail()
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise DataError(f"{path.name} is {foreign_kind(path) or 'damaged or of another form'}: clips.<id> with ytb_id, duration and "
@@ -138,7 +139,7 @@ class DlibFaces:
         if len(set(splits.values())) > 1:
             splits = {file: split for file, split in splits.items() if split != "all"}
         if not splits:
-            problems.add("missing", "*.xml")
+            problems.note("missing", "*.xml")
         rows = [row for file, split in splits.items() for row in self._boxes(root, file, split, problems)]
         if not rows:
             problems.fail()
@@ -164,7 +165,7 @@ class DlibFaces:
                 except ValueError:
                     parts = {}
                 if sorted(parts) != list(range(POINTS)):
-                    problems.add(f"without parts 0 to {POINTS - 1}", f"{name} box {k}")
+                    problems.add(f"without parts 0 to {POINTS - 1}", name, f"box {k}")
                     continue
                 yield {"sequence": f"{name}#{k}", "subject": name, "split": split, "_file": name,
                        "_points": [parts[i] for i in range(POINTS)]}

@@ -11,9 +11,9 @@ import pandas as pd
 
 from echokdm.core.errors import DataError
 from echokdm.core.files import check_plain
+from echokdm.core.folders import listing
 from echokdm.data.adapters.problems import Problems
 
-IMAGES = (".png", ".jpg", ".jpeg")
 VIDEOS = (".mp4", ".avi", ".mov", ".gif", ".mkv")
 
 _FOREIGN = {b"\x89HDF\r\n\x1a\n": "an HDF5 file", b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip archive"}
@@ -54,9 +54,10 @@ def read_table(path: Path, columns: Iterable[str], problems: Problems, *, sep: s
                category: Iterable[str] = ()) -> pd.DataFrame | None:
     """A CSV with at least `columns`, header spaces stripped; None, and a problem, where it is missing, unreadable or lacks one.
 
-    text: columns kept as stripped strings, "" where empty. category: the same, as categories, quick where values repeat.
+    text: columns kept as stripped strings, "" where empty, whose cells are told by their lines. category: the same, as categories, quick
+    where values repeat.
     """
-    as_text = dict.fromkeys(text, "str") | dict.fromkeys(category, "category")
+    as_text, word = dict.fromkeys(text, "str") | dict.fromkeys(category, "category"), problems.word(path.name)
     try:
         data = check_plain(path, DataError).read_bytes()
         if b"\x00" in data[:1024] or foreign_kind(path):
@@ -65,7 +66,7 @@ def read_table(path: Path, columns: Iterable[str], problems: Problems, *, sep: s
         renamed = {column: column.strip() for column in header}
         lacking = [column for column in columns if column not in renamed.values()]
         if lacking:
-            problems.add("wrong columns", f"{path.name} lacks {', '.join(lacking)}")
+            problems.add("wrong columns", path.name, f"lacks {', '.join(lacking)}")
             return None
         types = {column: as_text[name] for column, name in renamed.items() if name in as_text}
         table = pd.read_csv(io.BytesIO(data), sep=sep, encoding="utf-8-sig", dtype=types, skipinitialspace=True)
@@ -74,12 +75,15 @@ def read_table(path: Path, columns: Iterable[str], problems: Problems, *, sep: s
         return None
     except (OSError, ValueError):  # pandas' parser errors and bad UTF-8 are ValueErrors
         kind = foreign_kind(path)
-        problems.add("unreadable", f"{path.name}{f' is {kind}' if kind else ''}")
+        problems.add("unreadable", path.name, kind)
         return None
     table = table.rename(columns=renamed)
     for column, kind in as_text.items():
         if column in table and kind == "str":
             table[column] = table[column].fillna("").str.strip()
+        if column in table:
+            first = table[column].drop_duplicates()
+            problems.locate(first, (f"{word} line {line + 2}" for line in first.index))
     return table
 
 
@@ -89,18 +93,8 @@ def numbers(table: pd.DataFrame, columns: list[str], where: str, problems: Probl
     for i, column in enumerate(columns):
         values[:, i] = pd.to_numeric(table[column], errors="coerce")
     finite = np.isfinite(values).all(1)
-    problems.add("not a number", [f"{where} line {line + 2}" for line in table.index[~finite]])
+    problems.note("not a number", [f"{where} line {line + 2}" for line in table.index[~finite]])
     return values, finite
-
-
-def listing(folder: Path) -> dict[str, bool]:
-    """Names in a folder, sorted, without hidden ones -> whether each is a folder; empty where there is no such folder."""
-    try:
-        with os.scandir(folder) as entries:
-            found = {entry.name: entry.is_dir() for entry in entries if not entry.name.startswith(".")}
-    except OSError:
-        return {}
-    return dict(sorted(found.items()))
 
 
 def natural(name: str) -> list[tuple[int, str]]:
@@ -140,6 +134,11 @@ def split_of(parts: Iterable[str]) -> str:
             if part.lower().startswith(starts):
                 return split
     return "all"
+
+
+def known_split(split: str, other: str = "all") -> str:
+    """A split as it may be put out: its usual name or a fold's number; `other` for another text, since it may be anything."""
+    return split if split.isdecimal() or split.lower() in ("all", "train", "val", "valid", "validation", "test") else other
 
 
 def cut(values: np.ndarray, owners: np.ndarray, count: int) -> list[np.ndarray]:

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from echokdm.core.errors import ClipError
+from echokdm.core.folders import IMAGES, listing
 from echokdm.data.adapters.build import labels_of, read_frames, sequence
-from echokdm.data.adapters.folder import IMAGES, VIDEOS, listing, open_root
+from echokdm.data.adapters.folder import VIDEOS, open_root
 from echokdm.data.adapters.problems import Problems
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class MotionTransfer:
                 entries = pd.Series(listing(root / split), dtype=bool)
                 parts.append(pd.DataFrame({"name": entries.index, "is_folder": entries.to_numpy(), "split": split}))
             elif split != "val":
-                problems.add("missing", f"{split}/")
+                problems.note("missing", f"{split}/")
         if not parts:
             problems.fail()
         table = pd.concat(parts, ignore_index=True)

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from echokdm.core.errors import ConfigError, GeometryError, one_sentence
+from echokdm.core.folders import listing
 from echokdm.data.adapters.build import labels_of, read_frames, read_json, sequence
-from echokdm.data.adapters.folder import VIDEOS, listing, natural, open_root, split_of
-from echokdm.data.adapters.problems import Problems, empty_index
+from echokdm.data.adapters.folder import VIDEOS, natural, open_root, split_of
+from echokdm.data.adapters.problems import EMPTY, Problems, empty_index
 
 if TYPE_CHECKING:
     from echokdm.core.types import KeypointSchema, Sequence
@@ -118,7 +119,10 @@ class OpenPoseClips:
         return problems.finish(pd.DataFrame(rows) if rows else empty_index())
 
     def read(self, row: "Row") -> "Sequence":
-        """The clip with one person's joints, those not detected not visible. Raises ClipError or GeometryError."""
+        """The clip with one person's joints, those not detected not visible; the label EMPTY counts frames without a person.
+
+        Raises ClipError or GeometryError.
+        """
         return _read(row, self.person, self.order)
 
 
@@ -127,12 +131,13 @@ def _read(row: "Row", person: str | int, order: str) -> "Sequence":
     chosen = [choose(read_people(file), person) for file in row["_joints"]]
     counts = {len(joints) for joints in chosen if len(joints)}
     if not counts:
-        raise GeometryError("No person is found in any frame of this clip.")
+        raise GeometryError(f"No person is found in any of the {len(chosen)} frames of this clip.")
     if len(counts) > 1:
         raise GeometryError(f"The persons of this clip have {' and '.join(map(str, sorted(counts)))} joints: one order is needed.")
     joints = np.stack([person if len(person) else np.zeros((max(counts), 3)) for person in chosen])
+    empty = sum(not len(person) for person in chosen)
     points, seen = joints[..., :2], joints[..., 2] > 0
-    return sequence(clip, labels_of(row), points, seen, order or tell_order(points, seen))
+    return sequence(clip, labels_of(row) | {EMPTY: empty}, points, seen, order or tell_order(points, seen))
 
 
 @dataclass(frozen=True)
@@ -154,9 +159,10 @@ class Ixmas:
                 continue
             stem = take[1] + take[2]
             if f"{stem}_truth.txt" not in entries:
-                problems.add("missing", f"{stem}_truth.txt")
+                problems.add("missing", stem, "its _truth.txt")
             cameras = listing(root / name)
-            problems.add("missing", [f"{name}/cam{k}/" for k in range(5) if f"cam{k}" not in cameras])
+            for k in (k for k in range(5) if f"cam{k}" not in cameras):
+                problems.add("missing", name, f"its cam{k}/")
             for k in range(5):
                 if f"cam{k}" in cameras:
                     rows.append({"sequence": f"{stem}/cam{k}", "subject": take[1], "split": "all", "path": str(root / name / f"cam{k}"),

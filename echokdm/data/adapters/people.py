@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from echokdm.core.errors import GeometryError
+from echokdm.core.folders import listing
 from echokdm.data.adapters.build import labels_of, read_stack, sequence
-from echokdm.data.adapters.folder import listing, open_root, present, read_table, safe
+from echokdm.data.adapters.folder import open_root, present, read_table, safe
 from echokdm.data.adapters.problems import Problems
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from echokdm.data.adapters import Row
 
 JOINTS = 18
+TABLES, SPLITS = ("pairs", "annotation"), ("train", "test")
 MISSING = -1  # both coordinates of a joint that was not detected
 
 
@@ -38,8 +40,9 @@ class PosePairs:
 
     def index(self, root: str | os.PathLike[str]) -> pd.DataFrame:
         """One row a pair, `from` then `to`. Raises DataError."""
-        root, problems = open_root(root, self.name), Problems(self.name)
-        parts = [part for split in ("train", "test") if (part := self._split(root, split, problems)) is not None]
+        tables = [f"{prefix}-{table}-{split}.csv" for prefix in self.prefixes for table in TABLES for split in SPLITS]
+        root, problems = open_root(root, self.name), Problems(self.name, tables)
+        parts = [part for split in SPLITS if (part := self._split(root, split, problems)) is not None]
         if not parts:
             problems.fail()
         return problems.finish(pd.concat(parts, ignore_index=True))

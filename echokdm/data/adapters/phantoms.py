@@ -33,12 +33,15 @@ class Phantom:
     one_size: bool = True
 
     def index(self, root: str | os.PathLike[str]) -> pd.DataFrame:
-        """`root` identities in the split train, and a tenth as many, 8 at least, in test. Raises DataError where it is no number."""
+        """`root` identities in the split train, others in test: as many but at most 8, or a tenth where that is more.
+
+        Raises DataError where `root` is no number.
+        """
         text = os.fspath(root)
         if not text.isdecimal() or int(text) < 1:
             raise DataError(f"{self.name} is simulated: give a number of identities in place of a folder.")
         count = int(text)
-        seeds = {"train": range(count), "test": range(HELD_OUT, HELD_OUT + max(8, count // 10))}
+        seeds = {"train": range(count), "test": range(HELD_OUT, HELD_OUT + max(min(8, count), count // 10))}
         rows = [{"sequence": f"{split}/{seed}", "subject": str(seed), "split": split, "path": "", "_seed": seed}
                 for split in seeds for seed in seeds[split]]
         return Problems(self.name).finish(pd.DataFrame(rows))

@@ -45,7 +45,7 @@ class Views:
         problems, root = Problems(self.name), Path(root)
         path = root if root.is_file() and foreign_kind(root) == "an HDF5 file" else open_root(root, self.name) / self.file
         if not path.exists():
-            problems.add("missing", self.file)
+            problems.note("missing", self.file)
             problems.fail()
         try:
             with h5py.File(check_plain(path, DataError), "r") as file:
@@ -68,7 +68,7 @@ class Views:
             except FileNotFoundError:
                 continue
             except (OSError, ValueError):
-                problems.add("unreadable", file)
+                problems.note("unreadable", file)
                 continue
             problems.add("missing", listed[~listed.isin(names)])
             here = names.isin(listed)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from echokdm.core import defaults
 from echokdm.core.errors import BundleError, GeometryError
+from echokdm.core.frames import Frames, each
 from echokdm.core.precision import fast_arithmetic
 from echokdm.core.schemas import schema as schema_named
 from echokdm.core.seeding import seeded_randn
@@ -84,7 +85,7 @@ class KDMPipeline(MethodPipeline):
                               landmarks=landmarks, scheduler=scheduler, k2i=k2i, of_net=of_net, judge=judge)
 
     @torch.no_grad()
-    def segment(self, frames: Tensor, sector: Tensor, fps: float, made: bool = False, any_view: bool = False) -> Ventricle:
+    def segment(self, frames: Frames, sector: Tensor, fps: float, made: bool = False, any_view: bool = False) -> Ventricle:
         """The LV in frames (T, 1, H, W) in [0, 1], fps of them a second; sector (H, W) bool.
 
         made: the frames were made from a clip whose ventricle was found: the judge looks, and neither walls nor view are asked for,
@@ -100,9 +101,10 @@ class KDMPipeline(MethodPipeline):
             with fast_arithmetic(self.device):
                 return finder(*seen)
 
-        seen, inside = as_seen(frames, sector[None, None])
-        masks, probabilities = segment_clip(network, seen, inside[0, 0], fps, walled=not made, any_view=any_view)
-        return Ventricle(masks, None if made or self.calibration is None else self.calibration(frame_signs(masks, probabilities)))
+        inside = as_seen(frames[:1], sector[None, None])[1]
+        seen = each(frames, lambda some: as_seen(some, sector[None, None])[0])
+        masks, *signs = segment_clip(network, seen, inside[0, 0], fps, walled=not made, any_view=any_view)
+        return Ventricle(masks, None if made or self.calibration is None else self.calibration(frame_signs(masks, *signs)))
 
     @torch.no_grad()
     def right_heart(self, frames: Tensor, sector: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ def test_dynamic_tells_every_problem_at_once(tmp_path: Path, make: SimpleNamespa
 
 
 @pytest.mark.parametrize(("file", "content", "kind", "words"), [
-    ("FileList.csv", b"FileName,EF\na,1\n", "wrong columns", "FileList.csv lacks Split"),
+    ("FileList.csv", b"FileName,EF\na,1\n", "wrong columns", "FileList.csv (lacks Split)"),
     ("FileList.csv", b"\x80\x04\x95\x10\x00rest", "unreadable", "pickle"),
     ("FileList.csv", b"\xff\xfe\x00\x01", "unreadable", "FileList.csv"),
     ("FileList.csv", None, "missing", "FileList.csv"),
@@ -146,8 +146,8 @@ def test_camus(tmp_path: Path, make: SimpleNamespace, camus: Callable[..., None]
     (tmp_path / "database_nifti" / "patient0003" / "patient0003_4CH_half_sequence_gt.nii.gz").unlink()
     (tmp_path / "database_split" / "subgroup_testing.txt").write_text("patient0001 patient0002 patient0009\n")
     problems, usable = make.found_by("camus", tmp_path)
-    assert problems == {"in two splits": ["patient0001"], "unreadable, or without ED and ES": ["patient0002/Info_4CH.cfg"],
-                        "missing": ["patient0003/patient0003_4CH_half_sequence_gt.nii.gz", "folder of patient0009"],
+    assert problems == {"in two splits": ["patient0001"], "unreadable, or without ED and ES": ["patient0002 (Info_4CH.cfg)"],
+                        "missing": ["patient0003 (4CH_half_sequence_gt.nii.gz)", "patient0009 (its folder)"],
                         "in no split": ["patient0003"]} and usable == ["patient0001_4CH", "patient0002_4CH"]
 
 
@@ -177,7 +177,7 @@ def test_camus_without_sequences(tmp_path: Path, make: SimpleNamespace) -> None:
     widths = (item.keypoints[:, 30, 0] - item.keypoints[:, 9, 0]).abs()
     np.testing.assert_allclose(widths, [32, 22], atol=1.2)
     (tmp_path / "patient0001" / "patient0001_4CH_ES.nii.gz").unlink()
-    assert make.found_by("camus", tmp_path) == ({"missing": ["patient0001/patient0001_4CH_ES.nii.gz"]}, ["patient0002_4CH"])
+    assert make.found_by("camus", tmp_path) == ({"missing": ["patient0001 (4CH_ES.nii.gz)"]}, ["patient0002_4CH"])
 
 
 def test_camus_outlines_without_a_ventricle(tmp_path: Path, camus: Callable[..., None]) -> None:

@@ -9,7 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from echokdm.cli import app
 from echokdm.core.errors import ClipError, ConfigError, DataError, GeometryError
 from echokdm.data.adapters import find_adapter
 
@@ -74,7 +76,7 @@ def test_dlib_xml(tmp_path: Path, make: SimpleNamespace) -> None:
     (tmp_path / "labels_val.xml").write_text("<dataset><images>")
     (tmp_path / "bomb_train.xml").write_text('<!DOCTYPE d [<!ENTITY a "b">]><dataset/>')
     problems, _ = make.found_by("faces-dlib", tmp_path)
-    assert problems == {"unreadable": ["bomb_train.xml", "labels_val.xml"], "without parts 0 to 67": ["one/a.png box 0"],
+    assert problems == {"unreadable": ["bomb_train.xml", "labels_val.xml"], "without parts 0 to 67": ["one/a.png (box 0)"],
                         "refused, since the name leads out of the folder": ["../b.png"], "missing": ["one/gone.png"],
                         "listed twice": ["one/b.png#0"], "in two splits": ["one/b.png"]}
 
@@ -127,6 +129,9 @@ def test_openpose_largest_person_and_masks(tmp_path: Path, make: SimpleNamespace
     row = adapter.index(folder).iloc[0]
     item = adapter.read(row)
     assert item.schema.name == "openpose-18" and item.visible[0].sum() == 17 and not item.visible[0, 4] and not item.visible[1].any()
+    assert item.labels["frames_without_person"] == 1
+    told = CliRunner().invoke(app, ["data", "check", "openpose", str(folder)])
+    assert told.exit_code == 0 and "1 of 2 frames without a person" in told.stdout, told.output
     np.testing.assert_allclose(item.keypoints[0], joints[:, :2])
     first = type(adapter)(person=0).read(row)
     np.testing.assert_allclose(first.keypoints[0], small[:, :2], rtol=1e-6)
@@ -193,7 +198,7 @@ def test_ixmas(tmp_path: Path, make: SimpleNamespace) -> None:
     assert adapter.read(index.iloc[0]).keypoints is None and adapter.read(index.iloc[2]).keypoints[0, 7].tolist() == [5, 6]
     (tmp_path / "alba1_truth.txt").unlink()
     shutil.rmtree(tmp_path / "alba1_png" / "cam4")
-    assert make.found_by("ixmas", tmp_path)[0] == {"missing": ["alba1_truth.txt", "alba1_png/cam4/"]}
+    assert make.found_by("ixmas", tmp_path)[0] == {"missing": ["alba1 (its _truth.txt)", "alba1_png (its cam4/)"]}
 
 
 def test_deepfashion_pairs(tmp_path: Path, make: SimpleNamespace) -> None:
@@ -221,7 +226,7 @@ def test_deepfashion_pairs(tmp_path: Path, make: SimpleNamespace) -> None:
     problems, _ = make.found_by("deepfashion", tmp_path)
     assert problems == {"refused, since the name leads out of the folder": ["../x.jpg"], "missing": ["p9.jpg"],
                         "without an annotation": ["p1_3.jpg"], "without 18 joints": ["p1_4.jpg"], "pairs of two people": ["p1_1front.jpg"],
-                        "wrong columns": ["fasion-annotation-test.csv lacks name, keypoints_y, keypoints_x"]}
+                        "wrong columns": ["fasion-annotation-test.csv (lacks name, keypoints_y, keypoints_x)"]}
 
 
 def test_market_identity(tmp_path: Path, make: SimpleNamespace) -> None:

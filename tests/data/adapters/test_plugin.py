@@ -73,8 +73,9 @@ def test_plugin_is_listed_checked_and_read(install, tmp_path: Path, make: Simple
     assert read.stdout.strip() == "marker-1 [[7.0, 8.0]] [True, False, True, False]", read.stderr
     (tmp_path / "data" / "test" / "test1.csv").unlink()
     (tmp_path / "data" / "train" / "train1.csv").write_text("frame,x\n")
-    broken = run("-c", COMMAND, "data", "check", "marker", "data")
-    assert broken.returncode == 2 and "train1.csv lacks y" in broken.stderr and "test/test1.csv" in broken.stderr
+    broken, shown = (run("-c", COMMAND, "data", "check", "marker", "data", *flag) for flag in ([], ["--show-names"]))
+    assert broken.returncode == shown.returncode == 2 and "(lacks y)" in broken.stderr and "test1.csv" not in broken.stderr
+    assert "train1.csv (lacks y)" in shown.stderr and "test/test1.csv" in shown.stderr
 
 
 def test_plugin_method_is_trained_asked_and_scored(tmp_path: Path, make: SimpleNamespace) -> None:
