@@ -10,6 +10,8 @@ WORKERS ?= auto
 demo: $(VENV)/.installed
 	$(BIN)/echokdm synth --demo --ef 45
 
+# Bytecode is kept, also where the environment says otherwise: tests start a hundred processes, each of which would compile the package.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS)

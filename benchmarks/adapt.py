@@ -22,7 +22,7 @@ from hearts import ALONE, NETWORK, PHASES, hearts, measure, test_data
 from echokdm.core import defaults
 from echokdm.core.errors import EchoKDMError, NoGainError
 from echokdm.data.adapters.camus import CAMUS, camus_split
-from echokdm.derive import load_pipeline
+from echokdm.echo.derive import load_pipeline
 from echokdm.methods.kdm.adapt import PHANTOM_LOSS, TRAIN_STEPS, adapt_bundle
 from echokdm.metrics.intervals import mean_interval
 

@@ -19,16 +19,16 @@ import torch
 from bars import Bars, begin, parser
 from near_copies import BEYOND, PLANTED
 
-from echokdm.audit import Audit, audit_cohort
-from echokdm.audit.clips import QUERY_FRAMES, in_model_frame, open_clip
-from echokdm.audit.result import COPY
-from echokdm.cohort import augment_cohort, read_manifest
-from echokdm.cohort_plan import plan_cohort, read_sources
+from echokdm.cohort.audit import Audit, audit_cohort
+from echokdm.cohort.audit.clips import QUERY_FRAMES, in_model_frame, open_clip
+from echokdm.cohort.audit.result import COPY
+from echokdm.cohort.make import Making, augment_cohort, read_manifest
+from echokdm.cohort.plan import plan_cohort, read_sources
 from echokdm.core.errors import EchoKDMError
 from echokdm.core.types import Clip
-from echokdm.derive import load_pipeline
+from echokdm.echo.derive import load_pipeline
+from echokdm.evaluation.held_out import FIRST_SEED
 from echokdm.io.write import write_avi
-from echokdm.metrics.held_out import FIRST_SEED
 from echokdm.ops.clip_alignment import compare_clips, pick_frames, texture
 
 HELD_OUT, FPS = 20, 20.0
@@ -126,12 +126,12 @@ def tell_beyond(real: Path, patients: int = 10) -> None:
 
 def check_kind(one_frame: bool, home: Path, scratch: Path, listed: Rows, arguments: Any, pipeline: Any, bars: Bars) -> None:
     """Make, audit and judge a cohort of clips from one frame, or of edited ones."""
-    kind, bundle, patients, real = "one-frame" if one_frame else "edited", arguments.bundle, arguments.patients, home / "real"
+    kind, patients, real = "one-frame" if one_frame else "edited", arguments.patients, home / "real"
     cohort, scratch = home / f"cohort-{kind}", scratch / kind
     if not (cohort / "run.json").exists():
         sources, _ = read_sources([real / "Videos" / f"PAT{i:04d}.avi" for i in range(patients)], pipeline)
         plan = plan_cohort(sources, arguments.per_clip, "uniform:20-70", split="TRAIN")
-        augment_cohort(plan, sources, cohort, bundle=bundle, pipeline=pipeline, one_frame=one_frame)
+        augment_cohort(plan, sources, cohort, Making(one_frame=one_frame), bundle=pipeline)
     manifest = read_manifest(cohort)
     genuine: Rows = [(row.id, row.split, row.subject) for row in manifest[manifest["accepted"]].itertuples()]
     genuine = genuine[:arguments.total - arguments.copies]
@@ -139,7 +139,7 @@ def check_kind(one_frame: bool, home: Path, scratch: Path, listed: Rows, argumen
     mixed = beside(cohort / "Videos", scratch / "mixed")
     kinds = plant_copies(mixed, real, patients, arguments.copies)
     write_list(mixed, [*genuine, *((name, "TRAIN", f"nobody-{name}") for name in kinds)], edited)
-    audit = audit_cohort(real, mixed, bundle=bundle, pipeline=pipeline)
+    audit = audit_cohort(real, mixed, bundle=pipeline)
     print(f"{kind}: {patients} phantoms of TRAIN and {HELD_OUT} held out, seeds from {FIRST_SEED}; {len(genuine)} genuine clips, "
           f"{len(kinds)} copies")
     for row in audit.pairs[audit.pairs["clip"].isin(kinds)].itertuples():
@@ -150,13 +150,13 @@ def check_kind(one_frame: bool, home: Path, scratch: Path, listed: Rows, argumen
     bars.at_most(f"{kind}: others flagged", len(flagged - set(kinds)), 2, 0)
     bars.check(f"{kind}: leaks where none was planted", not audit.leaks, str(audit.leaks or "none"), "none")
     alone = beside(cohort / "Videos", scratch / "alone")
-    clean = audit_cohort(real, write_list(alone, genuine[-60:], edited), bundle=bundle, pipeline=pipeline)
+    clean = audit_cohort(real, write_list(alone, genuine[-60:], edited), bundle=pipeline)
     tell(clean)
     bars.check(f"{kind}: the cohort alone", clean.clean, clean.verdict, "clean")
     if edited:
-        unsaid = audit_cohort(real, write_list(alone, genuine[-60:]), bundle=bundle, pipeline=pipeline)
+        unsaid = audit_cohort(real, write_list(alone, genuine[-60:]), bundle=pipeline)
         print(f"      without the column Edited {len(unsaid.copies)} of these {len(unsaid.pairs)} are flagged")
-    leaks = audit_cohort(*plant_leaks(scratch, real, listed, cohort, genuine), bundle=bundle, pipeline=pipeline).leaks
+    leaks = audit_cohort(*plant_leaks(scratch, real, listed, cohort, genuine), bundle=pipeline).leaks
     for leak, clips in leaks.items():
         print(f"      {leak}: {', '.join(clips)}")
     bars.at_least(f"{kind}: planted leaks found, a kind each", sum(len(clips) == 1 for clips in leaks.values()), 4, 0)

@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 from bars import Bars, begin, parser
 
-from echokdm.cohort import augment_cohort
-from echokdm.cohort_plan import plan_cohort, read_sources
+from echokdm.cohort.make import augment_cohort
+from echokdm.cohort.plan import plan_cohort, read_sources
+from echokdm.cohort.validate import outline, validate_folder
 from echokdm.data.adapters import find_adapter
-from echokdm.derive import load_pipeline
+from echokdm.echo.derive import load_pipeline
+from echokdm.evaluation.held_out import FIRST_SEED
 from echokdm.io.tracings import read_tracings
-from echokdm.metrics.held_out import FIRST_SEED
 from echokdm.metrics.intervals import mean_interval
 from echokdm.metrics.volume import ejection_fraction_error, r_squared
 from echokdm.ops.ventricle import simpson_volume
-from echokdm.validate import outline, validate_folder
 
 
 def read_back(folder: Path) -> tuple[float, float]:
@@ -58,7 +58,7 @@ def main() -> int:
     plan = plan_cohort(sources, arguments.per_clip, arguments.ef, split="80/10/10")
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.keep or Path(scratch) / "cohort"
-        manifest = augment_cohort(plan, sources, folder, bundle=arguments.bundle, pipeline=pipeline)
+        manifest = augment_cohort(plan, sources, folder, bundle=pipeline)
         seconds = time.perf_counter() - started
         report = validate_folder(folder)
         worst_point, worst_ef = read_back(folder) if manifest["accepted"].any() else (np.nan, np.nan)

@@ -31,9 +31,9 @@ from torch import Tensor
 
 from echokdm.core.errors import EchoKDMError
 from echokdm.core.types import Clip
-from echokdm.derive import derive_keypoints, load_pipeline
+from echokdm.echo.derive import derive_keypoints, load_pipeline
+from echokdm.evaluation.held_out import FIRST_SEED
 from echokdm.methods.bundle import find_bundle, set_confidence
-from echokdm.metrics.held_out import FIRST_SEED
 from echokdm.metrics.intervals import Interval, correlation_interval, mean_interval
 from echokdm.metrics.volume import dice
 from echokdm.ops.confidence import BIAS, FLAGGED_BELOW, GOOD, SIGNS, Calibration
@@ -77,7 +77,7 @@ def versions_of(subject: str, clip: Clip, truth: np.ndarray, kinds: int) -> Iter
 def measure(clip: Clip, truth: np.ndarray, pipeline: Any) -> tuple[list[dict[str, Any]], list[np.ndarray | None]]:
     """Dice, confidence and signs of each frame, nan where the clip is refused; and the outlines."""
     try:
-        derived = derive_keypoints(clip, pipeline=pipeline)
+        derived = derive_keypoints(clip, bundle=pipeline)
     except EchoKDMError:
         return [{"Dice": np.nan, "confidence": np.nan} for _ in clip.frames], [None] * len(clip)
     outlines, signs = outlines_of(derived), pipeline.calibration.signs

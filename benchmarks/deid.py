@@ -29,7 +29,7 @@ from echokdm.deid.folder import list_inputs
 from echokdm.deid.identity import Pseudonyms
 
 SALT = b"salt of a benchmark"
-COMMAND = "import typer; from echokdm.deid_cli import deid; app = typer.Typer(); app.command()(deid); app()"
+COMMAND = "import typer; from echokdm.cli.deid import deid; app = typer.Typer(); app.command()(deid); app()"
 
 
 def said_of(*arguments: object) -> bytes:

@@ -20,11 +20,12 @@ from scipy import ndimage
 
 from echokdm.core.errors import EchoKDMError
 from echokdm.core.types import Clip, luma
-from echokdm.derive import load_pipeline
+from echokdm.echo.derive import load_pipeline
+from echokdm.echo.synthesis import Synthesis, synthesize
+from echokdm.echo.wish import Wish
 from echokdm.io import read_clip
 from echokdm.metrics.intervals import mean_interval
 from echokdm.ops.native import NativeFrame
-from echokdm.synth import Synthesis, synthesize
 
 SIGMAS = (0.0, 1.0, 2.0, 4.0)  # px; between them lie the top three octaves
 EDGE = 8  # px inside the sector's border that are not scored
@@ -94,13 +95,13 @@ def texture_row(result: Synthesis) -> dict[str, float]:
 
 def clip_rows(name: str, clip: Clip, fractions: list[float], pipeline, look: Path | None) -> list[dict]:
     """One row a wish; the first asks for nothing."""
-    same = synthesize(clip, pipeline=pipeline)
+    same = synthesize(clip, bundle=pipeline)
     found = same.ejection_fractions()
     offset = np.nan if found["measured"] is None else found["measured"] - found["asked"]
     rows = [{"clip": name, "asked": np.nan, "psnr": psnr(same.clip.frames, same.real_frames(), torch.as_tensor(same.mask))}]
     for ef in fractions:
         try:
-            result = synthesize(clip, ef=ef, pipeline=pipeline)
+            result = synthesize(clip, Wish(ef=ef), bundle=pipeline)
         except EchoKDMError as error:
             print(f"      {name}, EF {ef:g}: {error}")
             continue
@@ -108,7 +109,7 @@ def clip_rows(name: str, clip: Clip, fractions: list[float], pipeline, look: Pat
         rows.append({"clip": name, "asked": ef, "source": found["source"], "missed": np.nan if got is None else got - ef - offset,
                      **texture_row(result)})
         if look is not None:
-            from echokdm.report import write_synthesis
+            from echokdm.report.synthesis import write_synthesis
 
             write_synthesis(result, look / f"{name}-{ef:g}", overwrite=True)
     return rows

@@ -12,12 +12,13 @@ from bars import Bars, begin, parser
 
 from echokdm.core.errors import GeometryError
 from echokdm.core.types import Clip
-from echokdm.derive import derive_keypoints, load_pipeline
-from echokdm.metrics.held_out import FIRST_SEED
+from echokdm.echo.derive import derive_keypoints, load_pipeline
+from echokdm.echo.synthesis import Synthesis, synthesize
+from echokdm.echo.wish import Wish
+from echokdm.evaluation.held_out import FIRST_SEED
 from echokdm.metrics.intervals import mean_interval
 from echokdm.metrics.volume import ejection_fraction_error, r_squared
 from echokdm.ops.trajectory import ef_limits
-from echokdm.synth import Synthesis, synthesize
 
 LOW, HIGH = 20.0, 70.0
 GOLDEN = 0.6180339887  # its multiples fill an interval evenly, whatever the number of patients
@@ -26,13 +27,13 @@ GOLDEN = 0.6180339887  # its multiples fill an interval evenly, whatever the num
 def request(clip: Clip, ef: float, pipeline) -> tuple[float, Synthesis]:
     """(EF asked for, what came of it); the end of the source's range where `ef` lies beyond it."""
     try:
-        return ef, synthesize(clip, ef=ef, pipeline=pipeline)
+        return ef, synthesize(clip, Wish(ef=ef), bundle=pipeline)
     except GeometryError:
-        source = derive_keypoints(clip, pipeline=pipeline)  # raises again where no ventricle was found
+        source = derive_keypoints(clip, bundle=pipeline)  # raises again where no ventricle was found
         highest = float(np.floor(ef_limits(source.keypoints, source.ed, fps=clip.fps, beats=source.beats)[1]))
         if highest >= ef:
             raise
-        return highest, synthesize(clip, ef=highest, pipeline=pipeline)
+        return highest, synthesize(clip, Wish(ef=highest), bundle=pipeline)
 
 
 def main() -> int:

@@ -15,8 +15,8 @@ import torch
 from bars import Bars, begin, parser, perceptual_distances
 
 from echokdm.core import defaults
-from echokdm.derive import load_pipeline
-from echokdm.metrics.held_out import ED_TO_ES, FIRST_SEED, held_out_pairs
+from echokdm.echo.derive import load_pipeline
+from echokdm.evaluation.held_out import ED_TO_ES, FIRST_SEED, held_out_pairs
 from echokdm.metrics.image import image_scores
 from echokdm.metrics.intervals import mean_interval, ratio_interval
 

@@ -17,7 +17,7 @@ import torch
 from echokdm.core.errors import ConfigError, EchoKDMError
 from echokdm.core.types import Clip
 from echokdm.data.adapters.camus import CAMUS, LV, camus_split
-from echokdm.derive import Derived, derive_keypoints, simpson
+from echokdm.echo.derive import Derived, derive_keypoints, simpson
 from echokdm.metrics.volume import dice
 from echokdm.ops.cycle import clip_ejection_fraction, complete_beats
 from echokdm.ops.ventricle import ejection_fraction, keypoints_from_mask, keypoints_to_mask, polygon_to_mask
@@ -63,7 +63,7 @@ def by_product(clip: Clip, pipeline: Any, way: str) -> tuple[Outlines, float, li
     """Outlines (None where refused), EF in percent (nan where refused), and why the product refused, a sentence a clip."""
     try:
         if way == PAIR:
-            derived = derive_keypoints(clip, pipeline=pipeline)
+            derived = derive_keypoints(clip, bundle=pipeline)
             return [*outlines_of(derived)], derived.ejection_fraction, []
     except EchoKDMError as error:
         return [None, None], np.nan, [str(error)]
@@ -71,7 +71,7 @@ def by_product(clip: Clip, pipeline: Any, way: str) -> tuple[Outlines, float, li
     volumes, refused = np.full(2, np.nan), []
     for t in range(2):
         try:
-            derived = derive_keypoints(clip.with_frames(clip.frames[t:t + 1]), pipeline=pipeline)
+            derived = derive_keypoints(clip.with_frames(clip.frames[t:t + 1]), bundle=pipeline)
         except EchoKDMError as error:
             refused.append(str(error))
             continue
@@ -126,7 +126,7 @@ def thinned_phantom(seed: int, pipeline: Any) -> list[Row]:
         fps, thin = FULL_FPS / step, volumes[::step]
         row = {"seed": seed, "fps": fps, "EF": np.nan, "refused": [], "true EF": clip_ejection_fraction(thin, complete_beats(thin, fps))}
         try:
-            row["EF"] = derive_keypoints(Clip(clip.frames[::step], fps, clip.spacing_mm), pipeline=pipeline).ejection_fraction
+            row["EF"] = derive_keypoints(Clip(clip.frames[::step], fps, clip.spacing_mm), bundle=pipeline).ejection_fraction
         except EchoKDMError as error:
             row["refused"] = [str(error)]
         rows.append(row)
@@ -143,7 +143,7 @@ def hand_tracings(pipeline: Any) -> pd.DataFrame:
         if not isinstance(frames, dict):
             continue  # what the file says of itself
         try:
-            derived = derive_keypoints(folder / name if (folder / name).exists() else get_path(name.split()[-1]), pipeline=pipeline)
+            derived = derive_keypoints(folder / name if (folder / name).exists() else get_path(name.split()[-1]), bundle=pipeline)
         except EchoKDMError as error:
             rows += [{"clip": name, "frame": frame, "Dice": np.nan, "refused": [str(error)]} for frame in frames]
             continue

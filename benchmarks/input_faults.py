@@ -228,12 +228,20 @@ def work(pipe: Connection, home: str) -> None:
     import torch
     from typer.testing import CliRunner
 
-    import echokdm.derive
-    from echokdm.cli import app
+    from echokdm.cli.app import app
+    from echokdm.cohort import make
+    from echokdm.echo import bundle, derive, synthesis
+    from echokdm.evaluation import run
 
     torch.set_num_threads(1)
-    load = functools.cache(echokdm.derive.load_pipeline)  # of a damaged bundle nothing is kept, since it raises
-    echokdm.derive.load_pipeline = lambda bundle, *rest: (load if "/" not in str(bundle) else load.__wrapped__)(bundle, *rest)
+    plain, kept = bundle.load_pipeline, functools.cache(bundle.load_pipeline)
+
+    def load(name: Any, *rest: Any, **more: Any) -> Any:
+        """What ships is loaded once; a folder, which may be damaged, each time."""
+        return (kept if isinstance(name, str) and "/" not in name else plain)(name, *rest, **more)
+
+    for module in (bundle, derive, synthesis, make, run):
+        module.load_pipeline = load
     os.chdir(home)
     printed = open(Path(home, "printed"), "w+b")  # noqa: SIM115  (for as long as the process lives)
     for number in (1, 2):

@@ -11,10 +11,10 @@ from pathlib import Path
 import pandas as pd
 from bars import Bars, begin, parser
 
-from echokdm.evaluate import Evaluation, evaluate
-from echokdm.metrics.held_out import ED_TO_ES, KDM, NO_EDIT, NO_F2I, NO_K2F, RANDOM, TPS
+from echokdm.evaluation.held_out import ED_TO_ES, KDM, NO_EDIT, NO_F2I, NO_K2F, RANDOM, TPS
+from echokdm.evaluation.paper import compared
+from echokdm.evaluation.run import Evaluation, evaluate
 from echokdm.metrics.intervals import Interval, difference_interval, ratio_interval
-from echokdm.metrics.paper import compared
 
 LOWER = {"LPIPS_squeeze": (TPS, NO_F2I, NO_K2F), "MSE_img": (NO_EDIT, TPS, NO_K2F), "MD": (NO_EDIT, TPS, NO_K2F)}
 PAPER = {NO_F2I: 0.878, NO_K2F: 0.732}  # LPIPS_alx of the whole over that of the ablation, its Table 3

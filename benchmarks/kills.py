@@ -59,7 +59,7 @@ def prepare(folder: Path, bundle: str) -> dict[str, list[str]]:
 def start(words: list[str], folder: Path) -> "subprocess.Popen[str]":
     """A command in a process of its own, in a folder of its own."""
     folder.mkdir(exist_ok=True)
-    return subprocess.Popen([sys.executable, "-c", "from echokdm.cli import app; app()", *words], cwd=folder, text=True,
+    return subprocess.Popen([sys.executable, "-c", "from echokdm.cli.app import app; app()", *words], cwd=folder, text=True,
                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
 
 

@@ -45,8 +45,8 @@ def check_order(bars: Bars) -> None:
 
 def check_teacher(own: str, squeeze: str, patients: int, bars: Bars) -> None:
     """LPIPS-squeeze of both kinds of pairs of held-out phantoms, made by either bundle."""
-    from echokdm.evaluate import evaluate
-    from echokdm.metrics.held_out import KDM
+    from echokdm.evaluation.held_out import KDM
+    from echokdm.evaluation.run import evaluate
     from echokdm.metrics.intervals import ratio_interval
 
     scores = []

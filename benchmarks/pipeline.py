@@ -26,7 +26,7 @@ TIMED = re.compile(r"run\.log|\.lock|cache/.*|[^/]+/([^/]+/)?(log\.txt|events\..
 
 def start(pipeline: Path, out: Path) -> subprocess.Popen[bytes]:
     """`echokdm run` in a process of its own."""
-    command = [sys.executable, "-c", "from echokdm.cli import app; app()", "run", str(pipeline), "--out", str(out)]
+    command = [sys.executable, "-c", "from echokdm.cli.app import app; app()", "run", str(pipeline), "--out", str(out)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
 

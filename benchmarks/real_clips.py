@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from bars import Bars, begin, parser, perceptual_distances, real_clips
 
-from echokdm.derive import Derived, derive_keypoints, load_pipeline
-from echokdm.evaluate import score_clip
+from echokdm.echo.derive import Derived, derive_keypoints, load_pipeline
+from echokdm.evaluation.held_out import KDM, NO_EDIT
+from echokdm.evaluation.resynthesis import THIRDS, beat_thirds
+from echokdm.evaluation.run import score_clip
 from echokdm.io import find_sector, read_clip, to_model_frame
 from echokdm.methods.bundle import find_bundle
 from echokdm.metrics.codec import codec_scores
-from echokdm.metrics.held_out import KDM, NO_EDIT
-from echokdm.metrics.resynthesis import THIRDS, beat_thirds
 from echokdm.ops.cycle import valve_opening
 from echokdm.ops.warp import warp
 
@@ -43,7 +43,7 @@ def check_codec(clip: Path, bundle: str, distances: dict, bars: Bars) -> None:
 
 def check_motion(clip: Path, pipeline, distances: dict, bars: Bars, look: Path | None, bound: bool) -> None:
     """The clip's own motion from one frame, against leaving that frame as it is."""
-    source = derive_keypoints(clip, pipeline=pipeline)
+    source = derive_keypoints(clip, bundle=pipeline)
     table, made = score_clip(pipeline, source, distances)
     print(f"{clip.stem}: {len(source.clip)} frames, ED {source.ed}, ES {source.es}, EF {source.ejection_fraction:.1f} %")
     means = table.groupby(["method", "third"])[["MSE_img", "LPIPS_squeeze", "SSIM", "MD"]].mean()

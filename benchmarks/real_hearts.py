@@ -26,8 +26,8 @@ from hearts_sheet import draw_sheet, tile
 
 from echokdm.core.errors import EchoKDMError
 from echokdm.data.adapters.camus import PARTS
-from echokdm.derive import load_pipeline
-from echokdm.metrics.held_out import FIRST_SEED
+from echokdm.echo.derive import load_pipeline
+from echokdm.evaluation.held_out import FIRST_SEED
 from echokdm.metrics.intervals import Interval, correlation_interval, mean_interval, ratio_interval
 
 SHOWN = 60  # patients of a sheet

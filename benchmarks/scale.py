@@ -30,13 +30,13 @@ import psutil
 import torch
 from bars import Bars, begin, parser
 
-from echokdm.cohort import augment_cohort
-from echokdm.cohort_plan import plan_cohort, read_sources
+from echokdm.cohort.make import Making, augment_cohort
+from echokdm.cohort.plan import plan_cohort, read_sources
+from echokdm.cohort.workers import ray_engine
 from echokdm.core import defaults
 from echokdm.core.errors import OutputError
-from echokdm.derive import load_pipeline
-from echokdm.metrics.held_out import FIRST_SEED
-from echokdm.workers import ray_engine
+from echokdm.echo.derive import load_pipeline
+from echokdm.evaluation.held_out import FIRST_SEED
 
 PARTS = ("workers", "memory", "kill", "disk")
 FPS = 8.0  # of the phantoms: short clips, so that many are made
@@ -113,8 +113,7 @@ def compare_workers(bars: Bars, scratch: Path, options: Any) -> None:
                         told.append(tuple(times))
                         yield result
                 out = scratch / f"out-{pair}-{count}"
-                augment_cohort(plan, sources, out, bundle=options.bundle, pipeline=pipeline, engine=timed, steps=options.steps, tries=1,
-                               tolerance=100)
+                augment_cohort(plan, sources, out, Making(steps=options.steps, tries=1, tolerance=100), bundle=pipeline, engine=timed)
             wall[count] = time.monotonic() - began
             rate[count] = steady_rate(pd.DataFrame(told, columns=["worker", "begun", "ended"]), count)
             seconds += [ended - begun for _, begun, ended in told] if count == 1 else []
@@ -162,7 +161,7 @@ def driver_memory(clips: int, folder: Path) -> None:
     with ray_engine(2) as engine:
         thread = threading.Thread(target=watch)
         thread.start()
-        manifest = augment_cohort(plan, sources, folder / "out", pipeline=standin, engine=engine, tries=1, tolerance=200)
+        manifest = augment_cohort(plan, sources, folder / "out", Making(tries=1, tolerance=200), bundle=standin, engine=engine)
         going.set()
         thread.join()
     print(json.dumps(peaks | {"accepted": int(manifest["accepted"].sum())}))

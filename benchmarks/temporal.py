@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from bars import Bars, begin, parser
 
-from echokdm.derive import load_pipeline
-from echokdm.metrics.held_out import FIRST_SEED
+from echokdm.echo.derive import load_pipeline
+from echokdm.evaluation.held_out import FIRST_SEED
 from echokdm.metrics.intervals import mean_interval, ratio_interval
 from echokdm.metrics.temporal import fetched_inside, flow_between, warping_error
 

@@ -27,9 +27,9 @@ from ef_on_request import GOLDEN, HIGH, LOW
 from torch import Tensor
 
 from echokdm.core.errors import BundleError, GeometryError
-from echokdm.derive import load_pipeline, segment_keypoints
+from echokdm.echo.derive import load_pipeline, segment_keypoints
+from echokdm.evaluation.held_out import FIRST_SEED, tps_warp
 from echokdm.metrics.flow import flow_errors
-from echokdm.metrics.held_out import FIRST_SEED, tps_warp
 from echokdm.metrics.image import Distance, image_scores
 from echokdm.metrics.intervals import Interval, ratio_interval
 from echokdm.ops.fill import warp_inside

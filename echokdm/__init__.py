@@ -8,38 +8,43 @@ from typing import TYPE_CHECKING, Any
 from echokdm.core.threads import arrange as _arrange_threads
 
 if TYPE_CHECKING:
-    from echokdm.audit import audit_cohort
-    from echokdm.cohort import augment_cohort
-    from echokdm.cohort_plan import plan_cohort, read_sources
-    from echokdm.derive import Derived, derive_keypoints
+    from echokdm.cohort.audit import audit_cohort
+    from echokdm.cohort.make import Making, augment_cohort
+    from echokdm.cohort.plan import plan_cohort, read_sources
+    from echokdm.cohort.validate import validate_folder
+    from echokdm.echo.derive import Derived, derive_keypoints
+    from echokdm.echo.synthesis import Synthesis, synthesize
+    from echokdm.echo.wish import Sampling, Wish
     from echokdm.io import read_clip
     from echokdm.methods.kdm.adapt import adapt_bundle
     from echokdm.methods.kdm.pipeline import KDMPipeline
-    from echokdm.report import write_keypoints, write_synthesis
-    from echokdm.synth import Synthesis, synthesize
-    from echokdm.validate import validate_folder
+    from echokdm.report.synthesis import write_keypoints, write_synthesis
 
 _arrange_threads()  # torch reads it when it is loaded, which is after this line
 
 _HOME = {
-    "Derived": "echokdm.derive",
+    "Derived": "echokdm.echo.derive",
     "KDMPipeline": "echokdm.methods.kdm.pipeline",
-    "Synthesis": "echokdm.synth",
+    "Making": "echokdm.cohort.make",
+    "Sampling": "echokdm.echo.wish",
+    "Synthesis": "echokdm.echo.synthesis",
+    "Wish": "echokdm.echo.wish",
     "adapt_bundle": "echokdm.methods.kdm.adapt",
-    "audit_cohort": "echokdm.audit",
-    "augment_cohort": "echokdm.cohort",
-    "derive_keypoints": "echokdm.derive",
-    "plan_cohort": "echokdm.cohort_plan",
+    "audit_cohort": "echokdm.cohort.audit",
+    "augment_cohort": "echokdm.cohort.make",
+    "derive_keypoints": "echokdm.echo.derive",
+    "plan_cohort": "echokdm.cohort.plan",
     "read_clip": "echokdm.io",
-    "read_sources": "echokdm.cohort_plan",
-    "synthesize": "echokdm.synth",
-    "validate_folder": "echokdm.validate",
-    "write_keypoints": "echokdm.report",
-    "write_synthesis": "echokdm.report",
+    "read_sources": "echokdm.cohort.plan",
+    "synthesize": "echokdm.echo.synthesis",
+    "validate_folder": "echokdm.cohort.validate",
+    "write_keypoints": "echokdm.report.synthesis",
+    "write_synthesis": "echokdm.report.synthesis",
 }
 
-__all__ = ["Derived", "KDMPipeline", "Synthesis", "__version__", "adapt_bundle", "audit_cohort", "augment_cohort", "derive_keypoints",
-           "plan_cohort", "read_clip", "read_sources", "synthesize", "validate_folder", "write_keypoints", "write_synthesis"]
+__all__ = ["Derived", "KDMPipeline", "Making", "Sampling", "Synthesis", "Wish", "__version__", "adapt_bundle", "audit_cohort",
+           "augment_cohort", "derive_keypoints", "plan_cohort", "read_clip", "read_sources", "synthesize", "validate_folder",
+           "write_keypoints", "write_synthesis"]
 
 
 def __getattr__(name: str) -> Any:

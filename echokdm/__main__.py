@@ -1,6 +1,6 @@
 """`python -m echokdm` is the command `echokdm`."""
 
-from echokdm.cli import app
+from echokdm.cli.app import app
 
 if __name__ == "__main__":
     app(prog_name="echokdm")

@@ -26,14 +26,14 @@ import echokdm
 from echokdm.core import defaults
 from echokdm.core.seeding import derive_seed, generator
 from echokdm.core.types import Clip
-from echokdm.derive import Derived
+from echokdm.echo.derive import Derived
+from echokdm.echo.plan import Wish
+from echokdm.echo.plan import plan as plan_trajectory
+from echokdm.evaluation.held_out import FIRST_SEED, tps_warp
 from echokdm.io.atomic import atomic_file
-from echokdm.metrics.held_out import FIRST_SEED, tps_warp
 from echokdm.metrics.intervals import difference_interval
 from echokdm.metrics.volume import dice
 from echokdm.ops.ventricle import ejection_fraction, keypoints_to_mask, simpson_volume
-from echokdm.wish import Wish
-from echokdm.wish import plan as plan_trajectory
 
 # Patients by their seeds: none trained the bundle, and the three groups share none.
 POOL, VALIDATION, TEST = (FIRST_SEED + 10_000 * group for group in (5, 6, 7))
@@ -112,7 +112,7 @@ def make_cohorts(seeds: Sequence[int], rounds: int, bundle: str, out: Path) -> N
     opened = {source.number: source for source in sources}
     for number, folder in enumerate(wanted):
         plan = echokdm.plan_cohort(sources, 1, EF, seed=number)
-        manifest = echokdm.augment_cohort(plan, sources, folder, bundle=bundle, pipeline=pipeline,
+        manifest = echokdm.augment_cohort(plan, sources, folder, bundle=pipeline,
                                           progress=lambda text, name=folder.name: print(f"{name}: {text}", flush=True))
         kept = manifest[manifest["accepted"]]
         print(f"{folder.name}: {len(kept)} of {len(plan)} accepted, {manifest['tries'].mean():.2f} tries")
@@ -143,7 +143,7 @@ def spline_case(source: Derived, ef: float, patient: int) -> Cases:
 
 def read_cohort(folder: Path) -> Cases:
     """A cohort read back from its folder, as any other EchoNet data set; patient: the place among the clips it was made from."""
-    from echokdm.cohort import read_manifest
+    from echokdm.cohort.make import read_manifest
     from echokdm.data.adapters import find_adapter
 
     adapter, clip = find_adapter("echonet-dynamic"), read_manifest(folder).set_index("id")["clip"]

@@ -17,7 +17,7 @@ def main(path: str, out: str) -> None:
     echokdm.write_keypoints(derived, f"{out}/keypoints")
     print(f"ejection fraction {derived.ejection_fraction:.1f} %")
 
-    result = echokdm.synthesize(clip, ef=35)
+    result = echokdm.synthesize(clip, echokdm.Wish(ef=35))
     echokdm.write_synthesis(result, f"{out}/ef35")
     for name, value in result.ejection_fractions().items():
         print(f"{name}: {'none' if value is None else f'{value:.1f} %'}")

@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from floors import figures
 
 # Tests run several at a time; more threads than cores only make each of them slower.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
+
+pytest_plugins = ["drawn"]
 
 FOLDERS = ("backbone", "camus", "echo", "face", "faults", "flow", "pose")
 TEST_DATA = os.environ.get("ECHOKDM_TEST_DATA", "")
@@ -126,8 +129,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # after pytest's own summary
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
-    """One last line on the tests that had no real material."""
+    """Last lines: the package's layout, and the tests that had no real material."""
     yield
+    terminalreporter.write_line(f"Layout: {figures()}.")
     skipped = [report for report in terminalreporter.stats.get("skipped", []) if "real_data" in report.keywords]
     if skipped and not TEST_DATA:
         terminalreporter.write_line(f"Skipped for want of real material: {len(skipped)}. To run them, {ASK}.")

@@ -23,12 +23,12 @@ NAMES = {name.lower(): value for name, value in vars(defaults).items() if name.i
 
 # What users call, and what is called beneath: all modules of these, and for KDM the pipeline alone.
 # The methods' own configurations and networks count training steps and have noise levels of their own.
-PLACES = ("audit", "cohort", "cohort_motion", "cohort_plan", "derive", "evaluate", "generate", "io.dicom_out", "methods.kdm.pipeline",
-          "metrics.held_out", "metrics.resynthesis", "pipeline", "synth", "workers")
+PLACES = ("cohort", "cohort.audit", "echo", "evaluation", "io.dicom_out", "methods.generate", "methods.kdm.pipeline", "pipeline")
 OTHER_MEANINGS = {
     ("predict_flow", "steps"): defaults.FLOW_STEPS,  # of K2F-net
     ("audit", "bundle"): defaults.AUDIT_BUNDLE, ("audit_cohort", "bundle"): defaults.AUDIT_BUNDLE,
     ("pipeline keypoints", "split"): "70/15/15",  # of real patients, where augment's is of synthetic clips
+    ("finish_clip", "split"): "",  # of a clip that belongs to none
 }
 
 
@@ -41,7 +41,7 @@ class Told(NamedTuple):
 
 
 def commands() -> Iterator[Told]:
-    from echokdm.cli import app
+    from echokdm.cli.app import app
 
     def leaves(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
         for word, inner in getattr(command, "commands", {}).items():
@@ -144,7 +144,7 @@ def test_the_quickstart_has_all_of_them() -> None:
 
 
 def test_the_command_tells_the_range_of_ejection_fractions() -> None:
-    from echokdm.cli import app
+    from echokdm.cli.app import app
 
     option = next(p for p in typer.main.get_command(app).commands["synth"].params if p.name == "ef")
     assert "{:g} to {:g}".format(*EF_RANGE) in option.help

@@ -31,7 +31,7 @@ def python_sources() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("page", "line"), command_lines())
 def test_commands_parse(page: str, line: str) -> None:
     """The line, comment cut off, is one the command line takes: the command, each option and its value."""
-    from echokdm.cli import app
+    from echokdm.cli.app import app
 
     program = typer.main.get_command(app)
     _, name, *words = shlex.split(line, comments=True)
@@ -61,7 +61,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_options_in_running_text_exist(page: Path) -> None:
     """Each `--option` in backticks belongs to one of the commands, or to all of them."""
-    from echokdm.cli import app
+    from echokdm.cli.app import app
 
     program = typer.main.get_command(app)
     context = click.Context(program)

@@ -21,7 +21,7 @@ def modules_after(code: str) -> set[str]:
 def command(*words: str) -> str:
     return f"""
 sys.argv = ["echokdm", *{words!r}]
-from echokdm.cli import app
+from echokdm.cli.app import app
 try:
     app()
 except SystemExit as end:
@@ -29,7 +29,7 @@ except SystemExit as end:
 """
 
 
-@pytest.mark.parametrize("code", ["import echokdm", "import echokdm; dir(echokdm); echokdm.__version__", "import echokdm.cli",
+@pytest.mark.parametrize("code", ["import echokdm", "import echokdm; dir(echokdm); echokdm.__version__", "import echokdm.cli.app",
                                   command("--help"), command("--version"), command("synth", "--help")])
 def test_nothing_heavy_is_loaded(code: str) -> None:
     loaded = modules_after(code)

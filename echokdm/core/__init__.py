@@ -1,1 +1,1 @@
-"""Floor 0: types, errors, configuration, seeded generators. Imports nothing else of the package."""
+"""Types, errors, configuration, seeded generators. Imports nothing else of the package."""

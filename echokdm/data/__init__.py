@@ -1,1 +1,1 @@
-"""Floor 3: data sets and the transforms that keep images, key-points and flows together."""
+"""Data sets and the transforms that keep images, key-points and flows together."""

@@ -1,4 +1,4 @@
-"""Floor 2: folders of echo DICOM without the patient. Every file is rewritten from a whitelist and masked, or quarantined."""
+"""Folders of echo DICOM without the patient. Every file is rewritten from a whitelist and masked, or quarantined."""
 
 from echokdm.deid.folder import Summary, deidentify_folder
 from echokdm.deid.worker_process import Limits

@@ -44,7 +44,7 @@ def find_marks(frames: np.ndarray | LongFrames, sector: np.ndarray, mask: np.nda
     found, lasting = False, []
     for low, high in _standing(frames, fps):
         shown[box] = np.maximum(shown[box], low)
-        lasting += [low, high]
+        lasting.append((low, high))
         found = found or _is_mark(low, high, kept, beside, sharper * _CONTRAST)
     return shown, found or _comes_or_goes(frames, kept, beside, sharper) or find_words(frames, kept, lasting, _changes(frames))
 

@@ -65,7 +65,7 @@ def _sure_mask(raw: RawFrames, fps: float) -> tuple[np.ndarray, np.ndarray]:
     picked = torch.from_numpy(raw.frames[picks])
     picked = picked.permute(0, 3, 1, 2) if picked.ndim == 4 else picked[:, None]
     scale = 255.0 if raw.frames.dtype == np.uint8 else 1.0
-    clip = Clip((picked.float() / scale).clamp(0, 1), fps, raw.spacing_mm, meta=raw.meta)
+    clip = Clip(picked.float().div_(scale).clamp_(0, 1), fps, raw.spacing_mm, meta=raw.meta)
     try:
         sector, *halves = (find_sector(part) for part in (clip, *(replace(clip, frames=clip.frames[start::2]) for start in (0, 1))))
     except ClipError as error:

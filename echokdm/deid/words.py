@@ -31,11 +31,12 @@ _TOGETHER = 4  # frames in one gray picture of what is brief: it is dark but for
 _USUAL = 3  # a pixel's greatest flickers of which all are taken for tissue's; what comes and goes at once does so once or twice
 
 
-def find_words(frames: np.ndarray | LongFrames, mask: np.ndarray, lasting: list[np.ndarray], changes: np.ndarray) -> bool:
+def find_words(frames: np.ndarray | LongFrames, mask: np.ndarray, lasting: list[tuple[np.ndarray, np.ndarray]],
+               changes: np.ndarray) -> bool:
     """Whether a word lies over the mask in any frame.
 
-    frames: (T, H, W) uint8. mask: (H, W) bool. lasting: pictures (H, W) of what stays for long. changes: (H, W), by how much something
-    came or went that then stayed. Outside the mask each pixel is taken from the nearest inside, since the sector's edge is a shape that
+    frames: (T, H, W) uint8. mask: (H, W) bool. lasting: (darkest, brightest) (H, W) of what stays for long. changes: (H, W), by how much
+    something came or went that then stayed. Outside the mask each pixel is taken from the nearest inside, since the sector's edge is a shape that
     the network would read. Raises SearchError where the network is missing or fails.
     """
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -43,10 +44,12 @@ def find_words(frames: np.ndarray | LongFrames, mask: np.ndarray, lasting: list[
     frames, kept = each(frames, lambda some: some[:, *box]), mask[box]
     nearest = tuple(ndimage.distance_transform_edt(~kept, return_distances=False, return_indices=True))
     coarse = _halved(kept[None].astype(np.float32))[0] == 1
-    ends = [frames[:_END].min(0), frames[-_END:].min(0)]
-    grays = chain((one[box] for one in lasting), ends, [_shown(changes[box])], _brief(frames))
-    while three := list(islice(grays, 3)):  # the network takes three for the colours of one picture
-        picture = np.stack((three * 3)[:3]).astype(np.float32)[:, *nearest]
+    grays = chain([_shown(changes[box])], _brief(frames))
+    # The network takes up to three of a kind for the colours of one picture; of other kinds, one hides what is in the other.
+    several = chain(([low[box], high[box]] for low, high in lasting), [[frames[:_END].min(0), frames[-_END:].min(0)]],
+                    iter(lambda: list(islice(grays, 3)), []))
+    for few in several:
+        picture = np.stack((few * 3)[:3]).astype(np.float32)[:, *nearest]
         if _holds_word(picture, kept) or _holds_word(_halved(picture), coarse) or _holds_word(picture.transpose(0, 2, 1), kept.T):
             return True
     return False

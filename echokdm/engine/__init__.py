@@ -1,3 +1,3 @@
-"""Floor 3: the one training loop, the one sampling loop. Knows no method."""
+"""The one training loop, the one sampling loop. Knows no method."""
 
 from echokdm.core import torchvision_compat  # noqa: F401  (before anything here imports diffusers)

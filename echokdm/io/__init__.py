@@ -1,4 +1,4 @@
-"""Floor 1: files to clips and back. Reads by content, masks the sector, writes without patient data."""
+"""Files to clips and back. Reads by content, masks the sector, writes without patient data."""
 
 from echokdm.io.checks import require_motion
 from echokdm.io.frame import ModelClip, to_model_frame

@@ -40,16 +40,19 @@ def find_fan(frames: np.ndarray, region: np.ndarray | None = None) -> tuple[Fan,
     """
     moving, bright = _moving(frames), _bright(frames)
     maps = [moving, bright] if (moving > _ALIVE).mean() > 0.02 else [bright]
-    bodies = _bodies([_within(level, region) for level in maps])
+    levels = [_within(level, region) for level in maps]
+    shapes = [[_body(level, share) for share in _SHARES] for level in levels]
+    bodies = [widest for widest, *_ in shapes if widest is not None]
     best, best_level, best_seen = None, maps[0], 0.0
-    for level in maps:
-        level = _within(level, region)
-        for share in _SHARES:
+    for level, shape in zip(levels, shapes, strict=True):
+        for body in shape:
+            if body is None:
+                continue
             try:
-                fan = _fit(level, _body(level, share))
+                fan = _fit(level, body)
             except ClipError:
                 continue
-            if fan.near < 0.025 * fan.far or any(_hides_life(other, fan) for other in maps):
+            if fan.near < 0.025 * fan.far or _hides_life(maps, fan):
                 fan = replace(fan, near=0.0, bend=0.0)
             seen = _seen(level, fan)
             # What is bright may be text; it must do clearly better than what moves.
@@ -91,30 +94,17 @@ def _fit(level: np.ndarray, body: np.ndarray) -> Fan:
     return fan
 
 
-def _body(level: np.ndarray, share: float) -> np.ndarray:
-    """The largest connected lively region, holes filled."""
+def _body(level: np.ndarray, share: float) -> np.ndarray | None:
+    """The largest connected lively region, holes filled; None where it is too small for a sector."""
     threshold = max(_ALIVE, share * float(np.percentile(level, 90)))
     lively = ndimage.binary_opening(level > threshold, np.ones((3, 3)))
     labels, count = ndimage.label(lively)
     if not count:
-        raise ClipError(NO_SECTOR)
+        return None
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     body = ndimage.binary_fill_holes(labels == sizes.argmax())
-    if body.mean() < 0.04:
-        raise ClipError(NO_SECTOR)
-    return body
-
-
-def _bodies(maps: list[np.ndarray]) -> list[np.ndarray]:
-    """The bodies, at the least threshold, of the maps that have one."""
-    found = []
-    for level in maps:
-        try:
-            found.append(_body(level, min(_SHARES)))
-        except ClipError:
-            continue
-    return found
+    return body if body.mean() >= 0.04 else None
 
 
 def _leaves_out(body: np.ndarray, inside: np.ndarray, outer: np.ndarray) -> bool:
@@ -228,9 +218,10 @@ def _steps(level: np.ndarray, x: np.ndarray, y: np.ndarray, nx: np.ndarray, ny: 
     gain = np.where(high > low, count * (len(offsets) - count) * (high - low) ** 2, 0)
     best = gain.argmax(1)
     index = np.arange(len(x))
-    contrast = (np.log1p(high) - np.log1p(low))[index, best]
+    contrast = np.log1p(high[index, best]) - np.log1p(low[index, best])
     # A step at a profile's end is none of this border's, and the picture's own border is no step of the sector's.
-    hidden = (best <= 2) | (best >= len(count) - 3) | ~_all_inside(px, py, level.shape)
+    ends = np.s_[:, [0, -1]]
+    hidden = (best <= 2) | (best >= len(count) - 3) | ~_all_inside(px[ends], py[ends], level.shape)
     return offsets[best] + 0.125, np.where(hidden, 0, contrast)
 
 
@@ -248,19 +239,19 @@ def _robust_fit(u: np.ndarray, v: np.ndarray, weights: np.ndarray, power: int | 
     current, ridge = weights, 1e-9
     constant = slope = 0.0
     for _ in range(12):
-        (one, mixed, square), (b, c) = moments @ current, sides @ current
-        determinant = (one + ridge) * (square + ridge) - mixed**2
+        (one, mixed, square), (b, c) = (moments @ current).tolist(), (sides @ current).tolist()
+        determinant = (one + ridge) * (square + ridge) - mixed * mixed
         constant, slope = ((square + ridge) * b - mixed * c) / determinant, ((one + ridge) * c - mixed * b) / determinant
         current = weights / (1 + ((v - constant - slope * term) / 0.6) ** 2)
-    return float(constant), float(slope)
+    return constant, slope
 
 
-def _hides_life(level: np.ndarray, fan: Fan) -> bool:
-    """Whether the near face cuts off what is about as alive as the rest: then it is some bright layer below the real one."""
-    y, x = np.mgrid[0 : level.shape[0], 0 : level.shape[1]]
+def _hides_life(maps: list[np.ndarray], fan: Fan) -> bool:
+    """Whether the near face cuts off what is in a map about as alive as the rest: then it is some bright layer below the real one."""
+    y, x = np.mgrid[0 : maps[0].shape[0], 0 : maps[0].shape[1]]
     inside = fan.contains(x, y)
     tip = replace(fan, near=0.0, bend=0.0).contains(x, y) & ~inside
-    return bool(tip.any() and level[tip].mean() > 0.25 * np.median(level[inside]))
+    return bool(tip.any() and any(level[tip].mean() > 0.25 * np.median(level[inside]) for level in maps))
 
 
 def _refined(level: np.ndarray, fan: Fan, reach: float) -> Fan:

@@ -37,6 +37,14 @@ class Sector:
     step: tuple[float, float]
     limits: tuple[float, float, float, float]
 
+    @classmethod
+    def drawn(cls, fan: Fan, step: tuple[float, float], limits: tuple[float, float, float, float], size: tuple[int, int]) -> "Sector":
+        """The sector that a fan makes in a clip of that size (H, W)."""
+        sector = cls(np.zeros(size, bool), fan, step, limits)
+        y, x = np.mgrid[0 : size[0], 0 : size[1]].astype(np.float32)
+        sector.mask[:] = sector.contains(x, y)
+        return sector
+
     @property
     def box(self) -> tuple[int, int, int, int]:
         """(x0, y0, x1, y1) around the mask; x1 and y1 are exclusive."""
@@ -104,9 +112,7 @@ def find_sector(clip: Clip, region: tuple[int, int, int, int] | None = None) -> 
     limits = _cut_corners(level, fan, step, (height, width))
     if region and _agrees(picture, fan):
         limits = (max(limits[0], region[0]), max(limits[1], region[1]), min(limits[2], region[2]), min(limits[3], region[3]))
-    sector = Sector(np.zeros((height, width), bool), fan, step, limits)
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    sector.mask[:] = sector.contains(x, y)
+    sector = Sector.drawn(fan, step, limits, clip.size)
     if sector.mask.sum() < 400:
         raise ClipError(NO_SECTOR)
     if _is_doppler(clip, sector.mask):

@@ -1,3 +1,3 @@
-"""Floor 2: training objectives."""
+"""Training objectives."""
 
 from echokdm.core import torchvision_compat  # noqa: F401  (first: diffusers imports torchvision)

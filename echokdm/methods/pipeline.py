@@ -22,6 +22,7 @@ class MethodPipeline(DiffusionPipeline):
     """
 
     COMPONENTS: ClassVar[dict[str, type]]
+    bundle_name: str = ""  # of the folder that it was loaded from
     licence: str = "MIT"  # of the weights, see `methods.bundle.bundle_licence`
 
     def register_modules(self, **modules) -> None:
@@ -43,5 +44,5 @@ class MethodPipeline(DiffusionPipeline):
             config = pipeline_settings(folder)
             settings = {k: v for k, v in config.items() if not k.startswith("_") and k not in parts and not isinstance(v, list)}
             pipeline = cls(**parts, **settings)
-            pipeline.licence = bundle_licence(folder)
+            pipeline.bundle_name, pipeline.licence = folder.name, bundle_licence(folder)
             return pipeline

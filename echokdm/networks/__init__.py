@@ -1,3 +1,3 @@
-"""Floor 2: modules, with no loss in them."""
+"""Modules, with no loss in them."""
 
 from echokdm.core import lean_imports  # noqa: F401  (before anything here imports diffusers)

@@ -1,1 +1,1 @@
-"""Floor 1: pure tensor functions on grids, flows, key-points and ventricles."""
+"""Pure tensor functions on grids, flows, key-points and ventricles."""

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import signal
 
 from echokdm.core.errors import GeometryError
 from echokdm.ops.smoothing import time_fit
@@ -29,6 +28,8 @@ def find_ed_es(volumes: ArrayLike, fps: float) -> list[tuple[int, int]]:
     cuts short is left out. Where no beat is whole, the one pair is the largest and the smallest frame, in whatever order. Frames that are
     not finite are filled in from their neighbours. Raises GeometryError on fewer than two finite values.
     """
+    from scipy.signal import find_peaks  # it loads SciPy's distributions too, which many a command needs none of
+
     v = np.asarray(volumes, dtype=np.float64).ravel()
     known = np.isfinite(v)
     if known.sum() < 2:
@@ -41,7 +42,7 @@ def find_ed_es(volumes: ArrayLike, fps: float) -> list[tuple[int, int]]:
         return whole
     # Walls of the top value let a bottom be the first or last frame.
     walled = np.concatenate([[-smooth.max()], -smooth, [-smooth.max()]])
-    bottoms = signal.find_peaks(walled, prominence=_PART * swing / 2, distance=max(1, int(_FASTEST_BEAT_S * fps)))[0] - 1
+    bottoms = find_peaks(walled, prominence=_PART * swing / 2, distance=max(1, int(_FASTEST_BEAT_S * fps)))[0] - 1
     beats, start = [], 0
     for es in bottoms:
         ed = _end_diastole(smooth, start, int(es))

@@ -1,1 +1,1 @@
-"""Floor 2: simulators with exact flow, key-points and labels."""
+"""Simulators with exact flow, key-points and labels."""

@@ -93,7 +93,7 @@ def _ingest(step: Step, _: Known) -> tuple[Amount, Clips]:
 
 
 def _keypoints(step: Step, known: Known) -> tuple[Amount, Clips]:
-    from echokdm.cohort_plan import SPLITS, split_shares
+    from echokdm.cohort.plan import SPLITS, split_shares
 
     options = step.options
     assert isinstance(options, Keypoints)
@@ -115,7 +115,7 @@ def _train(step: Step, _: Known) -> tuple[Amount, Clips]:
 
 
 def _evaluate(step: Step, known: Known) -> tuple[Amount, Clips]:
-    from echokdm.evaluate import is_echo
+    from echokdm.evaluation.run import is_echo
     from echokdm.io.folder import clip_files
 
     options = step.options
@@ -178,7 +178,7 @@ def _kept(folder: Path) -> Clips:
 
 
 def _cohort(folder: Path) -> Clips:
-    from echokdm.audit.clips import list_clips
+    from echokdm.cohort.audit.clips import list_clips
 
     return Counter(clip.split for clip in list_clips(folder, "real"))
 

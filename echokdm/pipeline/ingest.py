@@ -17,7 +17,7 @@ from echokdm.core.types import Clip, luma
 from echokdm.io.atomic import atomic_file, claim
 from echokdm.pipeline.options import Ingest
 from echokdm.pipeline.records import Figures
-from echokdm.pipeline.run import Work
+from echokdm.pipeline.work import Work
 
 COLUMNS = ("clip", "file", "subject", "split", "frames", "fps", "row_mm", "column_mm", "searched", "verdict", "reason")
 TABLE = "clips.csv"
@@ -134,7 +134,7 @@ def _of_dicom(work: Work, options: Ingest) -> tuple[list[Found], list[dict[str, 
 def _segmenter(work: Work, options: Ingest) -> Any:
     if options.select == "all":
         return None
-    from echokdm.derive import load_pipeline
+    from echokdm.echo.derive import load_pipeline
 
     return load_pipeline(work.reads["bundle"], work.device)
 
@@ -144,8 +144,8 @@ def _look(folder: Path, item: Found, pipeline: Any, allow_print: bool) -> dict[s
 
     searched: 1 where its sector was searched for print, by `deid` where it is DICOM, and holds none.
     """
+    from echokdm.echo.view import judge_view
     from echokdm.io import read_clip
-    from echokdm.view import judge_view
 
     facts: dict[str, Any] = {"clip": item.name, "subject": item.subject, "split": item.split, "verdict": "refused", "reason": ""}
     try:
@@ -202,7 +202,7 @@ def _review(path: Path, doubtful: list[dict[str, Any]], columns: int = 4) -> Non
     """A sheet of the doubtful clips, each with what was taken for a ventricle, by their names in clips.csv."""
     from PIL import Image, ImageDraw
 
-    from echokdm.figures import overlay, png
+    from echokdm.report.figures import overlay, png
 
     if not doubtful:
         return

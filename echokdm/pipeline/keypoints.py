@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from echokdm.cohort_plan import Source, read_sources, split_subjects
-from echokdm.cohort_write import CohortFolder, labels_of
+from echokdm.cohort.folder import CohortFolder, labels_of
+from echokdm.cohort.plan import Source, read_sources, split_subjects
 from echokdm.core.errors import ClipError, ConfigError
 from echokdm.core.naming import called
 from echokdm.io.atomic import atomic_file
 from echokdm.pipeline.ingest import kept_clips
 from echokdm.pipeline.options import Keypoints
 from echokdm.pipeline.records import Figures
-from echokdm.pipeline.run import Work
+from echokdm.pipeline.work import Work
 
 COLUMNS = ("id", "clip", "file", "subject", "split", "frames", "ef", "low", "high", "reason")
 POINTS = "Keypoints"
@@ -31,7 +31,7 @@ def find_keypoints(work: Work) -> Figures:
 
     Raises ClipError where no clip can be used.
     """
-    from echokdm.derive import load_pipeline
+    from echokdm.echo.derive import load_pipeline
     from echokdm.methods.bundle import bundle_hash, find_bundle
 
     options = work.step.options

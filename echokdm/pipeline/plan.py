@@ -10,7 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from echokdm.cohort_plan import check_wishes
+from echokdm.cohort.plan import check_wishes
 from echokdm.core.config import apply_override, read_values, validate
 from echokdm.core.errors import BundleError, ConfigError, DataError
 from echokdm.core.naming import called

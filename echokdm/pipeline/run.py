@@ -1,8 +1,7 @@
 """`run_pipeline`: every stage that is not done yet, in order, each once."""
 
 import datetime
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,34 +9,8 @@ from echokdm.core import defaults
 from echokdm.core.errors import EchoKDMError
 from echokdm.io.atomic import claim, clear_files
 from echokdm.pipeline.plan import Pipeline, Step
-from echokdm.pipeline.records import Figures, Records
-
-Say = Callable[[str], None]
-Track = Callable[[Iterable[Any], int, str], Iterable[Any]]
-
-
-def untracked(items: Iterable[Any], _: int, __: str) -> Iterable[Any]:
-    """The progress of those who want none."""
-    return items
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a stage works with. folder: to write to, perhaps half done. reads: each option of what it reads, as a place.
-
-    others: for a report, the stages before with their folders and figures. say: tells and logs; show: tells alone.
-    """
-
-    step: Step
-    folder: Path
-    out: Path
-    seed: int
-    device: str
-    reads: dict[str, Any]
-    others: list[tuple[Step, Path, Figures]]
-    say: Say
-    show: Say
-    track: Track
+from echokdm.pipeline.records import Records
+from echokdm.pipeline.work import Say, Track, Work, untracked
 
 
 def run_pipeline(pipeline: Pipeline, *, device: str = defaults.DEVICE, say: Say = lambda _: None, track: Track = untracked) -> Path:

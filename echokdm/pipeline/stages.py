@@ -11,7 +11,7 @@ from echokdm.pipeline.keypoints import find_keypoints, read_keypointed
 from echokdm.pipeline.options import Audit, Augment, Evaluate, Train
 from echokdm.pipeline.plan import Pipeline
 from echokdm.pipeline.records import Figures
-from echokdm.pipeline.run import Work
+from echokdm.pipeline.work import Work
 
 
 def check_losses(pipeline: Pipeline) -> None:
@@ -50,7 +50,7 @@ def train(work: Work) -> Figures:
 
 def evaluate(work: Work) -> Figures:
     """`echokdm evaluate` into the stage's folder; of a stage's real clips those of VAL and TEST."""
-    from echokdm.evaluate import evaluate as score
+    from echokdm.evaluation.run import evaluate as score
 
     options = work.step.options
     assert isinstance(options, Evaluate)
@@ -63,10 +63,11 @@ def evaluate(work: Work) -> Figures:
 
 def augment(work: Work) -> Figures:
     """`echokdm augment` from the key-points that were found before."""
-    from echokdm.cohort import augment_cohort
-    from echokdm.cohort_motion import borrow_motions
-    from echokdm.cohort_plan import check_wishes, plan_cohort
-    from echokdm.workers import serial
+    from echokdm.cohort.make import Making, augment_cohort
+    from echokdm.cohort.motion import borrow_motions
+    from echokdm.cohort.plan import check_wishes, plan_cohort
+    from echokdm.cohort.workers import serial
+    from echokdm.echo.bundle import load_pipeline
 
     options = work.step.options
     assert isinstance(options, Augment)
@@ -75,9 +76,9 @@ def augment(work: Work) -> Figures:
     plan = plan_cohort(sources, options.per_clip, options.ef, work.seed, options.split)
     if options.motion == "others":
         plan = borrow_motions(plan, sources, work.seed)
-    manifest = augment_cohort(plan, sources, work.folder, bundle=work.reads["bundle"], tolerance=options.tolerance, tries=options.tries,
-                              steps=options.steps, dicom=options.dicom, nifti=options.nifti, one_frame=options.one_frame,
-                              device=work.device, drivers=sources,
+    manifest = augment_cohort(plan, sources, work.folder, Making(options.tolerance, options.tries, options.steps, options.dicom,
+                                                                 options.nifti, options.one_frame),
+                              bundle=load_pipeline(work.reads["bundle"], work.device), drivers=sources,
                               engine=lambda build, items: iter(work.track(serial(build, items), len(plan), "making clips")))
     kept = manifest[manifest["accepted"]]
     figures: Figures = {"planned": len(manifest), "accepted": len(kept), "source clips": len(sources)}
@@ -88,8 +89,8 @@ def augment(work: Work) -> Figures:
 
 def audit(work: Work) -> Figures:
     """`echokdm audit` into the stage's folder."""
-    from echokdm.audit import audit_cohort
-    from echokdm.audit.report import write_audit
+    from echokdm.cohort.audit import audit_cohort
+    from echokdm.cohort.audit.report import write_audit
 
     options = work.step.options
     assert isinstance(options, Audit)

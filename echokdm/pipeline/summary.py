@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from echokdm.io.atomic import atomic_file
-from echokdm.pages import data_uri, render
 from echokdm.pipeline.options import Augment
-from echokdm.pipeline.run import Work
+from echokdm.pipeline.work import Work
+from echokdm.report.pages import data_uri, render
 
 PICTURES = 6  # of a stage
 CLIPS = 12  # on the sheet of a cohort
@@ -47,7 +47,7 @@ def _cell(cell: Any) -> str:
 def _sheet(folder: Path) -> list[dict[str, str]]:
     """The first clips of a folder in EchoNet-Dynamic's layout, with what was traced on them."""
     from echokdm.data.adapters import find_adapter
-    from echokdm.figures import contact_sheet, png
+    from echokdm.report.figures import contact_sheet, png
 
     if not (folder / "VolumeTracings.csv").exists():
         return []

@@ -6,9 +6,9 @@ import re
 import pytest
 from rich.console import Console
 
+from echokdm.cli.shared import counted
+from echokdm.cohort.workers import serial
 from echokdm.core.progress import progress_bar, track
-from echokdm.terminal import counted
-from echokdm.workers import serial
 
 
 @pytest.mark.parametrize(("label", "figures"), [("echonet-dynamic, outlined frames", False), ("image_codec", True)])

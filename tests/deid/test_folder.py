@@ -13,6 +13,7 @@ import typer
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 from typer.testing import CliRunner
 
+from echokdm.cli.deid import deid
 from echokdm.core.errors import ClipError, ConfigError, OutputError
 from echokdm.deid import Limits, deidentify_folder
 from echokdm.deid.folder import list_inputs
@@ -20,7 +21,6 @@ from echokdm.deid.identity import Pseudonyms
 from echokdm.deid.one_file import deidentify_file
 from echokdm.deid.reasons import Reason, Refusal
 from echokdm.deid.worker_process import Worker
-from echokdm.deid_cli import deid
 
 SALT = b"sixteen bytes, or more"
 

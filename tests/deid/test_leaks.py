@@ -222,7 +222,7 @@ def run(tmp_path_factory, scene):
                  others / "pipe_KOWALSKI": "NOT_A_FILE"}
     salt = root / "salt"
     salt.write_bytes(SALT)
-    command = "import typer; from echokdm.deid_cli import deid; app = typer.Typer(); app.command()(deid); app()"
+    command = "import typer; from echokdm.cli.deid import deid; app = typer.Typer(); app.command()(deid); app()"
     done = subprocess.run([sys.executable, "-W", "always", "-c", command, str(source), str(out), "--salt", str(salt)], capture_output=True)
     listed = subprocess.run(f"find {source} ! -type d | LC_ALL=C sort", shell=True, capture_output=True).stdout.splitlines()
     assert done.returncode == 0, done.stderr.decode()

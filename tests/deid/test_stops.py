@@ -60,7 +60,7 @@ def test_a_second_run_into_one_folder_is_refused(tmp_path: Path, scene) -> None:
 
 def begin(folder: Path, *options: str) -> subprocess.Popen:
     """`echokdm deid in out` in a process of its own that has staged a file."""
-    code = "from echokdm.cli import app; app()"
+    code = "from echokdm.cli.app import app; app()"
     process = subprocess.Popen([sys.executable, "-c", code, "deid", "in", "out", *options], cwd=folder, stderr=subprocess.PIPE, text=True,
                                stdout=subprocess.DEVNULL, start_new_session=True)
     until = time.monotonic() + 120

@@ -114,7 +114,7 @@ def test_coloured_print_is_found_by_the_gate(fan):
 def test_hearts_shapes_are_no_words(fan):
     """The network alone takes the whole sector for text where its edge is left in."""
     frames, _, mask = fan
-    assert not words.find_words(frames, mask, [frames.min(0), frames.max(0)], 0 * frames[0])
+    assert not words.find_words(frames, mask, [(frames.min(0), frames.max(0))], 0 * frames[0])
     bar = np.zeros(mask.shape)
     bar[215:245, 250:400] = 1  # long and bright, but without letters
     assert not words.find_words(printed(frames, ndimage.gaussian_filter(bar, 6), 200), mask, [], 0 * frames[0])

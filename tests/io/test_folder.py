@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from echokdm.audit.clips import list_clips
+from echokdm.cohort.audit.clips import list_clips
 from echokdm.core.errors import ClipError, DataError
 from echokdm.core.folders import candidates
 from echokdm.data.adapters import find_adapter

@@ -10,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 import echokdm
-from echokdm.cli import app
+from echokdm.cli.app import app
 from echokdm.core.errors import DataError, NoGainError, OutputError
 from echokdm.data.outlined import OutlinedFrames, OutlinedSource, find_source
 from echokdm.methods.bundle import find_bundle, set_confidence

@@ -6,8 +6,8 @@ import shutil
 import pytest
 import torch
 
+from echokdm.cli.doctor import describe_bundle
 from echokdm.core.errors import BundleError
-from echokdm.doctor import describe_bundle
 from echokdm.methods.bundle import bundle_hash, bundle_licence, component_folders
 from echokdm.methods.kdm.pipeline import KDMPipeline
 from echokdm.methods.train import train_config

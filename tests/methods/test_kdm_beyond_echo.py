@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from echokdm.core.errors import BundleError, GeometryError
-from echokdm.evaluate import evaluate
+from echokdm.evaluation.run import evaluate
 from echokdm.methods.kdm.pipeline import KDMPipeline
 
 

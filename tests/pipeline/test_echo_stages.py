@@ -12,18 +12,18 @@ from pydicom.examples import get_path
 from pydicom.sr.codedict import codes
 from typer.testing import CliRunner
 
-from echokdm.cli import app
+from echokdm.cli.app import app
+from echokdm.cohort.validate import validate_folder
 from echokdm.core import defaults
 from echokdm.core.errors import ClipError, ConfigError
 from echokdm.data.clip_store import clip_store
-from echokdm.derive import load_pipeline
+from echokdm.echo.derive import load_pipeline
+from echokdm.echo.view import judge_view
 from echokdm.io import read_clip
 from echokdm.phantom.a4c import A4CPhantom
 from echokdm.pipeline.ingest import ingest, kept_clips
 from echokdm.pipeline.keypoints import find_keypoints, read_keypointed, read_table
-from echokdm.pipeline.run import Work, untracked
-from echokdm.validate import validate_folder
-from echokdm.view import judge_view
+from echokdm.pipeline.work import Work, untracked
 
 NAME = "DOE^JANE"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from echokdm.cli import app
+from echokdm.cli.app import app
 from echokdm.core.errors import ConfigError
 from echokdm.pipeline import stages as module
 from echokdm.pipeline.estimate import duration, estimate

@@ -8,7 +8,8 @@ from filelock import FileLock
 
 from echokdm.core.errors import ClipError, OutputError
 from echokdm.pipeline import stages as module
-from echokdm.pipeline.run import Work, plan_lines, run_pipeline
+from echokdm.pipeline.run import plan_lines, run_pipeline
+from echokdm.pipeline.work import Work
 
 
 @pytest.fixture

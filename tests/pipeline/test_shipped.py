@@ -7,7 +7,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from echokdm.cli import app
+from echokdm.cli.app import app
 from echokdm.pipeline.options import Augment, Evaluate, Ingest, Train
 from echokdm.pipeline.plan import read_pipeline
 from echokdm.pipeline.run import run_pipeline
@@ -54,6 +54,7 @@ def small(path: Path, few: Callable[..., list[str]]) -> list[str]:
 @pytest.mark.parametrize("path", ALONE, ids=lambda path: path.stem)
 def test_a_pipeline_without_a_data_set_runs(path: Path, few: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("echokdm.methods.residual_flow.scores.TARGETS", 1)
+    monkeypatch.setattr("echokdm.evaluation.run.STRENGTHS", (0.0, 0.5))
     pipeline = read_pipeline(path, small(path, few))
     run_pipeline(pipeline)
     page = (pipeline.out / "report" / "report.html").read_text()

@@ -7,8 +7,8 @@ import pytest
 
 from echokdm.metrics.intervals import mean_interval
 from echokdm.metrics.tables import Table, write_tables
-from echokdm.pipeline.run import Work, untracked
 from echokdm.pipeline.summary import write_summary
+from echokdm.pipeline.work import Work, untracked
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from echokdm.cli import app
+from echokdm.cli.app import app
 from echokdm.core.errors import ClipError, ConfigError, DataError, GeometryError
 from echokdm.data.adapters import find_adapter
 

@@ -1,7 +1,6 @@
 """examples/plugin, installed without a network: its data set is listed, checked and read, its method trained, asked and scored."""
 
 import importlib.metadata
-import json
 import os
 import shutil
 import subprocess
@@ -17,7 +16,18 @@ import pytest
 from echokdm.core.errors import ConfigError
 from echokdm.data.adapters import fault_of, find_adapter, survey_adapters
 
-COMMAND = "from echokdm.cli import app; app()"
+# What a test asks of the toolkit with the package beside it, in one process: loading it takes longer than most commands.
+PRELUDE = """
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typer.testing import CliRunner
+from echokdm.cli.app import app
+
+def command(*words):
+    done = CliRunner().invoke(app, words)
+    return SimpleNamespace(code=done.exit_code, out=done.stdout, err=done.stderr)
+"""
 ROOT = Path(__file__).parents[3]
 PLUGIN = ROOT / "examples" / "plugin"
 
@@ -47,16 +57,18 @@ def by_hand(target: Path, source: Path) -> None:
         shutil.copy(PLUGIN / module, target)
 
 
-def installed(install: Callable, tmp_path: Path, make: SimpleNamespace) -> Callable[..., subprocess.CompletedProcess]:
-    """Install the package beside a little data set; returns what runs Python there."""
+def installed(install: Callable, tmp_path: Path, make: SimpleNamespace) -> Callable[[str], None]:
+    """Install the package beside a little data set; returns what runs a program there, whose asserts must hold."""
     install(tmp_path / "site", tmp_path / "source")
     for split in ("train", "test"):
         make.video(tmp_path / "data" / split / f"{split}1.gif", width=32, height=32)
         (tmp_path / "data" / split / f"{split}1.csv").write_text("frame,x,y\n0,5,6\n2,7,8\n")
 
-    def run(*words: str) -> subprocess.CompletedProcess:
-        environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
-        return subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    def run(program: str) -> None:
+        path = os.pathsep.join(filter(None, [str(tmp_path / "site"), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": path}
+        done = subprocess.run([sys.executable, "-c", PRELUDE + program], capture_output=True, text=True, env=environment, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
 
     return run
 
@@ -64,34 +76,43 @@ def installed(install: Callable, tmp_path: Path, make: SimpleNamespace) -> Calla
 @pytest.mark.parametrize("install", [by_pip, by_hand], ids=["pip", "hand"])
 def test_plugin_is_listed_checked_and_read(install, tmp_path: Path, make: SimpleNamespace) -> None:
     run = installed(install, tmp_path, make)
-    listed = run("-c", COMMAND, "adapters")
-    assert "marker-1" in listed.stdout and "echonet-dynamic" in listed.stdout, listed.stderr
-    sound = run("-c", COMMAND, "data", "check", "marker", "data")
-    assert sound.returncode == 0 and "2 sequences, 8 frames" in sound.stdout, sound.stderr
-    read = run("-c", "from echokdm.data.adapters import find_adapter as f; a = f('marker'); s = a.read(a.index('data').iloc[0]); "
-                     "print(s.schema.name, s.keypoints[2].tolist(), s.visible[:, 0].tolist())")
-    assert read.stdout.strip() == "marker-1 [[7.0, 8.0]] [True, False, True, False]", read.stderr
-    (tmp_path / "data" / "test" / "test1.csv").unlink()
-    (tmp_path / "data" / "train" / "train1.csv").write_text("frame,x\n")
-    broken, shown = (run("-c", COMMAND, "data", "check", "marker", "data", *flag) for flag in ([], ["--show-names"]))
-    assert broken.returncode == shown.returncode == 2 and "(lacks y)" in broken.stderr and "test1.csv" not in broken.stderr
-    assert "train1.csv (lacks y)" in shown.stderr and "test/test1.csv" in shown.stderr
+    run("""
+listed = command("adapters")
+assert "marker-1" in listed.out and "echonet-dynamic" in listed.out, listed.err
+sound = command("data", "check", "marker", "data")
+assert sound.code == 0 and "2 sequences, 8 frames" in sound.out, sound.err
+
+from echokdm.data.adapters import find_adapter
+adapter = find_adapter("marker")
+sequence = adapter.read(adapter.index("data").iloc[0])
+assert sequence.schema.name == "marker-1" and sequence.keypoints[2].tolist() == [[7.0, 8.0]]
+assert sequence.visible[:, 0].tolist() == [True, False, True, False]
+
+Path("data/test/test1.csv").unlink()
+Path("data/train/train1.csv").write_text("frame,x\\n")
+broken, shown = (command("data", "check", "marker", "data", *flag) for flag in ([], ["--show-names"]))
+assert broken.code == shown.code == 2 and "(lacks y)" in broken.err and "test1.csv" not in broken.err, broken.err
+assert "train1.csv (lacks y)" in shown.err and "test/test1.csv" in shown.err, shown.err
+""")
 
 
 def test_plugin_method_is_trained_asked_and_scored(tmp_path: Path, make: SimpleNamespace) -> None:
     run = installed(by_pip, tmp_path, make)
-    trained = run("-c", COMMAND, "train", str(PLUGIN / "mover.yaml"), "--set", "mover.steps=3", "--set", "mover.batch=2")
-    assert trained.returncode == 0, trained.stderr
+    shutil.copy(PLUGIN / "mover.yaml", tmp_path)
     np.save(tmp_path / "at.npy", np.array([[5.0, 6.0]]))
     np.save(tmp_path / "to.npy", np.array([[[9.0, 6.0]], [[13.0, 6.0]]]))
-    made = run("-c", COMMAND, "generate", "--bundle", "runs/mover/bundle", "--source", "data/test/test1.gif", "--source-keypoints",
-               "at.npy", "--keypoints", "to.npy", "--whole", "--out", "made")
-    assert made.returncode == 0, made.stderr
-    assert json.loads((tmp_path / "made" / "run.json").read_text())["output"] == {"frames": 2, "fps": 12.5, "size": [32, 32]}
-    assert "--data marker:FOLDER" in run("-c", COMMAND, "evaluate", "--bundle", "runs/mover/bundle").stderr
-    scored = run("-c", COMMAND, "evaluate", "--bundle", "runs/mover/bundle", "--data", "marker:data", "--out", "scores")
-    assert scored.returncode == 0, scored.stderr
-    assert "Held-out clips" in scored.stdout, scored.stderr
+    run("""
+trained = command("train", "mover.yaml", "--set", "mover.steps=3", "--set", "mover.batch=2")
+assert trained.code == 0, trained.err
+made = command("generate", "--bundle", "runs/mover/bundle", "--source", "data/test/test1.gif", "--source-keypoints", "at.npy",
+               "--keypoints", "to.npy", "--whole", "--out", "made")
+assert made.code == 0, made.err
+assert json.loads(Path("made/run.json").read_text())["output"] == {"frames": 2, "fps": 12.5, "size": [32, 32]}
+assert "--data marker:FOLDER" in command("evaluate", "--bundle", "runs/mover/bundle").err
+scored = command("evaluate", "--bundle", "runs/mover/bundle", "--data", "marker:data", "--out", "scores")
+assert scored.code == 0, scored.err
+assert "Held-out clips" in scored.out, scored.err
+""")
 
 
 def test_every_adapter_is_registered_under_its_name() -> None:

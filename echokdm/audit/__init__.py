@@ -1,6 +1,0 @@
-"""Does a synthetic cohort give its patients away? Copies of real clips, and patients in two splits."""
-
-from echokdm.audit.result import Audit
-from echokdm.audit.run import audit_cohort
-
-__all__ = ["Audit", "audit_cohort"]

@@ -1,0 +1,356 @@
+"""The command line: one thin function a command. What is heavy is imported inside, so `echokdm --help` is instant."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from echokdm.cli.adapt import adapt
+from echokdm.cli.audit import audit
+from echokdm.cli.cohort import augment, validate
+from echokdm.cli.data import adapters, data_app
+from echokdm.cli.deid import deid
+from echokdm.cli.pipeline import run
+from echokdm.cli.refusals import SHOW_NAMES, OneSentence
+from echokdm.cli.shared import (
+    AllowPrintOption,
+    AnyViewOption,
+    BundleOption,
+    DeviceOption,
+    OutOption,
+    OverwriteOption,
+    output_folder,
+    say,
+    told_path,
+)
+from echokdm.core import defaults
+from echokdm.core.errors import ConfigError
+from echokdm.core.naming import showing_names
+
+NOT_MEASURED = 3
+
+app = typer.Typer(cls=OneSentence, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  pretty_exceptions_show_locals=False, context_settings={"help_option_names": ["-h", "--help"]},
+                  help="Echocardiography video that does what its key-points ask. Synthetic output, for research only.")
+
+
+def show_version(value: bool) -> None:
+    """Print the version and leave."""
+    if value:
+        from echokdm import __version__
+
+        typer.echo(f"echokdm {__version__}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")]
+
+
+DebugOption = Annotated[bool, typer.Option("--debug", help="Say where an error was raised, without what was read.")]
+
+
+ShowNamesOption = Annotated[bool, typer.Option(SHOW_NAMES, help="Of any command: name files in messages and tables, where a name may be "
+                                               "a patient's. Else they are told by their places.")]
+
+
+@app.callback()
+def root(context: typer.Context, version: VersionOption = False, debug: DebugOption = False, show_names: ShowNamesOption = False) -> None:
+    """Echocardiography video that does what its key-points ask. Synthetic output, for research only."""
+    context.with_resource(showing_names(show_names))
+
+
+def parse_drag(texts: list[str]) -> dict[int, tuple[float, float]]:
+    """`i:dx,dy` texts -> {i: (dx, dy)}. Raises ConfigError for another form or a point named twice."""
+    drag: dict[int, tuple[float, float]] = {}
+    for text in texts:
+        try:
+            index, _, offset = text.partition(":")
+            dx, dy = (float(part) for part in offset.split(","))
+            key = int(index)
+        except ValueError:
+            raise ConfigError(f"--drag takes i:dx,dy, such as 12:-4,0 (point 12 moves 4 pixels to the left), not {text!r}.") from None
+        if key in drag:
+            raise ConfigError(f"--drag names point {key} twice.")
+        drag[key] = (dx, dy)
+    return drag
+
+
+def parse_numbers(flag: str, text: str) -> list[float]:
+    """`0,0.5,1` -> numbers. Raises ConfigError for another form."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"{flag} takes numbers with commas between, such as 0,0.5,1, not {text!r}.") from None
+
+
+def parse_line(text: str) -> tuple[tuple[float, float], tuple[float, float]]:
+    """`x0,y0,x1,y1` -> both ends (x, y). Raises ConfigError for another form or a line without a length."""
+    numbers = parse_numbers("--m-mode", text)
+    if len(numbers) != 4 or numbers[:2] == numbers[2:] or not all(0 <= n < 65_536 for n in numbers):
+        raise ConfigError(f"--m-mode takes the two ends of a line in pixels, such as 40,90,150,100, not {text!r}.")
+    return (numbers[0], numbers[1]), (numbers[2], numbers[3])
+
+
+def repeatable(name: str, **options: Any) -> str:
+    """The command as run.json keeps it: files by placeholder, what was left to its default left out."""
+    words = ["echokdm", name]
+    for key, value in options.items():
+        flag = "--" + key.replace("_", "-")
+        if value is None or value is False:
+            continue
+        if key == "clip":
+            words.append(str(value))
+        elif value is True:
+            words.append(flag)
+        elif isinstance(value, list):
+            words += [word for item in value for word in (flag, str(item))]
+        else:
+            words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
+    return " ".join(words)
+
+
+ClipArgument = Annotated[Path | None, typer.Argument(metavar="CLIP", help="An apical 4-chamber clip: DICOM, AVI, MP4, GIF, NIfTI, .npz or "
+                                                                           "a folder of frames.", show_default=False)]
+DemoOption = Annotated[bool, typer.Option("--demo", help="Use the real A4C clip that pydicom ships; the default folder's name begins "
+                                        "with demo.")]
+KeypointsOption = Annotated[Path | None, typer.Option("--keypoints", metavar="FILE", show_default=False, help="The ventricle's outlines, "
+                            "in the clip's own pixels, instead of the segmenter's: CSV in EchoNet VolumeTracings form, or NIfTI masks.")]
+
+
+def demo_or(clip: Path | None, demo: bool) -> Path:
+    """The clip named, or pydicom's. Raises ConfigError where it is both or neither."""
+    if demo == (clip is not None):
+        raise ConfigError("Name one clip, or pass --demo instead to use the one that pydicom ships.")
+    if clip is not None:
+        return clip
+    from pydicom.examples import get_path
+
+    return Path(get_path("ybr_color"))
+
+
+@app.command()
+def synth(
+    context: typer.Context,
+    clip: ClipArgument = None,
+    ef: Annotated[float | None, typer.Option("--ef", help="Ejection fraction, percent, 5 to 80.", show_default=False)] = None,
+    edv: Annotated[str | None, typer.Option("--edv", metavar="V|P%", help="End-diastolic volume: mL (px^3 where there is no spacing) or "
+                                            "percent of the clip's own, 60 to 150 %.", show_default=False)] = None,
+    gls: Annotated[float | None, typer.Option("--gls", help="Global longitudinal strain, percent, -30 to 0.",
+                                              show_default=False)] = None,
+    wall: Annotated[list[str] | None, typer.Option("--wall", metavar="WALL=FACTOR", help="Motion of one wall, from -0.5 (dyskinetic) over "
+                                                   "0 (akinetic) to 1.5, such as apical-septal=0; repeatable.", show_default=False)] = None,
+    heart_rate: Annotated[float | None, typer.Option("--heart-rate", help="Beats a minute, 30 to 200.", show_default=False)] = None,
+    beats: Annotated[int | None, typer.Option("--beats", help="So many times one beat, looped without a jump.", show_default=False)] = None,
+    driving: Annotated[Path | None, typer.Option("--driving", metavar="CLIP2", help="A clip whose ventricular motion is carried over.",
+                                                 show_default=False)] = None,
+    keypoints: KeypointsOption = None,
+    any_view: AnyViewOption = False,
+    allow_print: AllowPrintOption = False,
+    drag: Annotated[list[str] | None, typer.Option("--drag", metavar="i:dx,dy", help="Move key-point i (0 to 39) by pixels of the clip; "
+                                                   "repeatable.", show_default=False)] = None,
+    from_frame: Annotated[int | None, typer.Option("--from-frame", metavar="N", help="Make every frame from this one alone, from 0, "
+                                                   "instead of each from the clip's own of the same phase.", show_default=False)] = None,
+    frames: Annotated[int | None, typer.Option("--frames", help="Number of frames to make, spread over the motion; default: the clip's.",
+                                               show_default=False)] = None,
+    fps: Annotated[float | None, typer.Option("--fps", help="Frames per second; default: the clip's.", show_default=False)] = None,
+    size: Annotated[int | None, typer.Option("--size", help="A square of so many pixels around the sector; default: the clip's own "
+                                             "picture.", show_default=False)] = None,
+    m_mode: Annotated[str | None, typer.Option("--m-mode", metavar="x0,y0,x1,y1", help="The page's M-mode along this line, in pixels of "
+                                               "the output; default: across the ventricle.", show_default=False)] = None,
+    steps: Annotated[int, typer.Option("--steps", help="Network steps a frame, of the one-frame mode.")] = defaults.STEPS,
+    without: Annotated[str | None, typer.Option("--without", metavar="f2i|k2f", help="Leave a network of the one-frame mode out.",
+                                                show_default=False)] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = defaults.SEED,
+    bundle: BundleOption = defaults.BUNDLE,
+    device: DeviceOption = defaults.DEVICE,
+    out: OutOption = None,
+    overwrite: OverwriteOption = False,
+    demo: DemoOption = False,
+) -> None:
+    """Edit a clip of a heart, frame by frame, at its own size. Without a wish the clip comes back as it was."""
+    source = demo_or(clip, demo)
+    folder = output_folder(context, out, overwrite, "demo" if demo else "")
+    offsets, line = parse_drag(drag or []), None if m_mode is None else parse_line(m_mode)
+    from echokdm.echo.bundle import load_pipeline
+    from echokdm.echo.derive import derive_keypoints
+    from echokdm.echo.synthesis import check_source, synthesize
+    from echokdm.echo.wish import Sampling, Wish
+    from echokdm.io import read_clip
+    from echokdm.ops.walls import parse_walls
+    from echokdm.report.synthesis import write_synthesis
+
+    wish = Wish(ef, edv, gls, parse_walls(wall or []), offsets, heart_rate, beats, frames, fps, size)
+    sampling = Sampling(seed, from_frame, steps, without=without)
+    wish.check()
+    sampling.check()
+    say("Reading the clip")
+    given = read_clip(source)
+    check_source(given, wish, sampling, driving is not None)
+    pipeline = load_pipeline(bundle, device, say)
+    heart = derive_keypoints(given, keypoints=keypoints, any_view=any_view, allow_print=allow_print, bundle=pipeline, progress=say)
+    # No pixel of the driving clip is put out.
+    leader = None if driving is None else derive_keypoints(driving, any_view=any_view, allow_print=True, bundle=pipeline, progress=say)
+    result = synthesize(heart, wish, sampling, driving=leader, bundle=pipeline, progress=say)
+    command = repeatable("synth", clip=None if demo else "CLIP", demo=demo, ef=ef, edv=edv, gls=gls, wall=wall or None,
+                         heart_rate=heart_rate, beats=beats, driving="CLIP2" if driving else None,
+                         keypoints="FILE" if keypoints else None, any_view=any_view, allow_print=allow_print, drag=drag or None,
+                         from_frame=from_frame, frames=frames, fps=fps, size=size, m_mode=m_mode, steps=steps, without=without, seed=seed,
+                         bundle=Path(bundle).name, device=device)
+    say("Writing the outputs")
+    write_synthesis(result, folder, overwrite=overwrite, command=command, m_mode_line=line)
+    if result.source.sureness:
+        typer.echo(result.source.sureness)
+    for name, value in result.ejection_fractions().items():
+        typer.echo(f"EF {name:9s} {'none' if value is None else f'{value:5.1f} %'}")
+    if result.warning:
+        typer.echo(f"Warning: {result.warning}", err=True)
+    typer.echo(f"Synthetic, research only: {told_path(folder / 'report.html', out)}, beside it synth.mp4, synth.gif, synth.dcm, "
+               "keypoints.csv, run.json")
+    if result.measured is None:
+        raise typer.Exit(NOT_MEASURED)
+
+
+@app.command("keypoints")
+def keypoints_command(
+    context: typer.Context,
+    clip: ClipArgument = None,
+    keypoints: KeypointsOption = None,
+    any_view: AnyViewOption = False,
+    allow_print: AllowPrintOption = False,
+    bundle: BundleOption = defaults.BUNDLE,
+    device: DeviceOption = defaults.DEVICE,
+    out: OutOption = None,
+    overwrite: OverwriteOption = False,
+    demo: DemoOption = False,
+) -> None:
+    """Find the left ventricle: 40 key-points a frame, masks, volumes, end-diastole and end-systole, ejection fraction."""
+    source = demo_or(clip, demo)
+    folder = output_folder(context, out, overwrite, "demo-keypoints" if demo else "")
+    from echokdm.echo.derive import derive_keypoints
+    from echokdm.ops.cycle import clip_ejection_fraction, volumes_at
+    from echokdm.report.synthesis import write_keypoints
+
+    derived = derive_keypoints(source, bundle=bundle, keypoints=keypoints, any_view=any_view, allow_print=allow_print, device=device,
+                               progress=say)
+    write_keypoints(derived, folder, overwrite=overwrite)
+    if derived.moves:
+        for (ed, es), turn, (edv, esv) in zip(derived.beats, derived.turns, volumes_at(derived.volumes, derived.turns), strict=True):
+            typer.echo(f"ED frame {ed}: {edv:.1f} {derived.unit}, ES frame {es}: {esv:.1f} {derived.unit}, "
+                       f"EF {clip_ejection_fraction(derived.volumes, [turn]):.1f} %")
+        typer.echo(f"EF {derived.ejection_fraction:.1f} %, the mean of {len(derived.beats)} beats" if len(derived.beats) > 1 else
+                   f"EF {derived.ejection_fraction:.1f} %")
+    if derived.sureness:
+        typer.echo(derived.sureness)
+    typer.echo(f"Research only: {told_path(folder / 'overlay.png', out)}, beside it keypoints.csv, masks.nii.gz, volumes.csv, "
+               "volumes.png, measures.json")
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML, such as configs/kdm-a4c-112.yaml.")],
+    stage: Annotated[str | None, typer.Option("--stage", help="Train this stage alone.", show_default=False)] = None,
+    from_bundle: Annotated[str | None, typer.Option("--from", metavar="BUNDLE", help="Start from trained weights.",
+                                                    show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Where the run is kept.", show_default=False)] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override a value; repeatable.",
+                                                        show_default=False)] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")] = False,
+) -> None:
+    """Train a bundle, all stages in order or one at a time."""
+    from echokdm.methods.train import train_config
+
+    train_config(config, stage=stage, from_bundle=from_bundle, out=out, overrides=overrides or [], dry_run=dry_run)
+
+
+@app.command()
+def generate(
+    context: typer.Context,
+    source: Annotated[list[Path], typer.Option("--source", "--exemplar", metavar="IMG", help="A picture; repeatable where the method takes "
+                                               "several.")],
+    bundle: Annotated[str, typer.Option("--bundle", help="Trained weights: a folder.")],
+    source_keypoints: Annotated[list[Path] | None, typer.Option("--source-keypoints", metavar="FILE", show_default=False, help="A source's "
+                                                                "key-points, one file a source: .pts, OpenPose .json, .npy.")] = None,
+    driving: Annotated[Path | None, typer.Option("--driving", metavar="VIDEO", help="A clip whose motion is carried over.",
+                                                 show_default=False)] = None,
+    keypoints: Annotated[Path | None, typer.Option("--keypoints", metavar="FILE", show_default=False, help="Key-points asked for: of the "
+                                                   "driving clip or, without one, in the first source's pixels.")] = None,
+    condition: Annotated[Path | None, typer.Option("--condition", metavar="IMG", help="A picture of what goes where.",
+                                                   show_default=False)] = None,
+    drag: Annotated[list[str] | None, typer.Option("--drag", metavar="i:dx,dy", help="Move key-point i by pixels of the model's size; "
+                                                   "repeatable.", show_default=False)] = None,
+    gamma: Annotated[str | None, typer.Option("--gamma", metavar="0,0.5,1", help="Shares of the motion, a frame each.",
+                                              show_default=False)] = None,
+    relative: Annotated[bool, typer.Option("--relative", help="Carry over the driving clip's motion since its first frame.")] = False,
+    whole: Annotated[bool, typer.Option("--whole", help="Don't cut pictures to their key-points.")] = False,
+    steps: Annotated[int | None, typer.Option("--steps", help="Network steps; default: the method's own.", show_default=False)] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = defaults.SEED,
+    device: DeviceOption = defaults.DEVICE,
+    out: OutOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Generate with a bundle of any method: move key-points, follow a driving clip, or fill in a condition."""
+    folder = output_folder(context, out, overwrite)
+    offsets, shares = parse_drag(drag or []), None if gamma is None else parse_numbers("--gamma", gamma)
+    from echokdm.methods.generate import generate as run_generation
+    from echokdm.report.generation import write_generation
+
+    result = run_generation(bundle, source, source_keypoints=source_keypoints or [], driving=driving, keypoints=keypoints,
+                            condition=condition, drag=offsets, gammas=shares, relative=relative, whole=whole, steps=steps, seed=seed,
+                            device=device)
+    command = repeatable("generate", bundle=Path(bundle).resolve().name, source=["IMG"] * len(source),
+                         source_keypoints=["FILE"] * len(source_keypoints or []) or None, driving="VIDEO" if driving else None,
+                         keypoints="FILE" if keypoints else None, condition="IMG" if condition else None, drag=drag or None, gamma=gamma,
+                         relative=relative, whole=whole, steps=steps, seed=seed, device=device)
+    write_generation(result, folder, overwrite=overwrite, command=command)
+    if result.empty:
+        typer.echo(f"The files of key-points hold nobody in {result.empty} frames.")
+    typer.echo(f"Synthetic, research only: {told_path(folder / 'report.html', out)}, beside it generated.mp4, generated.gif, "
+               "strip.png, run.json")
+
+
+@app.command()
+def methods() -> None:
+    """List the methods that can be trained, with what `generate` takes for each and its paper."""
+    from echokdm.methods.base import survey_methods
+
+    for plugin in survey_methods():
+        if plugin.reason:
+            typer.echo(f"{plugin.name}: not available: {plugin.reason}")
+            continue
+        takes = ", ".join("several --source" if wish == "sources" else f"--{wish}" for wish in sorted(plugin.value.takes))
+        typer.echo(f"{plugin.name}: {plugin.value.title}\n  takes {takes}\n  {plugin.value.paper}")
+
+
+@app.command()
+def evaluate(
+    context: typer.Context,
+    bundle: BundleOption = defaults.BUNDLE,
+    data: Annotated[str, typer.Option("--data", metavar="phantom|FOLDER|ADAPTER:ROOT", help="Held-out phantoms of its kind, a folder of "
+                                           "clips, or the held-out split of a data set.")] = defaults.DATA,
+    out: OutOption = None,
+    device: DeviceOption = defaults.DEVICE,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Score a bundle as the paper's tables do."""
+    folder = output_folder(context, out, overwrite)
+    from echokdm.evaluation.run import evaluate as run_evaluation
+
+    run_evaluation(bundle=bundle, data=data, out=folder, device=device, overwrite=overwrite)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what works on this machine, and how to mend what does not."""
+    from echokdm.cli.doctor import main
+
+    raise typer.Exit(main())
+
+
+app.command()(run)
+app.command()(deid)
+app.command()(adapt)
+app.command()(augment)
+app.command()(validate)
+app.command()(audit)
+app.command()(adapters)
+app.add_typer(data_app, name="data")

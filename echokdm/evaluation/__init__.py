@@ -1,0 +1,1 @@
+"""What methods reach on data that they never saw."""
