@@ -1,8 +1,8 @@
 """Words in pictures, by the network that finds text for PP-OCR, which rapidocr's wheel carries (Apache-2.0); offline, on ONNX Runtime."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
-from itertools import chain, islice
+from itertools import chain, cycle, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,8 +19,11 @@ _STEP = 32  # its sides are multiples of this
 # Of a tile the network takes some 300 bytes a pixel. Tiles overlap by a word or the better part of one.
 _TILE, _OVERLAP = (1088, 1440), 192
 
-# What PP-OCR takes for text (rapidocr's config.yaml), and from which mean over a patch and which pixels in it.
-_TEXT, _SURE, _LEAST = 0.3, 0.8, 12
+# What PP-OCR takes for text (rapidocr's config.yaml), and the pixels of a patch.
+_TEXT, _LEAST = 0.3, 12
+# From which mean over a patch it is one: of pictures as they are, where benchmarks/deid_text.py has clean clips below .6, and of what
+# differs between frames, where leaflets and specks reach .84.
+_SURE, _SURE_OF_CHANGES = 0.6, 0.85
 # The network sees letters in hearts as well, but as patches nearly as high as wide: in benchmarks/deid_text.py words are longer than this
 # times their height and fill their box.
 _LONG, _FULL = 2.5, 0.7
@@ -36,21 +39,26 @@ def find_words(frames: np.ndarray | LongFrames, mask: np.ndarray, lasting: list[
     """Whether a word lies over the mask in any frame.
 
     frames: (T, H, W) uint8. mask: (H, W) bool. lasting: (darkest, brightest) (H, W) of what stays for long. changes: (H, W), by how much
-    something came or went that then stayed. Outside the mask each pixel is taken from the nearest inside, since the sector's edge is a shape that
-    the network would read. Raises SearchError where the network is missing or fails.
+    something came or went that then stayed. Outside the mask each pixel is taken from the nearest inside, since the sector's edge is a
+    shape that the network would read. Raises SearchError where the network is missing or fails.
     """
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     frames, kept = each(frames, lambda some: some[:, *box]), mask[box]
     nearest = tuple(ndimage.distance_transform_edt(~kept, return_distances=False, return_indices=True))
     coarse = _halved(kept[None].astype(np.float32))[0] == 1
+
+    def picture(few: Iterable[np.ndarray]) -> np.ndarray:
+        """(3, h, w): the network takes three grays for colours; of other kinds in one picture, one would hide what is in the other."""
+        return np.stack(list(islice(cycle(few), 3))).astype(np.float32)[:, *nearest]
+
+    ends = frames[:_END].min(0), frames[-_END:].min(0), frames[-1]
+    for seen in map(picture, [*((low[box], high[box]) for low, high in lasting), ends]):
+        if any(_holds_word(*shown, _SURE) for shown in ((seen, kept), (_halved(seen), coarse), (seen.transpose(0, 2, 1), kept.T))):
+            return True
     grays = chain([_shown(changes[box])], _brief(frames))
-    # The network takes up to three of a kind for the colours of one picture; of other kinds, one hides what is in the other.
-    several = chain(([low[box], high[box]] for low, high in lasting), [[frames[:_END].min(0), frames[-_END:].min(0)]],
-                    iter(lambda: list(islice(grays, 3)), []))
-    for few in several:
-        picture = np.stack((few * 3)[:3]).astype(np.float32)[:, *nearest]
-        if _holds_word(picture, kept) or _holds_word(_halved(picture), coarse) or _holds_word(picture.transpose(0, 2, 1), kept.T):
+    for seen in map(picture, iter(lambda: list(islice(grays, 3)), [])):
+        if any(_holds_word(*shown, _SURE_OF_CHANGES) for shown in ((seen, kept), (seen.transpose(0, 2, 1), kept.T))):
             return True
     return False
 
@@ -83,17 +91,17 @@ def _shown(difference: np.ndarray) -> np.ndarray:
     return np.minimum(_TIMES * difference.astype(np.int16), 255)
 
 
-def _holds_word(picture: np.ndarray, kept: np.ndarray) -> bool:
-    """Whether some word of a (3, H, W) picture lies where `kept`, (H, W) bool, is."""
+def _holds_word(picture: np.ndarray, kept: np.ndarray, sure: float) -> bool:
+    """Whether some word of a (3, H, W) picture lies where `kept`, (H, W) bool, is. sure: the least mean over it."""
     for top, left in ((y, x) for y in _starts(kept.shape[0], _TILE[0]) for x in _starts(kept.shape[1], _TILE[1])):
         tile = np.s_[top : top + _TILE[0], left : left + _TILE[1]]
         text = _text(picture[:, *tile])
         labels, count = ndimage.label((text > _TEXT) & kept[tile])
         if not count:
             continue
-        sure = (ndimage.mean(text, labels, np.arange(1, count + 1)) >= _SURE) & (np.bincount(labels.ravel())[1:] >= _LEAST)
+        likely = (ndimage.mean(text, labels, np.arange(1, count + 1)) >= sure) & (np.bincount(labels.ravel())[1:] >= _LEAST)
         boxes = ndimage.find_objects(labels)
-        if any(_is_word(labels[boxes[i]] == i + 1) for i in np.flatnonzero(sure)):
+        if any(_is_word(labels[boxes[i]] == i + 1) for i in np.flatnonzero(likely)):
             return True
     return False
 
