@@ -151,6 +151,20 @@ def check_video() -> list[Check]:
     return [Check("video codecs", not missing, detail, "pip install --force-reinstall --only-binary :all: av" if missing else "")]
 
 
+def check_search() -> list[Check]:
+    """The network that finds words over a sector, tried on an empty picture; without it no clip is put out."""
+    import numpy as np
+
+    from echokdm.core.errors import SearchError
+    from echokdm.deid.words import find_words
+
+    try:
+        find_words(np.zeros((2, 64, 64), np.uint8), np.ones((64, 64), bool), [], np.zeros((64, 64), np.uint8))
+    except SearchError:
+        return [Check("search for print", False, "the text detector of rapidocr is missing or does not run", REINSTALL)]
+    return [Check("search for print", True, "the text detector of rapidocr runs on ONNX Runtime")]
+
+
 def check_backbones() -> list[Check]:
     """ImageNet weights for LPIPS and for features: needed to score by them, neither to train nor to make a clip."""
     from echokdm.losses.perceptual import BACKBONES, WEIGHTS, find_backbone, missing_backbone
@@ -197,7 +211,7 @@ def check_bundles(root: Path = BUNDLES) -> list[Check]:
 
 GROUPS: dict[str, Callable[[], list[Check]]] = {
     "Python": check_python, "torch": check_torch, "torchvision": check_torchvision, "DICOM decoders": check_dicom,
-    "video codecs": check_video, "backbones": check_backbones, "bundles": check_bundles,
+    "video codecs": check_video, "search for print": check_search, "backbones": check_backbones, "bundles": check_bundles,
 }
 
 

@@ -17,9 +17,17 @@ class PrintError(ClipError):
     """Something that may be print lies over a clip's sector, so that a name might leave with its pixels."""
 
     def __init__(self) -> None:
-        super().__init__("Something sharp stands still, or comes or goes at once, over the sector, as burned-in text does: crop or blacken "
-                         "it (`echokdm deid` would quarantine the clip too) or, if it names nobody, pass --allow-print (allow_print=True "
-                         "in Python).")
+        super().__init__("What may be burned-in text lies over the sector: crop or blacken it (`echokdm deid` would quarantine the clip "
+                         "too) or, if it names nobody, pass --allow-print (allow_print=True in Python).")
+
+
+class SearchError(ClipError):
+    """A clip's sector can't be searched for print, since the network that finds words is missing or fails; so no clip may be put out."""
+
+    def __init__(self) -> None:
+        super().__init__("The sector can't be searched for print, since the text detector that comes with rapidocr is missing or does not "
+                         "run here: install again with `pip install -c constraints.txt -e .`, or pass --allow-print (allow_print=True in "
+                         "Python) if the clip's print names nobody.")
 
 
 class GeometryError(EchoKDMError):

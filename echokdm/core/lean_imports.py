@@ -2,8 +2,8 @@
 
 diffusers marks functions for torch's compiler, and torch then loads all of it; its samplers load SciPy's distributions and integrals, its
 packages every transformer there is, and it asks every installed package which modules it holds. MONAI loads all of itself, and looks for
-matplotlib, pandas and nibabel, for notebooks, profiles and files. For the time of their import both are told that there is none of it,
-as their own fallbacks provide for, or get a stand-in that does nothing; of their packages only the modules asked for are loaded. Import
+matplotlib, pandas, nibabel and OpenCV, for notebooks, profiles and files. For the time of their import both are told that there is none of
+it, as their own fallbacks provide for, or get a stand-in that does nothing; of their packages only the modules asked for are loaded. Import
 this before either of them. Whoever compiles, plots or reads later gets the real modules; what was imported before stays as it is.
 """
 
@@ -23,7 +23,7 @@ COMPILER = "torch._dynamo"
 OF_SAMPLERS = ("scipy.stats", "scipy.integrate")
 PARTLY_USED = ("diffusers.models.autoencoders", "diffusers.models.transformers", "diffusers.models.unets", "monai", "monai.apps",
                "monai.data", "monai.networks.nets", "monai.transforms")
-UNUSED = ("matplotlib", "matplotlib.pyplot", "pandas", "nibabel")
+UNUSED = ("matplotlib", "matplotlib.pyplot", "pandas", "nibabel", "cv2")
 
 
 def _unmarked(function: Any = None, *_: Any, **__: Any) -> Any:

@@ -11,26 +11,22 @@ from echokdm.deid.pixels import LEAST_FRAMES, MARGIN
 from echokdm.io.sector import Sector
 
 # In a sector narrower than this, in pixels, walls and specks are nearly as fine as print. A stroke then has to stand out by more contrast,
-# with the root of the width, and a word has to have more strokes. Of clean phantoms those reach, but for one of 64, 27 in 40 of 112 px and
-# 42 in 24 of 336 px; white words 8 px high and more have 61, 10 px and more 122.
-_NARROW, _STROKES = 512, 45
+# with the root of the width.
+_NARROW = 200
 
 
 def search_print(clip: Clip, sector: Sector, allow_print: bool = False) -> bool:
     """Whether the clip's sector has been searched for print and holds none; only then may an output claim clean pixel data.
 
     All frames are searched, gray, at their own size. False: not searched, since fewer than `LEAST_FRAMES` frames don't tell print from
-    tissue, or since print is allowed. Raises PrintError where there is print.
+    tissue, or since print is allowed. Raises PrintError where there is print, SearchError where the search itself fails.
     """
     if allow_print or len(clip) < LEAST_FRAMES:
         return False
     mask = ndimage.binary_erosion(sector.mask, iterations=int(np.ceil(MARGIN * max(sector.step))))
     frames = gather(to_levels(luma(frame[None])[0, 0].numpy()) for frame in clip.frames)
     width = np.ptp(np.flatnonzero(sector.mask.any(0)))
-    if width < _NARROW:
-        _, found = find_marks(frames, sector.mask, mask, clip.fps, float(_NARROW / width) ** 0.5, _STROKES)
-    else:
-        _, found = find_marks(frames, sector.mask, mask, clip.fps)
+    _, found = find_marks(frames, sector.mask, mask, clip.fps, max(float(_NARROW / width), 1.0) ** 0.5)
     if found:
         raise PrintError
     return True

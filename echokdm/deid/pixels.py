@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-from echokdm.core.errors import ClipError
+from echokdm.core.errors import ClipError, SearchError
 from echokdm.core.frames import LongFrames
 from echokdm.core.types import Clip
 from echokdm.deid.marks import find_marks
@@ -50,7 +50,10 @@ def clear_pixels(raw: RawFrames, fps: float) -> Cleared:
         raise Refusal(Reason.COLOURED_MARKS)
     frames = _gray(raw.frames)
     _check_one_picture(frames, mask)
-    standing, marked = find_marks(frames, sector, mask, fps)
+    try:
+        standing, marked = find_marks(frames, sector, mask, fps)
+    except SearchError:
+        raise Refusal(Reason.NOT_SEARCHED) from None
     if marked:
         raise Refusal(Reason.TEXT_IN_SECTOR)
     frames *= mask

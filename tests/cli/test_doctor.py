@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from echokdm.cli import doctor
+from echokdm.deid import words
 
 
 def bundle(folder: Path, components: tuple[str, ...] = ("k2f", "f2i")) -> Path:
@@ -37,10 +38,18 @@ def test_this_machine_reads_what_the_project_promises() -> None:
     """The install under test has every decoder and codec; what is missing must carry a remedy."""
     (dicom,), (video,) = doctor.check_dicom(), doctor.check_video()
     assert dicom.ok and "JPEG 2000" in dicom.detail and "not" not in dicom.detail
-    assert video.ok
+    assert video.ok and all(check.ok for check in doctor.check_search())
     python, packages = doctor.check_python()
     assert python.ok and packages.ok, packages.detail
     assert all(check.ok for check in doctor.check_torch())
+
+
+def test_a_missing_text_detector_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(words, "_NETWORK", "absent.onnx")
+    words._network.cache_clear()
+    (check,) = doctor.check_search()
+    words._network.cache_clear()
+    assert not check.ok and check.required and "install again" in check.mend
 
 
 def test_missing_backbones_say_where_to_put_the_file(no_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

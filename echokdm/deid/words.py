@@ -1,0 +1,159 @@
+"""Words in pictures, by the network that finds text for PP-OCR, which rapidocr's wheel carries (Apache-2.0); offline, on ONNX Runtime."""
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import chain, cycle, islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from echokdm.core.errors import SearchError
+from echokdm.core.frames import LongFrames, each
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+_NETWORK = "PP-OCRv6_det_small.onnx"
+_STEP = 32  # its sides are multiples of this
+# Of a tile the network takes some 300 bytes a pixel. Tiles overlap by a word or the better part of one.
+_TILE, _OVERLAP = (1088, 1440), 192
+
+# What PP-OCR takes for text (rapidocr's config.yaml), and the pixels of a patch.
+_TEXT, _LEAST = 0.3, 12
+# From which mean over a patch it is one: of pictures as they are, where benchmarks/deid_text.py has clean clips below .6, and of what
+# differs between frames, where leaflets and specks reach .84.
+_SURE, _SURE_OF_CHANGES = 0.6, 0.85
+# The network sees letters in hearts as well, but as patches nearly as high as wide: in benchmarks/deid_text.py words are longer than this
+# times their height and fill their box.
+_LONG, _FULL = 2.5, 0.7
+
+_END = 4  # frames at the clip's ends, where print that fades is seen whole
+_TIMES = 3  # what differs from the frames around it is shown with so much more contrast
+_TOGETHER = 4  # frames in one gray picture of what is brief: it is dark but for flicker
+_USUAL = 3  # a pixel's greatest flickers of which all are taken for tissue's; what comes and goes at once does so once or twice
+
+
+def find_words(frames: np.ndarray | LongFrames, mask: np.ndarray, lasting: list[tuple[np.ndarray, np.ndarray]],
+               changes: np.ndarray) -> bool:
+    """Whether a word lies over the mask in any frame.
+
+    frames: (T, H, W) uint8. mask: (H, W) bool. lasting: (darkest, brightest) (H, W) of what stays for long. changes: (H, W), by how much
+    something came or went that then stayed. Outside the mask each pixel is taken from the nearest inside, since the sector's edge is a
+    shape that the network would read. Raises SearchError where the network is missing or fails.
+    """
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    frames, kept = each(frames, lambda some: some[:, *box]), mask[box]
+    nearest = tuple(ndimage.distance_transform_edt(~kept, return_distances=False, return_indices=True))
+    coarse = _halved(kept[None].astype(np.float32))[0] == 1
+
+    def picture(few: Iterable[np.ndarray]) -> np.ndarray:
+        """(3, h, w): the network takes three grays for colours; of other kinds in one picture, one would hide what is in the other."""
+        return np.stack(list(islice(cycle(few), 3))).astype(np.float32)[:, *nearest]
+
+    ends = frames[:_END].min(0), frames[-_END:].min(0), frames[-1]
+    for seen in map(picture, [*((low[box], high[box]) for low, high in lasting), ends]):
+        if _is_read(seen, kept, _SURE) or _holds_word(_halved(seen), coarse, _SURE):
+            return True
+    grays = chain([_shown(changes[box])], _brief(frames))
+    return any(_is_read(seen, kept, _SURE_OF_CHANGES) for seen in map(picture, iter(lambda: list(islice(grays, 3)), [])))
+
+
+def _brief(frames: np.ndarray | LongFrames) -> Iterator[np.ndarray]:
+    """(h, w) for some frames each: what is in one of them and neither in the one before nor in the one after, beyond the usual flicker."""
+    greatest = np.zeros((_USUAL, *frames.shape[1:]), np.uint8)
+    for flicker in _flickers(frames):
+        for kept in greatest:
+            kept[:], flicker = np.maximum(kept, flicker), np.minimum(kept, flicker)
+    usual, flickers = greatest[-1], _flickers(frames)
+    while some := list(islice(flickers, _TOGETHER)):
+        most = np.max(some, 0)
+        yield _shown(most - np.minimum(most, usual))
+
+
+def _flickers(frames: np.ndarray | LongFrames) -> Iterator[np.ndarray]:
+    """(h, w) uint8 of each frame: by how much it is brighter, or darker, than both of its neighbours."""
+    last = len(frames) - 1
+    for t, frame in enumerate(frames):
+        before, after = frames[abs(t - 1)], frames[t + 1 if t < last else max(t - 1, 0)]
+        yield np.maximum(_above(frame, np.maximum(before, after)), _above(np.minimum(before, after), frame))
+
+
+def _above(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.maximum(a, b) - b
+
+
+def _shown(difference: np.ndarray) -> np.ndarray:
+    return np.minimum(_TIMES * difference.astype(np.int16), 255)
+
+
+def _is_read(picture: np.ndarray, kept: np.ndarray, sure: float) -> bool:
+    """As `_holds_word`, also of words that are turned by 90 degrees."""
+    return _holds_word(picture, kept, sure) or _holds_word(picture.transpose(0, 2, 1), kept.T, sure)
+
+
+def _holds_word(picture: np.ndarray, kept: np.ndarray, sure: float) -> bool:
+    """Whether some word of a (3, H, W) picture lies where `kept`, (H, W) bool, is. sure: the least mean over it."""
+    for top, left in ((y, x) for y in _starts(kept.shape[0], _TILE[0]) for x in _starts(kept.shape[1], _TILE[1])):
+        tile = np.s_[top : top + _TILE[0], left : left + _TILE[1]]
+        text = _text(picture[:, *tile])
+        labels, count = ndimage.label((text > _TEXT) & kept[tile])
+        if not count:
+            continue
+        likely = (ndimage.mean(text, labels, np.arange(1, count + 1)) >= sure) & (np.bincount(labels.ravel())[1:] >= _LEAST)
+        boxes = ndimage.find_objects(labels)
+        if any(_is_word(labels[boxes[i]] == i + 1) for i in np.flatnonzero(likely)):
+            return True
+    return False
+
+
+def _starts(length: int, tile: int) -> range:
+    return range(0, max(length - _OVERLAP, 1), tile - _OVERLAP)
+
+
+def _is_word(patch: np.ndarray) -> bool:
+    """Whether a patch is long and full, whichever way it lies: a box of sides a and b has variances a^2 / 12 and b^2 / 12."""
+    spread = np.cov(np.nonzero(patch)) + np.eye(2) / 12  # of pixels, not of points
+    short, long = np.sqrt(12 * np.linalg.eigvalsh(spread))
+    return bool(long >= _LONG * short and patch.sum() >= _FULL * short * long)
+
+
+def _text(picture: np.ndarray) -> np.ndarray:
+    """(H, W) in [0, 1], how likely each pixel of a (3, H, W) picture is one of text, by PP-OCR's own scaling."""
+    height, width = picture.shape[1:]
+    padded = np.pad(picture, ((0, 0), (0, -height % _STEP), (0, -width % _STEP)), mode="edge")
+    network = _network()
+    try:
+        return network.run(None, {network.get_inputs()[0].name: (padded / 127.5 - 1)[None].astype(np.float32)})[0][0, 0, :height, :width]
+    except Exception:  # ONNX Runtime raises types of its own
+        raise SearchError from None
+
+
+@cache
+def _network() -> "InferenceSession":
+    """Once for a process, with torch's number of threads. rapidocr is not imported, since it configures logging and may download."""
+    from importlib.util import find_spec
+    from pathlib import Path
+
+    try:
+        import onnxruntime
+        import torch
+
+        spec = find_spec("rapidocr")
+        if spec is None or not spec.submodule_search_locations:
+            raise ImportError
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = torch.get_num_threads(), 1, 4
+        options.enable_cpu_mem_arena = False
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        path = Path(spec.submodule_search_locations[0]) / "models" / _NETWORK
+        return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    except Exception:  # not installed, damaged, or for another machine
+        raise SearchError from None
+
+
+def _halved(picture: np.ndarray) -> np.ndarray:
+    """(C, H // 2, W // 2) means of two by two pixels."""
+    even = picture[:, : picture.shape[1] // 2 * 2, : picture.shape[2] // 2 * 2]
+    return (even[:, ::2, ::2] + even[:, 1::2, ::2] + even[:, ::2, 1::2] + even[:, 1::2, 1::2]) / 4
