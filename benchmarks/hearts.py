@@ -15,8 +15,9 @@ import pandas as pd
 import torch
 
 from echokdm.core.errors import ConfigError, EchoKDMError
+from echokdm.core.labels import Label
 from echokdm.core.types import Clip
-from echokdm.data.adapters.camus import CAMUS, LV, camus_split
+from echokdm.data.adapters.camus import CAMUS, camus_split
 from echokdm.echo.derive import Derived, derive_keypoints, simpson
 from echokdm.metrics.volume import dice
 from echokdm.ops.cycle import clip_ejection_fraction, complete_beats
@@ -51,7 +52,7 @@ def hearts(part: str, count: int = 0) -> Iterator[tuple[str, Clip, np.ndarray]]:
         heart = CAMUS.read(row)
         moments = [heart.labels["ed"], heart.labels["es"]]
         clip = Clip(heart.frames[moments], PAIR_FPS, heart.labels["spacing_mm"])
-        yield row["subject"], clip, heart.labels["tissue"][moments] == LV
+        yield row["subject"], clip, heart.labels["tissue"][moments] == Label.LV
 
 
 def outlines_of(derived: Derived) -> list[np.ndarray]:
@@ -95,7 +96,7 @@ def by_network(clip: Clip, pipeline: Any) -> tuple[Outlines, float, list[str]]:
     logits = pipeline.segmenter(frames, inside.expand(len(frames), 1, -1, -1))
     there = model.to_model(pixel_grid(*clip.size)[0].permute(1, 2, 0)).permute(2, 0, 1)[None]
     classes = sample(logits, there.expand(len(frames), -1, -1, -1)).argmax(1).numpy()
-    return [(classes[t] == LV) & sector.mask for t in range(len(frames))], np.nan, []
+    return [(classes[t] == Label.LV) & sector.mask for t in range(len(frames))], np.nan, []
 
 
 def measure(subject: str, clip: Clip, truth: np.ndarray, pipeline: Any, way: str) -> tuple[Row, Outlines]:

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from echokdm.cohort.validate import COLUMN_SPACING, COLUMNS, EDITED, MILLILITRES, PIXELS, ROW_SPACING, SUBJECT, UNIT, outline
+from echokdm.cohort.validate import COLUMN_SPACING, COLUMNS, EDITED, MILLILITRES, PIXELS, ROW_SPACING, SUBJECT, UNIT
 from echokdm.core.errors import OutputError
 from echokdm.core.naming import called
 from echokdm.core.types import Clip
 from echokdm.io.atomic import LOCK, atomic_file, clear_files
 from echokdm.io.tracings import HEADER
-from echokdm.ops.ventricle import ejection_fraction
+from echokdm.ops.ventricle import ejection_fraction, outline_of_tracing
 
 LISTED = (*COLUMNS, SUBJECT, UNIT, ROW_SPACING, COLUMN_SPACING, EDITED)
 MANIFEST = ("id", "clip", "subject", "split", "source_ef", "confidence", "motion", "wished", "asked", "note", "edited", "drawn", "measured",
@@ -59,7 +59,7 @@ def labels_of(keypoints: np.ndarray, ed: int, es: int, spacing_mm: tuple[float, 
 
     laid = [keypoints_from_tracing(tracing_from_keypoints(keypoints[frame])) for frame in (ed, es)]
     ed_rows, es_rows = (np.round(tracing_from_keypoints(points), DIGITS) for points in laid)
-    edv, esv = (float(simpson_volume(outline(r), spacing_mm)) for r in (ed_rows, es_rows))
+    edv, esv = (float(simpson_volume(outline_of_tracing(r), spacing_mm)) for r in (ed_rows, es_rows))
     return Labels(ed, es, ed_rows, es_rows, edv, esv, PIXELS if spacing_mm is None else MILLILITRES)
 
 

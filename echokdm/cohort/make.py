@@ -23,6 +23,7 @@ from echokdm.core.errors import ConfigError, GeometryError, OutputError
 from echokdm.core.frames import each
 from echokdm.core.seeding import derive_seed
 from echokdm.core.types import Clip
+from echokdm.core.versions import versions
 from echokdm.echo.bundle import Bundle, HeartPipeline, Progress, load_pipeline, quiet, weights_hash
 from echokdm.echo.derive import Derived, segment_keypoints, simpson
 from echokdm.echo.edit import edit_clip
@@ -31,7 +32,7 @@ from echokdm.echo.plan import plan as plan_trajectory
 from echokdm.echo.wish import Sampling, Wish
 from echokdm.io.atomic import claim
 from echokdm.ops.cycle import clip_ejection_fraction
-from echokdm.ops.ventricle import self_crossing
+from echokdm.ops.ventricle import outline_of_tracing, self_crossing
 
 SHARE = 4  # clips of one source that a worker makes at a time: opening the source costs little beside them
 
@@ -195,7 +196,7 @@ def _fault(clip: Clip, labels: Labels, measured: float | None, tolerance: float)
     height, width = clip.size
     if (rows < -0.5).any() or (rows > np.array([width, height, width, height]) - 0.5).any():
         return "the outline leaves the frame"
-    if self_crossing(np.concatenate([rows[:, 1:, :2], rows[:, :0:-1, 2:]], 1)).any():
+    if self_crossing(outline_of_tracing(rows)).any():
         return "the outline crosses itself"
     if measured is None:
         return "no ventricle found in the clip"
@@ -241,14 +242,6 @@ def run_record(plan: pd.DataFrame, bundle: str, weights: str, options: Making) -
     text = plan.drop(columns="source_ef").to_csv(index=False, lineterminator="\n")
     return {"synthetic": True, "use": "research only", "options": asdict(options), "bundle": {"name": bundle, "weights_sha256": weights},
             "planned": len(plan), "plan_sha256": hashlib.sha256(text.encode()).hexdigest(), "versions": versions()}
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that the bytes follow from."""
-    import sys
-    from importlib.metadata import version
-
-    return {"python": sys.version.split()[0], **{name: version(name) for name in ("echokdm", "torch", "diffusers", "numpy")}}
 
 
 def read_manifest(folder: str | Path) -> pd.DataFrame:

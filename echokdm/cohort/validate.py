@@ -21,7 +21,7 @@ from echokdm.data.adapters.problems import Problems, numbered
 from echokdm.data.check import Track, untracked
 from echokdm.io.tracings import HEADER
 from echokdm.ops.chords import CHORDS, SPACINGS
-from echokdm.ops.ventricle import ejection_fraction, self_crossing, simpson_volume
+from echokdm.ops.ventricle import ejection_fraction, outline_of_tracing, self_crossing, simpson_volume
 
 NAME = "EchoNet-Dynamic"
 TABLES = "FileList.csv", "VolumeTracings.csv"
@@ -126,14 +126,9 @@ def tracing_faults(rows: np.ndarray, height: float, width: float) -> list[str]:
     along = ((rows[1:, :2] + rows[1:, 2:]) / 2 - apex) @ u
     if (np.diff(along) < -_BACK).any() or along[0] < -_BEYOND * length or along[-1] > (1 + _BEYOND) * length:
         faults.append(ORDER)
-    elif self_crossing(outline(rows)):
+    elif self_crossing(outline_of_tracing(rows)):
         faults.append(CROSSING)
     return faults
-
-
-def outline(rows: np.ndarray) -> np.ndarray:
-    """Key-points (40, 2) as a tracing (21, 4) has them: first ends from apex to base, second ends back."""
-    return np.concatenate([rows[1:, :2], rows[:0:-1, 2:]])
 
 
 def _file_list(root: Path, problems: Problems) -> pd.DataFrame | None:
@@ -247,7 +242,7 @@ def _simpson(frames: dict[int, np.ndarray], spacing_mm: tuple[float, float] | No
     """(EDV, ESV) by unit of two traced frames, the larger one end-diastole; a pair for each way chords are spaced (`ops.chords`)."""
     if len(frames) != 2 or any(len(rows) != CHORDS + 1 for rows in frames.values()):
         return {}
-    points = np.stack([outline(rows) for rows in frames.values()])
+    points = np.stack([outline_of_tracing(rows) for rows in frames.values()])
 
     def pairs(scale: tuple[float, float] | None) -> list[tuple[float, float]]:
         volumes = [np.abs(simpson_volume(points, scale, spacing)) for spacing in SPACINGS]

@@ -13,10 +13,11 @@ from torch.utils.data import Dataset
 
 from echokdm.core.errors import DataError, EchoKDMError
 from echokdm.core.folders import listing
+from echokdm.core.labels import Label
 from echokdm.core.seeding import derive_seed
 from echokdm.data.adapters import find_adapter
 from echokdm.data.store import ArrayStore
-from echokdm.networks.segmenter import CLASSES, LV
+from echokdm.networks.segmenter import CLASSES
 
 if TYPE_CHECKING:
     from echokdm.core.types import Sequence
@@ -97,7 +98,7 @@ def _item(adapter: Any, row: dict[str, Any], size: int) -> dict[str, Any]:
     tissue = heart.labels.get("tissue")
     if tissue is None:
         label = np.stack([_polygon(model, heart.keypoints[t]) for t in moments])
-        told[[0, LV]] = True
+        told[[0, Label.LV]] = True
     else:
         label = _carried(model, np.asarray(tissue)[moments])
         told[list(TOLD)] = True
@@ -127,7 +128,7 @@ def _polygon(model: "ModelClip", points: Tensor) -> np.ndarray:
     from echokdm.ops.render import fill_polygon
 
     size = model.sector_mask.shape
-    return (fill_polygon(model.to_model(points.float())[None], *size)[0, 0] > 0.5).numpy().astype(np.uint8) * LV
+    return (fill_polygon(model.to_model(points.float())[None], *size)[0, 0] > 0.5).numpy().astype(np.uint8) * int(Label.LV)
 
 
 def _carried(model: "ModelClip", tissue: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from echokdm.networks.segmenter import LV
+from echokdm.core.labels import Label
 from echokdm.ops.fill import warp_inside
 from echokdm.ops.warp import pixel_grid, warp
 
@@ -20,7 +20,7 @@ def pump(item: dict[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]
     So that a network looks for the outline where the picture shows it, and not where walls, valves and atria of that phase would have it.
     item: image (F, S, S) in [0, 1], label (F, S, S) int64, sector (1, S, S), and more, which stays. Frames without a ventricle stay.
     """
-    flow = torch.stack([_flow(label == LV, rng) for label in item["label"]])
+    flow = torch.stack([_flow(label == Label.LV, rng) for label in item["label"]])
     sector = item["sector"][None].float()
     image = warp_inside(item["image"][:, None], flow, sector)[:, 0]
     label = warp(item["label"][:, None].float(), flow, mode="nearest")[:, 0].long()

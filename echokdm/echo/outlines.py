@@ -69,7 +69,7 @@ def _from_masks(path: Path, clip: Clip) -> dict[int, np.ndarray]:
 
 def _from_tracings(path: Path, clip: Clip) -> dict[int, np.ndarray]:
     from echokdm.io.tracings import read_tracings
-    from echokdm.ops.ventricle import keypoints_from_tracing, self_crossing
+    from echokdm.ops.ventricle import keypoints_from_tracing, outline_of_tracing, self_crossing
 
     clips = read_tracings(path)
     file = called("The tracing file", path)
@@ -82,7 +82,7 @@ def _from_tracings(path: Path, clip: Clip) -> dict[int, np.ndarray]:
         if len(rows) <= CHORDS:
             raise GeometryError(f"{file} has {len(rows) - 1} chords in frame {frame}; 40 key-points need a long axis and "
                                 f"{CHORDS} chords.")
-        if self_crossing(np.concatenate([rows[1:, :2], rows[:0:-1, 2:]])):
+        if self_crossing(outline_of_tracing(rows)):
             raise GeometryError(f"{file}: the outline of frame {frame} crosses itself; order its chords from the apex to the base.")
         given[frame] = np.asarray(keypoints_from_tracing(turn_rows(rows, clip)), float)
     return given

@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -53,8 +52,3 @@ def load_state(path: Path) -> dict[str, Any]:
     except Exception as error:
         raise BundleError(f"The checkpoint {path.name} can't be read; delete it to start the stage again.") from error
     return _restore(layout, tensors)
-
-
-def tensors_equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    """Whether two state dictionaries hold the same names and bits."""
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)

@@ -10,7 +10,6 @@ from echokdm.io.frame import resize_inside
 from echokdm.networks.configured import ConfiguredModel
 
 CLASSES = ("background", "LV", "myocardium", "LA", "RV", "RA")
-LV, MYOCARDIUM, LA = 1, 2, 3
 FINDS_AT = 112  # px a side of the largest frame that these networks are taught on and asked about, whatever size a bundle draws
 
 

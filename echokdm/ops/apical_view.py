@@ -8,8 +8,7 @@ from torch import Tensor
 
 from echokdm.core.errors import ViewError
 from echokdm.core.frames import Frames, parts
-
-LV, RV, RA = 1, 4, 5
+from echokdm.core.labels import Label
 
 LIMITS: Mapping[str, float] = {
     # Least. Of 200 frames of ordinary four-chamber views (CAMUS) the least is .21, the 1st percentile .30. A segmenter that only ever saw
@@ -31,11 +30,12 @@ def view_figures(masks: Tensor, probabilities: Frames) -> dict[str, float]:
     areas = []
     for part in parts(probabilities):
         labels = part.argmax(1)
-        areas.append(torch.stack([((labels == RV) | (labels == RA)).sum((1, 2)), (labels == LV).sum((1, 2))]).cpu().numpy())
+        right_heart = (labels == Label.RV) | (labels == Label.RA)
+        areas.append(torch.stack([right_heart.sum((1, 2)), (labels == Label.LV).sum((1, 2))]).cpu().numpy())
     right, left = np.concatenate(areas, 1)
     seen = [t for t, mask in enumerate(masks.cpu().numpy()) if mask.sum() >= 10]
     tilts = [_tilt(masks[t].cpu().numpy()) for t in seen]
-    known = probabilities.shape[1] > RA
+    known = probabilities.shape[1] > Label.RA
     return {"right": float(np.median(right[seen] / np.maximum(left[seen], 1))) if known and seen else np.inf,
             "tilt": float(np.median(tilts)) if seen else 0.0}
 

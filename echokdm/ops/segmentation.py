@@ -15,11 +15,11 @@ from torch import Tensor
 
 from echokdm.core.errors import GeometryError
 from echokdm.core.frames import Frames, collect
+from echokdm.core.labels import Label
 from echokdm.ops.apical_view import check_view, view_figures
 from echokdm.ops.smoothing import time_fits
 from echokdm.ops.warp import pixel_grid
 
-LV, MYOCARDIUM, LA = 1, 2, 3
 SMOOTHED_S, PLANE_S = 0.04, 0.085  # smoothing in time by `ops.smoothing.time_fit`: of probabilities, and of the mitral plane
 BLOCK = 256  # frames of a long clip that are looked at together
 LEAST_FOUND = 0.8  # share of the frames in which a ventricle must be found
@@ -47,8 +47,8 @@ def clip_probabilities(network: Network, frames: Frames, sector: Tensor, batch_s
             looks = [network(seen, mask), network(seen.flip(-1), mask.flip(-1)).flip(-1)]
             looks = [logits.float().softmax(1) for logits in looks]
             mean = (looks[0] + looks[1]) / 2
-            dice = [2 * (v[:, LV] * mean[:, LV]).sum((1, 2)) / (v[:, LV].square() + mean[:, LV].square()).sum((1, 2)).clamp(min=1e-6)
-                    for v in looks]
+            ventricles, middle = [look[:, Label.LV] for look in looks], mean[:, Label.LV]
+            dice = [2 * (v * middle).sum((1, 2)) / (v.square() + middle.square()).sum((1, 2)).clamp(min=1e-6) for v in ventricles]
             agreement.append(torch.stack(dice).mean(0).cpu())
             yield mean.cpu()
 
@@ -100,7 +100,7 @@ def mitral_lines(probabilities: Frames, fps: float) -> Tensor | None:
 
 def _masses(probabilities: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     """Of ventricle and atrium: how much there is of them, (2, N), and their centres (2, N, 2) px. points: (2, H W) px."""
-    chambers = probabilities[:, LV], probabilities[:, LA]
+    chambers = probabilities[:, Label.LV], probabilities[:, Label.LA]
     total = [b.sum((1, 2)) for b in chambers]
     centres = [((points @ b.flatten(1).T) / t.clamp(min=1e-6)).T for b, t in zip(chambers, total, strict=True)]
     return torch.stack(total), torch.stack(centres)
@@ -109,7 +109,7 @@ def _masses(probabilities: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
 def _divide(probabilities: Tensor, points: Tensor, axis: Tensor, origin: Tensor) -> tuple[Tensor, Tensor]:
     """Of each frame (N,): the line's turn from `axis` and its distance from `origin`, (N, 2), and the least cost of any line, (N,)."""
     frames, _, height, width = probabilities.shape
-    ventricle, atrium = probabilities[:, LV], probabilities[:, LA]
+    ventricle, atrium = probabilities[:, Label.LV], probabilities[:, Label.LA]
     turns = torch.deg2rad(torch.arange(-40, 41, 4))
     angles = torch.atan2(axis[1], axis[0]) + turns
     reach = math.hypot(height, width)
@@ -143,11 +143,11 @@ def ventricle_masks(probabilities: Frames, sector: Tensor, fps: float) -> Tensor
 def _cavities(smooth: Tensor, lines: Tensor | None, sector: Tensor) -> np.ndarray:
     """Ventricle masks (N, H, W) bool of smoothed probabilities (N, classes, H, W) and, where an atrium is seen, the mitral lines (N, 3)."""
     height, width = smooth.shape[-2:]
-    ventricle = smooth[:, LV]
+    ventricle = smooth[:, Label.LV]
     if lines is not None:
         grid = pixel_grid(height, width)
         beyond = torch.einsum("ti,ihw->thw", lines[:, :2], grid[0]) - lines[:, 2, None, None]
-        blood = ventricle + smooth[:, LA] * (beyond < 0)
+        blood = ventricle + smooth[:, Label.LA] * (beyond < 0)
     else:
         beyond, blood = torch.full_like(ventricle, -1.0), ventricle
     reach = 1
@@ -189,9 +189,9 @@ def ventricle_figures(masks: Tensor, probabilities: Frames, agreement: Tensor, f
             continue
         image = frame[0].cpu().numpy()
         spread = np.linalg.eigvalsh(np.cov(np.stack(np.nonzero(mask))) + np.eye(2) / 12)
-        rows.append((float((likely[MYOCARDIUM].cpu().numpy()[ring] > 0.3).mean()),
+        rows.append((float((likely[Label.MYOCARDIUM].cpu().numpy()[ring] > 0.3).mean()),
                      float(image[ring].mean()) / max(float(image[mask].mean()), 1e-3),
-                     float(likely[LV][found].mean()),
+                     float(likely[Label.LV][found].mean()),
                      float(mask.sum()) / (4 * math.pi * math.sqrt(spread[0] * spread[1]))))
     return figures | dict(zip(("wall", "contrast", "certainty", "filled"), np.median(rows, axis=0).tolist(), strict=True))
 

@@ -48,6 +48,11 @@ def keypoints_from_polygon(polygon: ArrayLike, apex: ArrayLike | None = None, ba
     return chords_of_outline(outline, np.asarray(apex, np.float64), np.asarray(base, np.float64), spacing)
 
 
+def outline_of_tracing(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Tracings (..., 1 + n, 4), axis first -> the chords' ends round about (..., 2 n, 2): the first from apex to base, the second back."""
+    return np.concatenate([rows[..., 1:, :2], rows[..., :0:-1, 2:]], -2)
+
+
 def keypoints_from_tracing(rows: ArrayLike, spacing: str = "midpoint") -> Array:
     """Key-points (40, 2) from an EchoNet-Dynamic tracing (R, 4) of x1, y1, x2, y2: row 0 the long axis, the others chords.
 

@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from echokdm.core.labels import Label
 from echokdm.phantom.anatomy import smoothstep
 from echokdm.phantom.draws import PatientDraws
 from echokdm.phantom.postprocess import box
 from echokdm.phantom.sector import LINES, MARGIN, ROWS, SectorGeometry
-from echokdm.phantom.tissue import Echo, Label
+from echokdm.phantom.tissue import Echo
 
 if TYPE_CHECKING:
     from echokdm.phantom.ultrasound import Tissue

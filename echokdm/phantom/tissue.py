@@ -7,6 +7,7 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
+from echokdm.core.labels import Label
 from echokdm.ops.warp import sample
 from echokdm.phantom.anatomy import LATERAL, SEPTAL, Anatomy, Rows, smoothstep
 
@@ -27,17 +28,6 @@ class Echo(IntEnum):
     ATRIAL_WALL = 7
     OUTSIDE = 8
     LUNG = 9
-
-
-class Label(IntEnum):
-    """Mask labels."""
-
-    BACKGROUND = 0
-    LV = 1
-    MYOCARDIUM = 2
-    LA = 3
-    RV = 4
-    RA = 5
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import map_coordinates
 
+from echokdm.core.labels import Label
 from echokdm.ops.ventricle import long_axis
 
-LV, MYOCARDIUM = 1, 2
 APICAL = 0.15  # share of the long axis above which the wall counts as the apex's
 STEP = 0.1  # px between samples along a ray
 REACH = 45.0  # mm to which a wall is sought
@@ -34,27 +34,27 @@ def frame_walls(image: ArrayLike, label: ArrayLike, sector: ArrayLike, mm_per_px
     inside it counts. A wall's thickness is taken along or across the long axis, at the apex and amid. A wall out of the sector is nan.
     """
     gray, tags, inside = 255 * np.asarray(image, np.float64), np.asarray(label, np.uint8), np.asarray(sector, bool)
-    apex, base = long_axis(tags == LV)
+    apex, base = long_axis(tags == Label.LV)
     length = float(np.hypot(*(base - apex)))
     down = (base - apex) / length
     right = np.array([down[1], -down[0]])
     y, x = np.indices(tags.shape)
     along = ((x - apex[0]) * down[0] + (y - apex[1]) * down[1]) / length
     across = (x - apex[0]) * right[0] + (y - apex[1]) * right[1]
-    wall, cavity = (tags == MYOCARDIUM) & inside, (tags == LV) & inside
+    wall, cavity = (tags == Label.MYOCARDIUM) & inside, (tags == Label.LV) & inside
     below = along > APICAL
     parts = (wall, wall & below & (across > 0), wall & below & (across < 0), wall & ~below)
     level = float(gray[cavity].mean())
     out = {name: float(gray[part].mean()) / max(level, 1.0) if part.any() else float("nan")
            for name, part in zip(RATIOS, parts, strict=True)}
     middle = (apex + base) / 2
-    width = sum(_run(tags, LV, middle, side * right, mm_per_px) for side in (-1, 1))
+    width = sum(_run(tags, Label.LV, middle, side * right, mm_per_px) for side in (-1, 1))
     return out | {"cavity gray": level,
-                  "apical wall mm": _run(tags, MYOCARDIUM, apex, -down, mm_per_px),
-                  "lateral wall amid mm": _run(tags, MYOCARDIUM, middle, right, mm_per_px),
-                  "septum amid mm": _run(tags, MYOCARDIUM, middle, -right, mm_per_px),
+                  "apical wall mm": _run(tags, Label.MYOCARDIUM, apex, -down, mm_per_px),
+                  "lateral wall amid mm": _run(tags, Label.MYOCARDIUM, middle, right, mm_per_px),
+                  "septum amid mm": _run(tags, Label.MYOCARDIUM, middle, -right, mm_per_px),
                   "length mm": length * mm_per_px, "width amid mm": width,
-                  "area mm2": float((tags == LV).sum()) * mm_per_px**2}
+                  "area mm2": float((tags == Label.LV).sum()) * mm_per_px**2}
 
 
 def heart_walls(ed: dict[str, float], es: dict[str, float]) -> dict[str, float]:

@@ -1,8 +1,6 @@
 """Outputs of a run, written whole or not at all: clips, DICOM, tables, records."""
 
 import json
-import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from PIL import Image
 
 from echokdm.core.errors import OutputError
 from echokdm.core.frames import Frames, each, gather
+from echokdm.core.versions import versions
 from echokdm.echo.derive import Derived
 from echokdm.echo.synthesis import Synthesis
 from echokdm.io.atomic import atomic_folder
@@ -125,7 +124,7 @@ def run_record(result: Synthesis, command: str) -> dict[str, Any]:
         "synthetic": True, "use": "research only", "command": command, "options": result.options,
         "bundle": {"name": result.bundle_name, "weights_sha256": result.weights_sha256,
                    "licence": result.weights_licence},
-        "versions": {"python": sys.version.split()[0], **{name: version(name) for name in ("echokdm", "torch", "diffusers", "numpy")}},
+        "versions": versions(),
         "source": {
             "frames": len(source.clip), "fps": rounded(source.clip.fps), "fps_assumed": bool(source.clip.meta.get("fps_assumed", False)),
             "height": source.clip.size[0], "width": source.clip.size[1], "searched_for_print": source.searched,

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from echokdm.cohort.folder import labels_of
-from echokdm.cohort.validate import outline, tracing_faults
-from echokdm.ops.ventricle import axis_from_keypoints, keypoints_from_mask, keypoints_from_tracing, simpson_volume
+from echokdm.cohort.validate import tracing_faults
+from echokdm.ops.ventricle import axis_from_keypoints, keypoints_from_mask, keypoints_from_tracing, outline_of_tracing, simpson_volume
 from echokdm.phantom.a4c import A4CPhantom
 
 
@@ -21,7 +21,7 @@ def bent_and_turned(keypoints: np.ndarray, degrees: float, bend: float) -> np.nd
 def check(keypoints: np.ndarray, ed: int, es: int) -> tuple[float, float]:
     """Worst px between what is written and what is read; points of EF between the label and the drawn key-points."""
     labels = labels_of(keypoints, ed, es, None)
-    written = np.stack([outline(rows) for rows in (labels.ed_rows, labels.es_rows)])
+    written = np.stack([outline_of_tracing(rows) for rows in (labels.ed_rows, labels.es_rows)])
     read = np.stack([keypoints_from_tracing(rows) for rows in (labels.ed_rows, labels.es_rows)])
     assert [labels.edv, labels.esv] == list(simpson_volume(written))
     assert not [fault for rows in (labels.ed_rows, labels.es_rows) for fault in tracing_faults(rows, 1e3, 1e3)]

@@ -20,13 +20,13 @@ from echokdm.cohort import folder as cohort_write
 from echokdm.cohort.make import Making, augment_cohort
 from echokdm.cohort.motion import borrow_motions
 from echokdm.cohort.plan import Source, plan_cohort, read_sources
-from echokdm.cohort.validate import outline, validate_folder
+from echokdm.cohort.validate import validate_folder
 from echokdm.core.errors import ClipError, ConfigError, EchoKDMError, GeometryError, OutputError
 from echokdm.core.types import Clip
 from echokdm.data.adapters import find_adapter
 from echokdm.io import read_clip
 from echokdm.io.tracings import read_tracings
-from echokdm.ops.ventricle import simpson_volume
+from echokdm.ops.ventricle import outline_of_tracing, simpson_volume
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_labels_are_the_tracings_own_and_read_back(two: list[Source], pipeline, 
     for row in adapter.index(tmp_path / "out").to_dict("records"):
         listed = files.loc[row["sequence"]]
         spacing = None if np.isnan(listed["RowSpacing"]) else (listed["RowSpacing"], listed["ColumnSpacing"])
-        points = {frame: outline(rows) for frame, rows in traced[row["sequence"]].items()}
+        points = {frame: outline_of_tracing(rows) for frame, rows in traced[row["sequence"]].items()}
         volumes = [float(simpson_volume(p, spacing)) for p in points.values()]
         assert max(volumes) == pytest.approx(listed["EDV"], rel=1e-4) and min(volumes) == pytest.approx(listed["ESV"], rel=1e-4)
         item = adapter.read(row)

@@ -12,12 +12,13 @@ from typer.testing import CliRunner
 import echokdm
 from echokdm.cli.app import app
 from echokdm.core.errors import DataError, NoGainError, OutputError
+from echokdm.core.labels import Label
 from echokdm.data.outlined import OutlinedFrames, OutlinedSource, find_source
 from echokdm.methods.bundle import find_bundle, set_confidence
 from echokdm.methods.kdm import adapt
 from echokdm.methods.kdm.adapt import Adapted, Part, Scores, check_gain, split_rows
 from echokdm.methods.train import load_component, save_component
-from echokdm.networks.segmenter import LV, Segmenter
+from echokdm.networks.segmenter import Segmenter
 from echokdm.ops.confidence import BIAS, SIGNS
 
 DATA = "phantom-heart:5"
@@ -48,7 +49,7 @@ def reluctant(tmp_path_factory: pytest.TempPathFactory) -> Path:
     set_confidence(folder, {**dict.fromkeys(SIGNS, 1.0), BIAS: 0.0})
     network = load_component(shipped, "segmenter", Segmenter)
     with torch.no_grad():
-        network.unet.final_conv.bias[LV] -= 4
+        network.unet.final_conv.bias[Label.LV] -= 4
     save_component(network, folder / "segmenter")
     return folder
 

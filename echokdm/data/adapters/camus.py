@@ -13,6 +13,7 @@ import pandas as pd
 from echokdm.core.errors import DataError, GeometryError
 from echokdm.core.files import check_plain
 from echokdm.core.folders import listing
+from echokdm.core.labels import Label
 from echokdm.data.adapters.build import labels_of, read_frames, read_stack, sequence
 from echokdm.data.adapters.folder import open_root
 from echokdm.data.adapters.problems import Problems, empty_index, numbered
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 LICENCE = "CC BY-NC-SA 4.0: the segmenter was taught on CAMUS (Leclerc et al., IEEE TMI 2019, doi:10.1109/TMI.2019.2900516)"
 """Of weights that learned from CAMUS, which is under that licence itself."""
 
-LV, MYOCARDIUM, LA = 1, 2, 3  # the experts' labels
 SPLITS = {"train": "subgroup_training.txt", "val": "subgroup_validation.txt", "test": "subgroup_testing.txt"}
 
 NO_INFO: dict[str, float | str] = {"ed": 0, "es": 0, "EF": float("nan"), "quality": ""}
@@ -114,7 +114,7 @@ class Camus:
         if row["ed"] > row["es"]:  # stored from end-systole on
             clip, tissue = clip.with_frames(clip.frames[:].flip(0)), tissue[::-1].copy()
             labels |= {"ed": 0, "es": len(clip) - 1}
-        return sequence(clip, labels | {"tissue": tissue}, *_points(tissue == LV), self.schema)
+        return sequence(clip, labels | {"tissue": tissue}, *_points(tissue == Label.LV), self.schema)
 
 
 def _splits(root: Path, problems: Problems) -> dict[str, str]:
@@ -139,9 +139,9 @@ def _tissue(paths: list[Path], clip: "Clip") -> np.ndarray:
     from echokdm.io.tracings import read_labels
 
     stored = np.concatenate([read_labels(path, clip.size) for path in paths])
-    tissue = np.where(np.isin(stored, (LV, MYOCARDIUM, LA)), stored, 0).astype(np.uint8)
-    if not (tissue == LV).any():
-        raise GeometryError(f"Its outlines hold no pixel with the label {LV}.")
+    tissue = np.where(np.isin(stored, (Label.LV, Label.MYOCARDIUM, Label.LA)), stored, 0).astype(np.uint8)
+    if not (tissue == Label.LV).any():
+        raise GeometryError(f"Its outlines hold no pixel with the label {Label.LV}.")
     return tissue[:, ::-1].copy() if clip.meta.get("flipped") else tissue
 
 

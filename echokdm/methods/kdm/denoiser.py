@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from echokdm.core.labels import Label
 from echokdm.core.types import A4C_BLOODPOOL_40, KeypointSchema
 from echokdm.engine.sampling import build_scheduler, sample, timesteps_from
 from echokdm.engine.stage import Run, Stage, cosine_with_warmup
@@ -19,7 +20,7 @@ from echokdm.methods.kdm.conditions import f2i_channels, f2i_condition, k2f_chan
 from echokdm.methods.kdm.valves import valve_weights
 from echokdm.networks.codec import decode, encode, encode_flow, with_detail
 from echokdm.networks.conditioned_unet import ConditionedUNet
-from echokdm.networks.segmenter import LV, Segmenter, as_seen
+from echokdm.networks.segmenter import Segmenter, as_seen
 from echokdm.ops.render import fill_polygon
 
 
@@ -214,7 +215,7 @@ class DenoiserStage(Stage):
         whole = batch["sector"][rows]
         made, sector = as_seen(self.picture(clean[rows], latents[rows], warped[rows]) * whole, whole)
         assert self.segmenter is not None  # `step` asks where there is one
-        probability = self.segmenter(made, sector).float().softmax(1)[:, LV:LV + 1].clamp(1e-4, 1 - 1e-4)
+        probability = self.segmenter(made, sector).float().softmax(1)[:, Label.LV:Label.LV + 1].clamp(1e-4, 1 - 1e-4)
         asked = as_seen(fill_polygon(batch["target_keypoints"][rows], *whole.shape[2:]) * whole, whole)[0]
         entropy = asked * probability.log() + (1 - asked) * (1 - probability).log()
         return -(entropy * sector).sum() / sector.sum()

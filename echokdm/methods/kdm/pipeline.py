@@ -12,6 +12,7 @@ from torch import Tensor
 from echokdm.core import defaults
 from echokdm.core.errors import BundleError, GeometryError
 from echokdm.core.frames import Frames, each
+from echokdm.core.labels import Label
 from echokdm.core.precision import fast_arithmetic
 from echokdm.core.schemas import schema as schema_named
 from echokdm.core.seeding import seeded_randn
@@ -25,7 +26,6 @@ from echokdm.networks.conditioned_unet import ConditionedUNet
 from echokdm.networks.landmarks import LandmarkNet
 from echokdm.networks.pwc_lite import PWCLite
 from echokdm.networks.segmenter import Judge, Segmenter, as_seen
-from echokdm.ops.apical_view import RA, RV
 from echokdm.ops.confidence import Calibration, frame_signs
 from echokdm.ops.render import carry_keypoints
 from echokdm.ops.resample import enlarge_flow, rescale_centres
@@ -121,7 +121,7 @@ class KDMPipeline(MethodPipeline):
             return torch.zeros(len(frames), *frames.shape[2:], dtype=torch.bool)
         seen, inside = as_seen(frames.to(self.device), sector.to(self.device)[None, None])
         labels = self.segmenter(seen, inside.expand(len(seen), -1, -1, -1)).argmax(1)
-        right = ((labels == RV) | (labels == RA)).cpu()
+        right = ((labels == Label.RV) | (labels == Label.RA)).cpu()
         return F.interpolate(right[:, None].float(), frames.shape[2:])[:, 0] > 0.5
 
     @property

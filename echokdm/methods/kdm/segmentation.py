@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from echokdm.core.labels import Label
 from echokdm.core.seeding import derive_seed
 from echokdm.data.intensity import RandIntensity
 from echokdm.data.pump import pump
@@ -16,7 +17,7 @@ from echokdm.data.store import ArrayStore
 from echokdm.data.transforms import RandSpatial
 from echokdm.engine.stage import Run, Stage, cosine_with_warmup
 from echokdm.losses.partial_labels import merge_untold
-from echokdm.networks.segmenter import CLASSES, LV, MYOCARDIUM, Judge, Segmenter
+from echokdm.networks.segmenter import CLASSES, Judge, Segmenter
 
 KEPT = 0.7  # of the contrast of wall and cavity, below which a change of gray levels is not used
 SHOWN = 2  # frames of a clip that are learned from in one step
@@ -88,7 +89,7 @@ class AugmentedClips(Dataset):
 
 def _wall_contrast(item: dict[str, Tensor]) -> float:
     """By how many spreads of their gray the myocardium differs from the ventricle; 0 where one of them is out of the picture."""
-    cavity, wall = (item["image"][item["label"] == label] for label in (LV, MYOCARDIUM))
+    cavity, wall = (item["image"][item["label"] == label] for label in (Label.LV, Label.MYOCARDIUM))
     if len(cavity) < 2 or len(wall) < 2:
         return 0.0
     return float((wall.mean() - cavity.mean()).abs() / (0.5 * (wall.var() + cavity.var())).sqrt().clamp(min=1e-3))
@@ -172,6 +173,6 @@ def frames_of(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
 
 def lv_dice(predicted: Tensor, target: Tensor) -> Tensor:
     """Dice coefficient (B,) of the ventricle between label maps (B, H, W); 1 where both have none."""
-    a, b = predicted == LV, target == LV
+    a, b = predicted == Label.LV, target == Label.LV
     overlap, total = (a & b).sum((1, 2)).float(), (a.sum((1, 2)) + b.sum((1, 2))).float()
     return torch.where(total > 0, 2 * overlap / total.clamp(min=1), torch.ones_like(total))
