@@ -52,12 +52,16 @@ def find_words(frames: np.ndarray | LongFrames, mask: np.ndarray, lasting: list[
         """(3, h, w): the network takes three grays for colours; of other kinds in one picture, one would hide what is in the other."""
         return np.stack(list(islice(cycle(few), 3))).astype(np.float32)[:, *nearest]
 
+    def is_read(few: Iterable[np.ndarray], sure: float) -> bool:
+        """Upright, turned by 90 degrees, or so large that it is a word at half the size."""
+        seen = picture(few)
+        return (_holds_word(seen, kept, sure) or _holds_word(seen.transpose(0, 2, 1), kept.T, sure)
+                or _holds_word(_halved(seen), coarse, sure))
+
     ends = frames[:_END].min(0), frames[-_END:].min(0), frames[-1]
-    for seen in map(picture, [*((low[box], high[box]) for low, high in lasting), ends]):
-        if _is_read(seen, kept, _SURE) or _holds_word(_halved(seen), coarse, _SURE):
-            return True
     grays = chain([_shown(changes[box])], _brief(frames))
-    return any(_is_read(seen, kept, _SURE_OF_CHANGES) for seen in map(picture, iter(lambda: list(islice(grays, 3)), [])))
+    return (any(is_read(few, _SURE) for few in [*((low[box], high[box]) for low, high in lasting), ends])
+            or any(is_read(few, _SURE_OF_CHANGES) for few in iter(lambda: list(islice(grays, 3)), [])))
 
 
 def _brief(frames: np.ndarray | LongFrames) -> Iterator[np.ndarray]:
@@ -86,11 +90,6 @@ def _above(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _shown(difference: np.ndarray) -> np.ndarray:
     return np.minimum(_TIMES * difference.astype(np.int16), 255)
-
-
-def _is_read(picture: np.ndarray, kept: np.ndarray, sure: float) -> bool:
-    """As `_holds_word`, also of words that are turned by 90 degrees."""
-    return _holds_word(picture, kept, sure) or _holds_word(picture.transpose(0, 2, 1), kept.T, sure)
 
 
 def _holds_word(picture: np.ndarray, kept: np.ndarray, sure: float) -> bool:
