@@ -264,7 +264,9 @@ def as_yaml(value: Any) -> str:
 
 
 def code(text: str) -> str:
-    return f"`{text}`".replace("|", "\\|") if text else ""
+    if "|" in text:  # which ends a table's cell, in backticks too
+        return f"<code>{escaped(text).replace(chr(92) + '|', '&#124;')}</code>"
+    return f"`{text}`" if text else ""
 
 
 def escaped(text: str) -> str:
