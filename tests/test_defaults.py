@@ -110,7 +110,7 @@ def test_the_commands_and_functions_are_all_seen() -> None:
 
 def texts() -> dict[str, str]:
     """Documents, and the words and code of notebooks."""
-    pages = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+    pages = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))}
     books = {path.name: "\n\n".join("".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"])
              for path in sorted((ROOT / "examples").glob("*.ipynb"))}
     return pages | books
