@@ -22,7 +22,7 @@ test: $(VENV)/.installed-test
 docs: export NO_MKDOCS_2_WARNING = 1
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m mkdocs build --strict --quiet
-	@echo "site/index.html"
+	@echo "site/index.html; with the search: $(BIN)/python -m http.server -d site"
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "echokdm needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'

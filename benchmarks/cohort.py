@@ -16,14 +16,14 @@ from bars import Bars, begin, parser
 
 from echokdm.cohort.make import augment_cohort
 from echokdm.cohort.plan import plan_cohort, read_sources
-from echokdm.cohort.validate import outline, validate_folder
+from echokdm.cohort.validate import validate_folder
 from echokdm.data.adapters import find_adapter
 from echokdm.echo.derive import load_pipeline
 from echokdm.evaluation.held_out import FIRST_SEED
 from echokdm.io.tracings import read_tracings
 from echokdm.metrics.intervals import mean_interval
 from echokdm.metrics.volume import ejection_fraction_error, r_squared
-from echokdm.ops.ventricle import simpson_volume
+from echokdm.ops.ventricle import outline_of_tracing, simpson_volume
 
 
 def read_back(folder: Path) -> tuple[float, float]:
@@ -33,7 +33,7 @@ def read_back(folder: Path) -> tuple[float, float]:
     for row in adapter.index(folder).to_dict("records"):
         item = adapter.read(row)
         for frame, rows in written[row["sequence"]].items():
-            distance = np.linalg.norm(item.keypoints[frame].numpy() - outline(rows), axis=1).max()
+            distance = np.linalg.norm(item.keypoints[frame].numpy() - outline_of_tracing(rows), axis=1).max()
             worst_point = max(worst_point, float(distance))
         volumes = simpson_volume(item.keypoints[item.visible.all(1)].numpy())
         worst_ef = max(worst_ef, abs(100 * (1 - volumes.min() / volumes.max()) - item.labels["EF"]))
