@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from floors import FLOORS
 
 import echokdm
 from echokdm.pipeline.options import KINDS, PipelineOptions
@@ -172,3 +173,10 @@ def test_links_lead_from_the_page_that_they_are_moved_to(hooks: SimpleNamespace)
     assert hooks.links.moved(text, "", "index.md") == (
         "[a](data.md#x) [b](tutorials/face.md) c (`LICENSE`) [d](https://e.f) ![p](pictures/flow.webp)\n```\n[k](LICENSE)\n```\n")
     assert hooks.links.moved("[q](../README.md) [m](methods.md)", "docs", "concepts/x.md") == "[q](../index.md) [m](../methods.md)"
+
+
+def test_contributors_are_told_the_floors_that_there_are() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\| (\d+) \| (`[^|]+) \|", text, re.M)
+    told = {room: int(floor) for floor, rooms in lines for room in re.findall(r"`(\w+)/`", rooms)}
+    assert told == {room: floor for room, floor in FLOORS.items() if not room.startswith("__")}

@@ -78,9 +78,9 @@ def record(name: str) -> dict[str, dict[str, str]]:
                 printed = io.StringIO()
                 with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()):
                     shown = run(cell["source"], space)
-                output = {} if cell["id"] in WITHOUT_FRAMES.get(name, ()) else as_shown(shown)
-                text = printed.getvalue() + output.pop("text", "")
-                outputs[cell["id"]] = {"source": digest(cell["source"])} | ({"text": text} if text else {}) | output
+                outputs[cell["id"]] = {"source": digest(cell["source"])} | ({"text": printed.getvalue()} if printed.getvalue() else {})
+                if cell["id"] not in WITHOUT_FRAMES.get(name, ()):
+                    outputs[cell["id"]] |= as_shown(shown)
         finally:
             os.chdir(before)
     return outputs
@@ -95,6 +95,7 @@ def run(source: str, space: dict[str, Any]) -> Any:
 
 
 def as_shown(value: Any) -> dict[str, str]:
+    """Of a picture or a table; what else a cell ends in is no news."""
     from PIL import Image
 
     if isinstance(value, Image.Image):
@@ -103,7 +104,7 @@ def as_shown(value: Any) -> dict[str, str]:
         return {"picture": base64.b64encode(file.getvalue()).decode()}
     if hasattr(value, "to_html"):
         return {"html": value.to_html(border=0, classes="dataframe")}
-    return {} if value is None else {"text": f"{value!r}\n"}
+    return {}
 
 
 if __name__ == "__main__":
