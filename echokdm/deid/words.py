@@ -21,9 +21,9 @@ _TILE, _OVERLAP = (1088, 1440), 192
 
 # What PP-OCR takes for text (rapidocr's config.yaml), and the pixels of a patch.
 _TEXT, _LEAST = 0.3, 12
-# From which mean over a patch it is one: of pictures as they are, where benchmarks/deid_text.py has clean clips below .6, and of what
+# From which mean over a patch it is one: of pictures as they are, where clean clips of benchmarks/deid_text.py reach .73, and of what
 # differs between frames, where leaflets and specks reach .84.
-_SURE, _SURE_OF_CHANGES = 0.6, 0.85
+_SURE, _SURE_OF_CHANGES = 0.75, 0.85
 # The network sees letters in hearts as well, but as patches nearly as high as wide: in benchmarks/deid_text.py words are longer than this
 # times their height and fill their box.
 _LONG, _FULL = 2.5, 0.7
@@ -60,7 +60,7 @@ def find_words(frames: np.ndarray | LongFrames, mask: np.ndarray, lasting: list[
 
     ends = frames[:_END].min(0), frames[-_END:].min(0), frames[-1]
     grays = chain([_shown(changes[box])], _brief(frames))
-    return (any(is_read(few, _SURE) for few in [*((low[box], high[box]) for low, high in lasting), ends])
+    return (any(is_read(few, _SURE) for few in [*((one[box],) for pair in lasting for one in pair), ends])
             or any(is_read(few, _SURE_OF_CHANGES) for few in iter(lambda: list(islice(grays, 3)), [])))
 
 

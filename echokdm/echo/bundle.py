@@ -39,8 +39,8 @@ class HeartPipeline(Protocol):
     def right_heart(self, frames: "Tensor", sector: "Tensor") -> "Tensor": ...
 
     def __call__(self, source: "Tensor", source_keypoints: "Tensor", target_keypoints: "Tensor", *, sector: "Tensor",
-                 steps: int = ..., strength: float = ..., seed: int = ..., without: Any = ...,
-                 valve_opening: "Tensor | None" = ...) -> "KDMOutput": ...
+                 steps: int = defaults.STEPS, strength: float = defaults.STRENGTH, seed: int = defaults.SEED, without: Any = None,
+                 valve_opening: "Tensor | None" = None) -> "KDMOutput": ...
 
 
 Bundle = str | Path | HeartPipeline

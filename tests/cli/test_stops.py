@@ -44,7 +44,7 @@ def test_a_signal_is_one_sentence_and_leaves_nothing(here: Path, number: int, mo
         assert sorted(path.name for path in here.iterdir()) == [".out.echokdm-lock", "clips"]  # what the killed run left is gone
         os.kill(os.getpid(), number)
 
-    monkeypatch.setattr("echokdm.echo.synthesis.synthesize", stops)
+    monkeypatch.setattr("echokdm.echo.wish.Wish.check", stops)
     result = RUNNER.invoke(app, ["synth", "clips/a.npz", "--out", "out"])
     assert result.exit_code == 128 + number and result.stderr.startswith(f"Stopped by {signal.Signals(number).name}: ")
     assert len(result.stderr.splitlines()) == 1 and [path.name for path in here.iterdir()] == ["clips"]

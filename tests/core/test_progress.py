@@ -32,4 +32,4 @@ def test_an_engine_is_counted_by_what_its_items_give(monkeypatch: pytest.MonkeyP
     totals = []
     monkeypatch.setattr("echokdm.core.progress.track", lambda items, label, total: totals.append((label, total)) or items)
     engine = counted(serial, "making clips", len)
-    assert list(engine(lambda: list, ["ab", "cde"])) == list("abcde") and totals == [("making clips", 5)]
+    assert list(engine(lambda device: list, ["ab", "cde"])) == list("abcde") and totals == [("making clips", 5)]

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from echokdm.phantom.wall_statistics import LV, MYOCARDIUM, RATIOS, frame_walls, heart_walls
+from echokdm.core.labels import Label
+from echokdm.phantom.wall_statistics import RATIOS, frame_walls, heart_walls
 
 LENGTH, RADIUS, SEPTUM, LATERAL, APEX = 80.0, 22.0, 12.0, 9.0, 10.0  # mm
 
@@ -20,9 +21,9 @@ def heart(mm: float, tilt: float = 0.0, size: int = 300) -> tuple[np.ndarray, np
         half = np.where(across < 0, RADIUS + left, RADIUS + right)
         return ((across / half) ** 2 + ((along - LENGTH) / (LENGTH + tip)) ** 2 < 1) & (along < LENGTH)
 
-    label = np.where(inside(0, 0, 0), LV, np.where(inside(SEPTUM, LATERAL, APEX), MYOCARDIUM, 0))
+    label = np.where(inside(0, 0, 0), Label.LV, np.where(inside(SEPTUM, LATERAL, APEX), Label.MYOCARDIUM, 0))
     gray = np.where(along < 0.15 * LENGTH, 120, np.where(across < 0, 160, 80))
-    return np.where(label == LV, 40, gray * (label > 0)) / 255, label
+    return np.where(label == Label.LV, 40, gray * (label > 0)) / 255, label
 
 
 @pytest.mark.parametrize(("mm", "tilt"), [(0.5, 0.0), (0.8, 0.0), (0.5, 0.25), (0.5, -0.2)])
