@@ -1,5 +1,6 @@
 """The command line: one thin function a command. What is heavy is imported inside, so `echokdm --help` is instant."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -173,7 +174,7 @@ def synth(
     offsets, line = parse_drag(drag or []), None if m_mode is None else parse_line(m_mode)
     from echokdm.echo.bundle import load_pipeline
     from echokdm.echo.derive import derive_keypoints
-    from echokdm.echo.synthesis import check_source, synthesize
+    from echokdm.echo.synthesis import Stopwatch, check_source, synthesize
     from echokdm.echo.wish import Sampling, Wish
     from echokdm.io import read_clip
     from echokdm.ops.walls import parse_walls
@@ -183,14 +184,19 @@ def synth(
     sampling = Sampling(seed, from_frame, steps, without=without)
     wish.check()
     sampling.check()
+    watch = Stopwatch()
     say("Reading the clip")
     given = read_clip(source)
+    watch.lap("read the clip")
     check_source(given, wish, sampling, driving is not None)
     pipeline = load_pipeline(bundle, device, say)
+    watch.lap("load the bundle")
     heart = derive_keypoints(given, keypoints=keypoints, any_view=any_view, allow_print=allow_print, bundle=pipeline, progress=say)
     # No pixel of the driving clip is put out.
     leader = None if driving is None else derive_keypoints(driving, any_view=any_view, allow_print=True, bundle=pipeline, progress=say)
+    watch.lap("find the ventricle")
     result = synthesize(heart, wish, sampling, driving=leader, bundle=pipeline, progress=say)
+    result = replace(result, timings=watch.seconds | result.timings)
     command = repeatable("synth", clip=None if demo else "CLIP", demo=demo, ef=ef, edv=edv, gls=gls, wall=wall or None,
                          heart_rate=heart_rate, beats=beats, driving="CLIP2" if driving else None,
                          keypoints="FILE" if keypoints else None, any_view=any_view, allow_print=allow_print, drag=drag or None,

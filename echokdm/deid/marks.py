@@ -1,7 +1,6 @@
 """Marks burned in over the sector: words, and fine strokes that stand still where tissue flickers, or that come or go at once."""
 
 from collections.abc import Callable, Iterator
-from itertools import chain
 
 import numpy as np
 from scipy import ndimage
@@ -46,7 +45,10 @@ def find_marks(frames: np.ndarray | LongFrames, sector: np.ndarray, mask: np.nda
         shown[box] = np.maximum(shown[box], low)
         lasting.append((low, high))
         found = found or _is_mark(low, high, kept, beside, sharper * _CONTRAST)
-    return shown, found or _comes_or_goes(frames, kept, beside, sharper) or find_words(frames, kept, lasting, _changes(frames))
+    if found:
+        return shown, True
+    found, changes = _comes_or_goes(frames, kept, beside, sharper)
+    return shown, found or find_words(frames, kept, lasting, changes)
 
 
 def _standing(frames: np.ndarray | LongFrames, fps: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -58,29 +60,26 @@ def _standing(frames: np.ndarray | LongFrames, fps: float) -> Iterator[tuple[np.
         yield low, high
 
 
-def _changes(frames: np.ndarray | LongFrames) -> np.ndarray:
-    """(H, W) uint8: by how much at most something came or went that had been so for some frames, and then stayed so for some."""
-    length = min(_LASTING, len(frames) // 2)
-    most = np.zeros(frames.shape[1:], np.uint8)
-    middles = range(length, len(frames) - length + 1)
-    ends = [(frames[:length], frames[-length:])]
-    for before, after in chain(((frames[m - length : m], frames[m : m + length]) for m in middles), ends):
-        for there, gone in ((before, after), (after, before)):
-            most = np.maximum(most, _rise(there.min(0), gone.max(0)))
-    return most
+def _comes_or_goes(frames: np.ndarray | LongFrames, kept: np.ndarray, beside: np.ndarray, sharper: float) -> tuple[bool, np.ndarray]:
+    """Whether a mark is there in some frames and not in those just before or after.
 
-
-def _comes_or_goes(frames: np.ndarray | LongFrames, kept: np.ndarray, beside: np.ndarray, sharper: float) -> bool:
-    """Whether a mark is there in some frames and not in those just before or after."""
+    And, (H, W) uint8, by how much at most anything came or went that had been so for `_LASTING` frames, and then stayed so for as many;
+    the clip's ends count as neighbours. Where a mark was found it is not whole.
+    """
+    length = max(min(_LASTING, len(frames) // 2), 1)
+    first, last = frames[:length], frames[-length:]
+    changes = np.maximum(_rise(last.min(0), first.max(0)), _rise(first.min(0), last.max(0)))
     for length, contrast in ((length, sharper * contrast) for length, contrast in _CHANGES):
         for middle in range(length, len(frames) - length + 1):
             before, after = frames[middle - length : middle], frames[middle : middle + length]
             for there, gone in ((before, after), (after, before)):
                 low = there.min(0)
                 rise = _rise(low, gone.max(0))
+                if length == _LASTING:
+                    changes = np.maximum(changes, rise)
                 if (rise >= contrast).sum() > _LEAST_STROKES // 4 and _is_mark(rise, rise + (there.max(0) - low), kept, beside, contrast):
-                    return True
-    return False
+                    return True, changes
+    return False, changes
 
 
 def _rise(there: np.ndarray, gone: np.ndarray) -> np.ndarray:

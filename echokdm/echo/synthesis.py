@@ -178,16 +178,19 @@ def synthesize(source: Derived | Clip | str | Path, wish: Wish = Wish(), samplin
         watch.lap("read the clip")
     check_source(clip, wish, sampling, driving is not None)
     pipeline = load_pipeline(bundle, device, progress)
-    watch.lap("load the bundle")
+    if isinstance(bundle, str | Path):
+        watch.lap("load the bundle")
     if not isinstance(source, Derived):
         source = derive_keypoints(clip, bundle=pipeline, progress=progress)
+        watch.lap("find the ventricle")
     if not (driving is None or isinstance(driving, Derived)):
         driving = derive_keypoints(driving, allow_print=True, bundle=pipeline, progress=progress)
+        watch.lap("find the driving ventricle")
     if not source.moves and sampling.from_frame is None:
         sampling = replace(sampling, from_frame=source.ed)
     septal_first = _septal_first(source, pipeline)
     trajectory = plan(source, source.ed if sampling.from_frame is None else sampling.from_frame, wish, driving, septal_first)
-    watch.lap("find the ventricle")
+    watch.lap("plan the motion")
 
     progress(f"Making {len(trajectory.keypoints)} frames")
     edited = edit_clip(source, trajectory, pipeline, sampling)

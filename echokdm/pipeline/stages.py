@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,8 @@ def augment(work: Work) -> Figures:
     plan = plan_cohort(sources, options.per_clip, options.ef, work.seed, options.split)
     if options.motion == "others":
         plan = borrow_motions(plan, sources, work.seed)
-    manifest = augment_cohort(plan, sources, work.folder, Making(options.tolerance, options.tries, options.steps, options.dicom,
-                                                                 options.nifti, options.one_frame),
+    making = Making(**{field.name: getattr(options, field.name) for field in fields(Making)})
+    manifest = augment_cohort(plan, sources, work.folder, making,
                               bundle=load_pipeline(work.reads["bundle"], work.device), drivers=sources,
                               engine=lambda build, items: iter(work.track(serial(build, items), len(plan), "making clips")))
     kept = manifest[manifest["accepted"]]
