@@ -30,7 +30,8 @@ MOST_MISSED = 5.0  # points; a cohort's default tolerance, about what two sonogr
 class Synthesis:
     """A synthetic clip and all that is known about it.
 
-    driven: the motion is another clip's. edited: the frames at the source's size and in the model's frame, and the flow there. square: the
+    wish, sampling: as they were asked for; of a still source the sampling names the frame that all are made from. driven: the motion is
+    another clip's. edited: the frames at the source's size and in the model's frame, and the flow there. square: the
     output's frame where a square was asked for, else None. measured: (N, 40, 2) key-points found again in the output by the judge, px of
     the model's frame, or None where it found none. bundle_name, weights_sha256, weights_licence: of the weights. septal_first: as of
     `ops.walls.septum_is_first`. timings: seconds a step.

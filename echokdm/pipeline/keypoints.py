@@ -40,7 +40,7 @@ def find_keypoints(work: Work) -> Figures:
     clips = kept_clips(ingested)
     names = [clip["clip"] for clip in clips]
     splits = _splits(clips, options.split, work.seed)
-    record = {"real": True, "fingerprint": work.step.fingerprint, "weights_sha256": bundle_hash(find_bundle(work.reads["bundle"]))}
+    record = {"real": True, "fingerprint": work.step.fingerprint, "bundle_sha256": bundle_hash(find_bundle(work.reads["bundle"]))}
     folder = CohortFolder(work.folder, record, COLUMNS)
     if not folder.begin():
         pipeline = load_pipeline(work.reads["bundle"], work.device)

@@ -97,6 +97,9 @@ def test_synth_writes_its_folder(here: Path, tmp_path: Path, drawn_clip: Clip, d
         text = (here / "synth-1" / file).read_text()
         assert "patient" not in text.replace("They show no\npatient", "") and str(tmp_path) not in text, file
     assert '"command": "echokdm synth CLIP --ef 30 --steps 2' in (here / "synth-1" / "run.json").read_text()
+    page = (here / "synth-1" / "report.html").read_text()
+    for part in ("read the clip", "load the bundle", "find the ventricle", "make the frames", "measure the output"):
+        assert page.count(part) == 1, part
 
 
 def test_keypoints_writes_its_folder(here: Path, tmp_path: Path, drawn_clip: Clip, drawn: None) -> None:
