@@ -40,12 +40,13 @@ def save(path: Path, count: int) -> Path:
     import torch
 
     from echokdm.core.frames import each, gather
-    from echokdm.io.dicom_out import write_dicom
+    from echokdm.core.types import Clip
+    from echokdm.io.dicom_out import Origin, write_dicom
     from echokdm.io.write import write_mp4
 
     frames = each(gather(pictures(count)), lambda some: torch.from_numpy(some)[:, None] / 255)
     if path.suffix == ".dcm":
-        write_dicom(path, frames, FPS, weights_hash="")
+        write_dicom(path, Clip(frames, FPS), Origin(""))
     else:
         write_mp4(path, frames, FPS)
     return path

@@ -221,12 +221,10 @@ def _write_clip(folder: CohortFolder, row: dict[str, Any], made: Made, source: D
 
     check_masked(made.clip.frames, source.model.sector_mask)
     if options.dicom:
-        from echokdm.io.dicom_out import write_dicom
+        from echokdm.io.dicom_out import Origin, write_dicom
 
-        write_dicom(folder.root / "DICOM" / f"{row['id']}.dcm", made.clip.frames, made.clip.fps,
-                    weights_hash=record["bundle"]["weights_sha256"], weights=record["bundle"]["name"],
-                    entropy=[row["id"], str(made.seed)], spacing_mm=made.clip.spacing_mm, mask_verified=source.searched,
-                    view=made.clip.view)
+        origin = Origin(record["bundle"]["weights_sha256"], record["bundle"]["name"], [row["id"], str(made.seed)])
+        write_dicom(folder.root / "DICOM" / f"{row['id']}.dcm", made.clip, origin, mask_verified=source.searched)
     if options.nifti:
         from echokdm.io.write import write_nifti
         from echokdm.ops.ventricle import keypoints_to_mask

@@ -32,7 +32,7 @@ def write_synthesis(result: Synthesis, out: str | Path, *, overwrite: bool = Fal
     Nothing names the source file or its patient. Raises OutputError where the folder exists, the disk is full or a pixel outside the
     sector would leave.
     """
-    from echokdm.io.dicom_out import write_dicom
+    from echokdm.io.dicom_out import Origin, write_dicom
     from echokdm.io.tracings import write_tracings
     from echokdm.io.write import write_gif, write_mp4
     from echokdm.ops.ventricle import tracing_from_keypoints
@@ -44,9 +44,8 @@ def write_synthesis(result: Synthesis, out: str | Path, *, overwrite: bool = Fal
         write_mp4(folder / "synth.mp4", clip.frames, clip.fps, scale=scale)
         small = each(clip.frames, lambda some: figures.smaller(some, GIF_SIDE))
         write_gif(folder / "synth.gif", small, clip.fps, scale=scale)
-        write_dicom(folder / "synth.dcm", clip.frames, clip.fps, weights_hash=result.weights_sha256, weights=result.bundle_name,
-                    entropy=[json.dumps(result.options, sort_keys=True)], spacing_mm=clip.spacing_mm, region=clip.meta.get("region"),
-                    frame_times_ms=clip.meta.get("frame_times_ms"), mask_verified=result.source.searched, view=clip.view)
+        origin = Origin(result.weights_sha256, result.bundle_name, [json.dumps(result.options, sort_keys=True)])
+        write_dicom(folder / "synth.dcm", clip, origin, mask_verified=result.source.searched)
         write_tracings(folder / "keypoints.csv", {"synth": {t: tracing_from_keypoints(p) for t, p in enumerate(points)}})
         (folder / "run.json").write_text(as_json(run_record(result, command)), encoding="utf-8")
         (folder / "report.html").write_text(report_html(result, command, m_mode_line), encoding="utf-8")

@@ -18,7 +18,7 @@ from echokdm.echo.derive import derive_keypoints
 from echokdm.echo.synthesis import synthesize
 from echokdm.echo.wish import Sampling, Wish
 from echokdm.io import read_clip
-from echokdm.io.dicom_out import write_dicom
+from echokdm.io.dicom_out import Origin, write_dicom
 from echokdm.report.synthesis import write_keypoints, write_synthesis
 from echokdm.report.synthesis_page import report_html
 
@@ -79,8 +79,7 @@ def outputs(clip: Clip, pipeline, folder: Path, ways: list[str]) -> dict[str, by
 @pytest.mark.parametrize(("ways", "tint"), [(["edited", "moved", "square"], [1.0]), (["edited"], [1.0, 0.8, 0.6])])
 def test_long_clips_give_what_short_ones_give(drawn_clip: Clip, pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                               ways: list[str], tint: list[float]) -> None:
-    write_dicom(tmp_path / "clip.dcm", drawn_clip.frames * torch.tensor(tint).view(1, -1, 1, 1), drawn_clip.fps, weights_hash="",
-                spacing_mm=drawn_clip.spacing_mm)
+    write_dicom(tmp_path / "clip.dcm", drawn_clip.with_frames(drawn_clip.frames * torch.tensor(tint).view(1, -1, 1, 1)), Origin(""))
     short = read_clip(tmp_path / "clip.dcm")
     expected = outputs(short, pipeline, tmp_path / "short", ways)
     monkeypatch.setattr(frames, "IN_MEMORY", 2**16)

@@ -122,6 +122,7 @@ from pathlib import Path
 import torch
 from echokdm.core.errors import OutputError
 from echokdm.io import dicom_out, write
+from echokdm.core.types import Clip
 from echokdm.io.atomic import atomic_file
 clip, out = torch.rand(20, 1, 112, 112), Path({str(tmp_path)!r})
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
@@ -133,7 +134,7 @@ for name, call in {{
     "a.mp4": lambda p: write.write_mp4(p, clip, 30), "a.avi": lambda p: write.write_avi(p, clip, 30),
     "a.gif": lambda p: write.write_gif(p, clip, 30), "a.png": lambda p: write.write_png_strip(p, clip),
     "a.nii.gz": lambda p: write.write_nifti(p, clip[:, 0]),
-    "a.dcm": lambda p: dicom_out.write_dicom(p, clip, 30, weights_hash=""),
+    "a.dcm": lambda p: dicom_out.write_dicom(p, Clip(clip, 30), dicom_out.Origin("")),
     "a.safetensors": save_safetensors,
 }}.items():
     try:

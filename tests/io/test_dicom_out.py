@@ -10,7 +10,8 @@ from pydicom import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from echokdm.core.errors import OutputError
-from echokdm.io.dicom_out import write_dicom
+from echokdm.core.types import Clip
+from echokdm.io.dicom_out import Origin, write_dicom
 from echokdm.io.write import to_uint8
 
 HASH = "ab" * 32
@@ -64,7 +65,7 @@ def check_conformance(ds: Dataset) -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_conformant_and_exact(tmp_path: Path, channels: int) -> None:
     clip = noise(channels=channels)  # 5 * 41 * 33 bytes is odd: the padding byte is exercised
-    uid_of = write_dicom(tmp_path / "a.dcm", clip, 30, weights_hash=HASH, spacing_mm=(0.9, 0.8), mask_verified=True)
+    uid_of = write_dicom(tmp_path / "a.dcm", Clip(clip, 30, (0.9, 0.8)), Origin(HASH), mask_verified=True)
     ds = pydicom.dcmread(tmp_path / "a.dcm")
     check_conformance(ds)
     assert ds.SOPInstanceUID == uid_of["instance"] and ds.SeriesInstanceUID == uid_of["series"]
@@ -75,7 +76,7 @@ def test_conformant_and_exact(tmp_path: Path, channels: int) -> None:
 
 
 def test_marked_synthetic_and_de_identified(tmp_path: Path) -> None:
-    write_dicom(tmp_path / "a.dcm", noise(), 30, weights_hash=HASH, mask_verified=True, description="EF 35 %")
+    write_dicom(tmp_path / "a.dcm", Clip(noise(), 30), Origin(HASH, description="EF 35 %"), mask_verified=True)
     ds = pydicom.dcmread(tmp_path / "a.dcm")
     assert list(ds.ImageType)[:2] == ["DERIVED", "SECONDARY"] and ds.DerivationDescription
     assert ds.SeriesDescription == "SYNTHETIC EF 35 %" and ds.SyntheticData == "YES"
@@ -90,14 +91,14 @@ def test_marked_synthetic_and_de_identified(tmp_path: Path) -> None:
 
 
 def test_clean_pixels_are_claimed_only_where_verified(tmp_path: Path) -> None:
-    write_dicom(tmp_path / "a.dcm", noise(), 30, weights_hash=HASH)
+    write_dicom(tmp_path / "a.dcm", Clip(noise(), 30), Origin(HASH))
     ds = pydicom.dcmread(tmp_path / "a.dcm")
     assert ds.BurnedInAnnotation != "NO"
     assert [code.CodeValue for code in ds.DeidentificationMethodCodeSequence] == ["113100"]
 
 
 def test_region_carries_the_spacing(tmp_path: Path) -> None:
-    write_dicom(tmp_path / "a.dcm", noise(), 30, weights_hash=HASH, spacing_mm=(0.9, 0.8), region=(1, 2, 30, 40))
+    write_dicom(tmp_path / "a.dcm", Clip(noise(), 30, (0.9, 0.8), meta={"region": (1, 2, 30, 40)}), Origin(HASH))
     region = pydicom.dcmread(tmp_path / "a.dcm").SequenceOfUltrasoundRegions[0]
     assert all(keyword in region for keyword in REGION_TYPE_1)
     assert (region.RegionSpatialFormat, region.RegionDataType) == (1, 1)
@@ -105,27 +106,27 @@ def test_region_carries_the_spacing(tmp_path: Path) -> None:
     assert (region.PhysicalDeltaX, region.PhysicalDeltaY) == pytest.approx((0.08, 0.09))
     assert (region.RegionLocationMinX0, region.RegionLocationMaxY1) == (1, 40)
     with pytest.raises(OutputError, match="region"):
-        write_dicom(tmp_path / "b.dcm", noise(), 30, weights_hash=HASH, spacing_mm=(1, 1), region=(0, 0, 33, 40))
+        write_dicom(tmp_path / "b.dcm", Clip(noise(), 30, (1, 1), meta={"region": (0, 0, 33, 40)}), Origin(HASH))
     assert not (tmp_path / "b.dcm").exists()
 
 
 def test_same_run_same_bytes_other_run_other_uids(tmp_path: Path) -> None:
-    def write(name: str, clip: torch.Tensor, **options) -> tuple[bytes, dict[str, str]]:
-        uid_of = write_dicom(tmp_path / name, clip, 30, weights_hash=HASH, **options)
+    def write(name: str, frames: torch.Tensor, seed: int) -> tuple[bytes, dict[str, str]]:
+        uid_of = write_dicom(tmp_path / name, Clip(frames, 30), Origin(HASH, entropy=[f"seed {seed}"]))
         return (tmp_path / name).read_bytes(), uid_of
 
-    first, uids = write("a.dcm", noise(), entropy=["seed 0"])
-    again, same = write("b.dcm", noise(), entropy=["seed 0"])
+    first, uids = write("a.dcm", noise(), 0)
+    again, same = write("b.dcm", noise(), 0)
     assert first == again and uids == same
-    for other in (write("c.dcm", noise(), entropy=["seed 1"]), write("d.dcm", 1 - noise(), entropy=["seed 0"])):
+    for other in (write("c.dcm", noise(), 1), write("d.dcm", 1 - noise(), 0)):
         assert not set(other[1].values()) & set(uids.values())
 
 
 def test_long_and_odd_rates(tmp_path: Path) -> None:
-    write_dicom(tmp_path / "a.dcm", noise(1), 1001 / 37.123456789, weights_hash=HASH, description="x" * 200)
+    write_dicom(tmp_path / "a.dcm", Clip(noise(1), 1001 / 37.123456789), Origin(HASH, description="x" * 200))
     ds = pydicom.dcmread(tmp_path / "a.dcm")
     check_conformance(ds)
     assert ds.NumberOfFrames == 1 and len(ds.SeriesDescription) <= 64
-    for fps in (0, -1, float("nan"), float("inf")):
+    for fps in (10_001, float("inf")):
         with pytest.raises(OutputError):
-            write_dicom(tmp_path / "b.dcm", noise(), fps, weights_hash=HASH)
+            write_dicom(tmp_path / "b.dcm", Clip(noise(), fps), Origin(HASH))

@@ -56,11 +56,11 @@ def test_a_dicom_comes_out_with_its_own_geometry_and_times(drawn_clip: Clip, pip
     import pydicom
 
     from echokdm.io import read_clip
-    from echokdm.io.dicom_out import write_dicom
+    from echokdm.io.dicom_out import Origin, write_dicom
 
     times = [0.0] + [30.0, 50.0] * 11 + [40.0]
-    write_dicom(tmp_path / "source.dcm", drawn_clip.frames, 25.0, weights_hash="0", spacing_mm=(0.8, 0.8), region=(10, 2, 190, 158),
-                frame_times_ms=times)
+    told = {"region": (10, 2, 190, 158), "frame_times_ms": times}
+    write_dicom(tmp_path / "source.dcm", Clip(drawn_clip.frames, 25.0, (0.8, 0.8), meta=told), Origin("0"))
     write_synthesis(synthesize(read_clip(tmp_path / "source.dcm"), Wish(ef=30.0), bundle=pipeline), tmp_path / "out")
     source, made = (pydicom.dcmread(tmp_path / name) for name in ("source.dcm", "out/synth.dcm"))
     for name in ("Rows", "Columns", "NumberOfFrames", "FrameTimeVector", "FrameIncrementPointer", "SequenceOfUltrasoundRegions"):
