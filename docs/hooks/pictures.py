@@ -5,7 +5,6 @@
 draws them anew into docs/pictures, in about half a minute of one CPU core.
 """
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +16,7 @@ import echokdm
 from echokdm.ops.warp import warp
 from echokdm.phantom.a4c import A4CPhantom
 from echokdm.report import figures
+from echokdm.report.charts import volume_chart
 
 FOLDER = ROOT / "docs" / "pictures"
 SEED = 1_000_013  # of a simulated patient whom no training has seen
@@ -81,7 +81,7 @@ def edits() -> None:
     times = np.arange(len(clip)) / clip.fps
     curves = [("source", source.volumes, "#52606d", ":"), ("asked for", result.trajectory.asked, "#c2410c", "--"),
               ("drawn", result.drawn_volumes, "#1d6fb8", "-"), ("measured again", result.measured_volumes, "#15803d", ".")]
-    save("wish", Image.open(io.BytesIO(figures.volume_plot(times, curves, result.unit, result.trajectory.beats))))
+    (FOLDER / "wish.svg").write_text(volume_chart(times, curves, result.unit, result.trajectory.beats), encoding="utf-8")
     whole = echokdm.synthesize(source, echokdm.Wish(), echokdm.Sampling(from_frame=source.ed), bundle=pipeline)
     model = source.model.clip.frames
     save("kdm", row([("source frame", figures.to_image(model[source.ed], 2)),

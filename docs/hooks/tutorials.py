@@ -95,13 +95,15 @@ def run(source: str, space: dict[str, Any]) -> Any:
 
 
 def as_shown(value: Any) -> dict[str, str]:
-    """Of a picture or a table; what else a cell ends in is no news."""
+    """Of a picture, a chart or a table; what else a cell ends in is no news."""
     from PIL import Image
 
     if isinstance(value, Image.Image):
         file = io.BytesIO()
         value.convert("RGB").save(file, "WEBP", quality=75, method=6)
         return {"picture": base64.b64encode(file.getvalue()).decode()}
+    if hasattr(value, "_repr_svg_"):
+        return {"html": value._repr_svg_()}
     if hasattr(value, "to_html"):
         return {"html": value.to_html(border=0, classes="dataframe")}
     return {}

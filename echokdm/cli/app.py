@@ -248,7 +248,7 @@ def keypoints_command(
     if derived.sureness:
         typer.echo(derived.sureness)
     typer.echo(f"Research only: {told_path(folder / 'overlay.png', out)}, beside it keypoints.csv, masks.nii.gz, volumes.csv, "
-               "volumes.png, measures.json")
+               "volumes.svg, measures.json")
 
 
 @app.command()

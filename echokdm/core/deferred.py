@@ -1,5 +1,6 @@
 """Packages whose submodules are imported by their own paths, without what their `__init__` brings along."""
 
+import ast
 import importlib
 import importlib.machinery
 import importlib.metadata
@@ -7,7 +8,8 @@ import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib.abc import Loader, MetaPathFinder
+from functools import cached_property
+from importlib.abc import InspectLoader, Loader, MetaPathFinder
 from threading import RLock
 from types import ModuleType
 from typing import Any
@@ -16,20 +18,41 @@ _LOCK = RLock()
 
 
 class _Deferred(ModuleType):
-    """A package that has not run its `__init__`: its submodules are there, and whatever else is asked for runs it."""
+    """A package that has not run its `__init__`: its submodules are there, and the names that it takes from them; all else runs it."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # what the import machinery looks for
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         if importlib.util.find_spec(f"{self.__name__}.{name}") is not None:
             return importlib.import_module(f"{self.__name__}.{name}")
+        if name in self._origins:
+            module, own = self._origins[name]
+            found = getattr(importlib.import_module(module, self.__name__), own)
+            setattr(self, name, found)
+            return found
+        self._run()
+        return getattr(self, name)
+
+    def _run(self) -> None:
+        """Its `__init__`, after those of the packages that it lies in, by whose order circles of imports come out."""
+        above = sys.modules.get(self.__name__.rpartition(".")[0])
+        if isinstance(above, _Deferred):
+            above._run()
         with _LOCK:
             if type(self) is _Deferred:
                 spec = self.__spec__
                 assert spec is not None and isinstance(spec.loader, _DeferringLoader)
                 self.__class__ = ModuleType  # type: ignore[assignment]  # of modules Python allows it
                 spec.loader.own.exec_module(self)
-        return getattr(self, name)
+
+    @cached_property
+    def _origins(self) -> dict[str, tuple[str, str]]:
+        """Name -> (module, name there), by the `from ... import ...` at the top of its `__init__`."""
+        assert self.__spec__ is not None and isinstance(self.__spec__.loader, _DeferringLoader)
+        own = self.__spec__.loader.own
+        source = own.get_source(self.__name__) if isinstance(own, InspectLoader) else None
+        return {alias.asname or alias.name: ("." * line.level + (line.module or ""), alias.name)
+                for line in ast.parse(source or "").body if isinstance(line, ast.ImportFrom) for alias in line.names}
 
 
 class _DeferringLoader(Loader):
@@ -62,13 +85,16 @@ class _DeferringFinder(MetaPathFinder):
 
 @contextmanager
 def deferred(*packages: str) -> Iterator[None]:
-    """Within it, those of `packages` that are not imported yet are, when first met, without running their `__init__`.
+    """Within it, those of `packages` that are not imported yet are, when first met or at its end, without running their `__init__`.
 
-    They stay so until something is asked of them that is no submodule of theirs; then they are as if imported as ever.
+    They stay so until something is asked of them that is neither a submodule of theirs nor imported from one at the top of their
+    `__init__`; then they are as if imported as ever.
     """
     finder = _DeferringFinder(packages)
     sys.meta_path.insert(0, finder)
     try:
         yield
+        for name in packages:  # one imported later, in the midst of others that have not run, could be in a circle with them
+            importlib.import_module(name)
     finally:
         sys.meta_path.remove(finder)

@@ -22,7 +22,8 @@ from echokdm.core.deferred import deferred
 COMPILER = "torch._dynamo"
 OF_SAMPLERS = ("scipy.stats", "scipy.integrate")
 PARTLY_USED = ("diffusers.models.autoencoders", "diffusers.models.transformers", "diffusers.models.unets", "monai", "monai.apps",
-               "monai.data", "monai.networks.nets", "monai.transforms")
+               "monai.data", "monai.networks", "monai.networks.blocks", "monai.networks.layers", "monai.networks.nets", "monai.transforms",
+               "monai.utils")
 UNUSED = ("matplotlib", "matplotlib.pyplot", "pandas", "nibabel", "cv2")
 
 

@@ -28,8 +28,6 @@ def find_ed_es(volumes: ArrayLike, fps: float) -> list[tuple[int, int]]:
     cuts short is left out. Where no beat is whole, the one pair is the largest and the smallest frame, in whatever order. Frames that are
     not finite are filled in from their neighbours. Raises GeometryError on fewer than two finite values.
     """
-    from scipy.signal import find_peaks  # it loads SciPy's distributions too, which many a command needs none of
-
     v = np.asarray(volumes, dtype=np.float64).ravel()
     known = np.isfinite(v)
     if known.sum() < 2:
@@ -42,7 +40,7 @@ def find_ed_es(volumes: ArrayLike, fps: float) -> list[tuple[int, int]]:
         return whole
     # Walls of the top value let a bottom be the first or last frame.
     walled = np.concatenate([[-smooth.max()], -smooth, [-smooth.max()]])
-    bottoms = find_peaks(walled, prominence=_PART * swing / 2, distance=max(1, int(_FASTEST_BEAT_S * fps)))[0] - 1
+    bottoms = _peaks(walled, _PART * swing / 2, max(1, int(_FASTEST_BEAT_S * fps))) - 1
     beats, start = [], 0
     for es in bottoms:
         ed = _end_diastole(smooth, start, int(es))
@@ -55,6 +53,27 @@ def find_ed_es(volumes: ArrayLike, fps: float) -> list[tuple[int, int]]:
         edges = {0: beats[0][0] == 0, len(beats) - 1: beats[-1][1] == len(v) - 1}
         beats = [b for i, b in enumerate(beats) if not (edges.get(i, False) and smooth[b[0]] - smooth[b[1]] < 0.85 * full)]
     return beats or whole
+
+
+def _peaks(v: Array, prominence: float, distance: int) -> NDArray[np.int64]:
+    """What `scipy.signal.find_peaks` finds, which takes longer to load than a clip to be measured: it brings SciPy's distributions.
+
+    The middles of tops in v (T,), of two nearer than `distance` the higher, that rise by `prominence` above the ground on either side
+    before something higher.
+    """
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(v)) + 1])
+    level, stops = v[starts], np.append(starts[1:], len(v)) - 1
+    tops = np.flatnonzero((level[1:-1] > level[:-2]) & (level[1:-1] > level[2:])) + 1
+    found: list[int] = []
+    for top in sorted(((starts[tops] + stops[tops]) // 2).tolist(), key=lambda t: (v[t], t), reverse=True):
+        if all(abs(top - other) >= distance for other in found):
+            found.append(top)
+
+    def rise(top: int) -> float:
+        sides = v[top::-1], v[top:]
+        return float(v[top] - max(side[: int((side > v[top]).argmax()) or len(side)].min() for side in sides))
+
+    return np.array(sorted(top for top in found if rise(top) >= prominence), dtype=np.int64)
 
 
 def complete_beats(volumes: ArrayLike, fps: float) -> list[tuple[int, int]]:

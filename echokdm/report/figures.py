@@ -1,10 +1,9 @@
-"""Pictures of a synthesis: outlines on frames, flow in colour with its wheel, strips, the volume curve. Pillow and matplotlib's Agg."""
+"""Pictures of a synthesis, by Pillow: outlines on frames, flow in colour with its wheel, strips."""
 
 import io
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,9 +16,6 @@ from echokdm.core.types import A4C_BLOODPOOL_40, KeypointSchema
 from echokdm.core.types import Sequence as DataSequence
 from echokdm.ops.flow import flow_to_color
 from echokdm.ops.m_mode import Line
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 INK, PAPER, ACCENT = "#1d2733", "#ffffff", "#c2410c"
 OVERSAMPLE = 2  # lines are drawn this much finer and averaged down, since Pillow draws them without anti-aliasing
@@ -206,65 +202,12 @@ def _tile(item: DataSequence, side: int) -> Image.Image:
     return tile
 
 
-def volume_plot(times: np.ndarray, curves: Sequence[tuple[str, np.ndarray, str, str]], unit: str,
-                beats: Sequence[tuple[int, int]] = ()) -> bytes:
-    """PNG of volume over time. curves: (name, (T,), colour, line style). beats: (ED, ES) frames, marked."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 3.4), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for name, values, colour, style in curves:
-        axes.plot(times[:len(values)], values, style, color=colour, label=name, linewidth=1.8, markersize=3.5)
-    for ed, es in beats:
-        for frame, name in ((ed, "ED"), (es, "ES")):
-            axes.axvline(times[frame], color="#9aa5b1", linewidth=0.8, linestyle=":")
-            axes.annotate(name, (times[frame], 1), xycoords=("data", "axes fraction"), xytext=(2, -10), textcoords="offset points",
-                          fontsize=8, color="#52606d")
-    axes.set(xlabel="time (s)", ylabel=f"left ventricle ({unit.replace('^3', '$^3$')})", ylim=(0, None))
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
-    return _figure_bytes(figure)
-
-
 def with_line(frame: Tensor, line: Line, box: tuple[slice, slice]) -> Image.Image:
     """The part of a frame (C, H, W) within `box` (rows, columns), with the line that an M-mode was taken along."""
     image = to_image(frame[:, box[0], box[1]])
     ends = [(x - box[1].start, y - box[0].start) for x, y in line]
     ImageDraw.Draw(image).line(ends, fill="#ffb020", width=max(image.width // 250, 1))
     return image
-
-
-def m_mode_plot(rows: Sequence[tuple[str, np.ndarray]], fps: float, length_mm: float | None, where: Image.Image) -> bytes:
-    """PNG of M-modes below one another, each (name, (L, T) in [0, 1]), on one scale of time, beside the picture with their line.
-
-    length_mm: of the line; None where it is known in pixels alone.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10.4, 2.3 * len(rows) + 0.5), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(len(rows), 2, width_ratios=(1, 2))
-    shown = figure.add_subplot(grid[:, 0])
-    shown.imshow(np.asarray(where))
-    shown.set_axis_off()
-    white = max(float(np.quantile(picture, 0.998)) for _, picture in rows)  # a dim clip's line shows little else
-    for k, (name, picture) in enumerate(rows):
-        axes = figure.add_subplot(grid[k, 1])
-        length = picture.shape[0] if length_mm is None else length_mm
-        axes.imshow(picture, cmap="gray", vmin=0, vmax=max(white, 0.1), aspect="auto", extent=(0, picture.shape[1] / fps, length, 0))
-        axes.set(ylabel=f"{name} ({'px' if length_mm is None else 'mm'})", xlabel="time (s)" if k == len(rows) - 1 else "")
-        axes.tick_params(labelsize=8)
-    return _figure_bytes(figure)
-
-
-def _figure_bytes(figure: "Figure") -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
 
 
 def png(image: Image.Image) -> bytes:

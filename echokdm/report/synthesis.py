@@ -18,6 +18,7 @@ from echokdm.io.tracings import turn_masks, turn_rows
 from echokdm.ops.cycle import clip_ejection_fraction, volumes_at
 from echokdm.ops.m_mode import Line
 from echokdm.report import figures
+from echokdm.report.charts import volume_chart
 from echokdm.report.synthesis_page import DRAWN, report_html
 
 LEAST_SIDE = 320  # px; smaller MP4s and GIFs are enlarged by a whole factor, since they are small on a screen
@@ -53,7 +54,7 @@ def write_synthesis(result: Synthesis, out: str | Path, *, overwrite: bool = Fal
 
 
 def write_keypoints(derived: Derived, out: str | Path, *, overwrite: bool = False) -> Path:
-    """Write keypoints.csv, masks.nii.gz, volumes.csv, volumes.png, measures.json and overlay.png into `out`, and return it.
+    """Write keypoints.csv, masks.nii.gz, volumes.csv, volumes.svg, measures.json and overlay.png into `out`, and return it.
 
     Key-points and masks are in the source clip's own pixels. Raises OutputError as `write_synthesis` does.
     """
@@ -73,7 +74,8 @@ def write_keypoints(derived: Derived, out: str | Path, *, overwrite: bool = Fals
                                                                   enumerate(zip(times, derived.volumes, derived.found, sure, strict=True)))]
         (folder / "volumes.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
         curves = [("left ventricle", derived.volumes, DRAWN, ".-")]
-        (folder / "volumes.png").write_bytes(figures.volume_plot(times, curves, derived.unit, derived.beats if derived.moves else ()))
+        chart = volume_chart(times, curves, derived.unit, derived.beats if derived.moves else ())
+        (folder / "volumes.svg").write_text(chart, encoding="utf-8")
         (folder / "measures.json").write_text(as_json(measures(derived)), encoding="utf-8")
         (folder / "overlay.png").write_bytes(figures.png(overlay_sheet(derived)))
     return Path(out)

@@ -14,6 +14,7 @@ from echokdm.ops.cycle import volumes_at
 from echokdm.ops.m_mode import Line, line_across, m_mode
 from echokdm.ops.walls import WALLS
 from echokdm.report import figures
+from echokdm.report.charts import SVG, Chart, m_mode_chart, volume_chart
 from echokdm.report.pages import data_uri, render
 
 REAL, ASKED, DRAWN, MEASURED = "#52606d", "#c2410c", "#1d6fb8", "#15803d"
@@ -41,8 +42,8 @@ def _page(result: Synthesis, command: str, line: Line | None) -> dict[str, Any]:
         "ef_rows": _ef_rows(result), "strain_rows": _strain_rows(result), "walls": WALLS,
         "notes": _notes(result), "most_missed": f"{MOST_MISSED:g}",
         "unit_words": "mL" if result.unit == "mL" else "cubic pixels (the clip has no pixel spacing)",
-        "volume_plot": data_uri(figures.volume_plot(times, curves, result.unit, result.trajectory.beats)),
-        "m_mode": data_uri(_m_mode(result, real, line)), "pictures": _pictures(result, real),
+        "volume_plot": data_uri(volume_chart(times, curves, result.unit, result.trajectory.beats).encode(), SVG),
+        "m_mode": data_uri(_m_mode(result, real, line).encode(), SVG), "pictures": _pictures(result, real),
         "strip": data_uri(figures.png(_strip(result, real, times))), "agreement": _agreement(result, real),
         "command": command, "facts": _facts(result), "timings": [(name, f"{s:.2f} s") for name, s in result.timings.items()],
         "version": version("echokdm"),
@@ -85,12 +86,12 @@ def _video(result: Synthesis, real: Frames | None) -> str:
     return data_uri(figures.mp4(figures.side_by_side(*clips), result.clip.fps), "video/mp4")
 
 
-def _m_mode(result: Synthesis, real: Frames | None, line: Line | None) -> bytes:
+def _m_mode(result: Synthesis, real: Frames | None, line: Line | None) -> Chart:
     line = line or line_across(result.keypoints[result.trajectory.ed], result.mask)
     rows = [(name, m_mode(frames, line)) for name, frames in (("source", real), ("synthetic", result.clip.frames)) if frames is not None]
     length = None if result.clip.spacing_mm is None else _length_mm(line, result.clip.spacing_mm)
     where = figures.with_line(result.clip.frames[result.trajectory.ed], line, _box(result))
-    return figures.m_mode_plot(rows, result.clip.fps, length, where)
+    return m_mode_chart(rows, result.clip.fps, length, where)
 
 
 def _length_mm(line: Line, spacing_mm: tuple[float, float]) -> float:

@@ -162,3 +162,15 @@ def test_few_frames_a_second_give_the_same_ejection_fraction(rate):
             moved.append(clip_ejection_fraction(thin, turning_points(thin, complete_beats(thin, 50 / step))) - whole)
     moved = np.reshape(moved, (20, 4))
     assert np.abs(moved.mean(0)).max() < 2 and np.abs(moved).max() < 8
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_tops_are_those_that_scipy_finds(seed):
+    from scipy.signal import find_peaks
+
+    from echokdm.ops.cycle import _peaks
+
+    rng = np.random.default_rng(seed)
+    v = np.cumsum(rng.standard_normal(int(rng.integers(1, 80)))).repeat(int(rng.integers(1, 3)))  # with flat tops, too
+    for prominence, distance in ((0.5, 1), (2.0, 4), (5.0, 9)):
+        assert _peaks(v, prominence, distance).tolist() == find_peaks(v, prominence=prominence, distance=distance)[0].tolist()

@@ -69,12 +69,6 @@ def test_strip_holds_the_frames() -> None:
     assert [int(picture[32, 92 + 24 * k + 10, 0]) for k in range(3)] == [0, 128, 255]
 
 
-def test_volume_plot_is_a_png_and_the_same_twice() -> None:
-    curve = [("asked", np.array([3.0, 2.0, 3.0]), "#000", "-")]
-    one, two = (figures.volume_plot(np.arange(3) / 10, curve, "px^3", [(0, 1)]) for _ in range(2))
-    assert one[:4] == b"\x89PNG" and one == two
-
-
 def test_every_fifth_point_has_its_number_outside_the_outline() -> None:
     angle = np.arange(40) / 40 * 2 * np.pi
     ring = np.stack([60 + 30 * np.cos(angle), 60 + 30 * np.sin(angle)], 1)

@@ -6,6 +6,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -23,7 +24,8 @@ from echokdm.report.synthesis import check_masked, overlay_sheet, write_keypoint
 from echokdm.report.synthesis_page import report_html
 
 SYNTH_FILES = ["keypoints.csv", "report.html", "run.json", "synth.dcm", "synth.gif", "synth.mp4"]
-KEYPOINT_FILES = ["keypoints.csv", "masks.nii.gz", "measures.json", "overlay.png", "volumes.csv", "volumes.png"]
+SVG = "{http://www.w3.org/2000/svg}"
+KEYPOINT_FILES = ["keypoints.csv", "masks.nii.gz", "measures.json", "overlay.png", "volumes.csv", "volumes.svg"]
 
 
 @pytest.fixture
@@ -111,7 +113,12 @@ def test_report_is_self_contained_and_says_what_it_is(result: Synthesis) -> None
     for words in ("Synthetic", "research only", "not be used for diagnosis", "Ejection fraction", "30.0 %", "Timings",
                   "echokdm synth CLIP --ef 30", "Baker", "Measured again"):
         assert words in text, words
-    for link in (link for link in links.found if link.startswith("data:image/")):
+    charts = [base64.b64decode(link.split(",", 1)[1]).decode() for link in links.found if link.startswith("data:image/svg")]
+    assert len(charts) == 2
+    for chart in charts:
+        assert all(image.attrib["href"].startswith("data:image/png") for image in ElementTree.fromstring(chart).iter(f"{SVG}image"))
+        assert "http" not in chart.replace("http://www.w3.org/2000/svg", "") and "<script" not in chart
+    for link in (link for link in links.found if link.startswith("data:image/png")):
         with Image.open(io.BytesIO(base64.b64decode(link.split(",", 1)[1]))) as image:
             image.verify()
 
