@@ -3,7 +3,6 @@
 import errno
 import re
 import traceback
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from typer.core import TyperGroup
 
 from echokdm.core.errors import EchoKDMError
 from echokdm.core.naming import names_shown
+from echokdm.core.quiet import quiet_libraries
 from echokdm.core.stopping import stoppable
 
 OWN_FAULT, BAD_INPUT = 1, 2
@@ -34,9 +34,7 @@ class OneSentence(TyperGroup):
         return super().parse_args(ctx, sorted(args, key=lambda word: word != SHOW_NAMES))
 
     def invoke(self, ctx: Any) -> Any:
-        # Libraries' warnings may quote a file's contents, a patient's name among them.
-        warnings.simplefilter("ignore")
-        with stoppable() as stop:
+        with quiet_libraries(), stoppable() as stop:
             try:
                 return super().invoke(ctx)
             except BaseException as error:

@@ -14,6 +14,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from echokdm.core.errors import BundleError, one_sentence
 from echokdm.core.files import check_plain
+from echokdm.core.quiet import quiet
 from echokdm.core.small_json import read_json
 
 
@@ -44,7 +45,7 @@ def load_network(kind: type[Network], folder: Path, dtype: torch.dtype = torch.f
         _check_config(kind, folder)
         with safe_open(check_plain(folder / WEIGHTS, BundleError), framework="pt") as file:
             sizes = [math.prod(file.get_slice(tensor).get_shape()) for tensor in file.keys()]
-        with _no_more_than(_DRAWN * len(sizes), _DRAWN * sum(sizes)):
+        with _no_more_than(_DRAWN * len(sizes), _DRAWN * sum(sizes)), quiet("diffusers"):
             made, told = kind.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True,
                                               low_cpu_mem_usage=False, output_loading_info=True)
         for what, fault in (("missing_keys", "lack"), ("unexpected_keys", "hold, beside what is asked for,"),

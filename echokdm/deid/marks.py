@@ -38,7 +38,8 @@ def find_marks(frames: np.ndarray | LongFrames, sector: np.ndarray, mask: np.nda
     """
     rows, columns = np.flatnonzero(sector.any(1)), np.flatnonzero(sector.any(0))
     box = tuple(slice(max(line[0] - _BESIDE, 0), line[-1] + _BESIDE + 1) for line in (rows, columns))
-    frames, kept, beside = each(frames, lambda some: some[:, *box]), mask[box], ~ndimage.binary_dilation(sector[box])
+    frames, inside, kept = each(frames, lambda some: some[:, *box]), sector[box], mask[box]
+    beside = ~ndimage.binary_dilation(inside)
     shown = np.zeros(mask.shape, np.uint8)
     found, lasting = False, []
     for low, high in _standing(frames, fps):
@@ -48,7 +49,7 @@ def find_marks(frames: np.ndarray | LongFrames, sector: np.ndarray, mask: np.nda
     if found:
         return shown, True
     found, changes = _comes_or_goes(frames, kept, beside, sharper)
-    return shown, found or find_words(frames, kept, lasting, changes)
+    return shown, found or find_words(frames, inside, kept, lasting, changes)
 
 
 def _standing(frames: np.ndarray | LongFrames, fps: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -31,22 +31,25 @@ _LONG, _FULL = 2.5, 0.7
 _END = 4  # frames at the clip's ends, where print that fades is seen whole
 _TIMES = 3  # what differs from the frames around it is shown with so much more contrast
 _TOGETHER = 4  # frames in one gray picture of what is brief: it is dark but for flicker
+_FLASHES, _PLACE = 3, (16, 48)  # frames that are also shown one by one: those with most of it in a place of so many rows and columns
 _USUAL = 3  # a pixel's greatest flickers of which all are taken for tissue's; what comes and goes at once does so once or twice
 
 
-def find_words(frames: np.ndarray | LongFrames, mask: np.ndarray, lasting: list[tuple[np.ndarray, np.ndarray]],
+def find_words(frames: np.ndarray | LongFrames, sector: np.ndarray, mask: np.ndarray, lasting: list[tuple[np.ndarray, np.ndarray]],
                changes: np.ndarray) -> bool:
-    """Whether a word lies over the mask in any frame.
+    """Whether a word lies over the mask, or reaches into it, in any frame.
 
-    frames: (T, H, W) uint8. mask: (H, W) bool. lasting: (darkest, brightest) (H, W) of what stays for long. changes: (H, W), by how much
-    something came or went that then stayed. Outside the mask each pixel is taken from the nearest inside, since the sector's edge is a
-    shape that the network would read. Raises SearchError where the network is missing or fails.
+    frames: (T, H, W) uint8. sector: (H, W) bool, of which mask, (H, W) bool, is the part that is to be kept. lasting: (darkest, brightest)
+    (H, W) of what stays for long. changes: (H, W), by how much something came or went that then stayed. Outside the sector each pixel is
+    taken from the nearest inside, since the sector's edge is a shape that the network would read. Raises SearchError where the network is
+    missing or fails.
     """
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    rows, columns = np.flatnonzero(sector.any(1)), np.flatnonzero(sector.any(0))
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    frames, kept = each(frames, lambda some: some[:, *box]), mask[box]
-    nearest = tuple(ndimage.distance_transform_edt(~kept, return_distances=False, return_indices=True))
-    coarse = _halved(kept[None].astype(np.float32))[0] == 1
+    frames, kept, seen = each(frames, lambda some: some[:, *box]), mask[box], sector[box]
+    nearest = tuple(ndimage.distance_transform_edt(~seen, return_distances=False, return_indices=True))
+    parts = np.stack([seen, kept])
+    halves = _halved(parts.astype(np.float32)) == 1
 
     def picture(few: Iterable[np.ndarray]) -> np.ndarray:
         """(3, h, w): the network takes three grays for colours; of other kinds in one picture, one would hide what is in the other."""
@@ -54,26 +57,35 @@ def find_words(frames: np.ndarray | LongFrames, mask: np.ndarray, lasting: list[
 
     def is_read(few: Iterable[np.ndarray], sure: float) -> bool:
         """Upright, turned by 90 degrees, or so large that it is a word at half the size."""
-        seen = picture(few)
-        return (_holds_word(seen, kept, sure) or _holds_word(seen.transpose(0, 2, 1), kept.T, sure)
-                or _holds_word(_halved(seen), coarse, sure))
+        shown = picture(few)
+        return (_holds_word(shown, *parts, sure) or _holds_word(shown.transpose(0, 2, 1), *parts.transpose(0, 2, 1), sure)
+                or _holds_word(_halved(shown), *halves, sure))
 
     ends = frames[:_END].min(0), frames[-_END:].min(0), frames[-1]
-    grays = chain([_shown(changes[box])], _brief(frames))
-    return (any(is_read(few, _SURE) for few in [*((one[box],) for pair in lasting for one in pair), ends])
+    if any(is_read(few, _SURE) for few in [*((one[box],) for pair in lasting for one in pair), ends]):
+        return True
+    usual, flashes = _usual_flicker(frames)
+    grays = chain([_shown(changes[box])], _brief(frames, usual))
+    return (any(is_read((frames[t],), _SURE) for t in flashes)
             or any(is_read(few, _SURE_OF_CHANGES) for few in iter(lambda: list(islice(grays, 3)), [])))
 
 
-def _brief(frames: np.ndarray | LongFrames) -> Iterator[np.ndarray]:
-    """(h, w) for some frames each: what is in one of them and neither in the one before nor in the one after, beyond the usual flicker."""
+def _usual_flicker(frames: np.ndarray | LongFrames) -> tuple[np.ndarray, list[int]]:
+    """((h, w) uint8, by how much a pixel flickers more than once or twice; the frames with most beyond that in the place of a word)."""
     greatest = np.zeros((_USUAL, *frames.shape[1:]), np.uint8)
     for flicker in _flickers(frames):
         for kept in greatest:
             kept[:], flicker = np.maximum(kept, flicker), np.minimum(kept, flicker)
-    usual, flickers = greatest[-1], _flickers(frames)
+    usual = greatest[-1]
+    most = [ndimage.uniform_filter(_above(flicker, usual).astype(np.float32), _PLACE).max() for flicker in _flickers(frames)]
+    return usual, [int(t) for t in np.argsort(most)[: -_FLASHES - 1 : -1]]
+
+
+def _brief(frames: np.ndarray | LongFrames, usual: np.ndarray) -> Iterator[np.ndarray]:
+    """(h, w) for some frames each: what is in one of them and neither in the one before nor in the one after, beyond the usual flicker."""
+    flickers = _flickers(frames)
     while some := list(islice(flickers, _TOGETHER)):
-        most = np.max(some, 0)
-        yield _shown(most - np.minimum(most, usual))
+        yield _shown(_above(np.max(some, 0), usual))
 
 
 def _flickers(frames: np.ndarray | LongFrames) -> Iterator[np.ndarray]:
@@ -92,15 +104,16 @@ def _shown(difference: np.ndarray) -> np.ndarray:
     return np.minimum(_TIMES * difference.astype(np.int16), 255)
 
 
-def _holds_word(picture: np.ndarray, kept: np.ndarray, sure: float) -> bool:
-    """Whether some word of a (3, H, W) picture lies where `kept`, (H, W) bool, is. sure: the least mean over it."""
+def _holds_word(picture: np.ndarray, seen: np.ndarray, kept: np.ndarray, sure: float) -> bool:
+    """Whether some word of a (3, H, W) picture lies where `seen` is and reaches into `kept`, (H, W) bool. sure: the least mean over it."""
     for top, left in ((y, x) for y in _starts(kept.shape[0], _TILE[0]) for x in _starts(kept.shape[1], _TILE[1])):
         tile = np.s_[top : top + _TILE[0], left : left + _TILE[1]]
         text = _text(picture[:, *tile])
-        labels, count = ndimage.label((text > _TEXT) & kept[tile])
+        labels, count = ndimage.label((text > _TEXT) & seen[tile])
         if not count:
             continue
-        likely = (ndimage.mean(text, labels, np.arange(1, count + 1)) >= sure) & (np.bincount(labels.ravel())[1:] >= _LEAST)
+        likely = (ndimage.mean(text, labels, np.arange(1, count + 1)) >= sure) & (
+            np.bincount(labels[kept[tile]], minlength=count + 1)[1:] >= _LEAST)
         boxes = ndimage.find_objects(labels)
         if any(_is_word(labels[boxes[i]] == i + 1) for i in np.flatnonzero(likely)):
             return True
@@ -113,7 +126,7 @@ def _starts(length: int, tile: int) -> range:
 
 def _is_word(patch: np.ndarray) -> bool:
     """Whether a patch is long and full, whichever way it lies: a box of sides a and b has variances a^2 / 12 and b^2 / 12."""
-    spread = np.cov(np.nonzero(patch)) + np.eye(2) / 12  # of pixels, not of points
+    spread = np.cov(np.nonzero(patch), bias=True) + np.eye(2) / 12  # of pixels, not of points
     short, long = np.sqrt(12 * np.linalg.eigvalsh(spread))
     return bool(long >= _LONG * short and patch.sum() >= _FULL * short * long)
 

@@ -1,9 +1,6 @@
 """Read DICOM ultrasound: pixels of every photometric interpretation, timing, regions and spacing."""
 
-import logging
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +8,7 @@ import numpy as np
 
 from echokdm.core.errors import ClipError, one_sentence
 from echokdm.core.frames import LongFrames, each, gather
+from echokdm.core.quiet import quiet
 from echokdm.io.dicom_bombs import declares_larger, has_endless_elements, inflates_beyond, is_deflated
 from echokdm.io.dicom_video import VIDEO, decode_video
 from echokdm.io.raw import DAMAGED, MAX_INFLATED, RawFrames, check_size, sane_rate
@@ -34,7 +32,7 @@ def read_dicom(path: Path, max_frames: int | None) -> RawFrames:
     """
     import pydicom
 
-    with _quiet(), one_sentence(DAMAGED):  # pydicom raises many types, with values of the header in their text
+    with quiet("pydicom"), one_sentence(DAMAGED):  # pydicom raises many types, with values of the header in their text
         if inflates_beyond(path, MAX_INFLATED):
             raise ClipError(f"This DICOM file unpacks to more than {MAX_INFLATED} bytes: cut or shrink the clip first.")
         if has_endless_elements(path):
@@ -60,20 +58,6 @@ def read_dicom(path: Path, max_frames: int | None) -> RawFrames:
         if len(frames) != count or frames.shape[1:3] != (rows, columns):
             raise ClipError(DAMAGED)
     return RawFrames(frames, fps, spacing, patient, {**timing, **region_meta})
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep pydicom's warnings, which quote values of the header, out of logs and the screen."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _decode(dataset: "Dataset", path: Path, count: int) -> np.ndarray | LongFrames:

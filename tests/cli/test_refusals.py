@@ -1,5 +1,8 @@
 """What the command line says of faults: one sentence; with --debug where, and never what was read."""
 
+import logging
+import warnings
+
 import numpy as np
 import typer
 from typer.testing import CliRunner
@@ -35,6 +38,13 @@ def test_a_fault_of_its_own_is_one_sentence_without_its_text():
     def work() -> None:
         raise KeyError(SECRET)
 
+    @broken.command()
+    def noise() -> None:
+        logging.getLogger("library").error(SECRET)
+        warnings.warn(SECRET, stacklevel=1)
+
+    said = CliRunner().invoke(broken, ["noise"])
+    assert said.exit_code == 0 and not said.output and logging.root.manager.disable == 0
     for arguments in (["work"], ["--debug", "work"]):
         done = CliRunner().invoke(broken, arguments)
         assert done.exit_code == 1 and "KeyError" in done.output and "test_refusals.py" in done.output

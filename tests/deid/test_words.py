@@ -114,10 +114,10 @@ def test_coloured_print_is_found_by_the_gate(fan):
 def test_hearts_shapes_are_no_words(fan):
     """The network alone takes the whole sector for text where its edge is left in."""
     frames, _, mask = fan
-    assert not words.find_words(frames, mask, [(frames.min(0), frames.max(0))], 0 * frames[0])
+    assert not words.find_words(frames, mask, mask, [(frames.min(0), frames.max(0))], 0 * frames[0])
     bar = np.zeros(mask.shape)
     bar[215:245, 250:400] = 1  # long and bright, but without letters
-    assert not words.find_words(printed(frames, ndimage.gaussian_filter(bar, 6), 200), mask, [], 0 * frames[0])
+    assert not words.find_words(printed(frames, ndimage.gaussian_filter(bar, 6), 200), mask, mask, [], 0 * frames[0])
 
 
 def test_a_picture_larger_than_a_tile_is_seen_everywhere(monkeypatch, fan):
@@ -125,7 +125,7 @@ def test_a_picture_larger_than_a_tile_is_seen_everywhere(monkeypatch, fan):
     monkeypatch.setattr(words, "_TILE", (256, 320))
     monkeypatch.setattr(words, "_OVERLAP", 96)
     share = ink(mask.shape, "KOWALSKI", "", 16, (310, 256))
-    assert words.find_words(printed(frames, share, 255), mask, [], 0 * frames[0])
+    assert words.find_words(printed(frames, share, 255), mask, mask, [], 0 * frames[0])
 
 
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
@@ -149,7 +149,7 @@ def test_without_the_network_nothing_passes(damage, monkeypatch, scene, tmp_path
 
 def test_rapidocr_itself_is_never_loaded(fan):
     """It sets up logging, and may download."""
-    words.find_words(fan[0][:2], fan[2], [], 0 * fan[0][0])
+    words.find_words(fan[0][:2], fan[2], fan[2], [], 0 * fan[0][0])
     assert "rapidocr" not in sys.modules and "cv2" not in sys.modules
 
 

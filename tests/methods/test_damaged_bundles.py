@@ -1,6 +1,7 @@
 """Bundles that are damaged or hostile: one sentence, never weights that were drawn."""
 
 import json
+import logging
 import os
 import shutil
 
@@ -49,9 +50,18 @@ def reshape(tensors, name):
 @pytest.mark.parametrize(("change", "words"), [(drop, "lack 1"), (add, "beside what is asked for, 1"), (poison, "not numbers"),
                                                (reshape, "not those of its configuration")])
 def test_tensors_that_are_not_the_networks_are_refused(bundle, change, words):
+    """And diffusers' log, which quotes the folder, says nothing of it."""
     change_tensors(bundle, change)
-    with pytest.raises(BundleError, match=words):
-        KDMPipeline.from_pretrained(bundle)
+    said: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = said.append
+    logging.getLogger("diffusers").addHandler(handler)
+    try:
+        with pytest.raises(BundleError, match=words):
+            KDMPipeline.from_pretrained(bundle)
+    finally:
+        logging.getLogger("diffusers").removeHandler(handler)
+    assert not said
 
 
 def test_pickles_are_not_looked_for(bundle):
