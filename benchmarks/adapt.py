@@ -23,7 +23,7 @@ from echokdm.core import defaults
 from echokdm.core.errors import EchoKDMError, NoGainError
 from echokdm.data.adapters.camus import CAMUS, camus_split
 from echokdm.echo.derive import load_pipeline
-from echokdm.methods.kdm.adapt import PHANTOM_LOSS, TRAIN_STEPS, adapt_bundle
+from echokdm.methods.kdm.adapt import PHANTOM_LOSS, Lesson, adapt_bundle
 from echokdm.metrics.intervals import mean_interval
 
 BAR_PATIENTS = 20
@@ -58,7 +58,7 @@ def run(count: int, arguments: argparse.Namespace, bars: Bars) -> None:
             for folder in drawn(count, arguments.seed):
                 (clips / folder.name).symlink_to(folder.resolve())
             try:
-                result = adapt_bundle(clips, Path(scratch) / "bundle", bundle=bundle, train_steps=arguments.train_steps)
+                result = adapt_bundle(clips, Path(scratch) / "bundle", bundle=bundle, lesson=Lesson(arguments.train_steps))
                 bundle, lost = Path(scratch) / "bundle", result.before.phantoms - result.after.phantoms
                 told = (f"{result.learned.patients} learned from, {result.held_out.patients} judged by: {result.before.patients:.3f} -> "
                         f"{result.after.patients:.3f}; phantoms {result.before.phantoms:.3f} -> {result.after.phantoms:.3f}")
@@ -94,7 +94,7 @@ def main() -> int:
     options.add_argument("--split", choices=["choose", "held-back"], default="choose", help="who is scored; default choose")
     options.add_argument("--scored", type=int, default=0, help="the first so many of the split, 0 for all")
     options.add_argument("--seed", type=int, default=0, help="of the draw; default 0")
-    options.add_argument("--train-steps", type=int, default=TRAIN_STEPS, help=f"of each run; default {TRAIN_STEPS}")
+    options.add_argument("--train-steps", type=int, default=Lesson().steps, help="of each run; default %(default)s")
     options.add_argument("--threads", type=int, default=0, help="threads for torch; default: its own choice")
     arguments, bars = options.parse_args(), Bars()
     print(begin(arguments))

@@ -26,9 +26,9 @@ def adapt(
 ) -> None:
     """Teach a bundle's segmenter your own scanner's outlined clips; written only where it is better on held-out patients."""
     folder = output_folder(context, out, overwrite)
-    from echokdm.methods.kdm.adapt import TRAIN_STEPS, adapt_bundle
+    from echokdm.methods.kdm.adapt import Lesson, adapt_bundle
 
-    result = adapt_bundle(data, folder, bundle=bundle, also=also, train_steps=TRAIN_STEPS if train_steps is None else train_steps,
+    result = adapt_bundle(data, folder, bundle=bundle, also=also, lesson=Lesson() if train_steps is None else Lesson(train_steps),
                           seed=seed, cache=cache, overwrite=overwrite)
     before, after = result.before, result.after
     unused = f"; {result.unused} without a usable outline" if result.unused else ""

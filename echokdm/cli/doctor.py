@@ -159,7 +159,8 @@ def check_search() -> list[Check]:
     from echokdm.deid.words import find_words
 
     try:
-        find_words(np.zeros((2, 64, 64), np.uint8), np.ones((64, 64), bool), [], np.zeros((64, 64), np.uint8))
+        everywhere = np.ones((64, 64), bool)
+        find_words(np.zeros((2, 64, 64), np.uint8), everywhere, everywhere, [], np.zeros((64, 64), np.uint8))
     except SearchError:
         return [Check("search for print", False, "the text detector of rapidocr is missing or does not run", REINSTALL)]
     return [Check("search for print", True, "the text detector of rapidocr runs on ONNX Runtime")]

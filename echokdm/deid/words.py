@@ -58,8 +58,8 @@ def find_words(frames: np.ndarray | LongFrames, sector: np.ndarray, mask: np.nda
     def is_read(few: Iterable[np.ndarray], sure: float) -> bool:
         """Upright, turned by 90 degrees, or so large that it is a word at half the size."""
         shown = picture(few)
-        return (_holds_word(shown, *parts, sure) or _holds_word(shown.transpose(0, 2, 1), *parts.transpose(0, 2, 1), sure)
-                or _holds_word(_halved(shown), *halves, sure))
+        return (_holds_word(shown, parts, sure) or _holds_word(shown.transpose(0, 2, 1), parts.transpose(0, 2, 1), sure)
+                or _holds_word(_halved(shown), halves, sure))
 
     ends = frames[:_END].min(0), frames[-_END:].min(0), frames[-1]
     if any(is_read(few, _SURE) for few in [*((one[box],) for pair in lasting for one in pair), ends]):
@@ -104,8 +104,9 @@ def _shown(difference: np.ndarray) -> np.ndarray:
     return np.minimum(_TIMES * difference.astype(np.int16), 255)
 
 
-def _holds_word(picture: np.ndarray, seen: np.ndarray, kept: np.ndarray, sure: float) -> bool:
-    """Whether some word of a (3, H, W) picture lies where `seen` is and reaches into `kept`, (H, W) bool. sure: the least mean over it."""
+def _holds_word(picture: np.ndarray, parts: np.ndarray, sure: float) -> bool:
+    """Whether some word of a (3, H, W) picture lies in one part and reaches into the other, (2, H, W) bool. sure: its least mean."""
+    seen, kept = parts
     for top, left in ((y, x) for y in _starts(kept.shape[0], _TILE[0]) for x in _starts(kept.shape[1], _TILE[1])):
         tile = np.s_[top : top + _TILE[0], left : left + _TILE[1]]
         text = _text(picture[:, *tile])

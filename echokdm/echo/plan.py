@@ -14,7 +14,7 @@ from echokdm.ops.phase import matching_frames
 from echokdm.ops.timing import best_beat, repeated_beats, retimed, with_heart_rate
 from echokdm.ops.trajectory import asked_beats, trajectory_at, transfer_motion
 from echokdm.ops.trajectory import drag as drag_points
-from echokdm.ops.wishes import with_end_diastolic_volume, with_pump_function
+from echokdm.ops.wishes import PumpFunction, with_end_diastolic_volume, with_pump_function
 
 STILL = "There is a single frame of this ventricle, and so no motion of its own; give a motion with --driving CLIP2, or --drag."
 STILL_FRAMES = 16  # frames over which a drag grows where the source has one frame alone
@@ -105,8 +105,8 @@ def plan(source: Derived, source_frame: int, wish: Wish = Wish(), driving: Deriv
     asked = simpson(points, spacing)
     if wish.ef is not None or wish.gls is not None or wish.walls:
         meant = asked_beats(asked, ed, rate, beats) if wish.ef is not None else beats
-        points = np.asarray(with_pump_function(points, ed, meant, ef=wish.ef, gls=wish.gls, walls=wish.walls, septal_first=septal_first,
-                                               fps=rate), float)
+        points = np.asarray(with_pump_function(points, ed, meant, PumpFunction(wish.ef, wish.gls, wish.walls),
+                                               septal_first=septal_first, fps=rate), float)
         drawn, beats = simpson(points, spacing), meant
         asked = drawn if wish.ef is None else wished_volumes(asked, drawn, beats, wish.ef)
     if wish.drag:

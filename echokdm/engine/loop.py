@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -31,14 +32,29 @@ class _StepSampler(Sampler):
         return self.stop - self.start
 
 
-def train_stage(stage: Stage, *, steps: int, folder: Path, seed: int = 0, precision: str = "bf16", save_every: int = 500,
-                log_every: int = 50, workers: int = 0, device: str | None = None, max_minutes: float | None = None) -> dict[str, float]:
+@dataclass(frozen=True)
+class Running:
+    """How a training runs; no number of it depends on more than the precision.
+
+    precision: "no", "bf16" (float32 where the device has none) or "fp16". save_every, log_every: steps. workers: loader processes. device:
+    None for the best there is. max_minutes: stop early there, with a checkpoint, schedules kept.
+    """
+
+    precision: str = "bf16"
+    save_every: int = 500
+    log_every: int = 50
+    workers: int = 0
+    device: str | None = None
+    max_minutes: float | None = None
+
+
+def train_stage(stage: Stage, folder: Path, *, steps: int, seed: int = 0, running: Running = Running()) -> dict[str, float]:
     """Train `stage` for `steps` steps, or go on from the checkpoint in `folder`; returns the last logged scalars.
 
-    folder: receives `checkpoint.safetensors` and TensorBoard events. precision: "no", "bf16" (float32 where the device has none) or "fp16".
+    folder: receives `checkpoint.safetensors` and TensorBoard events.
     A run killed at any time and started again gives the numbers of an undisturbed run, since item i of step s and
-    the noise of step s depend on (seed, s, i) alone. max_minutes: stop early there, with a checkpoint, schedules kept.
-    Of several processes each takes its own items, `stage.batch_size` of them; the main one alone writes.
+    the noise of step s depend on (seed, s, i) alone. Of several processes each takes its own items, `stage.batch_size` of them; the main
+    one alone writes.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
@@ -47,10 +63,10 @@ def train_stage(stage: Stage, *, steps: int, folder: Path, seed: int = 0, precis
 
     folder.mkdir(parents=True, exist_ok=True)
     AcceleratorState._reset_state()  # one training after another in a program may ask for other precisions
-    accelerator = Accelerator(mixed_precision=precision, cpu=device == "cpu")
-    if precision == "bf16" and not has_bfloat16(accelerator.device):  # emulated, it takes ten times as long as float32
+    accelerator = Accelerator(mixed_precision=running.precision, cpu=running.device == "cpu")
+    if running.precision == "bf16" and not has_bfloat16(accelerator.device):  # emulated, it takes ten times as long as float32
         AcceleratorState._reset_state()
-        accelerator = Accelerator(mixed_precision="no", cpu=device == "cpu")
+        accelerator = Accelerator(mixed_precision="no", cpu=running.device == "cpu")
     checkpoint = folder / "checkpoint.safetensors"
     for name, module in stage.modules.items():
         stage.modules[name] = accelerator.prepare_model(module.train(), evaluation_mode=True)  # without DDP, see engine.processes
@@ -85,7 +101,7 @@ def train_stage(stage: Stage, *, steps: int, folder: Path, seed: int = 0, precis
                 "ema": {n: a.shadow_params for n, a in averages.items()}, "ema_step": step})
         accelerator.wait_for_everyone()
 
-    loader = DataLoader(stage.dataset, num_workers=workers, persistent_workers=False,
+    loader = DataLoader(stage.dataset, num_workers=running.workers, persistent_workers=False,
                         batch_sampler=_StepSampler(start, steps, stage.batch_size, accelerator.process_index, accelerator.num_processes))
     scalars: dict[str, float] = {}
     began, done = time.monotonic(), start
@@ -101,7 +117,7 @@ def train_stage(stage: Stage, *, steps: int, folder: Path, seed: int = 0, precis
             for n, average in averages.items():
                 average.step(bare[n].parameters())
             done = step + 1
-            if done % log_every == 0 or done == steps:
+            if done % running.log_every == 0 or done == steps:
                 scalars = {k: float(v.detach() if isinstance(v, Tensor) else v) for k, v in logged.items()}
                 text = " ".join(f"{k} {v:.4g}" for k, v in scalars.items())
                 progress.update(bar, figures=text)
@@ -111,8 +127,8 @@ def train_stage(stage: Stage, *, steps: int, folder: Path, seed: int = 0, precis
                     with open(folder / "log.txt", "a") as log:
                         log.write(f"step {done} {time.monotonic() - began:.0f} s {text}\n")
             progress.update(bar, completed=done)
-            late = max_minutes is not None and any_of(time.monotonic() - began > 60 * max_minutes)
-            if done % save_every == 0 or done == steps or late:
+            late = running.max_minutes is not None and any_of(time.monotonic() - began > 60 * running.max_minutes)
+            if done % running.save_every == 0 or done == steps or late:
                 save(done)
             if late:
                 break

@@ -117,7 +117,7 @@ def phantom_tables(images: pd.DataFrame, flows: pd.DataFrame) -> list[Table]:
 
 
 def clip_tables(scores: pd.DataFrame, clips: Sequence[str]) -> list[Table]:
-    """The tables of `metrics.resynthesis.score_resynthesis`' long tables, with a column `clip` that names each."""
+    """The tables of `evaluation.resynthesis.score_resynthesis`' long tables, with a column `clip` that names each."""
     names = score_names(scores)
     columns = tuple("MD, px" if c == "MD" else c for c in names)
     note = "Each clip's motion made again from its end-diastolic frame; that frame itself is left out. MD is to the clip's own key-points."

@@ -8,7 +8,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from echokdm.core import defaults
+from echokdm.echo.derive import Derived
+from echokdm.echo.wish import Sampling
 from echokdm.evaluation.held_out import KDM, NO_EDIT, NO_F2I, NO_K2F, TPS, tps_warp
 from echokdm.metrics.image import Distance, image_scores
 from echokdm.metrics.keypoints import mean_distance
@@ -43,37 +44,34 @@ def beat_thirds(volumes: np.ndarray, beats: Sequence[tuple[int, int]]) -> np.nda
 
 
 @torch.no_grad()
-def score_resynthesis(pipeline: Any, frames: Tensor, keypoints: np.ndarray, sector: Tensor, beats: Sequence[tuple[int, int]],
-                      detect: Callable[[Tensor], np.ndarray], distances: Mapping[str, Distance], *,
-                      steps: int = defaults.STEPS, strength: float = defaults.STRENGTH, seed: int = defaults.SEED,
-                      ablations: bool = True) -> tuple[pd.DataFrame, Tensor]:
+def score_resynthesis(pipeline: Any, source: Derived, detect: Callable[[Tensor], np.ndarray], distances: Mapping[str, Distance],
+                      sampling: Sampling = Sampling()) -> tuple[pd.DataFrame, Tensor]:
     """Every method on every frame but the source -> a long table, and KDM's frames (T, 1, H, W).
 
-    frames (T, 1, H, W) in [0, 1], keypoints (T, 40, 2) px, sector (H, W) bool. detect: frames -> key-points (T, 40, 2).
-    The table: frame, third, method, MSE_img, SSIM, LPIPS_*, MD (px; to `keypoints`), volume (px^3). Compared inside the
+    source: in the model's frame. detect: frames (T, 1, H, W) in [0, 1] -> key-points (T, 40, 2) px.
+    The table: frame, third, method, MSE_img, SSIM, LPIPS_*, MD (px; to the source's key-points), volume (px^3). Compared inside the
     sector where what KDM's flow fetches lies inside it too, the same for all methods.
     """
-    source = int(beats[0][0])
+    frames, keypoints, beats = source.model.clip.frames[:], source.keypoints, source.beats
+    sector, first = torch.as_tensor(source.model.sector_mask), int(source.beats[0][0])
+    how = {"steps": sampling.steps, "seed": sampling.seed}
     volumes = simpson_volume(keypoints)
     points = torch.as_tensor(keypoints, dtype=torch.float32)
     total = len(frames)
-    image, start = frames[source:source + 1], points[source]
+    image, start = frames[first:first + 1], points[first]
     told = {"sector": sector, "valve_opening": torch.as_tensor(valve_opening(volumes))}
-    out = pipeline(image, start, points, **told, steps=steps, strength=strength, seed=seed)
+    out = pipeline(image, start, points, **told, strength=sampling.strength, **how)
     still = image.expand(total, -1, -1, -1)
-    made = {NO_EDIT: still}
-    if ablations:
-        made[TPS] = tps_warp(still, start.expand(total, -1, -1), points, sector.expand(total, -1, -1))[0]
-        made[NO_F2I] = out.warped
-        if pipeline.k2i is not None:
-            made[NO_K2F] = pipeline(image, start, points, **told, steps=steps, seed=seed, without="k2f").frames
+    made = {NO_EDIT: still, TPS: tps_warp(still, start.expand(total, -1, -1), points, sector.expand(total, -1, -1))[0], NO_F2I: out.warped}
+    if pipeline.k2i is not None:
+        made[NO_K2F] = pipeline(image, start, points, **told, **how, without="k2f").frames
     made[KDM] = out.frames
     mask = fetched_inside(out.flow, sector.expand(total, 1, -1, -1))
     thirds = beat_thirds(volumes, beats)
-    kept = np.arange(total) != source  # the source is in its own place
+    kept = np.arange(total) != first  # the source is in its own place
     tables = []
     for name, pictures in made.items():
-        found = np.broadcast_to(keypoints[source], keypoints.shape) if name == NO_EDIT else detect(pictures)
+        found = np.broadcast_to(keypoints[first], keypoints.shape) if name == NO_EDIT else detect(pictures)
         scores = image_scores(pictures, frames, mask, distances)
         table = {"frame": np.arange(total), "third": [THIRDS[i] for i in thirds], "method": name, **scores,
                  "MD": mean_distance(found, keypoints), "volume": simpson_volume(found)}

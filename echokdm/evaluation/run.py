@@ -70,12 +70,11 @@ def evaluate(bundle: Bundle = defaults.BUNDLE, data: str | Path | Sequence[Path]
         return _finish(Evaluation(tables, record, {}), out, overwrite, show)
     distances, lacking = _judges(device, show)
     pipeline = load_pipeline(bundle, device)
-    options: dict[str, Any] = {"steps": sampling.steps, "strength": sampling.strength, "seed": sampling.seed}
     if str(data) == "phantom":
-        scores, facts = _score_phantoms(pipeline, distances, patients, options)
+        scores, facts = _score_phantoms(pipeline, distances, patients, sampling)
         tables = phantom_tables(scores["images"], scores["flows"])
     else:
-        scores, facts = _score_folder(pipeline, distances, data, options)
+        scores, facts = _score_folder(pipeline, distances, data, sampling)
         tables = clip_tables(scores["frames"], list(dict.fromkeys(scores["frames"]["clip"])))
     tables += QUOTED
     weights = f"{pipeline.bundle_name} (weights sha256 {weights_hash(pipeline)})"
@@ -140,7 +139,7 @@ def _score_method(bundle: str | Path, data: str, device: str, show: bool) -> "tu
 
 
 def _score_phantoms(pipeline: HeartPipeline, distances: "Mapping[str, Perceptual]", patients: int,
-                    options: dict[str, Any]) -> "tuple[dict[str, pd.DataFrame], dict[str, Any]]":
+                    sampling: Sampling) -> "tuple[dict[str, pd.DataFrame], dict[str, Any]]":
     import pandas as pd
 
     from echokdm.core.progress import track
@@ -149,7 +148,8 @@ def _score_phantoms(pipeline: HeartPipeline, distances: "Mapping[str, Perceptual
     images, flows = [], []
     for first in track(range(0, patients, CHUNK), label="held-out phantoms"):
         pairs = held_out_pairs([FIRST_SEED + i for i in range(first, min(first + CHUNK, patients))], pipeline.size)
-        picture, flow = score_pairs(pipeline, pairs, distances, strengths=STRENGTHS if first < SWEPT else (), **options)
+        picture, flow = score_pairs(pipeline, pairs, distances, strengths=STRENGTHS if first < SWEPT else (), steps=sampling.steps,
+                                    strength=sampling.strength, seed=sampling.seed)
         images.append(picture)
         flows.append(flow)
     facts = {"data": f"{patients} held-out phantoms, seeds {FIRST_SEED} to {FIRST_SEED + patients - 1}, one pair of each kind a patient",
@@ -159,8 +159,8 @@ def _score_phantoms(pipeline: HeartPipeline, distances: "Mapping[str, Perceptual
 
 
 def score_clip(pipeline: HeartPipeline, source: Derived, distances: "Mapping[str, Perceptual]",
-               **options: Any) -> "tuple[pd.DataFrame, Any]":
-    """`metrics.resynthesis.score_resynthesis` of a clip whose ventricle is known; its MD is of the bundle's judge."""
+               sampling: Sampling = Sampling()) -> "tuple[pd.DataFrame, Any]":
+    """`evaluation.resynthesis.score_resynthesis` of a clip whose ventricle is known; its MD is of the bundle's judge."""
     import torch
 
     from echokdm.evaluation.resynthesis import score_resynthesis
@@ -173,11 +173,11 @@ def score_clip(pipeline: HeartPipeline, source: Derived, distances: "Mapping[str
         except EchoKDMError:  # a picture that is no heart any more: its distance is not known
             return np.full(source.keypoints.shape, np.nan)
 
-    return score_resynthesis(pipeline, source.model.clip.frames[:], source.keypoints, sector, source.beats, detect, distances, **options)
+    return score_resynthesis(pipeline, source, detect, distances, sampling)
 
 
 def _score_folder(pipeline: HeartPipeline, distances: "Mapping[str, Perceptual]", data: str | Path | Sequence[Path],
-                  options: dict[str, Any]) -> "tuple[dict[str, pd.DataFrame], dict[str, Any]]":
+                  sampling: Sampling) -> "tuple[dict[str, pd.DataFrame], dict[str, Any]]":
     import pandas as pd
 
     from echokdm.core.progress import track
@@ -194,7 +194,7 @@ def _score_folder(pipeline: HeartPipeline, distances: "Mapping[str, Perceptual]"
         except EchoKDMError as error:
             refused.append(f"clip {number}: {error}")
             continue
-        table, _ = score_clip(pipeline, source, distances, **options)
+        table, _ = score_clip(pipeline, source, distances, sampling)
         # By number, not by name: a file's name may be a patient's.
         tables.append(table.assign(clip=f"clip {number}", ef=source.ejection_fraction))
     if not tables:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -58,30 +59,41 @@ def with_end_diastolic_volume(keypoints: ArrayLike, beats: Sequence[Beat], volum
     return apex + np.cbrt(share / 100) * (points - apex)
 
 
-def with_pump_function(keypoints: ArrayLike, ed_index: int, beats: Sequence[Beat], *, ef: float | None = None, gls: float | None = None,
-                       walls: Mapping[str, float] | None = None, septal_first: bool = True, fps: float | None = None,
-                       spacing: str = "midpoint") -> Array:
+@dataclass(frozen=True)
+class PumpFunction:
+    """What may be asked of a beat.
+
+    ef, gls: percent, see `with_ejection_fraction` and `with_gls`. walls: factors of the motion that the ejection fraction asks for, see
+    `with_wall_motion`.
+    """
+
+    ef: float | None = None
+    gls: float | None = None
+    walls: Mapping[str, float] = field(default_factory=dict)
+
+
+def with_pump_function(keypoints: ArrayLike, ed_index: int, beats: Sequence[Beat], asked: PumpFunction, *, septal_first: bool = True,
+                       fps: float | None = None, spacing: str = "midpoint") -> Array:
     """The trajectory (T, 40, 2) with ejection fraction, GLS and wall motion as asked, all of them exactly.
 
-    ef, gls: percent, see `with_ejection_fraction` and `with_gls`; walls, septal_first: see `with_wall_motion`, the factors being of the
-    motion that the ejection fraction asks for. Walls move across the long axis and GLS along it, so neither undoes the other; both
-    change the ejection fraction, so the whole beat is scaled until it comes out as asked. Without `ef` it follows from them.
-    beats: as of `asked_beats`. Raises GeometryError where one can't be had, or not with the others.
+    Walls move across the long axis and GLS along it, so neither undoes the other; both change the ejection fraction, so the whole beat is
+    scaled until it comes out as asked. Without one asked for it follows from them. septal_first: see `with_wall_motion`. beats: as of
+    `asked_beats`. Raises GeometryError where one can't be had, or not with the others.
     """
     from scipy.optimize import newton
 
-    points = np.asarray(keypoints, dtype=np.float64)
+    points, ef = np.asarray(keypoints, dtype=np.float64), asked.ef
 
     def rest(moving: Array) -> Array:
-        if walls:
-            moving = with_wall_motion(moving, walls, ed_index, septal_first, spacing)
-        return moving if gls is None else with_gls(moving, gls, ed_index, beats, spacing)
+        if asked.walls:
+            moving = with_wall_motion(moving, asked.walls, ed_index, septal_first, spacing)
+        return moving if asked.gls is None else with_gls(moving, asked.gls, ed_index, beats, spacing)
 
     if ef is None:
         return rest(points)
     first = with_ejection_fraction(points, ef, ed_index, fps, spacing, beats)
     beats = asked_beats(simpson_volume(points, spacing=spacing), ed_index, fps, beats)
-    if not walls and gls is None:
+    if not asked.walls and asked.gls is None:
         return first
 
     def off(wish: float) -> float:

@@ -16,7 +16,7 @@ from echokdm.core.labels import Label
 from echokdm.data.outlined import OutlinedFrames, OutlinedSource, find_source
 from echokdm.methods.bundle import find_bundle, set_confidence
 from echokdm.methods.kdm import adapt
-from echokdm.methods.kdm.adapt import Adapted, Part, Scores, check_gain, split_rows
+from echokdm.methods.kdm.adapt import Adapted, Lesson, Part, Scores, check_gain, split_rows
 from echokdm.methods.train import load_component, save_component
 from echokdm.networks.segmenter import Segmenter
 from echokdm.ops.confidence import BIAS, SIGNS
@@ -69,7 +69,7 @@ def test_a_bundle_that_is_better_is_written_with_its_card(tmp_path: Path, reluct
 
     monkeypatch.setattr(OutlinedFrames, "row", noted)
     out = tmp_path / "ours"
-    result = echokdm.adapt_bundle(DATA, out, bundle=reluctant, also="phantom-heart:3", train_steps=6, learning_rate=0.02, cache=cache)
+    result = echokdm.adapt_bundle(DATA, out, bundle=reluctant, also="phantom-heart:3", lesson=Lesson(6, 0.02), cache=cache)
     assert result.learned == Part(3, 3) and result.held_out == Part(2, 2) and result.unused == 0
     assert result.after.patients > result.before.patients and result.after.phantoms > result.before.phantoms - adapt.PHANTOM_LOSS
     assert len(seen[True]) == 2 and seen[False] and not seen[True] & seen[False], "held-out patients were learned from, maybe by --also"
@@ -90,13 +90,13 @@ def test_a_bundle_that_is_better_is_written_with_its_card(tmp_path: Path, reluct
 
 def test_nothing_is_written_where_nothing_is_gained(tmp_path: Path, reluctant: Path, cache: Path) -> None:
     with pytest.raises(NoGainError, match="Nothing was written: on the 2 held-out patients"):
-        echokdm.adapt_bundle(DATA, tmp_path / "new" / "ours", bundle=reluctant, train_steps=1, learning_rate=0.0, cache=cache)
+        echokdm.adapt_bundle(DATA, tmp_path / "new" / "ours", bundle=reluctant, lesson=Lesson(1, 0.0), cache=cache)
     assert not list(tmp_path.iterdir())
 
 
 def test_harm_is_one_sentence_on_the_command_line(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights that were good already, shaken by two steps of a hundred times the rate."""
-    monkeypatch.setattr(adapt.adapt_bundle, "__kwdefaults__", adapt.adapt_bundle.__kwdefaults__ | {"learning_rate": 10.0})
+    monkeypatch.setattr(adapt, "Lesson", lambda steps: Lesson(steps, 10.0))
     result = CliRunner().invoke(app, ["adapt", DATA, "--out", str(tmp_path / "ours"), "--train-steps", "2", "--cache", str(cache)])
     lines = [line for line in result.stderr.splitlines() if line.startswith("Error")]
     assert result.exit_code == 2 and len(lines) == 1 and "Nothing was written" in lines[0], result.output

@@ -52,26 +52,26 @@ def test_all_that_is_asked_comes_together(ventricles):
     asks = ({"ef": 50, "gls": -14}, {"ef": 40, "walls": walls}, {"gls": -12, "walls": walls}, {"ef": 42, "gls": -13, "walls": walls})
     for number, asked in enumerate(asks):
         points, beats = ventricles[number % 3]
-        moved = wishes.with_pump_function(points, 0, beats, **asked)
+        moved = wishes.with_pump_function(points, 0, beats, wishes.PumpFunction(**asked))
         assert not self_crossing(moved).any()
         if "ef" in asked:
             assert ef_of(moved, beats) == pytest.approx(asked["ef"], abs=1e-6)
         if "gls" in asked:
             assert end_systolic_strain(moved, beats)["global"] == pytest.approx(asked["gls"], abs=1e-6)
-    assert np.array_equal(wishes.with_pump_function(points, 0, beats, walls=walls), with_wall_motion(points, walls, 0))
-    assert np.array_equal(wishes.with_pump_function(points, 0, beats), points)
+    assert np.array_equal(wishes.with_pump_function(points, 0, beats, wishes.PumpFunction(walls=walls)), with_wall_motion(points, walls, 0))
+    assert np.array_equal(wishes.with_pump_function(points, 0, beats, wishes.PumpFunction()), points)
 
 
 def test_what_can_not_be_had_together_is_refused(ventricles):
     points, beats = ventricles[0]
     still = dict.fromkeys(("basal-lateral", "mid-lateral", "apical-lateral", "mid-septal", "apical-septal"), 0.0)
     with pytest.raises(GeometryError, match="together"):
-        wishes.with_pump_function(points, 0, beats, ef=70, walls=still)
+        wishes.with_pump_function(points, 0, beats, wishes.PumpFunction(ef=70, walls=still))
 
 
 def test_a_still_ventricle_can_be_given_both(ventricles):
     points = np.repeat(ventricles[0].keypoints[:1], 30, axis=0)
-    moved = wishes.with_pump_function(points, 0, [(0, 29)], ef=45, gls=-12)
+    moved = wishes.with_pump_function(points, 0, [(0, 29)], wishes.PumpFunction(ef=45, gls=-12))
     es = int(simpson_volume(moved).argmin())
     assert ef_of(moved, [(0, es)]) == pytest.approx(45, abs=1e-6)
     assert end_systolic_strain(moved, [(0, es)])["global"] == pytest.approx(-12, abs=1e-6)

@@ -18,7 +18,7 @@ from echokdm.data.adapters.phantoms import HELD_OUT
 from echokdm.data.outlined import OutlinedFrames, OutlinedSource, find_source, outlined_store
 from echokdm.data.pairs import PhantomClips, phantom_store, procedural_store
 from echokdm.data.store import ArrayStore
-from echokdm.engine.loop import train_stage
+from echokdm.engine.loop import Running, train_stage
 from echokdm.io.atomic import atomic_folder
 from echokdm.methods.bundle import CONFIG, bundle_config, find_bundle, set_confidence
 from echokdm.methods.kdm.card import adapted_card
@@ -27,14 +27,20 @@ from echokdm.methods.kdm.segmentation import EmptyClips, SegmenterStage, frame_d
 from echokdm.methods.train import load_component, save_component
 from echokdm.networks.segmenter import FINDS_AT, Segmenter
 
-TRAIN_STEPS = 200
-LEARNING_RATE = 1e-3  # its cosine passes half of it at most, since the first 100 steps warm up
 BATCH = 12  # frames
 OUTLINED_SHARE = 0.7  # of the items that show hearts; the rest are phantoms
 ALSO_SHARE = 0.3  # of the outlined items, where there is a second data set
 HELD_OUT_SHARE = 0.2  # of the patients
 PHANTOMS, PHANTOMS_HELD_OUT, PROCEDURAL = 60, 20, 60  # half a minute of one core
 PHANTOM_LOSS = 0.01  # Dice: what a retraining by another seed may cost
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """How long and how fast is learned. The rate's cosine passes half of it at most, since the first 100 steps warm up."""
+
+    steps: int = 200
+    learning_rate: float = 1e-3
 
 
 @dataclass(frozen=True)
@@ -90,8 +96,8 @@ class _Either(Dataset):
 
 
 def adapt_bundle(data: str | Path, out: str | Path, *, bundle: str | Path = defaults.BUNDLE, also: str | Path | None = None,
-                 train_steps: int = TRAIN_STEPS, learning_rate: float = LEARNING_RATE, seed: int = defaults.SEED,
-                 cache: str | Path | None = None, overwrite: bool = False) -> Adapted:
+                 lesson: Lesson = Lesson(), seed: int = defaults.SEED, cache: str | Path | None = None,
+                 overwrite: bool = False) -> Adapted:
     """Write the bundle `out`: `bundle` with its segmenter taught further on outlined clips beside phantoms, with a model card.
 
     data: outlined clips, "adapter:FOLDER" or a folder, see `data.outlined.find_source`; patients of a split "test" are left alone.
@@ -100,8 +106,8 @@ def adapt_bundle(data: str | Path, out: str | Path, *, bundle: str | Path = defa
     better than before and phantoms no worse by more than PHANTOM_LOSS; DataError of fewer than two patients; ConfigError, BundleError,
     OutputError.
     """
-    if train_steps < 1:
-        raise ConfigError(f"Training takes at least one step, not {train_steps}.")
+    if lesson.steps < 1:
+        raise ConfigError(f"Training takes at least one step, not {lesson.steps}.")
     began, base = time.monotonic(), find_bundle(bundle)
     config = validate(bundle_config(base), KDMConfig, CONFIG)
     size = min(config.size, FINDS_AT)
@@ -131,10 +137,10 @@ def adapt_bundle(data: str | Path, out: str | Path, *, bundle: str | Path = defa
 
         before = scores()
         stage = SegmenterStage(PhantomClips(phantoms, seed, config.segmenter.warped_share), seed, empty=EmptyClips(procedural, seed),
-                               batch_size=BATCH, learning_rate=learning_rate, outlined=outlined, outlined_share=OUTLINED_SHARE,
+                               batch_size=BATCH, learning_rate=lesson.learning_rate, outlined=outlined, outlined_share=OUTLINED_SHARE,
                                network=network)
-        train_stage(stage, steps=train_steps, folder=Path(scratch) / "training", seed=derive_seed(seed, 4), save_every=train_steps,
-                    device="cpu")
+        train_stage(stage, Path(scratch) / "training", steps=lesson.steps, seed=derive_seed(seed, 4),
+                    running=Running(save_every=lesson.steps, device="cpu"))
         network.half().float()  # as it is kept
         result = Adapted(_part(own, learn), _part(own, judge), None if beside is None else _part(other, beside),
                          int((~own["usable"]).sum()), before, scores(), (time.monotonic() - began) / 60)
@@ -144,7 +150,7 @@ def adapt_bundle(data: str | Path, out: str | Path, *, bundle: str | Path = defa
         set_confidence(folder, None)  # it holds for the segmenter that was
         told = (base / "README.md").read_text(encoding="utf-8") if (base / "README.md").is_file() else ""
         adapters = [source.adapter] if second is None else [source.adapter, second.adapter]
-        (folder / "README.md").write_text(adapted_card(config.name, told, result, adapters, train_steps, seed), encoding="utf-8")
+        (folder / "README.md").write_text(adapted_card(config.name, told, result, adapters, lesson.steps, seed), encoding="utf-8")
     return result
 
 
