@@ -22,8 +22,8 @@ _TILE, _OVERLAP = (1088, 1440), 192
 # What PP-OCR takes for text (rapidocr's config.yaml), and the pixels of a patch.
 _TEXT, _LEAST = 0.3, 12
 # From which mean over a patch it is one: of pictures as they are, where real clean clips of benchmarks/deid_text.py reach .73, and of what
-# differs between frames, where leaflets and specks reach .84, and those of phantoms of 112 px .87.
-_SURE, _SURE_OF_CHANGES = 0.75, 0.89
+# differs between frames, where leaflets and specks reach .84, and those of phantoms of 112 px .90.
+_SURE, _SURE_OF_CHANGES = 0.75, 0.92
 # The network sees letters in hearts as well, but as patches nearly as high as wide: in benchmarks/deid_text.py words are longer than this
 # times their height and fill their box.
 _LONG, _FULL = 2.5, 0.7
