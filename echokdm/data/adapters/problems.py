@@ -11,6 +11,9 @@ from echokdm.core.naming import names_shown, pseudonym
 COLUMNS = ["sequence", "subject", "split", "path"]
 """Columns that every index begins with."""
 
+PAIR = ("from", "to")
+"""Further columns where a sequence is two pictures, the second of which is to be made of the first: the pictures' names."""
+
 SHOWN = 3
 
 EMPTY = "frames_without_person"

@@ -35,7 +35,7 @@ def build_networks(config: AnimatorConfig) -> dict[str, nn.Module]:
 
 
 class AnimatorStage(Stage):
-    """Reconstruct the second frame of an item from the first, its source, and from the rest, its references.
+    """Reconstruct the first frame of an item, the driving one, from the second, its source, and from the rest, its references.
 
     dataset: items with `frames` (2 + references, 3, S, S) in [0, 1]. parts: the networks, as of `build_networks`.
     """
@@ -64,9 +64,9 @@ class AnimatorStage(Stage):
         if run.step >= config.keypoint_steps:
             fewest = min(config.fewest_references, config.references)
             shown = int(torch.randint(fewest, config.references + 1, ()))
-            driving, chosen = frames[:, 1], torch.cat([frames[:, :1], frames[:, 2:2 + shown]], 1)
+            driving, chosen = frames[:, 0], frames[:, 1:2 + shown]
             with run.autocast():
-                made = render(networks, look(networks, chosen), points[:, 1])
+                made = render(networks, look(networks, chosen), points[:, 0])
                 perceptual = pyramid_perceptual(self.features, made.image, driving, config.scales)
             loss = loss + config.perceptual_weight * perceptual
             logged |= {"perceptual": perceptual.detach(), "l1": (made.image - driving).abs().mean().detach(),
