@@ -126,6 +126,11 @@ class FrameSource:
         rows = held_out_rows(self._rows(), self.config.split, self.config.held_out)
         return self._sets(rows, self.config.held_out, count, seed, others, in_order=True)
 
+    def clips(self) -> "WholeClips":
+        """The held-out sequences, every frame of each, in order."""
+        rows = held_out_rows(self._rows(), self.config.split, self.config.held_out)
+        return WholeClips(self._adapter, self._groups(rows), self.size)
+
     def _rows(self) -> pd.DataFrame:
         if self._index is None:
             self._index = self._adapter.index(self.config.root)
@@ -194,6 +199,24 @@ class FrameSource:
             return [shown[name] for name in group.names]
         moments = [(part, t) for part in parts for t in range(len(part))]
         return [moments[i] for i in np.unique(np.linspace(0, len(moments) - 1, self.config.frames).round().astype(int))]
+
+
+class WholeClips:
+    """Sequences whole, read when asked for; clip i is (T, 3, size, size) in [0, 1], its frames in order.
+
+    Single pictures of one subject are one sequence, in the order of the index. subjects: (len,) a number for the subject of each.
+    """
+
+    def __init__(self, adapter: Adapter, groups: list[_Group], size: int) -> None:
+        self._adapter, self._groups, self.size = adapter, groups, size
+        self.subjects = np.array([zlib.crc32(str(group.rows[0]["subject"]).encode()) for group in groups])
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __getitem__(self, i: int) -> Tensor:
+        parts = [self._adapter.read(row) for row in self._groups[i].rows]
+        return torch.cat([fit_square(three_channels(part.frames), self.size)[0] for part in parts])
 
 
 def _paired(rows: list[dict[str, Any]]) -> _Group:
