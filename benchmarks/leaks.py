@@ -4,9 +4,10 @@
 
 A small folder is made for each adapter (`tests/small_sets.py`; with clips shorter than what is kept of them, frames that come twice, and
 a clip that stands still), a few identities for each phantom. Of the training and the held-out split, items of a target and one, two
-and three sources are drawn: in how many is the target one of its sources, or a source met twice, pixel by pixel? How many subjects of
-the held-out part are learned from? Then the pairs that KDM's stages draw from its stores of phantoms and clips; of its twins
-(`data/twins.py`) a share are a frame with itself on purpose, so they are not counted. Bar: 0 of each.
+and three sources are drawn: in how many is the target one of its sources, or a source met twice, pixel by pixel? In how many items of
+a picture and its exemplar of another subject are both the same? How many subjects of the held-out part are learned from? Then the
+pairs that KDM's stages draw from its stores of phantoms and clips; of its twins (`data/twins.py`) a share are a frame with itself on
+purpose, so they are not counted. Bar: 0 of each.
 """
 
 import argparse
@@ -42,8 +43,14 @@ def repeated(sets: FrameSets, draws: int) -> tuple[int, int]:
     return sum(len({frame.numpy().tobytes() for frame in item["frames"]}) < len(item["frames"]) for item in items), len(items)
 
 
+def copied(sets: FrameSets, draws: int) -> tuple[int, int]:
+    """(items whose exemplar is the target, items)."""
+    items = [sets[step, i] for step in range(draws) for i in range(len(sets))]
+    return sum(bool((item["frames"][0] == item["other_frames"]).flatten(1).all(1).any()) for item in items), len(items)
+
+
 def check_adapter(bars: Bars, name: str, root: str, cache: Path, draws: int) -> None:
-    """Both verdicts of one data set."""
+    """The verdicts of one data set."""
     source = FrameSource(FrameData(adapter=name, root=root, cache=str(cache), **FOLDS.get(name, {})), SIZE, 0)
     twice, items, most = 0, 0, 0
     for count in SOURCES:
@@ -55,6 +62,14 @@ def check_adapter(bars: Bars, name: str, root: str, cache: Path, draws: int) -> 
             break
     what = f"up to {most} sources" if most else "single pictures, no pairs"
     bars.check(f"{name}: items that show a frame twice", twice == 0, f"{twice} of {items} ({what})", "0")
+    copies = items = 0
+    for part in (source.train, source.held_out):
+        try:
+            found = copied(part(1, 0, others=1), draws)
+            copies, items = copies + found[0], items + found[1]
+        except DataError:  # one subject alone, and no list of examples
+            pass
+    bars.check(f"{name}: exemplars that are the target", copies == 0, f"{copies} of {items}", "0")
     learned, held = (set(part(1, 0).subjects.tolist()) for part in (source.train, source.held_out))
     bars.check(f"{name}: held-out subjects that are learned from", not learned & held, f"{len(learned & held)} of {len(held)}", "0")
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from echokdm.core.types import KeypointSchema, Sequence
 from echokdm.data.adapters import Adapter, find_adapter
-from echokdm.data.adapters.problems import PAIR
+from echokdm.data.adapters.problems import PAIR, REFERENCES
 from echokdm.data.frame_sets import ABSENT, FrameSets, first_alike
 from echokdm.data.splits import held_out_rows, training_rows
 from echokdm.data.store import ArrayStore, Layout
@@ -119,12 +119,17 @@ class FrameSource:
 
     def train(self, count: int, seed: int, others: int = 0) -> FrameSets:
         """Items of `count` frames, mirrored half of the time; see `FrameSets`."""
-        return self._sets(training_rows(self._rows(), self.config.split, self.config.held_out), self.config.split, count, seed, others)
+        rows = training_rows(self._rows(), self.config.split, self.config.held_out)
+        return self._sets(rows, self.config.split, count, seed, others)
 
     def held_out(self, count: int, seed: int, others: int = 0) -> FrameSets:
         """The same of the held-out split, item (0, i) from its sequence or pair i, never mirrored."""
         rows = held_out_rows(self._rows(), self.config.split, self.config.held_out)
-        return self._sets(rows, self.config.held_out, count, seed, others, in_order=True)
+        examples = self._rows().iloc[:0]
+        if others and set(REFERENCES) <= set(rows):  # of what was learned from, too: they are shown, and not asked for
+            listed = set(rows[list(REFERENCES)].to_numpy().ravel()) - set(rows["sequence"])
+            examples = self._rows()[self._rows()["sequence"].isin(listed)]
+        return self._sets(rows, self.config.held_out, count, seed, others, in_order=True, examples=examples)
 
     def clips(self) -> "WholeClips":
         """The held-out sequences, every frame of each, in order."""
@@ -149,12 +154,17 @@ class FrameSource:
             return [_Group([row]) for row in rows.to_dict("records")]
         return [_Group(group.to_dict("records")) for _, group in rows.groupby("subject", sort=True)]
 
-    def _sets(self, rows: pd.DataFrame, split: str, count: int, seed: int, others: int, in_order: bool = False) -> FrameSets:
+    def _sets(self, rows: pd.DataFrame, split: str, count: int, seed: int, others: int, in_order: bool = False,
+              examples: pd.DataFrame | None = None) -> FrameSets:
+        """examples: rows that are examples alone."""
         groups = self._groups(rows)
+        asked = len(groups)
+        if examples is not None and len(examples):
+            groups += self._groups(examples)
         directed = bool(groups[0].names)
         kept = max(len(group.names) for group in groups) if directed else self.config.frames
         pairs = np.array([(row, *pair) for row, group in enumerate(groups) for pair in group.pairs], np.int64) if directed else None
-        return FrameSets(self._store(groups, split, kept), self.schema, count, seed, others, in_order, pairs)
+        return FrameSets(self._store(groups, split, kept), self.schema, count, seed, others, in_order, pairs, _listed(groups), asked)
 
     def _store(self, groups: list[_Group], split: str, kept: int) -> ArrayStore:
         first, size = self._sample(), self.size
@@ -229,6 +239,15 @@ def _paired(rows: list[dict[str, Any]]) -> _Group:
             read.append(row)
             seen |= {row["from"], row["to"]}
     return _Group(read, tuple(names), tuple((names[row["from"]], names[row["to"]]) for row in rows))
+
+
+def _listed(groups: list[_Group]) -> np.ndarray | None:
+    """(groups, 2): which groups are a group's listed examples, -1 for none; None where the data set lists none for any of these."""
+    if not set(REFERENCES) <= set(groups[0].rows[0]):
+        return None
+    place = {row["sequence"]: number for number, group in enumerate(groups) for row in group.rows}
+    listed = np.array([[place.get(group.rows[0][name], -1) for name in REFERENCES] for group in groups])
+    return listed if (listed >= 0).any() else None
 
 
 def _bytes(images: Tensor) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What a method learns from and is scored on: no frame twice in an item, directions kept, nobody in training and held out at once."""
 
+import functools
 import zlib
 from pathlib import Path
 
@@ -177,6 +178,63 @@ def test_celeba_hq_has_no_two_pictures_of_one_face(tmp_path: Path) -> None:
     assert len(source.train(1, 0)) + len(source.held_out(1, 0)) == 6
     with pytest.raises(DataError, match="2 different frames"):
         source.train(2, 0)
+
+
+@functools.cache
+def pictures_of(root: Path) -> dict[int, torch.Tensor]:
+    """The 24 pictures of `small_sets.conditioned` at the tests' size."""
+    from echokdm.io.read import read_clip
+
+    return {k: fit_square(read_clip(root / "images" / f"{k}.png").frames[:], SIZE)[0][0] for k in range(24)}
+
+
+def picture_numbers(frames: torch.Tensor, root: Path) -> list[int]:
+    """Which of those pictures these frames are, mirrored or not."""
+    known = pictures_of(root)
+    return [min(known, key=lambda k: min(float((known[k] - side).abs().mean()) for side in (frame, frame.flip(-1)))) for frame in frames]
+
+
+def test_examples_are_of_other_subjects_and_those_listed_come_first(tmp_path: Path) -> None:
+    """Of 24 pictures k has the examples k + 1 and k + 2, held-out ones too; training never shows a held-out picture."""
+    root = small_sets.conditioned(tmp_path / "data", 24)
+    source = source_of("lsun-churches", root, tmp_path / "cache")
+    held = source.held_out(1, 0, others=2)
+    asked = [picture_numbers(held[3, i]["frames"], root)[0] for i in range(len(held))]
+    assert 2 <= len(held) < 12 and len(set(asked)) == len(held)
+    for i, k in enumerate(asked):
+        assert picture_numbers(held[3, i]["other_frames"], root) == [(k + 1) % 24, (k + 2) % 24]
+        assert held[0, i]["other_conditions"].shape == (2, 3, SIZE, SIZE)
+    learned = source.train(1, 0, others=1)
+    seen = set()
+    for item in drawn(learned, 8):
+        target, example = picture_numbers(torch.cat([item["frames"], item["other_frames"]]), root)
+        assert target not in asked and example not in asked and target != example
+        listed = {(target + 1) % 24, (target + 2) % 24} - set(asked)
+        assert example in listed or not listed
+        seen.add((target, example))
+    assert len({target for target, _ in seen}) < len(seen)  # either of the two
+
+
+def test_without_a_list_examples_are_drawn_from_other_subjects(tmp_path: Path) -> None:
+    source = source_of("celebv-hq", small_sets.celebv(tmp_path / "data"), tmp_path / "cache")
+    sets = source.train(1, 0, others=1)
+    subject = {frame.tobytes(): s for row, s in zip(sets.store["image"], sets.store["subject"].tolist(), strict=True) for frame in row[:5]}
+    for item in drawn(sets, 10):
+        target, example = ((item[name][0] * 255).round().byte() for name in ("frames", "other_frames"))
+        one, other = (next(s for side in (f, f.flip(-1)) if (s := subject.get(side.numpy().tobytes()))) for f in (target, example))
+        assert one != other
+    with pytest.raises(DataError, match="2 other subjects are needed"):
+        source.held_out(1, 0, others=2)
+
+
+def test_a_picture_is_not_its_own_example(tmp_path: Path) -> None:
+    root = small_sets.conditioned(tmp_path / "data", 24, references=False)
+    (root / "references.csv").write_text("key,ref1,ref2\n" + "".join(f"{k},{k},{(k + 1) % 24}\n" for k in range(24)))
+    source = source_of("lsun-churches", root, tmp_path / "cache")
+    held = source.held_out(1, 0, others=1)
+    for i in range(len(held)):
+        k, example = picture_numbers(torch.cat([held[0, i]["frames"], held[0, i]["other_frames"]]), root)
+        assert example == (k + 1) % 24
 
 
 def test_the_names_of_a_pairs_pictures_are_no_labels(tmp_path: Path) -> None:

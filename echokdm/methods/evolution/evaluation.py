@@ -102,7 +102,7 @@ def score_reconstruction(pipeline: EvolutionPipeline, data: FrameSource, distanc
 
 
 def animation_pairs(subjects: np.ndarray, seed: int, most: int = PAIRS) -> list[tuple[int, int]]:
-    """(source, driving) clips of different subjects, drawn, each clip once as the source; `most` of them, none where there is one subject."""
+    """(source, driving) clips of different subjects, drawn, each clip once as the source, `most` at most; none of one subject."""
     rng = np.random.default_rng(seed)
     others = {i: np.flatnonzero(subjects != subject) for i, subject in enumerate(subjects)}
     pairs = [(i, int(rng.choice(others[i]))) for i in rng.permutation(len(subjects)).tolist() if len(others[i])]
