@@ -30,10 +30,11 @@ def clip_files(folder: Path, split: str) -> list[Path]:
 
 
 def clip_store(folder: Path, clips: Path, split: str, size: int) -> ArrayStore:
-    """The clips of one split, FRAMES frames each: end-diastole and end-systole by area, then drawn ones; images, key-points, sector.
+    """The clips of one split, FRAMES frames each: end-diastole and end-systole by area, then drawn ones, each once; images, key-points,
+    sector. Of a clip that has fewer, the last is repeated, and in no pair.
 
     `pair` holds (target frame, source frame) of PAIRS pairs, `opening` how far each frame's valves are open; no flow, which nobody knows.
-    Raises ConfigError: another size, or no clip in the split.
+    Raises ConfigError: another size, no clip in the split, or one that stands still.
     """
     files = clip_files(clips, split)
     with np.load(files[0], allow_pickle=False) as arrays:
@@ -48,7 +49,7 @@ def clip_store(folder: Path, clips: Path, split: str, size: int) -> ArrayStore:
         drawn = [_draw(files[row], row) for row in rows]
         return {name: np.stack([item[name] for item in drawn]) for name in layout}
 
-    origin = {"clips": [[file.name, file.stat().st_size] for file in files], "split": split}
+    origin = {"clips": [[file.name, file.stat().st_size] for file in files], "split": split, "each frame once": True}
     return ArrayStore(folder, len(files), layout, origin).fill(produce, 16, "clips")
 
 
@@ -59,7 +60,12 @@ def _draw(file: Path, seed: int) -> dict[str, np.ndarray]:
     with np.load(file, allow_pickle=False) as arrays:
         images, points, sector = (arrays[name] for name in ("image", "keypoints", "sector"))
     volumes, g = simpson_volume(points), generator(seed, 91)
-    others = torch.randint(len(images), (FRAMES - 2,), generator=g).tolist()
-    chosen = [int(np.argmax(volumes)), int(np.argmin(volumes)), *others]
-    return {"image": images[chosen], "sector": sector, "keypoints": points[chosen].astype(np.float32), "pair": frame_pairs(g).numpy(),
-            "opening": valve_opening(volumes)[chosen].astype(np.float32)}
+    distinct: list[int] = []
+    for t in [int(np.argmax(volumes)), int(np.argmin(volumes)), *torch.randperm(len(images), generator=g).tolist()]:
+        if len(distinct) < FRAMES and not any(np.array_equal(images[t], images[s]) for s in distinct):
+            distinct.append(t)
+    if len(distinct) < 2:
+        raise ConfigError("A clip of one frame, or of a frozen picture, has no motion to learn: take it out of FileList.csv.")
+    chosen = distinct + distinct[-1:] * (FRAMES - len(distinct))
+    return {"image": images[chosen], "sector": sector, "keypoints": points[chosen].astype(np.float32),
+            "pair": frame_pairs(g, len(distinct)).numpy(), "opening": valve_opening(volumes)[chosen].astype(np.float32)}

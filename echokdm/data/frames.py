@@ -1,9 +1,9 @@
-"""Frames of any registered data set as training items: several frames of one sequence, at one size, cached on disk."""
+"""Frames of any registered data set at one size, cached on disk, apart in what is learned from and what is held out."""
 
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from echokdm.core.errors import DataError
-from echokdm.core.seeding import derive_seed
 from echokdm.core.types import KeypointSchema, Sequence
 from echokdm.data.adapters import Adapter, find_adapter
+from echokdm.data.adapters.problems import PAIR, REFERENCES
+from echokdm.data.frame_sets import ABSENT, FrameSets, first_alike
+from echokdm.data.splits import held_out_rows, training_rows
 from echokdm.data.store import ArrayStore, Layout
 
 
@@ -27,8 +27,8 @@ class FrameData(BaseModel):
 
     adapter: str = "phantom-face"  # any that `echokdm adapters` lists
     root: str = "400"  # the data set's folder; of a phantom the number of identities
-    frames: int = 8  # of each sequence, evenly spread
-    split: str = "train"
+    frames: int = 8  # of each sequence, evenly spread; of people in listed pairs every picture is kept
+    split: str = "train"  # "all": every row, and nothing is held out
     held_out: str = "test"
     cache: str = "runs/cache"
     workers: int = 0  # loader processes
@@ -84,11 +84,24 @@ def three_channels(images: Tensor) -> Tensor:
     return images.expand(-1, 3, -1, -1)
 
 
+@dataclass(frozen=True)
+class _Group:
+    """What makes one row of a store: index rows whose frames belong together; of a data set of pairs (from, to) their pictures' places.
+
+    names: of those pictures, in order; pairs: (from, to) by place.
+    """
+
+    rows: list[dict[str, Any]]
+    names: tuple[str, ...] = ()
+    pairs: tuple[tuple[int, int], ...] = ()
+
+
 class FrameSource:
     """The training and held-out sequences of a data set; read when first asked for.
 
     schema: of its key-points, None where it has none. channels: 3, gray pictures too. Sequences of a single picture, as of
-    photographs, are joined by their subject. Raises DataError where a split is empty or has subjects of one picture alone.
+    photographs, are joined by their subject, and so are pairs of pictures that the data set lists, whose direction is kept. What is
+    held out, where the data set names no splits, `splits` says. Raises DataError where a split is empty, or has subjects of the other.
     """
 
     channels = 3
@@ -104,13 +117,24 @@ class FrameSource:
         """Of the data set's key-points."""
         return self._sample().schema
 
-    def train(self, count: int, seed: int, others: int = 0) -> "FrameSets":
+    def train(self, count: int, seed: int, others: int = 0) -> FrameSets:
         """Items of `count` frames, mirrored half of the time; see `FrameSets`."""
-        return FrameSets(self._store(self.config.split), self.schema, count, seed, others)
+        rows = training_rows(self._rows(), self.config.split, self.config.held_out)
+        return self._sets(rows, self.config.split, count, seed, others)
 
-    def held_out(self, count: int, seed: int, others: int = 0) -> "FrameSets":
-        """The same of the held-out split, item (0, i) from its sequence i, never mirrored."""
-        return FrameSets(self._store(self.config.held_out), self.schema, count, seed, others, in_order=True)
+    def held_out(self, count: int, seed: int, others: int = 0) -> FrameSets:
+        """The same of the held-out split, item (0, i) from its sequence or pair i, never mirrored."""
+        rows = held_out_rows(self._rows(), self.config.split, self.config.held_out)
+        examples = self._rows().iloc[:0]
+        if others and set(REFERENCES) <= set(rows):  # of what was learned from, too: they are shown, and not asked for
+            listed = set(rows[list(REFERENCES)].to_numpy().ravel()) - set(rows["sequence"])
+            examples = self._rows()[self._rows()["sequence"].isin(listed)]
+        return self._sets(rows, self.config.held_out, count, seed, others, in_order=True, examples=examples)
+
+    def clips(self) -> "WholeClips":
+        """The held-out sequences, every frame of each, in order."""
+        rows = held_out_rows(self._rows(), self.config.split, self.config.held_out)
+        return WholeClips(self._adapter, self._groups(rows), self.size)
 
     def _rows(self) -> pd.DataFrame:
         if self._index is None:
@@ -122,119 +146,109 @@ class FrameSource:
             self._first = self._adapter.read(self._rows().to_dict("records")[0])
         return self._first
 
-    def _groups(self, split: str) -> list[list[dict]]:
-        """Rows that make one sequence."""
-        index = self._rows()
-        rows = index[(index["split"] == split) | (index["split"] == "all")]
-        if rows.empty:
-            known = ", ".join(sorted(index["split"].unique()))
-            raise DataError(f"{self.config.adapter} has nothing in the split '{split}': it has {known}.")
+    def _groups(self, rows: pd.DataFrame) -> list[_Group]:
+        """Rows that belong together: pairs of pictures or single pictures of one subject; each sequence else."""
+        if set(PAIR) <= set(rows):
+            return [_paired(group.to_dict("records")) for _, group in rows.groupby("subject", sort=True)]
         if len(self._sample()) > 1:
-            return [[row] for row in rows.to_dict("records")]
-        groups = [group.to_dict("records") for _, group in rows.groupby("subject", sort=True)]
-        groups = [group for group in groups if len(group) > 1]
-        if not groups:
-            raise DataError(f"{self.config.adapter} has one picture a subject: two at least are needed to learn motion from.")
-        return groups
+            return [_Group([row]) for row in rows.to_dict("records")]
+        return [_Group(group.to_dict("records")) for _, group in rows.groupby("subject", sort=True)]
 
-    def _store(self, split: str) -> ArrayStore:
-        first, kept, size = self._sample(), self.config.frames, self.size
-        layout: Layout = {"image": ((kept, 3, size, size), "uint8"), "subject": ((), "int64")}
+    def _sets(self, rows: pd.DataFrame, split: str, count: int, seed: int, others: int, in_order: bool = False,
+              examples: pd.DataFrame | None = None) -> FrameSets:
+        """examples: rows that are examples alone."""
+        groups = self._groups(rows)
+        asked = len(groups)
+        if examples is not None and len(examples):
+            groups += self._groups(examples)
+        directed = bool(groups[0].names)
+        kept = max(len(group.names) for group in groups) if directed else self.config.frames
+        pairs = np.array([(row, *pair) for row, group in enumerate(groups) for pair in group.pairs], np.int64) if directed else None
+        return FrameSets(self._store(groups, split, kept), self.schema, count, seed, others, in_order, pairs, _listed(groups), asked)
+
+    def _store(self, groups: list[_Group], split: str, kept: int) -> ArrayStore:
+        first, size = self._sample(), self.size
+        layout: Layout = {"image": ((kept, 3, size, size), "uint8"), "alike": ((kept,), "int64"), "subject": ((), "int64")}
         if first.keypoints is not None:
             layout["keypoints"] = ((kept, first.keypoints.shape[1], 2), "float32")
         if "condition" in first.labels:
             layout["condition"] = ((kept, 3, size, size), "uint8")
-        groups = self._groups(split)
-        names = "\n".join(row["sequence"] for group in groups for row in group)
+        names = "\n".join(row["sequence"] for group in groups for row in group.rows)
         origin = {"adapter": self.config.adapter, "root": self.config.root, "sequences": zlib.crc32(names.encode())}
 
         def produce(rows: range) -> dict[str, np.ndarray]:
-            items = [self._read(groups[r]) for r in rows]
+            items = [self._read(groups[r], layout) for r in rows]
             return {name: np.stack([item[name] for item in items]) for name in layout}
 
         folder = Path(self.config.cache) / f"{self.config.adapter}-{split}-{size}-{len(groups)}x{kept}"
         return ArrayStore(folder, len(groups), layout, origin).fill(produce, 8, f"{self.config.adapter}, {split}")
 
-    def _read(self, group: list[dict]) -> dict[str, np.ndarray]:
-        """`frames` moments of a sequence, spread evenly from its first to its last."""
-        parts = [self._adapter.read(row) for row in group]
-        moments = [(part, t) for part in parts for t in range(len(part))]
-        spread = np.linspace(0, len(moments) - 1, self.config.frames).round().astype(int)
-        images: list[Tensor] = []
-        points: list[Tensor] = []
-        conditions: list[Tensor] = []
-        for part, t in (moments[i] for i in spread):
-            known = None
-            if part.keypoints is not None and part.visible is not None:
-                known = torch.where(part.visible[t, :, None], part.keypoints[t], torch.nan)[None]
+    def _read(self, group: _Group, layout: Layout) -> dict[str, np.ndarray]:
+        """The fields of one row; what it has too few frames for is zero, and `alike` says so."""
+        out = {name: np.zeros(shape, dtype) for name, (shape, dtype) in layout.items()}
+        out["subject"][...] = zlib.crc32(str(group.rows[0]["subject"]).encode())
+        for k, (part, t) in enumerate(self._moments(group)):
             image, square = fit_square(three_channels(part.frames[t:t + 1]), self.size)
-            images.append(image)
-            if known is not None:
-                points.append(square.points(known))
-            if "condition" in part.labels:
-                conditions.append(fit_square(three_channels(part.labels["condition"][t:t + 1]), self.size)[0])
-        out: dict[str, Any] = {"image": _bytes(torch.cat(images)), "subject": np.int64(zlib.crc32(str(group[0]["subject"]).encode()))}
-        if len(points) == len(images):
-            out["keypoints"] = torch.cat(points).numpy()
-        if conditions:
-            out["condition"] = _bytes(torch.cat(conditions))
+            out["image"][k] = _bytes(image)[0]
+            if "keypoints" in layout:
+                out["keypoints"][k] = np.nan
+                if part.keypoints is not None and part.visible is not None:
+                    known = torch.where(part.visible[t, :, None], part.keypoints[t], torch.nan)
+                    out["keypoints"][k] = square.points(known).numpy()
+            if "condition" in layout:
+                out["condition"][k] = _bytes(fit_square(three_channels(part.labels["condition"][t:t + 1]), self.size)[0])[0]
+            out["alike"][k] = first_alike(out["image"], k)
+        out["alike"][k + 1:] = ABSENT
         return out
+
+    def _moments(self, group: _Group) -> list[tuple[Sequence, int]]:
+        """The frames to keep: every named picture, or `frames` at most, spread evenly from the first to the last."""
+        parts = [self._adapter.read(row) for row in group.rows]
+        if group.names:
+            shown = {row[end]: (part, t) for row, part in zip(group.rows, parts, strict=True) for t, end in enumerate(PAIR)}
+            return [shown[name] for name in group.names]
+        moments = [(part, t) for part in parts for t in range(len(part))]
+        return [moments[i] for i in np.unique(np.linspace(0, len(moments) - 1, self.config.frames).round().astype(int))]
+
+
+class WholeClips:
+    """Sequences whole, read when asked for; clip i is (T, 3, size, size) in [0, 1], its frames in order.
+
+    Single pictures of one subject are one sequence, in the order of the index. subjects: (len,) a number for the subject of each.
+    """
+
+    def __init__(self, adapter: Adapter, groups: list[_Group], size: int) -> None:
+        self._adapter, self._groups, self.size = adapter, groups, size
+        self.subjects = np.array([zlib.crc32(str(group.rows[0]["subject"]).encode()) for group in groups])
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __getitem__(self, i: int) -> Tensor:
+        parts = [self._adapter.read(row) for row in self._groups[i].rows]
+        return torch.cat([fit_square(three_channels(part.frames), self.size)[0] for part in parts])
+
+
+def _paired(rows: list[dict[str, Any]]) -> _Group:
+    """The pairs of one subject, with as few rows to read as show all of its pictures."""
+    names = {name: place for place, name in enumerate(dict.fromkeys(row[end] for row in rows for end in PAIR))}
+    read: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    for row in rows:
+        if not {row["from"], row["to"]} <= seen:
+            read.append(row)
+            seen |= {row["from"], row["to"]}
+    return _Group(read, tuple(names), tuple((names[row["from"]], names[row["to"]]) for row in rows))
+
+
+def _listed(groups: list[_Group]) -> np.ndarray | None:
+    """(groups, 2): which groups are a group's listed examples, -1 for none; None where the data set lists none for any of these."""
+    if not set(REFERENCES) <= set(groups[0].rows[0]):
+        return None
+    place = {row["sequence"]: number for number, group in enumerate(groups) for row in group.rows}
+    listed = np.array([[place.get(group.rows[0][name], -1) for name in REFERENCES] for group in groups])
+    return listed if (listed >= 0).any() else None
 
 
 def _bytes(images: Tensor) -> np.ndarray:
     return (images * 255).round().byte().numpy()
-
-
-class FrameSets(Dataset):
-    """Several frames of one sequence, in drawn order. Item (step, i) depends on (seed, step, i) alone.
-
-    An item: `frames` (count, 3, S, S) in [0, 1]; `keypoints` (count, N, 2) px, nan where not seen, and `conditions`
-    (count, 3, S, S) in [0, 1] where the data set has them; with others > 0 the same of `others` frames of another subject,
-    named `other_frames` and so on. in_order: item (step, i) is of sequence i, never mirrored.
-    """
-
-    def __init__(self, store: ArrayStore, schema: KeypointSchema | None, count: int, seed: int, others: int = 0,
-                 in_order: bool = False) -> None:
-        kept = store["image"].shape[1]
-        if max(count, others) > kept:
-            raise DataError(f"{max(count, others)} frames of a sequence are needed, but {kept} are kept: raise data.frames.")
-        if others and len(np.unique(store["subject"])) < 2:
-            raise DataError("Pictures of another subject are needed, but the data set has one subject.")
-        self.store, self.schema, self.count, self.seed, self.others, self.in_order = store, schema, count, seed, others, in_order
-
-    def __len__(self) -> int:
-        return self.store.count
-
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
-        rng = np.random.default_rng(derive_seed(self.seed, *key))
-        row = key[1] % self.store.count if self.in_order else int(rng.integers(self.store.count))
-        mirrored = not self.in_order and rng.random() < 0.5
-        item = self._frames(row, self.count, mirrored, rng, "")
-        if self.others:
-            different = np.flatnonzero(self.store["subject"] != self.store["subject"][row])
-            item |= self._frames(int(rng.choice(different)), self.others, mirrored, rng, "other_")
-        return item
-
-    def _frames(self, row: int, count: int, mirrored: bool, rng: np.random.Generator, prefix: Literal["", "other_"]) -> dict[str, Tensor]:
-        chosen = rng.permutation(self.store["image"].shape[1])[:count]
-        item = {}
-        for field, name in (("image", "frames"), ("condition", "conditions")):
-            if field in self.store.arrays:
-                images = torch.from_numpy(self.store[field][row, chosen].astype(np.float32)) / 255
-                item[prefix + name] = images.flip(-1) if mirrored else images
-        if "keypoints" in self.store.arrays:
-            points = torch.from_numpy(self.store["keypoints"][row, chosen])
-            if mirrored:
-                assert self.schema is not None  # which data with key-points have
-                points = _mirror_points(points, self.schema, self.store["image"].shape[-1])
-            item[prefix + "keypoints"] = points
-        return item
-
-
-def _mirror_points(points: Tensor, schema: KeypointSchema, width: int) -> Tensor:
-    """(..., N, 2) px in a picture mirrored left-right; the schema's pairs change places."""
-    order = torch.arange(len(schema))
-    for left, right in schema.pairs:
-        order[left], order[right] = right, left
-    x, y = points[..., order, :].unbind(-1)
-    return torch.stack([width - 1 - x, y], -1)

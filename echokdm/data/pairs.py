@@ -97,10 +97,10 @@ def _phases(seed: int, end_systole: float) -> Tensor:
     return torch.cat([torch.tensor([0.0, end_systole]), drawn])
 
 
-def frame_pairs(g: torch.Generator) -> Tensor:
-    """(PAIRS, 2) of (target frame, source frame): every frame from end-diastole, frame 0, then drawn ones."""
-    from_ed = torch.tensor([[t, 0] for t in range(1, FRAMES)])
-    drawn = [torch.randperm(FRAMES, generator=g)[:2] for _ in range(PAIRS - len(from_ed))]
+def frame_pairs(g: torch.Generator, frames: int = FRAMES) -> Tensor:
+    """(PAIRS, 2) of (target frame, source frame), never the same: every frame from end-diastole, frame 0, then drawn ones."""
+    from_ed = torch.tensor([[t, 0] for t in range(1, frames)])
+    drawn = [torch.randperm(frames, generator=g)[:2] for _ in range(PAIRS - len(from_ed))]
     return torch.cat([from_ed, torch.stack(drawn)])
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,13 +20,43 @@ Revise = Callable[[int, Tensor, Tensor], Tensor]
 
 
 def timesteps_from(scheduler: "Scheduler", calls: int, strength: float) -> Tensor:
-    """Set the scheduler for `calls` network calls that start at noise level `strength` (k / T in KDM, section 3.4)."""
-    total = max(calls, round(calls / max(strength, 1e-6)))
-    scheduler.set_timesteps(total)
-    first = max(total - calls, 0)
-    if hasattr(scheduler, "set_begin_index"):
-        scheduler.set_begin_index(first)
-    return scheduler.timesteps[first:]
+    """Set the scheduler for `calls` network calls from k noising steps of its T, the first at k = strength T (KDM, section 3.4).
+
+    The level depends on the strength alone; the calls part it evenly, and are fewer where k is.
+    """
+    total = scheduler.config["num_train_timesteps"]
+    first = min(max(round(strength * total), 1), total)
+    steps = np.round(np.linspace(first, 0, min(calls, first) + 1)[:-1]).astype(np.int64) - 1
+    if hasattr(scheduler, "set_begin_index"):  # DPM-Solver, which knows any list of steps
+        scheduler.set_timesteps(timesteps=steps.tolist())  # type: ignore[call-arg]  # which DDIM's has not
+        scheduler.set_begin_index(0)
+    else:
+        scheduler.timesteps = torch.from_numpy(steps)
+    return scheduler.timesteps
+
+
+def split(scheduler: "Scheduler", latents: Tensor, output: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """The x0 prediction and the noise that latents of timestep t are made of, by a network's output for them."""
+    alpha = scheduler.alphas_cumprod.to(latents.device)[t]
+    signal, noise = alpha.sqrt(), (1 - alpha).sqrt()
+    kind = scheduler.config["prediction_type"]
+    if kind == "epsilon":
+        return (latents - noise * output) / signal, output
+    if kind == "v_prediction":
+        return signal * latents - noise * output, signal * output + noise * latents
+    return output, (latents - signal * output) / noise
+
+
+def ddim_step(scheduler: "Scheduler", latents: Tensor, output: Tensor, t: Tensor, following: Tensor | None) -> Tensor:
+    """From timestep t to `following`, without noise, None: to the x0 prediction (DDIM, Song et al. 2021, Eq. 12).
+
+    That of diffusers takes T // calls steps at a time, whatever its list says, and so can only begin where those lead.
+    """
+    clean, noise = split(scheduler, latents, output, t)
+    if following is None:
+        return clean
+    alpha = scheduler.alphas_cumprod.to(latents.device)[following]
+    return alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
 
 
 def replace_clean(scheduler: "Scheduler", latents: Tensor, output: Tensor, t: Tensor,
@@ -37,8 +68,7 @@ def replace_clean(scheduler: "Scheduler", latents: Tensor, output: Tensor, t: Te
     alpha = scheduler.alphas_cumprod.to(latents.device)[t]
     signal, noise = alpha.sqrt(), (1 - alpha).sqrt()
     kind = scheduler.config["prediction_type"]
-    clean = {"epsilon": lambda: (latents - noise * output) / signal, "v_prediction": lambda: signal * latents - noise * output,
-             "sample": lambda: output}[kind]()
+    clean = split(scheduler, latents, output, t)[0]
     moved = revise(clean) - clean
     slope: dict[str, float | Tensor] = {"epsilon": 0.0, "v_prediction": -noise, "sample": 1.0}
     return latents + signal * moved, output + slope[kind] * moved
@@ -70,11 +100,12 @@ def _sample(denoise: Denoiser, noise: Tensor, scheduler: "Scheduler", calls: int
         output = denoise(scheduler.scale_model_input(latents, t), t).float()
         if revise is not None:
             latents, output = replace_clean(scheduler, latents, output, t, partial(revise, i, t))
-        stepped = scheduler.step(output, t, latents)
-        assert not isinstance(stepped, tuple)  # which it is where return_dict is False
-        latents = stepped.prev_sample
-        if i == len(steps) - 1:  # DDIM's rounded spacing can leave a rest of noise at its last step
-            latents = getattr(stepped, "pred_original_sample", latents)
+        if hasattr(scheduler, "set_begin_index"):
+            stepped = scheduler.step(output, t, latents)
+            assert not isinstance(stepped, tuple)  # which it is where return_dict is False
+            latents = stepped.prev_sample
+        else:
+            latents = ddim_step(scheduler, latents, output, t, steps[i + 1] if i + 1 < len(steps) else None)
         if hook is not None:
             latents = hook(i, t, latents)
     return latents

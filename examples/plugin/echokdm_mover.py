@@ -37,7 +37,7 @@ class MoverNet(ModelMixin, ConfigMixin):
 
 
 class MoverStage(Stage):
-    """Two frames of one clip: the second is made of the first."""
+    """Two frames of one clip: the first is made of the second."""
 
     name = "mover"
 
@@ -49,7 +49,7 @@ class MoverStage(Stage):
     def step(self, batch, run):
         """One step of Adam on the L1 distance."""
         cosine_with_warmup(self.optimizers["adam"], self.lr, run)
-        (source, target), (before, after) = batch["frames"].unbind(1), batch["keypoints"].unbind(1)
+        (target, source), (after, before) = batch["frames"].unbind(1), batch["keypoints"].unbind(1)
         loss = F.l1_loss(self.modules["mover"](source, before, after), target)
         self.optimizers["adam"].zero_grad()
         run.backward(loss)
@@ -114,7 +114,7 @@ class Mover(Method):
         pairs = data.held_out(2, 0)
         errors = []
         for i in range(len(pairs)):
-            (source, target), (before, after) = pairs[(0, i)]["frames"], pairs[(0, i)]["keypoints"]
+            (target, source), (after, before) = pairs[(0, i)]["frames"], pairs[(0, i)]["keypoints"]
             errors.append(float((pipeline(source[None], before, after[None]) - target).abs().mean()))
         return [Table("Held-out clips", ("L1",), (("mover", (mean_interval(errors),)),))]
 

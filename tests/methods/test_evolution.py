@@ -1,8 +1,11 @@
 """Training, the bundle, reconstruction and animation of the motion transfer, on a handful of tiny faces."""
 
 import shutil
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import small_sets
 import torch
 import yaml
 
@@ -15,13 +18,15 @@ from echokdm.methods.evolution.config import EvolutionConfig
 from echokdm.methods.evolution.evaluation import (
     BEST_VIEW,
     NO_EDIT,
+    animation_pairs,
     finder,
+    first_view,
     picture_scores,
     score_animation,
     score_reconstruction,
     with_references,
 )
-from echokdm.methods.evolution.stage import build_networks
+from echokdm.methods.evolution.stage import build_networks, recolour
 from echokdm.methods.train import load_component, save_component, train_config
 from echokdm.networks.landmarks import LandmarkNet
 
@@ -87,11 +92,11 @@ def test_a_bundle_comes_back_whole(bundle):
 
 def test_reconstruction_is_scored_against_no_edit(bundle):
     pipe = EvolutionPipeline.from_pretrained(bundle[0])
-    data = FrameSource(FrameData(root="4", frames=4, cache=str(bundle[2] / "cache")), 32, 0)
-    scores = score_reconstruction(pipe, data, {}, lambda images: torch.zeros(len(images), 5, 2))
+    scores = score_reconstruction(pipe, faces(), {}, lambda images: torch.zeros(len(images), 5, 2))
     main = scores[scores["task"] == "main"]
-    assert set(main["variant"]) == {NO_EDIT, BEST_VIEW, with_references(0), with_references(2)} and (scores["AKD"] == 0).all()
-    assert set(scores[scores["task"] == "number"]["variant"]) == {with_references(n) for n in range(3)}
+    assert set(main["variant"]) == {NO_EDIT, BEST_VIEW, with_references(0), with_references(3)} and (scores["AKD"] == 0).all()
+    assert set(scores[scores["task"] == "number"]["variant"]) == {with_references(n) for n in range(7)}
+    assert len(main) == 2 * 4 * (12 - 1 - 3)  # clips, variants, frames that are no view
     best, still = (main[main["variant"] == v]["L1"].mean() for v in (BEST_VIEW, NO_EDIT))
     assert 0 < best <= still
 
@@ -148,21 +153,113 @@ def test_generate_shows_what_it_did(pipeline):
         METHOD.generate(pipeline, Request(clip(1)))
 
 
-def faces(folder):
-    return FrameSource(FrameData(root="4", frames=4, cache=str(folder / "cache")), 32, 0)
+def faces():
+    return FrameSource(FrameData(root="2"), 32, 0)
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """A held-out actor's take, seven frames before each of five cameras."""
+    root = small_sets.ixmas(tmp_path_factory.mktemp("ixmas") / "data", frames=7)
+    return FrameSource(FrameData(adapter="ixmas", root=str(root)), 32, 0)
+
+
+class Spy:
+    """Gives the driving frames back, and keeps what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, views, driving, **options):
+        self.asked.append((views, driving, options))
+        return SimpleNamespace(frames=driving, keypoints=torch.zeros(len(driving), 4, 2))
+
+    def find_keypoints(self, images):
+        return torch.zeros(len(images), 4, 2)
+
+
+def places(frames, clip):
+    """Which frames of a clip these are."""
+    return [next(t for t in range(len(clip)) if torch.equal(clip[t], frame)) for frame in frames]
+
+
+def test_a_clip_is_made_again_from_its_first_frame_in_order(people):
+    clips, spy = people.clips(), Spy()
+    scores = score_reconstruction(spy, people, {}, most=0)
+    assert len(clips) == 5 and clips[0].shape == (7, 3, 32, 32) and len(spy.asked) == 10
+    drawn = set()
+    for number, (views, driving, _) in enumerate(spy.asked):
+        clip = clips[number // 2]
+        shown, made = places(views, clip), places(driving, clip)
+        assert shown[0] == 0 and made == sorted(made) and not set(shown) & set(made) and len(shown) == 1 + 3 * (number % 2)
+        assert len(made) == 7 - 1 - 3
+        drawn.add(tuple(shown[1:]))
+    assert len(drawn - {()}) > 1  # references are drawn, each clip's its own
+    first = scores[(scores["sequence"] == 0) & (scores["variant"] == NO_EDIT)]
+    assert set(first["frame"]) <= set(range(1, 7)) and first["frame"].is_monotonic_increasing
+
+
+def test_frames_that_look_like_a_view_are_not_made_again():
+    clip = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 3, 4, 4).clone() / 6
+    clip[4] = clip[0]
+    for seed in range(5):
+        views, rest = first_view(clip, 2, np.random.default_rng(seed))
+        assert torch.equal(views[0], clip[0]) and 4 not in rest and 0 not in rest
+        assert not any(torch.equal(clip[t], view) for t in rest for view in views)
+    views, rest = first_view(clip[:2], 6, np.random.default_rng(0))
+    assert len(views) == 1 and rest.tolist() == [1] and first_view(clip[:1], 3, np.random.default_rng(0))[1].tolist() == []
+
+
+def test_motion_is_relative_to_the_driving_clips_first_frame(tmp_path):
+    """Each source gets another subject's whole clip, in order, so that the frame which all else is relative to is its first."""
+    source = FrameSource(FrameData(adapter="voxceleb", root=str(small_sets.motion(tmp_path / "data"))), 32, 0)
+    clips, spy = source.clips(), Spy()
+    score_animation(spy, source, None)
+    pairs = animation_pairs(clips.subjects, 1)
+    assert len(pairs) == 3 and len(spy.asked) == 9 and all(i != j for i, j in pairs)
+    for number, (views, driving, options) in enumerate(spy.asked):
+        i, j = pairs[number // 3]
+        assert torch.equal(views[0], clips[i][0]) and torch.equal(driving, clips[j])
+        assert options.get("relative", False) == (number % 3 > 0)
+    subjects = np.repeat(np.arange(150), 2)
+    many = animation_pairs(subjects, 0)
+    assert len(many) == 200 and all(subjects[i] != subjects[j] for i, j in many)
+    assert animation_pairs(np.zeros(4), 0) == []
+
+
+def test_colours_change_alike_in_all_frames_of_a_clip():
+    frames = torch.rand(3, 2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    frames[:, 1] = frames[:, 0]
+    torch.manual_seed(0)
+    changed = recolour(frames, 0.1)
+    assert torch.equal(changed[:, 0], changed[:, 1]) and 0 <= changed.min() and changed.max() <= 1
+    gains = (changed - frames).abs().mean((1, 2, 3, 4))
+    assert len(set(gains.tolist())) == 3 and 0.005 < gains.max() < 0.2
+    assert recolour(frames, 0.0) is frames
+
+
+def test_time_runs_either_way_in_training(tmp_path):
+    """Which of two frames is the driving one is drawn, so that half of the pairs are reversed in time, as by FOMM's time flip."""
+    root = small_sets.ixmas(tmp_path / "data", frames=5)
+    sets = FrameSource(FrameData(adapter="ixmas", root=str(root), cache=str(tmp_path / "cache")), 32, 0).train(2, 3)
+    known = [[frame for frame in torch.from_numpy(row[:5].copy()).float() / 255] for row in sets.store["image"]]
+    moment = {view.numpy().tobytes(): t for row in known for t, frame in enumerate(row) for view in (frame, frame.flip(-1))}
+    later = [moment[target.numpy().tobytes()] > moment[source.numpy().tobytes()]
+             for target, source in (sets[step, 0]["frames"] for step in range(100))]
+    assert 0.35 < np.mean(later) < 0.65
 
 
 def test_tables_have_the_papers_form(bundle, no_weights):
     """Without ImageNet's weights there is neither LPIPS nor identity, and all else."""
-    tables = METHOD.evaluate(EvolutionPipeline.from_pretrained(bundle[0]), faces(bundle[2]))
-    assert [len(t.rows) for t in tables] == [4, 3, 4] and "echokdm doctor" in tables[0].note
+    tables = METHOD.evaluate(EvolutionPipeline.from_pretrained(bundle[0]), faces())
+    assert [len(t.rows) for t in tables] == [4, 7, 4] and "echokdm doctor" in tables[0].note
     assert tables[0].cell(NO_EDIT, "L1").value > 0 and "LPIPS_squeeze" not in tables[0].columns
     assert tables[2].cell("the driving object", "identity").count == 0
 
 
 def test_identity_is_a_cosine_of_features(bundle, squeeze_weights):
     pipe, features = EvolutionPipeline.from_pretrained(bundle[0]), Features("squeeze", ("relu5_1",))
-    identity = score_animation(pipe, faces(bundle[2]), features)["identity"]
+    identity = score_animation(pipe, faces(), features)["identity"]
     assert identity.between(0, 1 + 1e-6).all() and identity.nunique() > 1
 
 

@@ -1,18 +1,23 @@
 """MIDM trained in seconds, its bundle read back: shapes, seeds, sizes of batches, ablations, requests and tables."""
 
+import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import small_sets
 import torch
 
 from echokdm.core.config import load_config
 from echokdm.core.errors import ConfigError, GeometryError
+from echokdm.evaluation.run import evaluate
 from echokdm.methods.base import Request
 from echokdm.methods.midm import METHOD
 from echokdm.methods.midm.conditions import condition_images, edge_images, pair_images
 from echokdm.methods.midm.config import STAGES, MIDMConfig
 from echokdm.methods.midm.pipeline import MIDMPipeline
-from echokdm.methods.midm.tables import ABLATIONS, tables
+from echokdm.methods.midm.tables import ABLATIONS, DIVERSITY, TO_EXEMPLARS, Held, Judge, exemplar_table, tables
 from echokdm.methods.train import train_config
 
 TINY = """
@@ -22,6 +27,7 @@ size: 64
 precision: "no"
 save_every: 2
 condition: CONDITION
+exemplar: same
 backbone: own
 layers: [relu1_2, relu2_2]
 data: {adapter: phantom-face, root: "4", frames: 3, cache: CACHE}
@@ -103,11 +109,66 @@ def test_requests(pipe, pictures):
 
 def test_tables_have_the_papers_rows(pipe, data, no_weights):
     """Without ImageNet's weights there is neither LPIPS nor style, and all else."""
-    parts, noises = tables(pipe, data, count=2)
+    parts, noises, exemplars = tables(pipe, data, count=2)
     assert [label for label, _ in parts.rows] == ["exemplar itself", *ABLATIONS]
     assert [label for label, _ in noises.rows] == ["20%", "25%", "30%", "35%"]
     assert parts.columns == ("L1", "PSNR", "SSIM", "SWD") and parts.cell("MIDM", "L1") == noises.cell("25%", "L1")
-    assert "echokdm doctor" in parts.note
+    assert "echokdm doctor" in parts.note and "another frame of its subject" in parts.note
+    assert [label for label, _ in exemplars.rows] == ["exemplar itself", "MIDM"] and exemplars.columns == ("SWD", "SWD to exemplars")
+    assert "another subject's" in exemplars.note and exemplars.cell("exemplar itself", "SWD to exemplars").value == 0
+
+
+class Copier:
+    """Gives the exemplar back, or the condition."""
+
+    exemplar, condition_kind, schema = "same", "edges", None
+
+    def __init__(self, gives):
+        self.gives = gives
+
+    def __call__(self, exemplar, condition, **options):
+        return SimpleNamespace(frames={"exemplar": exemplar, "condition": condition}[self.gives])
+
+
+def test_diversity_is_between_pictures_of_one_condition_with_two_exemplars(data, squeeze_weights):
+    """What only follows the condition has none; what only follows the exemplar as much as the exemplars have."""
+    by_condition, by_exemplar = (exemplar_table(Copier(gives), data, 0, Judge()) for gives in ("condition", "exemplar"))
+    assert by_condition.columns == (DIVERSITY, "SWD", TO_EXEMPLARS, "colour", "texture", "semantic")
+    assert by_condition.cell("MIDM", DIVERSITY).value == pytest.approx(0, abs=1e-6)
+    assert by_exemplar.cell("MIDM", DIVERSITY).value == by_exemplar.cell("exemplar itself", DIVERSITY).value > 0.02
+    assert by_exemplar.cell("MIDM", "colour").value == pytest.approx(1, abs=1e-5)
+    held = Held(Copier("exemplar"), data, exemplar="other", others=2)
+    for one, other, another in zip(held.truth, held.exemplar, held.second, strict=True):
+        assert not torch.equal(one, other) and not torch.equal(other, another)
+
+
+@pytest.mark.parametrize(("adapter", "condition"), [("celeba-hq", "edges"), ("lsun-churches", "data")])
+def test_folders_of_single_pictures_train_and_evaluate(adapter, condition, tmp_path, no_weights):
+    """One picture a subject: exemplars are other subjects', those of references.csv first."""
+    root = small_sets.conditioned(tmp_path / "pictures", 24, conditions=adapter == "lsun-churches")
+    text = TINY.replace("CONDITION", condition).replace("exemplar: same\n", "").replace("size: 64", "size: 32")
+    text = text.replace('{adapter: phantom-face, root: "4", frames: 3, cache: CACHE}',
+                        f"{{adapter: {adapter}, root: {root}, cache: {tmp_path / 'cache'}}}")
+    (tmp_path / "tiny.yaml").write_text(text)
+    bundle = train_config(tmp_path / "tiny.yaml", out=tmp_path / "run")
+    result = evaluate(bundle, f"{adapter}:{root}", show=False)
+    assert MIDMPipeline.from_pretrained(bundle).exemplar == "other" and len(result.tables) == 3
+    assert all("the one that the data set lists" in table.note for table in result.tables)
+
+
+def test_a_loss_of_the_warps_needs_the_truths_own_subject(folder, trained, data):
+    config = load_config(folder / "tiny.yaml", MIDMConfig, ["exemplar=other", "joint.weights.warp=1"])
+    with pytest.raises(ConfigError, match="exemplar: same"):
+        METHOD.build_stage("joint", config, data, trained, False)
+
+
+def test_an_older_bundle_is_one_of_the_same_subject(trained, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(trained, old)
+    index = json.loads((old / "model_index.json").read_text())
+    assert index.pop("exemplar") == "same"
+    (old / "model_index.json").write_text(json.dumps(index))
+    assert MIDMPipeline.from_pretrained(old).exemplar == "same"
 
 
 def test_conditions_are_drawn_found_or_given(pipe, pictures):
@@ -129,6 +190,9 @@ def test_a_pairs_first_frame_is_the_truth_and_gives_the_condition():
     frames, conditions = torch.rand(2, 2, 3, 8, 8), torch.rand(2, 2, 3, 8, 8)
     condition, exemplar, truth = pair_images({"frames": frames, "conditions": conditions}, "data", None)
     assert torch.equal(condition, conditions[:, 0]) and torch.equal(exemplar, frames[:, 1]) and torch.equal(truth, frames[:, 0])
+    others = torch.rand(2, 2, 3, 8, 8)
+    alone = {"frames": frames[:, :1], "conditions": conditions, "other_frames": others}
+    assert torch.equal(pair_images(alone, "data", None)[1], others[:, 0])
 
 
 def test_edges_train_without_keypoints(folder, trained):

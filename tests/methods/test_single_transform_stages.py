@@ -143,7 +143,7 @@ def test_a_few_dozen_steps_of_task_1_bring_the_flow_nearer_to_affine_maps():
 def test_task_1_counts_near_the_limbs_alone_where_asked():
     stage = WarpingStage(WarpingConfig(**LOSSES, affine_reach=3.0), Shifted(), *networks(), 2.0, SCHEMA)
     items = batch(stage)
-    target = items["keypoints"][:, 1]
+    target = items["keypoints"][:, 0]
     torch.manual_seed(5)
     affine = random_affine(2, 32, stage.config.ranges)
     maps = [gaussian_maps(points, 32, 32, 2.0) for points in (affine.inverse(target), target)]
@@ -159,12 +159,12 @@ def test_without_refinement_the_warped_image_is_what_is_judged():
     stage = WarpingStage(WarpingConfig(**LOSSES, refine=False), Shifted(), *networks(refine=False), 2.0, SCHEMA)
     made, warped = stage.generate(batch(stage), run(1))
     assert made is warped and set(stage.modules) == {"matching"}
-    assert torch.equal(made, warp(batch(stage)["frames"][:, 0], flow_of(stage)))
+    assert torch.equal(made, warp(batch(stage)["frames"][:, 1], flow_of(stage)))
 
 
 def flow_of(stage):
     points = batch(stage)["keypoints"]
-    maps = [gaussian_maps(points[:, i], 32, 32, 2.0) for i in range(2)]
+    maps = [gaussian_maps(points[:, i], 32, 32, 2.0) for i in (1, 0)]
     return stage.modules["matching"](*maps)
 
 
@@ -176,8 +176,8 @@ def test_eq_8_adds_the_generative_loss_and_only_the_discriminator_learns_to_judg
     items = batch(stage)
     with torch.no_grad():
         made, warped = stage.generate(items, run(1))
-        pose = gaussian_maps(items["keypoints"][:, 1], 32, 32, 2.0)
-        perceptual, _ = stage.reconstruction_loss(made, warped, items["frames"][:, 1], run(1))
+        pose = gaussian_maps(items["keypoints"][:, 0], 32, 32, 2.0)
+        perceptual, _ = stage.reconstruction_loss(made, warped, items["frames"][:, 0], run(1))
         generative = generator_linear(stage.discriminator(torch.cat([made, pose], 1)))
     before = weights(stage.discriminator)
     logged = stage.step(items, run(1))

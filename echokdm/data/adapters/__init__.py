@@ -32,7 +32,9 @@ class Adapter(Protocol):
         """One row a sequence, no frame loaded: sequence (unique), subject, split, path, and columns of labels.
 
         split is "train", "val", "test", a fold's number, or "all" where the folder has no splits. Columns whose name starts
-        with "_" are the adapter's own, for `read`. Raises DataError that names every problem of the folder at once.
+        with "_" are the adapter's own, for `read`. Where a sequence is a pair of pictures, the second to be made of the first, the columns
+        "from" and "to" name them: the same name is the same picture. Where examples are listed for a picture, the columns "ref1" and
+        "ref2" name their sequences, or are "". Raises DataError that names every problem of the folder at once.
         """
 
     def read(self, row: Row) -> "Sequence":

@@ -9,7 +9,7 @@ import numpy as np
 
 from echokdm.core.errors import ClipError, GeometryError, one_sentence
 from echokdm.core.files import check_plain
-from echokdm.data.adapters.problems import COLUMNS
+from echokdm.data.adapters.problems import COLUMNS, PAIR
 
 if TYPE_CHECKING:
     from echokdm.core.types import Clip, KeypointSchema, Sequence
@@ -19,8 +19,8 @@ Array = np.ndarray
 
 
 def labels_of(row: "Row") -> dict[str, Any]:
-    """A row's labels: its columns but the base ones and the adapter's own."""
-    return {key: row[key] for key in row.keys() if key not in COLUMNS and not key.startswith("_")}
+    """A row's labels: its columns but the base ones, a pair's names and the adapter's own."""
+    return {key: row[key] for key in row.keys() if key not in (*COLUMNS, *PAIR) and not key.startswith("_")}
 
 
 def sequence(clip: "Clip", labels: Mapping[str, Any], points: Array | None = None, visible: Array | None = None,

@@ -69,7 +69,8 @@ class PosePairs:
         folder = f"{root / split}{os.sep}"
         columns = {f"_{axis}_{end}": poses.loc[pairs[end], f"keypoints_{axis}"].to_numpy() for end in ("from", "to") for axis in "xy"}
         return pd.DataFrame({"sequence": f"{split}/" + pairs["from"] + ">" + pairs["to"], "subject": people[0], "split": split,
-                             "path": folder + pairs["from"], "_to": folder + pairs["to"]}).assign(**columns)
+                             "path": folder + pairs["from"], "from": pairs["from"], "to": pairs["to"],
+                             "_to": folder + pairs["to"]}).assign(**columns)
 
     def _file(self, root: Path, table: str, split: str) -> Path:
         """The table under the first of its names that is there."""

@@ -11,6 +11,12 @@ from echokdm.core.naming import names_shown, pseudonym
 COLUMNS = ["sequence", "subject", "split", "path"]
 """Columns that every index begins with."""
 
+REFERENCES = ("ref1", "ref2")
+"""Further columns where a data set lists examples for a picture: their sequences, "" for none."""
+
+PAIR = ("from", "to")
+"""Further columns where a sequence is two pictures, the second of which is to be made of the first: the pictures' names."""
+
 SHOWN = 3
 
 EMPTY = "frames_without_person"

@@ -39,6 +39,7 @@ class AnimatorConfig(StageConfig):
     equivariance_weight: float = 10.0
     crowding_weight: float = 0.0  # against key-points that fall together; not in the paper, see `losses/equivariance.py`
     keypoint_steps: int = 0  # at the start, that train the key-points alone, without a picture; not in the paper
+    colour: float = Field(default=0.1, ge=0, le=0.5)  # brightness, contrast, saturation and hue change by so much at most, a clip's alike
     affine: float = 0.05  # standard deviations of the equivariance loss' deformations, in half pictures
     spline: float = 0.05
     ema_decay: float = 0.999

@@ -34,8 +34,21 @@ def build_networks(config: AnimatorConfig) -> dict[str, nn.Module]:
     return parts
 
 
+def recolour(frames: Tensor, most: float) -> Tensor:
+    """Frames (B, n, 3, S, S) in [0, 1] with brightness, contrast, saturation and hue changed by `most` at most, alike in all n of an item.
+
+    As FOMM trains, whose strategy the paper follows; its reversal of time is in an item's drawn order. Drawn by torch's generator.
+    """
+    if most == 0:
+        return frames
+    from torchvision.transforms import ColorJitter
+
+    change = ColorJitter(most, most, most, most)
+    return torch.stack([change(item) for item in frames])
+
+
 class AnimatorStage(Stage):
-    """Reconstruct the second frame of an item from the first, its source, and from the rest, its references.
+    """Reconstruct the first frame of an item, the driving one, from the second, its source, and from the rest, its references.
 
     dataset: items with `frames` (2 + references, 3, S, S) in [0, 1]. parts: the networks, as of `build_networks`.
     """
@@ -58,15 +71,16 @@ class AnimatorStage(Stage):
 
     def step(self, batch: dict[str, Tensor], run: Run) -> dict[str, Tensor]:
         """One step on `frames` (B, 2 + N, 3, S, S)."""
-        config, frames, networks = self.config, batch["frames"], self.networks()
+        config, networks = self.config, self.networks()
+        frames = recolour(batch["frames"], config.colour)
         cosine_with_warmup(self.optimizers["adam"], config.lr, run)
         points, loss, logged = self.keypoint_losses(frames[:, :2])
         if run.step >= config.keypoint_steps:
             fewest = min(config.fewest_references, config.references)
             shown = int(torch.randint(fewest, config.references + 1, ()))
-            driving, chosen = frames[:, 1], torch.cat([frames[:, :1], frames[:, 2:2 + shown]], 1)
+            driving, chosen = frames[:, 0], frames[:, 1:2 + shown]
             with run.autocast():
-                made = render(networks, look(networks, chosen), points[:, 1])
+                made = render(networks, look(networks, chosen), points[:, 0])
                 perceptual = pyramid_perceptual(self.features, made.image, driving, config.scales)
             loss = loss + config.perceptual_weight * perceptual
             logged |= {"perceptual": perceptual.detach(), "l1": (made.image - driving).abs().mean().detach(),

@@ -42,8 +42,14 @@ def condition_images(kind: Kind, frames: Tensor, keypoints: Tensor | None, given
     return keypoint_images(keypoints, schema, frames.shape[-1])
 
 
+def truth_and_exemplar(item: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """(..., 3, S, S) each of an item or a batch: its frame 0, and the first frame of others or, where it has none, its frame 1."""
+    frames = item["frames"]
+    return frames[..., 0, :, :, :], (item["other_frames"][..., 0, :, :, :] if "other_frames" in item else frames[..., 1, :, :, :])
+
+
 def pair_images(batch: dict[str, Tensor], kind: Kind, schema: KeypointSchema | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Condition, exemplar and truth, (B, 3, S, S) each: an item's frame 0 is the truth and gives the condition, frame 1 the exemplar."""
-    truth, exemplar = batch["frames"][:, 0], batch["frames"][:, 1]
+    """Condition, exemplar and truth, (B, 3, S, S) each: the truth gives the condition."""
+    truth, exemplar = truth_and_exemplar(batch)
     points, given = (batch[k][:, 0] if k in batch else None for k in ("keypoints", "conditions"))
     return condition_images(kind, truth, points, given, schema), exemplar, truth

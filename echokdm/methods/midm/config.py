@@ -9,6 +9,7 @@ from echokdm.methods.base import MethodConfig, StageConfig
 from echokdm.methods.kdm.codec import CodecConfig
 
 Kind = Literal["keypoints", "edges", "data"]
+Exemplar = Literal["other", "same"]  # other: listed for the picture or, where none is, of another subject. same: another of its subject
 
 
 class MatchingConfig(BaseModel):
@@ -88,6 +89,7 @@ class MIDMConfig(MethodConfig):
 
     method: Literal["midm"] = "midm"
     condition: Kind = "keypoints"
+    exemplar: Exemplar = "other"  # of training, and of the tables that compare with the truth
     backbone: Backbone = "vgg19"  # of the losses' features
     layers: tuple[str, ...] = Field(default=("relu1_2", "relu2_2", "relu3_2", "relu4_2"), min_length=2)  # style is of all but the first
     matching: MatchingConfig = MatchingConfig()

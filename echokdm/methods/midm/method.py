@@ -41,8 +41,12 @@ class MIDM(Method):
         return STAGES
 
     def build_stage(self, name: str, config: MIDMConfig, data: FrameSource, bundle: Path, start: bool) -> Stage:
-        """See `Method`. Raises BundleError where a stage before this one is not trained yet."""
-        sets = data.train(2, derive_seed(config.seed, STAGES.index(name)))
+        """See `Method`. Raises BundleError where a stage before this one is not trained yet, ConfigError where a loss has no truth."""
+        if config.exemplar == "other" and max(config.correspondence.weights.warp, config.joint.weights.warp) > 0:
+            raise ConfigError("weights.warp compares warped exemplars with the truth, so it needs another picture of its subject: set "
+                              "exemplar: same, or weights.warp to 0.")
+        seed = derive_seed(config.seed, STAGES.index(name))
+        sets = data.train(2, seed) if config.exemplar == "same" else data.train(1, seed, others=1)
 
         def part(component: str, kind: type) -> Any:
             return load_component(bundle, component, kind)
@@ -67,7 +71,7 @@ class MIDM(Method):
         """With the matching as it was trained, and the key-points that conditions are drawn from."""
         schema = FrameSource(config.data, config.size, config.seed).schema if config.condition == "keypoints" else None
         return MIDMPipeline(**parts, scheduler=build_scheduler("ddim", "epsilon"), condition=config.condition,
-                            schema=schema.name if schema is not None else "", **config.matching.model_dump())
+                            exemplar=config.exemplar, schema=schema.name if schema is not None else "", **config.matching.model_dump())
 
     def schema(self, pipeline: MIDMPipeline) -> KeypointSchema | None:
         """Of the key-points drawn in the condition, None where it is another picture."""
@@ -97,7 +101,7 @@ class MIDM(Method):
         raise ConfigError("This MIDM follows its data set's condition pictures: give a condition picture.")
 
     def evaluate(self, pipeline: MIDMPipeline, data: FrameSource) -> list[Table]:
-        """Tables 2 to 4 in form, on held-out sequences."""
+        """Tables 1 to 4 in form, on held-out sequences."""
         return tables(pipeline, data)
 
 

@@ -14,7 +14,7 @@ from echokdm.core.precision import fast_arithmetic
 from echokdm.core.schemas import schema as schema_named
 from echokdm.core.seeding import seeded_randn
 from echokdm.engine.sampling import build_scheduler
-from echokdm.methods.midm.config import Kind, MatchingConfig
+from echokdm.methods.midm.config import Exemplar, Kind, MatchingConfig
 from echokdm.methods.midm.interleave import interleave
 from echokdm.methods.pipeline import MethodPipeline
 from echokdm.networks.codec import decode, encode
@@ -45,7 +45,8 @@ class MIDMPipeline(MethodPipeline):
     """Matching Interleaved Diffusion Models.
 
     Components: the image codec, the matching network, the denoiser, a DDIM scheduler that holds the noise schedule. condition: what
-    the condition picture is; schema: the name of the key-points drawn in it, "" for none. The rest as in `MatchingConfig`.
+    the condition picture is; schema: the name of the key-points drawn in it, "" for none. exemplar: what it was trained with, see
+    `config.Exemplar`. The rest as in `MatchingConfig`.
 
     A trained one is had by `MIDMPipeline.from_pretrained(folder)`; this one knows nothing yet:
 
@@ -63,12 +64,12 @@ class MIDMPipeline(MethodPipeline):
     def __init__(self, image_codec: VQModel, unet: UNet2DModel, matcher: DomainMatcher, scheduler: "Scheduler",
                  condition: Kind = "keypoints", schema: str = "", temperature: float = 0.01, centred: bool = False,
                  threshold: float = 0.02, pool: int = 1, strength: float = 0.25, calls: int = 4, rematch: bool = True,
-                 masked: bool = True) -> None:
+                 masked: bool = True, exemplar: Exemplar = "same") -> None:
         super().__init__()
         how: dict[str, Any] = {"temperature": temperature, "centred": centred, "threshold": threshold, "pool": pool, "strength": strength,
                "calls": calls, "rematch": rematch, "masked": masked}
-        self.register_to_config(condition=condition, schema=schema, **how)
-        self.matching, self.condition_kind = MatchingConfig(**how), condition
+        self.register_to_config(condition=condition, schema=schema, exemplar=exemplar, **how)
+        self.matching, self.condition_kind, self.exemplar = MatchingConfig(**how), condition, exemplar
         self.schema = schema_named(schema) if schema else None
         self.register_modules(image_codec=image_codec, unet=unet, matcher=matcher, scheduler=scheduler)
 

@@ -9,19 +9,20 @@ from torch.utils.data import Dataset
 
 from echokdm.engine.sampling import build_scheduler
 from echokdm.engine.stage import Run, Stage, cosine_with_warmup
+from echokdm.methods.midm.conditions import truth_and_exemplar
 from echokdm.methods.midm.config import PriorConfig
 from echokdm.networks.codec import encode
 
 
 class CodecPairs(Dataset):
-    """Two frames of each item of `sets`, under the names that `CodecStage` reads."""
+    """Two frames of each item of `sets`, or its frame and its exemplar, under the names that `CodecStage` reads."""
 
     def __init__(self, sets: Dataset) -> None:
         self.sets = sets
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
-        frames = self.sets[key]["frames"]
-        return {"source": frames[0], "target": frames[1]}
+        truth, exemplar = truth_and_exemplar(self.sets[key])
+        return {"source": truth, "target": exemplar}
 
 
 def build_unet(config: PriorConfig, latent_channels: int) -> UNet2DModel:

@@ -27,9 +27,13 @@ _BATCH = 32  # pictures scored at a time
 
 
 def held_out_cases(data: Any, seed: int = DRAW_SEED) -> list[dict[str, Tensor]]:
-    """Drawn frames and key-points of every held-out identity, TARGETS times over: frames[0] is the target, the rest its sources."""
+    """Drawn frames and key-points of every held-out identity, TARGETS times over: frames[0] is the target, the rest its sources.
+
+    Of a data set that lists pairs every pair once, with further sources of the same person.
+    """
     sets = data.held_out(1 + max(SOURCES), seed)
-    return [sets[step, i] | {"identity": torch.tensor(i)} for i in range(len(sets)) for step in range(TARGETS)]
+    return [sets[step, i] | {"identity": torch.tensor(subject)} for i, subject in enumerate(sets.subjects)
+            for step in range(1 if sets.directed else TARGETS)]
 
 
 def move_keypoints(case: Mapping[str, Tensor]) -> Tensor:
@@ -79,7 +83,7 @@ def evaluation(pipeline: ResidualFlowPipeline, data: Any) -> list[Table]:
                        ignore_index=True)
     figures = [name for name in FIGURES if name in scores]
     identities = len({int(case["identity"]) for case in cases})
-    note = f"{identities} held-out identities, {TARGETS} targets each. In brackets: 95 % intervals by bootstrap over identities."
+    note = f"{identities} held-out identities, {len(cases)} targets. In brackets: 95 % intervals by bootstrap over identities."
 
     def row(label: str, frame: pd.DataFrame) -> tuple[str, tuple]:
         return label, tuple(mean_interval(frame[name], frame["identity"]) for name in figures)

@@ -43,11 +43,11 @@ class Pairs:
 
 
 def held_out_pairs(data: Any, draws: int = DRAWS) -> Pairs:
-    """`draws` pairs of each held-out sequence of a `FrameSource`; the same at every call."""
+    """`draws` pairs of each held-out sequence of a `FrameSource`, or each pair that it lists once; the same at every call."""
     sets = data.held_out(2, DRAW_SEED)
-    items = [(i, sets[step, i]) for i in range(len(sets)) for step in range(draws)]
+    items = [(subject, sets[step, i]) for i, subject in enumerate(sets.subjects) for step in range(1 if sets.directed else draws)]
     frames, points = (torch.stack([item[name] for _, item in items]) for name in ("frames", "keypoints"))
-    return Pairs(frames[:, 0], frames[:, 1], points[:, 0], points[:, 1], np.array([i for i, _ in items]))
+    return Pairs(frames[:, 1], frames[:, 0], points[:, 1], points[:, 0], np.array([subject for subject, _ in items]))
 
 
 def affine_flow(begin: Tensor, end: Tensor, size: int) -> Tensor:

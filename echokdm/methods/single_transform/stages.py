@@ -31,7 +31,7 @@ _ADVERSARIAL = {"linear": (discriminator_linear, generator_linear), "hinge": (di
 class WarpingStage(Stage):
     """W and R by two tasks in turn: the flow of an affine map of poses (Eq. 7), and the target from its source (Eq. 5).
 
-    dataset: items of two frames, source and target. refinement: None for Table 3's ablation. sigma: px, of the joints' envelopes.
+    dataset: items of two frames, target and source. refinement: None for Table 3's ablation. sigma: px, of the joints' envelopes.
     schema: of the joints.
     """
 
@@ -77,7 +77,7 @@ class WarpingStage(Stage):
 
     def affine_task(self, batch: dict[str, Tensor], run: Run) -> dict[str, Tensor]:
         """Task 1: the target pose stays real, and the source pose p_st is it, moved by a random affine map."""
-        target, images = batch["keypoints"][:, 1], batch["frames"]
+        target, images = batch["keypoints"][:, 0], batch["frames"]
         height, width = images.shape[-2:]
         affine = random_affine(len(target), height, self.config.ranges, target.device)
         with run.autocast():
@@ -96,9 +96,9 @@ class WarpingStage(Stage):
 
     def generate(self, batch: dict[str, Tensor], run: Run) -> tuple[Tensor, Tensor]:
         """y_o and the image warped directly, (B, 3, H, W) both; the same where there is no R."""
-        source, points = batch["frames"][:, 0], batch["keypoints"]
+        source, points = batch["frames"][:, 1], batch["keypoints"]
         with run.autocast():
-            flow = self.modules["matching"](self.maps(points[:, 0], source), self.maps(points[:, 1], source))
+            flow = self.modules["matching"](self.maps(points[:, 1], source), self.maps(points[:, 0], source))
         warped = warp(source, flow)
         if "refinement" not in self.modules:
             return warped, warped
@@ -108,7 +108,7 @@ class WarpingStage(Stage):
     def reconstruction_task(self, batch: dict[str, Tensor], run: Run) -> dict[str, Tensor]:
         """Task 2."""
         made, warped = self.generate(batch, run)
-        loss, logged = self.reconstruction_loss(made, warped, batch["frames"][:, 1], run)
+        loss, logged = self.reconstruction_loss(made, warped, batch["frames"][:, 0], run)
         self.update(loss, run)
         return logged
 
@@ -147,8 +147,8 @@ class JointStage(WarpingStage):
         """Task 2 with the generative loss, then one step of the discriminator."""
         judge_loss, maker_loss = _ADVERSARIAL[self.config.adversarial]
         discriminator = self.modules["discriminator"]
-        target = batch["frames"][:, 1]
-        pose = self.maps(batch["keypoints"][:, 1], target)
+        target = batch["frames"][:, 0]
+        pose = self.maps(batch["keypoints"][:, 0], target)
         made, warped = self.generate(batch, run)
         loss, logged = self.reconstruction_loss(made, warped, target, run)
         discriminator.requires_grad_(False)
