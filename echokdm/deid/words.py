@@ -31,7 +31,7 @@ _LONG, _FULL = 2.5, 0.7
 _END = 4  # frames at the clip's ends, where print that fades is seen whole
 _TIMES = 3  # what differs from the frames around it is shown with so much more contrast
 _TOGETHER = 4  # frames in one gray picture of what is brief: it is dark but for flicker
-_FLASHES, _PLACE = 3, (16, 48)  # frames that are also shown one by one: those with most of it in a place of so many rows and columns
+_FLASHES, _PLACE = 3, (16, 48)  # frames that are also shown one by one, for what is in a place of so many rows and columns
 _USUAL = 3  # a pixel's greatest flickers of which all are taken for tissue's; what comes and goes at once does so once or twice
 
 
@@ -71,14 +71,18 @@ def find_words(frames: np.ndarray | LongFrames, sector: np.ndarray, mask: np.nda
 
 
 def _usual_flicker(frames: np.ndarray | LongFrames) -> tuple[np.ndarray, list[int]]:
-    """((h, w) uint8, by how much a pixel flickers more than once or twice; the frames with most beyond that in the place of a word)."""
+    """((h, w) uint8, by how much a pixel flickers more than once or twice; frames that somewhere flicker most beyond any other)."""
     greatest = np.zeros((_USUAL, *frames.shape[1:]), np.uint8)
-    for flicker in _flickers(frames):
+    most, next_most = np.zeros((2, *frames.shape[1:]), np.float32)
+    whose = np.zeros(frames.shape[1:], int)
+    for t, flicker in enumerate(_flickers(frames)):
+        around = ndimage.uniform_filter(flicker.astype(np.float32), _PLACE)
+        whose[around > most] = t
+        most, next_most = np.maximum(most, around), np.maximum(next_most, np.minimum(most, around))
         for kept in greatest:
             kept[:], flicker = np.maximum(kept, flicker), np.minimum(kept, flicker)
-    usual = greatest[-1]
-    most = [ndimage.uniform_filter(_above(flicker, usual).astype(np.float32), _PLACE).max() for flicker in _flickers(frames)]
-    return usual, [int(t) for t in np.argsort(most)[: -_FLASHES - 1 : -1]]
+    alone = ndimage.maximum(most - next_most, whose, np.arange(len(frames)))
+    return greatest[-1], [int(t) for t in np.argsort(alone)[: -_FLASHES - 1 : -1]]
 
 
 def _brief(frames: np.ndarray | LongFrames, usual: np.ndarray) -> Iterator[np.ndarray]:
@@ -89,11 +93,12 @@ def _brief(frames: np.ndarray | LongFrames, usual: np.ndarray) -> Iterator[np.nd
 
 
 def _flickers(frames: np.ndarray | LongFrames) -> Iterator[np.ndarray]:
-    """(h, w) uint8 of each frame: by how much it is brighter, or darker, than both of its neighbours."""
+    """(h, w) uint8 of each frame: by how much it is brighter, or darker, than both of its neighbours; at the ends, than the next two."""
     last = len(frames) - 1
     for t, frame in enumerate(frames):
-        before, after = frames[abs(t - 1)], frames[t + 1 if t < last else max(t - 1, 0)]
-        yield np.maximum(_above(frame, np.maximum(before, after)), _above(np.minimum(before, after), frame))
+        one, other = ((t - 1, t + 1) if 0 < t < last else (1, 2) if t == 0 else (last - 1, last - 2))
+        near, far = frames[min(one, last)], frames[min(abs(other), last)]
+        yield np.maximum(_above(frame, np.maximum(near, far)), _above(np.minimum(near, far), frame))
 
 
 def _above(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -120,6 +120,26 @@ def test_hearts_shapes_are_no_words(fan):
     assert not words.find_words(printed(frames, ndimage.gaussian_filter(bar, 6), 200), mask, mask, [], 0 * frames[0])
 
 
+def test_a_word_that_reaches_in_is_read_whole_and_one_beside_is_left_alone(fan):
+    frames, sector, _ = fan
+    drawn = printed(frames, ink(sector.shape, "KOWALSKI", "-Bold", 28, AT), 230)
+    for first, found in ((370, True), (420, False)):  # its last letter lies in what is kept, or none
+        mask = sector & (np.arange(sector.shape[1]) >= first)
+        assert words.find_words(drawn, sector, mask, [(drawn.min(0), drawn.max(0))], 0 * frames[0]) == found
+
+
+@pytest.mark.parametrize(("shown", "frame"), [(MIDDLE, 3), (LAST, FRAMES - 1)])
+def test_a_frame_that_flashes_is_looked_at_alone(shown, frame, fan, monkeypatch):
+    frames, sector, mask = fan
+    wild = np.repeat(frames[:1], FRAMES, 0) / 2 + np.random.default_rng(1).normal(0, 10, frames.shape) * sector
+    drawn = printed(wild.clip(0, 255), ink(mask.shape, "Nowak", "", 20, AT), 150, shown)
+    assert words._usual_flicker(drawn)[1][0] == frame
+    monkeypatch.setattr(words, "_SURE_OF_CHANGES", 2.0)  # what differs between frames tells nothing
+    still = np.median(drawn, 0).astype(np.uint8)
+    assert words.find_words(drawn, mask, mask, [(still, still)], 0 * still)
+    assert not words.find_words(wild.clip(0, 255).astype(np.uint8), mask, mask, [(still, still)], 0 * still)
+
+
 def test_a_picture_larger_than_a_tile_is_seen_everywhere(monkeypatch, fan):
     frames, _, mask = fan
     monkeypatch.setattr(words, "_TILE", (256, 320))
