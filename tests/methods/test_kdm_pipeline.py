@@ -48,15 +48,6 @@ def test_ablations_and_gamma(pipe, heart):
     assert direct.frames.shape == (2, 1, 112, 112) and (direct.flow == 0).all()
 
 
-def test_no_wish_is_no_motion_where_what_the_net_draws_for_none_is_taken_away(pipe, heart):
-    source, points, sector = heart
-    given = source, points[:1], points[:1], sector[None, None].float()
-    assert pipe.predict_flow(*given).any() and not pipe.predict_flow(*given, null=True).any()
-    wished = given[0], given[1], points[4:5], given[3]
-    without = [pipe.predict_flow(*pair, exact=False) for pair in (wished, given)]
-    assert torch.allclose(pipe.predict_flow(*wished, exact=False, null=True), without[0] - without[1], atol=1e-4)
-
-
 def test_wrong_keypoints_and_unknown_bundles_are_named(pipe, heart):
     source, points, sector = heart
     with pytest.raises(GeometryError, match="40"):
