@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 from bars import Bars, begin, parser
 
-from echokdm.evaluation.held_out import ED_TO_ES, KDM, NO_EDIT, NO_F2I, NO_K2F, RANDOM, TPS
+from echokdm.evaluation.held_out import CARRIED, ED_TO_ES, KDM, NO_EDIT, NO_F2I, NO_K2F, RANDOM, TPS
 from echokdm.evaluation.paper import compared
 from echokdm.evaluation.run import Evaluation, evaluate
 from echokdm.metrics.intervals import Interval, difference_interval, ratio_interval
@@ -44,7 +44,7 @@ def check_pictures(images: pd.DataFrame, bars: Bars) -> None:
 
 def check_flow(flows: pd.DataFrame, bars: Bars) -> None:
     """K2F's flow in the heart over the mean true motion there."""
-    part = flows[(flows["flow"] == "K2F-net") & (flows["against"] == "truth") & (flows["region"] == "heart")]
+    part = flows[(flows["flow"] == CARRIED) & (flows["against"] == "truth") & (flows["region"] == "heart")]
     found = {score: ratio_interval(part[score], part["motion"], part["patient"]) for score in ("EPE", "MAE")}
     bars.check("K2F-net's end-point error / mean true motion in the heart", found["EPE"].value <= 0.4,
                f"{bracketed(found['EPE'])} (MAE over dx, dy: {found['MAE'].value:.3f})", "<= 0.4")

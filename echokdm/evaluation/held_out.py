@@ -21,7 +21,8 @@ from echokdm.ops.ventricle import ejection_fraction, simpson_volume
 
 FIRST_SEED = HELD_OUT + 10_000  # the first 10,000 held-out seeds may have chosen between trainings
 NO_EDIT, TPS, NO_F2I, NO_K2F, KDM = "no edit", "TPS warp", "KDM without F2I", "KDM without K2F", "KDM"
-OF_WARP, TRUE_WARP, TARGET = "OF-net warp", "true-flow warp", "target itself"
+OWN_WARP, OF_WARP, TRUE_WARP, TARGET = "K2F-net's own warp", "OF-net warp", "true-flow warp", "target itself"
+K2F, CARRIED, OF = "K2F-net", "K2F-net, made to carry the outline", "OF-net"  # flows; KDM warps by the second
 ED_TO_ES, RANDOM = "ED to ES", "random"
 
 
@@ -100,10 +101,14 @@ def score_pairs(pipeline: Any, pairs: HeldOutPairs, distances: Mapping[str, Dist
     if pipeline.k2i is not None:
         made[NO_K2F] = pipeline(*given, **told, without="k2f", **options).frames
     made[KDM] = full.frames
-    flows = {"no motion": torch.zeros_like(pairs.flow), TPS: spline_flow, "K2F-net": full.flow}
+    device = pipeline.k2f.device
+    own = torch.cat([pipeline.predict_flow(*(part[i:i + 1].to(device) for part in (*given, inside)), steps=flow_steps, seed=seed,
+                                           exact=False).cpu() for i in range(len(pairs))])  # alike in any company
+    made[OWN_WARP] = warp_inside(pairs.source, own, inside)
+    flows = {"no motion": torch.zeros_like(pairs.flow), TPS: spline_flow, K2F: own, CARRIED: full.flow}
     if pipeline.of_net is not None:
-        flows["OF-net"] = pipeline.optical_flow(pairs.target, pairs.source, inside)
-        made[OF_WARP] = warp_inside(pairs.source, flows["OF-net"], inside)
+        flows[OF] = pipeline.optical_flow(pairs.target, pairs.source, inside)
+        made[OF_WARP] = warp_inside(pairs.source, flows[OF], inside)
     made[TRUE_WARP] = warp_inside(pairs.source, pairs.flow, inside)
     images = pd.concat([_picture_rows(pairs, name, frames, distances) for name, frames in made.items()], ignore_index=True)
     images = _add_keypoints(pipeline, pairs, images, made)
@@ -128,7 +133,7 @@ def _sweep(pipeline: Any, pairs: HeldOutPairs, flow: Tensor, strength: float, di
 
 def _add_keypoints(pipeline: Any, pairs: HeldOutPairs, images: pd.DataFrame, made: dict[str, Tensor]) -> pd.DataFrame:
     """MD and EF of the methods that don't see the target, and of the target itself: what the measuring network alone is off by."""
-    judged = {name: frames for name, frames in made.items() if name not in (OF_WARP, TRUE_WARP)} | {TARGET: pairs.target}
+    judged = {name: frames for name, frames in made.items() if name not in (OWN_WARP, OF_WARP, TRUE_WARP)} | {TARGET: pairs.target}
     device = pipeline.measurer.device
     found = np.empty((len(judged), len(pairs), 40, 2))
     for i in range(len(pairs)):
@@ -149,7 +154,7 @@ def _add_keypoints(pipeline: Any, pairs: HeldOutPairs, images: pd.DataFrame, mad
 
 
 def _flow_rows(pairs: HeldOutPairs, flows: dict[str, Tensor]) -> pd.DataFrame:
-    against = [(name, "truth") for name in flows] + [("K2F-net", "OF-net")] * ("OF-net" in flows)
+    against = [(name, "truth") for name in flows] + [(K2F, OF)] * (OF in flows)
     regions = {"heart": pairs.valid & pairs.heart, "sector": pairs.valid}
     rows = []
     for name, other in against:

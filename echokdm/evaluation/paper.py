@@ -5,7 +5,21 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from echokdm.evaluation.held_out import ED_TO_ES, KDM, NO_EDIT, NO_F2I, NO_K2F, OF_WARP, RANDOM, TARGET, TPS, TRUE_WARP
+from echokdm.evaluation.held_out import (
+    CARRIED,
+    ED_TO_ES,
+    K2F,
+    KDM,
+    NO_EDIT,
+    NO_F2I,
+    NO_K2F,
+    OF_WARP,
+    OWN_WARP,
+    RANDOM,
+    TARGET,
+    TPS,
+    TRUE_WARP,
+)
 from echokdm.evaluation.resynthesis import THIRDS
 from echokdm.metrics.intervals import Interval, difference_interval, mean_interval, ratio_interval
 from echokdm.metrics.tables import Cell, Table
@@ -90,7 +104,7 @@ def _flow_table(flows: pd.DataFrame) -> Table:
 def _warp_table(images: pd.DataFrame) -> Table:
     names = [n for n in score_names(images) if n != "MD"]
     rows = []
-    for method, label in ((NO_F2I, "K2F-net"), (OF_WARP, "OF-net (saw the target)"), (TRUE_WARP, "true flow")):
+    for method, label in ((OWN_WARP, K2F), (NO_F2I, CARRIED), (OF_WARP, "OF-net (saw the target)"), (TRUE_WARP, "true flow")):
         part = images[(images["method"] == method) & images["strength"].isna()]
         if len(part):
             rows.append((label, tuple(mean_interval(part[n], part["patient"]) for n in names)))

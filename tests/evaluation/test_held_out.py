@@ -6,7 +6,23 @@ import torch
 
 from echokdm.core.seeding import derive_seed
 from echokdm.data.adapters.phantoms import HELD_OUT
-from echokdm.evaluation.held_out import ED_TO_ES, FIRST_SEED, KDM, NO_EDIT, NO_F2I, NO_K2F, TARGET, TPS, TRUE_WARP, score_pairs, tps_warp
+from echokdm.evaluation.held_out import (
+    CARRIED,
+    ED_TO_ES,
+    FIRST_SEED,
+    K2F,
+    KDM,
+    NO_EDIT,
+    NO_F2I,
+    NO_K2F,
+    OF,
+    OWN_WARP,
+    TARGET,
+    TPS,
+    TRUE_WARP,
+    score_pairs,
+    tps_warp,
+)
 from echokdm.evaluation.paper import compared, phantom_tables
 from echokdm.ops.warp import sample_points
 
@@ -54,7 +70,17 @@ def test_no_motion_misses_all_of_the_motion(scored):
     _, flows = scored
     still = flows[flows["flow"] == "no motion"]
     assert np.allclose(still["EPE"], still["motion"]) and (still["motion"] > 0.2).all()
-    assert {("K2F-net", "OF-net"), ("OF-net", "truth"), ("K2F-net", "truth")} <= set(zip(flows["flow"], flows["against"], strict=True))
+    assert {(K2F, OF), (OF, "truth"), (K2F, "truth"), (CARRIED, "truth")} <= set(zip(flows["flow"], flows["against"], strict=True))
+
+
+def test_the_networks_own_flow_is_not_the_one_made_to_carry_the_outline(scored):
+    """KDM warps by the second, whose outline is where it was asked to be."""
+    images, flows = scored
+    found = {name: flows[(flows["flow"] == name) & (flows["against"] == "truth") & (flows["region"] == "heart")]["EPE"].to_numpy()
+             for name in (K2F, CARRIED)}
+    assert (found[K2F] != found[CARRIED]).all()
+    warps = {name: images[(images["method"] == name) & images["strength"].isna()]["MSE_img"].to_numpy() for name in (OWN_WARP, NO_F2I)}
+    assert len(warps[OWN_WARP]) == len(warps[NO_F2I]) and (warps[OWN_WARP] != warps[NO_F2I]).all()
 
 
 def test_tables_are_the_papers(scored):

@@ -191,17 +191,18 @@ class KDMPipeline(MethodPipeline):
         return KDMOutput(torch.cat(frames), torch.cat(flows), torch.cat(warps))
 
     def predict_flow(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, sector: Tensor, *,
-                     steps: int = defaults.FLOW_STEPS, seed: int = defaults.SEED, scheduler: str = "ddim") -> Tensor:
+                     steps: int = defaults.FLOW_STEPS, seed: int = defaults.SEED, scheduler: str = "ddim", exact: bool = True) -> Tensor:
         """K2F-net: flow (B, 2, H, W) in px for B sources and key-point pairs; zero outside the sector (B, 1, H, W).
 
         The mean of two samples, from one noise and from its negative: what a sample owes to its noise is nearly odd in it, so that
-        seeds differ little. It is made to carry the target outline onto the source's, the rest spread smoothly.
+        seeds differ little. exact: it is made to carry the target outline onto the source's, the rest spread smoothly; else as it is drawn.
         """
         seen, inside = as_seen(source, sector, self.flow_size)
         smaller = source.shape[3] / seen.shape[3]
         begin, end = rescale_centres(source_keypoints, smaller), rescale_centres(target_keypoints, smaller)
         flow = self._draw_flow(seen, begin, end, inside, steps, seed, scheduler)
-        flow = carry_keypoints(flow, outline(begin, self.schema), outline(end, self.schema), outline=self.schema.closed) * inside
+        if exact:
+            flow = carry_keypoints(flow, outline(begin, self.schema), outline(end, self.schema), outline=self.schema.closed) * inside
         return enlarge_flow(flow, *source.shape[2:]) * sector
 
     @torch.no_grad()
