@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from echokdm.core.errors import OutputError
+from echokdm.core.quiet import quiet
 from echokdm.io.atomic import atomic_file
 from echokdm.io.dicom_out import MAKER, Origin, code_item
 from echokdm.io.dicom_source import content_time, frame_reference, is_synthetic, new_uids
@@ -65,7 +66,7 @@ def write_segmentation(path: str | os.PathLike[str], masks: Images, source: "Dat
     ds.file_meta = FileMetaDataset()
     ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    with atomic_file(path) as temporary:
+    with quiet("pydicom"), atomic_file(path) as temporary:
         ds.save_as(temporary, enforce_file_format=True)
     return {"series": uid_of["series"], "instance": uid_of["instance"]}
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from echokdm.core.quiet import quiet
 from echokdm.io.atomic import atomic_file
 from echokdm.io.dicom_out import MAKER, Origin
 from echokdm.io.dicom_source import content_time, is_synthetic, new_uids
@@ -60,14 +61,33 @@ def write_measures(path: str | os.PathLike[str], beats: Sequence[Beat], confiden
     from importlib.metadata import version
 
     from highdicom import sr
-    from pydicom.sr.codedict import codes
 
     made = origin.told() if origin else ["outlines given by a person"]
     uid_of = new_uids(source, ["measures", version(MAKER), *made, repr((list(beats), confidence))])
+    date, time = content_time(source)
+    with quiet("pydicom"), quiet("highdicom"):  # which quote what they find odd
+        document = sr.EnhancedSR(
+            [source], _report(beats, confidence, source, made), uid_of["series"], 902, uid_of["instance"], 1, manufacturer=MAKER,
+            is_complete=True, manufacturer_model_name=MAKER, software_versions=version(MAKER), content_date=date, content_time=time,
+            series_description=f"{'SYNTHETIC ' * is_synthetic(source)}Left ventricle, measures, {MAKER}")
+        del document.InstanceCreationDate, document.InstanceCreationTime  # of now, as is when highdicom contributed
+        del document.ContributingEquipmentSequence[0].ContributionDateTime
+        if is_synthetic(source):
+            document.SyntheticData = "YES"
+        with atomic_file(path) as temporary:
+            document.save_as(temporary, enforce_file_format=True)
+    return {"series": uid_of["series"], "instance": uid_of["instance"]}
+
+
+def _report(beats: Sequence[Beat], confidence: float | None, source: "Dataset", made: list[str]) -> Any:
+    """The content: who measured, and a group of measurements (TID 1501) of the clip and of each beat. made: of the outlines."""
+    from importlib.metadata import version
+
+    from highdicom import sr
+    from pydicom.sr.codedict import codes
+
     algorithm = sr.AlgorithmIdentification(MAKER, version(MAKER), made)
     device = sr.DeviceObserverIdentifyingAttributes(_device(made), name=MAKER, manufacturer_name=MAKER, model_name=MAKER)
-    context = sr.ObservationContext(sr.ObserverContext(codes.DCM.Device, device))
-
     clip = [sr.SourceImageForMeasurementGroup(str(source.SOPClassUID), str(source.SOPInstanceUID))]
 
     def group(name: str, numbers: list[Any]) -> Any:
@@ -78,18 +98,7 @@ def write_measures(path: str | os.PathLike[str], beats: Sequence[Beat], confiden
     sure = [] if confidence is None else [_number(CONFIDENCE, 100 * confidence, _PERCENT)]
     groups = [group("Clip", [*_means(beats), *sure])]
     groups += [group(f"Beat {n}", [_number(BEAT, n, _ONE), *_numbers(beat, source)]) for n, beat in enumerate(beats, 1)]
-    report = sr.MeasurementReport(context, _code(_ECHO), groups)
-    date, time = content_time(source)
-    document = sr.EnhancedSR([source], report, uid_of["series"], 902, uid_of["instance"], 1, manufacturer=MAKER, is_complete=True,
-                             manufacturer_model_name=MAKER, software_versions=version(MAKER), content_date=date, content_time=time,
-                             series_description=f"{'SYNTHETIC ' * is_synthetic(source)}Left ventricle, measures, {MAKER}")
-    del document.InstanceCreationDate, document.InstanceCreationTime  # of now, as is when highdicom contributed
-    del document.ContributingEquipmentSequence[0].ContributionDateTime
-    if is_synthetic(source):
-        document.SyntheticData = "YES"
-    with atomic_file(path) as temporary:
-        document.save_as(temporary, enforce_file_format=True)
-    return {"series": uid_of["series"], "instance": uid_of["instance"]}
+    return sr.MeasurementReport(sr.ObservationContext(sr.ObserverContext(codes.DCM.Device, device)), _code(_ECHO), groups)
 
 
 def _means(beats: Sequence[Beat]) -> list[Any]:

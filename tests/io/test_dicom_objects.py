@@ -183,6 +183,23 @@ def test_what_is_not_valid_is_left_empty(tmp_path: Path) -> None:
     assert read_source(patients_clip(clip, PatientSex="W")).PatientSex == ""
 
 
+def test_odd_names_are_carried_over_and_told_to_nobody(tmp_path: Path, masks: np.ndarray, caplog: pytest.LogCaptureFixture,
+                                                       recwarn: pytest.WarningsRecorder) -> None:
+    """An archive knows the clip by them as they are."""
+    clip = patients_clip(tmp_path / "clip.dcm")
+    ds = pydicom.dcmread(clip)
+    ds.PatientName, ds.PatientID = "PLA", "x" * 70
+    ds.save_as(clip)
+    recwarn.clear(), caplog.clear()
+    source = read_source(clip)
+    write_segmentation(tmp_path / "s.dcm", masks, source, ORIGIN)
+    write_measures(tmp_path / "m.dcm", BEATS, None, source, ORIGIN)
+    assert not recwarn.list and not caplog.text
+    for name in ("s.dcm", "m.dcm"):
+        made = pydicom.dcmread(tmp_path / name)
+        assert made.PatientName == "PLA" and made.PatientID == "x" * 70
+
+
 def test_what_cannot_be_referred_to_is_refused_in_one_sentence(tmp_path: Path, source: Dataset, masks: np.ndarray) -> None:
     (tmp_path / "clip.gif").write_bytes(b"GIF89a" + bytes(600))
     with pytest.raises(ClipError, match="not DICOM"):
