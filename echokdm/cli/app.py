@@ -130,6 +130,12 @@ def demo_or(clip: Path | None, demo: bool) -> Path:
     return Path(get_path("ybr_color"))
 
 
+def check_coded(dicom: bool, any_view: bool) -> None:
+    """Raise ConfigError where measures would get codes of a view that may be another."""
+    if dicom and any_view:
+        raise ConfigError("What --dicom writes is coded as of an apical 4-chamber view: leave --dicom or --any-view out.")
+
+
 @app.command()
 def synth(
     context: typer.Context,
@@ -173,6 +179,7 @@ def synth(
 ) -> None:
     """Edit a clip of a heart, frame by frame, at its own size. Without a wish the clip comes back as it was."""
     source = demo_or(clip, demo)
+    check_coded(dicom, any_view)
     folder = output_folder(context, out, overwrite, "demo" if demo else "")
     offsets, line = parse_drag(drag or []), None if m_mode is None else parse_line(m_mode)
     from echokdm.echo.bundle import load_pipeline
@@ -236,8 +243,7 @@ def keypoints_command(
 ) -> None:
     """Find the left ventricle: 40 key-points a frame, masks, volumes, end-diastole and end-systole, ejection fraction."""
     source = demo_or(clip, demo)
-    if dicom and any_view:
-        raise ConfigError("What --dicom writes is coded as of an apical 4-chamber view: leave --dicom or --any-view out.")
+    check_coded(dicom, any_view)
     folder = output_folder(context, out, overwrite, "demo-keypoints" if demo else "")
     from echokdm.echo.bundle import load_pipeline, weights_hash
     from echokdm.echo.derive import derive_keypoints
