@@ -7,7 +7,7 @@ import sys
 import pytest
 
 HEAVY = ("torch", "numpy", "pandas", "diffusers", "monai", "torchvision", "pydicom", "matplotlib", "av", "lpips", "skimage", "scipy",
-         "nibabel", "PIL", "accelerate", "torchmetrics", "tensorboard")
+         "nibabel", "PIL", "accelerate", "torchmetrics", "tensorboard", "highdicom")
 
 
 def modules_after(code: str) -> set[str]:

@@ -29,6 +29,7 @@ from echokdm.core.errors import ConfigError
 from echokdm.core.naming import showing_names
 
 NOT_MEASURED = 3
+OBJECTS = ", segmentation.dcm, measures.dcm"
 
 app = typer.Typer(cls=OneSentence, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   pretty_exceptions_show_locals=False, context_settings={"help_option_names": ["-h", "--help"]},
@@ -129,6 +130,12 @@ def demo_or(clip: Path | None, demo: bool) -> Path:
     return Path(get_path("ybr_color"))
 
 
+def check_coded(dicom: bool, any_view: bool) -> None:
+    """Raise ConfigError where measures would get codes of a view that may be another."""
+    if dicom and any_view:
+        raise ConfigError("What --dicom writes is coded as of an apical 4-chamber view: leave --dicom or --any-view out.")
+
+
 @app.command()
 def synth(
     context: typer.Context,
@@ -162,6 +169,8 @@ def synth(
     without: Annotated[str | None, typer.Option("--without", metavar="f2i|k2f", help="Leave a network of the one-frame mode out.",
                                                 show_default=False)] = None,
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = defaults.SEED,
+    dicom: Annotated[bool, typer.Option("--dicom", help="Write segmentation.dcm (DICOM SEG) and measures.dcm (SR) too: what the frames "
+                                        "were drawn by, for synth.dcm. Nothing in them is of the source's patient.")] = False,
     bundle: BundleOption = defaults.BUNDLE,
     device: DeviceOption = defaults.DEVICE,
     out: OutOption = None,
@@ -170,6 +179,7 @@ def synth(
 ) -> None:
     """Edit a clip of a heart, frame by frame, at its own size. Without a wish the clip comes back as it was."""
     source = demo_or(clip, demo)
+    check_coded(dicom, any_view)
     folder = output_folder(context, out, overwrite, "demo" if demo else "")
     offsets, line = parse_drag(drag or []), None if m_mode is None else parse_line(m_mode)
     from echokdm.echo.bundle import load_pipeline
@@ -201,9 +211,9 @@ def synth(
                          heart_rate=heart_rate, beats=beats, driving="CLIP2" if driving else None,
                          keypoints="FILE" if keypoints else None, any_view=any_view, allow_print=allow_print, drag=drag or None,
                          from_frame=from_frame, frames=frames, fps=fps, size=size, m_mode=m_mode, steps=steps, without=without, seed=seed,
-                         bundle=Path(bundle).name, device=device)
+                         dicom=dicom, bundle=Path(bundle).name, device=device)
     say("Writing the outputs")
-    write_synthesis(result, folder, overwrite=overwrite, command=command, m_mode_line=line)
+    write_synthesis(result, folder, overwrite=overwrite, command=command, m_mode_line=line, dicom=dicom)
     if result.source.sureness:
         typer.echo(result.source.sureness)
     for name, value in result.ejection_fractions().items():
@@ -211,7 +221,7 @@ def synth(
     if result.warning:
         typer.echo(f"Warning: {result.warning}", err=True)
     typer.echo(f"Synthetic, research only: {told_path(folder / 'report.html', out)}, beside it synth.mp4, synth.gif, synth.dcm, "
-               "keypoints.csv, run.json")
+               f"keypoints.csv, run.json{OBJECTS * dicom}")
     if result.measured is None:
         raise typer.Exit(NOT_MEASURED)
 
@@ -223,6 +233,8 @@ def keypoints_command(
     keypoints: KeypointsOption = None,
     any_view: AnyViewOption = False,
     allow_print: AllowPrintOption = False,
+    dicom: Annotated[bool, typer.Option("--dicom", help="Write segmentation.dcm (DICOM SEG) and measures.dcm (SR) too, of a DICOM clip "
+                                        "alone. They belong to the clip's patient: both hold the name, ID, dates and UIDs.")] = False,
     bundle: BundleOption = defaults.BUNDLE,
     device: DeviceOption = defaults.DEVICE,
     out: OutOption = None,
@@ -231,14 +243,21 @@ def keypoints_command(
 ) -> None:
     """Find the left ventricle: 40 key-points a frame, masks, volumes, end-diastole and end-systole, ejection fraction."""
     source = demo_or(clip, demo)
+    check_coded(dicom, any_view)
     folder = output_folder(context, out, overwrite, "demo-keypoints" if demo else "")
+    from echokdm.echo.bundle import load_pipeline, weights_hash
     from echokdm.echo.derive import derive_keypoints
+    from echokdm.io.dicom_out import Origin
+    from echokdm.io.dicom_source import read_source
     from echokdm.ops.cycle import clip_ejection_fraction, volumes_at
     from echokdm.report.synthesis import write_keypoints
 
-    derived = derive_keypoints(source, bundle=bundle, keypoints=keypoints, any_view=any_view, allow_print=allow_print, device=device,
-                               progress=say)
-    write_keypoints(derived, folder, overwrite=overwrite)
+    header = read_source(source) if dicom else None
+    pipeline = load_pipeline(bundle, device, say) if dicom and keypoints is None else None
+    origin = None if pipeline is None else Origin(weights_hash(pipeline), pipeline.bundle_name)
+    derived = derive_keypoints(source, bundle=bundle if pipeline is None else pipeline, keypoints=keypoints, any_view=any_view,
+                               allow_print=allow_print, device=device, progress=say)
+    write_keypoints(derived, folder, overwrite=overwrite, source=header, origin=origin)
     if derived.moves:
         for (ed, es), turn, (edv, esv) in zip(derived.beats, derived.turns, volumes_at(derived.volumes, derived.turns), strict=True):
             typer.echo(f"ED frame {ed}: {edv:.1f} {derived.unit}, ES frame {es}: {esv:.1f} {derived.unit}, "
@@ -247,8 +266,10 @@ def keypoints_command(
                    f"EF {derived.ejection_fraction:.1f} %")
     if derived.sureness:
         typer.echo(derived.sureness)
+    if dicom:
+        typer.echo("The two DICOM objects hold the patient's name, ID, dates and UIDs: they belong where the clip does.")
     typer.echo(f"Research only: {told_path(folder / 'overlay.png', out)}, beside it keypoints.csv, masks.nii.gz, volumes.csv, "
-               "volumes.svg, measures.json")
+               f"volumes.svg, measures.json{OBJECTS * dicom}")
 
 
 @app.command()

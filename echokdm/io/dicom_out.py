@@ -36,6 +36,10 @@ class Origin:
     entropy: Sequence[str] = ()
     description: str = "echokdm"
 
+    def told(self) -> list[str]:
+        """The weights, in words for a file."""
+        return [f"bundle {Path(self.weights).name[:64]}", f"weights SHA-256 {self.weights_hash}"]  # paths stay out of files
+
 
 def code_item(value: str, scheme: str, meaning: str) -> "Dataset":
     """A coded entry (PS3.3 table 8.8-1)."""

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,22 +21,30 @@ from echokdm.report import figures
 from echokdm.report.charts import volume_chart
 from echokdm.report.synthesis_page import DRAWN, report_html
 
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+    from echokdm.io.dicom_out import Origin
+
 LEAST_SIDE = 320  # px; smaller MP4s and GIFs are enlarged by a whole factor, since they are small on a screen
 GIF_SIDE = 480  # px; larger GIFs are made smaller, which are else as large as the clip without compression
 
 
 def write_synthesis(result: Synthesis, out: str | Path, *, overwrite: bool = False, command: str = "echokdm synth CLIP",
-                    m_mode_line: Line | None = None) -> Path:
+                    m_mode_line: Line | None = None, dicom: bool = False) -> Path:
     """Write synth.mp4, synth.gif, synth.dcm, keypoints.csv, run.json and report.html into the folder `out`, and return it.
 
+    dicom: write segmentation.dcm and measures.dcm too, of the outlines that the frames were drawn by; they refer to synth.dcm.
     m_mode_line: as `synth_page.report_html` takes it. All but report.html, which holds timings, are the same bytes for the same run.
     Nothing names the source file or its patient. Raises OutputError where the folder exists, the disk is full or a pixel outside the
     sector would leave.
     """
     from echokdm.io.dicom_out import Origin, write_dicom
+    from echokdm.io.dicom_source import read_source
     from echokdm.io.tracings import write_tracings
     from echokdm.io.write import write_gif, write_mp4
-    from echokdm.ops.ventricle import tracing_from_keypoints
+    from echokdm.ops.ventricle import keypoints_to_mask, tracing_from_keypoints
+    from echokdm.report.dicom_objects import write_drawn
 
     clip, points = result.clip, result.keypoints
     check_masked(clip.frames, result.mask)
@@ -47,27 +55,36 @@ def write_synthesis(result: Synthesis, out: str | Path, *, overwrite: bool = Fal
         write_gif(folder / "synth.gif", small, clip.fps, scale=scale)
         origin = Origin(result.weights_sha256, result.bundle_name, [json.dumps(result.options, sort_keys=True)])
         write_dicom(folder / "synth.dcm", clip, origin, mask_verified=result.source.searched)
+        if dicom:
+            masks = gather(keypoints_to_mask(p, *clip.size) for p in points)
+            write_drawn(folder, result, masks, read_source(folder / "synth.dcm"), origin)
         write_tracings(folder / "keypoints.csv", {"synth": {t: tracing_from_keypoints(p) for t, p in enumerate(points)}})
         (folder / "run.json").write_text(as_json(run_record(result, command)), encoding="utf-8")
         (folder / "report.html").write_text(report_html(result, command, m_mode_line), encoding="utf-8")
     return Path(out)
 
 
-def write_keypoints(derived: Derived, out: str | Path, *, overwrite: bool = False) -> Path:
+def write_keypoints(derived: Derived, out: str | Path, *, overwrite: bool = False, source: "Dataset | None" = None,
+                    origin: "Origin | None" = None) -> Path:
     """Write keypoints.csv, masks.nii.gz, volumes.csv, volumes.svg, measures.json and overlay.png into `out`, and return it.
 
-    Key-points and masks are in the source clip's own pixels. Raises OutputError as `write_synthesis` does.
+    Key-points and masks are in the source clip's own pixels. source: the clip's patient and study, as `io.dicom_source.read_source` gives
+    them: segmentation.dcm and measures.dcm are written too, and hold them. origin: of the outlines, None where they were given, for these
+    two alone. Raises OutputError as `write_synthesis` does.
     """
     from echokdm.io.tracings import write_tracings
     from echokdm.io.write import write_nifti
     from echokdm.ops.ventricle import keypoints_to_mask, tracing_from_keypoints
+    from echokdm.report.dicom_objects import write_derived
 
     clip, points = derived.clip, derived.keypoints_source
     times = np.arange(len(points)) / clip.fps
     with atomic_folder(out, "keypoints", overwrite) as folder:
         write_tracings(folder / "keypoints.csv", {"clip": {t: turn_rows(tracing_from_keypoints(p), clip) for t, p in enumerate(points)}})
-        masks = gather(keypoints_to_mask(p, *clip.size) for p in points)
-        write_nifti(folder / "masks.nii.gz", each(masks, lambda some: turn_masks(some, clip)), spacing_mm=clip.spacing_mm, fps=clip.fps)
+        masks = each(gather(keypoints_to_mask(p, *clip.size) for p in points), lambda some: turn_masks(some, clip))
+        write_nifti(folder / "masks.nii.gz", masks, spacing_mm=clip.spacing_mm, fps=clip.fps)
+        if source is not None:
+            write_derived(folder, derived, masks, source, origin)
         unit = derived.unit.replace("^", "")
         sure = [""] * len(points) if derived.confidence is None else [f"{c:.3f}" for c in derived.confidence]
         rows = [f"frame,time_s,volume_{unit},found,confidence", *(f"{t},{s:.4f},{v:.4f},{int(f)},{c}" for t, (s, v, f, c) in
