@@ -1,4 +1,4 @@
-"""The only sampling loop: a denoiser, latents, a diffusers scheduler; warm starts and hooks are arguments."""
+"""The only sampling loop: a denoiser, latents, a diffusers scheduler; warm starts and what is done between steps are arguments."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     Scheduler = DDIMScheduler | DPMSolverMultistepScheduler
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
-Hook = Callable[[int, Tensor, Tensor], Tensor]
 Revise = Callable[[int, Tensor, Tensor], Tensor]
 
 
@@ -75,22 +74,15 @@ def replace_clean(scheduler: "Scheduler", latents: Tensor, output: Tensor, t: Te
 
 
 def sample(denoise: Denoiser, noise: Tensor, scheduler: "Scheduler", *, calls: int, start: Tensor | None = None, strength: float = 1.0,
-           hook: Hook | None = None, revise: Revise | None = None, gradients: bool = False, only: int | None = None) -> Tensor:
-    """Denoise to a clean latent.
+           revise: Revise | None = None, only: int | None = None) -> Tensor:
+    """Denoise to a clean latent; with gradients, for losses on the result, where torch is to keep them.
 
     denoise(latents (B, ...), timestep) -> the network's output of the same shape. noise: (B, ...) standard normal,
     which makes the result a function of its seeds alone. start: clean latents to noise up to `strength` and begin
-    from (the warm start); from pure noise where None. hook(step, timestep, latents) may replace the latents after
-    each step. revise(step, timestep, clean) may replace the x0 prediction that the step goes on from; at the last step
-    too, where the x0 prediction is the result. gradients: keep them, for losses on the result. only: make so many of the calls
-    and return what the next one would be shown. Returns (B, ...) float32.
+    from (the warm start); from pure noise where None. revise(step, timestep, clean) may replace the x0 prediction that the step goes on
+    from; at the last step too, where the x0 prediction is the result. only: make so many of the calls and return what the next one would
+    be shown. Returns (B, ...) float32.
     """
-    with torch.set_grad_enabled(gradients):
-        return _sample(denoise, noise, scheduler, calls, start, strength, hook, revise, only)
-
-
-def _sample(denoise: Denoiser, noise: Tensor, scheduler: "Scheduler", calls: int, start: Tensor | None, strength: float,
-            hook: Hook | None, revise: Revise | None, only: int | None) -> Tensor:
     steps = timesteps_from(scheduler, calls, strength if start is not None else 1.0)
     latents = noise
     if start is not None:
@@ -106,8 +98,6 @@ def _sample(denoise: Denoiser, noise: Tensor, scheduler: "Scheduler", calls: int
             latents = stepped.prev_sample
         else:
             latents = ddim_step(scheduler, latents, output, t, steps[i + 1] if i + 1 < len(steps) else None)
-        if hook is not None:
-            latents = hook(i, t, latents)
     return latents
 
 

@@ -22,8 +22,7 @@ def test_a_step_goes_on_from_the_replaced_prediction_with_the_noise_that_was_est
         seen.append(clean)
         return better if step == 0 else clean
 
-    sample(lambda z, t: output, noise, scheduler, calls=2, start=start, strength=0.25, revise=revise,
-           hook=lambda i, t, z: (latents.append(z), z)[1])
+    sample(lambda z, t: (latents.append(z), output)[1], noise, scheduler, calls=2, start=start, strength=0.25, revise=revise)
     now, later = (float(scheduler.alphas_cumprod[t]) for t in scheduler.timesteps[-2:])
     noisy = now ** 0.5 * start + (1 - now) ** 0.5 * noise
     if prediction == "epsilon":
@@ -33,7 +32,7 @@ def test_a_step_goes_on_from_the_replaced_prediction_with_the_noise_that_was_est
     else:
         clean, estimate = output, (noisy - now ** 0.5 * output) / (1 - now) ** 0.5
     assert torch.allclose(seen[0], clean, atol=1e-4)
-    assert torch.allclose(latents[0], later ** 0.5 * better + (1 - later) ** 0.5 * estimate, atol=1e-4)
+    assert torch.allclose(latents[1], later ** 0.5 * better + (1 - later) ** 0.5 * estimate, atol=1e-4)
 
 
 def test_a_prediction_replaced_at_the_last_step_is_the_result():
@@ -43,12 +42,12 @@ def test_a_prediction_replaced_at_the_last_step_is_the_result():
     assert torch.allclose(out, wanted, atol=1e-5)
 
 
-def test_gradients_pass_where_they_are_asked_for():
+def test_gradients_pass_where_torch_is_to_keep_them():
     start = normal(1).requires_grad_()
 
     def run(gradients):
-        return sample(lambda z, t: 0.1 * z, normal(2), build_scheduler("ddim", "epsilon"), calls=2, start=start, strength=0.25,
-                      gradients=gradients)
+        with torch.set_grad_enabled(gradients):
+            return sample(lambda z, t: 0.1 * z, normal(2), build_scheduler("ddim", "epsilon"), calls=2, start=start, strength=0.25)
 
     assert not run(False).requires_grad
     run(True).sum().backward()

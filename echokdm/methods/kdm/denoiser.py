@@ -167,8 +167,9 @@ class DenoiserStage(Stage):
             if drawn.any():
                 t[drawn] = levels[calls]
                 warp = None if start is None else start[drawn, :latent.shape[1]].float()
-                noisy[drawn] = sample(partial(self.predict, condition[drawn], run), noise[drawn], self.scheduler, calls=2, start=warp,
-                                      only=calls)
+                with torch.no_grad():
+                    noisy[drawn] = sample(partial(self.predict, condition[drawn], run), noise[drawn], self.scheduler, calls=2, start=warp,
+                                          only=calls)
         alpha = self.scheduler.alphas_cumprod.to(latent)[t].view(-1, 1, 1, 1)
         return noisy, t, (noisy - alpha.sqrt() * latent) / (1 - alpha).sqrt()
 

@@ -190,6 +190,7 @@ class KDMPipeline(MethodPipeline):
                 progress(min(first + chunk, total) / total)
         return KDMOutput(torch.cat(frames), torch.cat(flows), torch.cat(warps))
 
+    @torch.no_grad()
     def predict_flow(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, sector: Tensor, *,
                      steps: int = defaults.FLOW_STEPS, seed: int = defaults.SEED, scheduler: str = "ddim", exact: bool = True) -> Tensor:
         """K2F-net: flow (B, 2, H, W) in px for B sources and key-point pairs; zero outside the sector (B, 1, H, W).

@@ -84,6 +84,6 @@ def interleave(matcher: Callable[..., Tensor], unet: Callable[..., Any], schedul
     if not diffuse:
         course.latent = start
         return course
-    course.latent = sample(denoise, noise, scheduler, calls=how.calls, start=start, strength=how.strength, revise=revise,
-                           gradients=gradients)
+    with torch.set_grad_enabled(gradients):
+        course.latent = sample(denoise, noise, scheduler, calls=how.calls, start=start, strength=how.strength, revise=revise)
     return course
