@@ -57,11 +57,14 @@ def test_help_and_version_load_nothing_heavy() -> None:
 
 
 def test_help_is_instant() -> None:
-    # Processor time, so that a busy machine does not fail it.
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", "from echokdm.cli.app import app; app(['--help'])"], capture_output=True, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+    """By processor time, the least of three: with its core's twin busy a process takes half as much again."""
+    spent = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-c", "from echokdm.cli.app import app; app(['--help'])"], capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < 0.5
 
 
 def test_public_names_are_there_and_lazy() -> None:
