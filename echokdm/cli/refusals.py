@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from echokdm.core.errors import EchoKDMError
 from echokdm.core.naming import names_shown
-from echokdm.core.quiet import quiet_libraries
+from echokdm.core.quiet import quiet
 from echokdm.core.stopping import stoppable
 
 OWN_FAULT, BAD_INPUT = 1, 2
@@ -34,7 +34,7 @@ class OneSentence(TyperGroup):
         return super().parse_args(ctx, sorted(args, key=lambda word: word != SHOW_NAMES))
 
     def invoke(self, ctx: Any) -> Any:
-        with quiet_libraries(), stoppable() as stop:
+        with quiet(), stoppable() as stop:
             try:
                 return super().invoke(ctx)
             except BaseException as error:

@@ -7,27 +7,17 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quiet(library: str) -> Iterator[None]:
-    """Within it a library's logger says nothing, and there are no warnings."""
-    logger = logging.getLogger(library)
+def quiet(library: str = "") -> Iterator[None]:
+    """Within it a library's logger says nothing, or with no library none does, and there are no warnings."""
+    logger, disabled = logging.getLogger(library or None), logging.root.manager.disable
     level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
+    if library:
+        logger.setLevel(logging.CRITICAL + 1)
+    else:  # of all, whatever level and handlers of its own one has
+        logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
         logger.setLevel(level)
-
-
-@contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """The same of all of them, for a command."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
+        logging.disable(disabled)

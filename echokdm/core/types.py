@@ -82,6 +82,18 @@ class KeypointSchema:
     def __len__(self) -> int:
         return len(self.names)
 
+    def swap(self, points: Tensor) -> Tensor:
+        """Key-points (..., N, 2) with the left-right pairs exchanged."""
+        order = list(range(len(self)))
+        for left, right in self.pairs:
+            order[left], order[right] = right, left
+        return points[..., order, :]
+
+    def mirror(self, points: Tensor, width: int) -> Tensor:
+        """Key-points (..., N, 2) px as they lie in the picture, `width` px wide, mirrored left-right: each is named as before."""
+        x, y = self.swap(points).unbind(-1)
+        return torch.stack([width - 1 - x, y], -1)
+
 
 @dataclass(frozen=True)
 class Sequence:

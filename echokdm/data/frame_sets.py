@@ -116,15 +116,6 @@ class FrameSets(Dataset):
             points = torch.from_numpy(self.store["keypoints"][row, chosen])
             if mirrored:
                 assert self.schema is not None  # which data with key-points have
-                points = _mirror_points(points, self.schema, self.store["image"].shape[-1])
+                points = self.schema.mirror(points, self.store["image"].shape[-1])
             item[prefix + "keypoints"] = points
         return item
-
-
-def _mirror_points(points: Tensor, schema: KeypointSchema, width: int) -> Tensor:
-    """(..., N, 2) px in a picture mirrored left-right; the schema's pairs change places."""
-    order = torch.arange(len(schema))
-    for left, right in schema.pairs:
-        order[left], order[right] = right, left
-    x, y = points[..., order, :].unbind(-1)
-    return torch.stack([width - 1 - x, y], -1)

@@ -196,12 +196,8 @@ def mirror(item: dict[str, Tensor], schema: KeypointSchema) -> dict[str, Tensor]
     for name in ("source", "target", "sector"):
         out[name] = item[name].flip(-1)
     out["flow"] = item["flow"].flip(-1) * torch.tensor([-1.0, 1.0]).view(2, 1, 1)
-    width, swapped = item["source"].shape[-1], torch.arange(len(schema))
-    for left, right in schema.pairs:
-        swapped[left], swapped[right] = right, left
     for name in ("source_keypoints", "target_keypoints"):
-        x, y = item[name][swapped].unbind(-1)
-        out[name] = torch.stack([width - 1 - x, y], -1)
+        out[name] = schema.mirror(item[name], item["source"].shape[-1])
     return out
 
 

@@ -107,21 +107,13 @@ class Spatial(Transform):
         for key in POINTS:
             if key in data:
                 moved = self.forward(data[key].double(), height, width).to(data[key].dtype)
-                out[key] = self._swap(moved)
+                out[key] = self.schema.swap(moved) if self.schema is not None and self.parameters.flip else moved
         for key in FLOWS:
             if key in data:
                 flow = resample(data[key], "bilinear", "border").movedim(-3, -1)
                 source = self.forward(grid[0].permute(1, 2, 0) + flow, height, width)
                 out[key] = (source - pixels).movedim(-1, -3)
         return out
-
-    def _swap(self, points: Tensor) -> Tensor:
-        if not self.parameters.flip or self.schema is None:
-            return points
-        order = list(range(len(self.schema)))
-        for a, b in self.schema.pairs:
-            order[a], order[b] = b, a
-        return points[..., order, :]
 
 
 class RandSpatial(Randomizable, Transform):

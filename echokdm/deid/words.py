@@ -64,13 +64,13 @@ def find_words(frames: np.ndarray | LongFrames, sector: np.ndarray, mask: np.nda
     ends = frames[:_END].min(0), frames[-_END:].min(0), frames[-1]
     if any(is_read(few, _SURE) for few in [*((one[box],) for pair in lasting for one in pair), ends]):
         return True
-    usual, flashes = _usual_flicker(frames)
+    usual, flashes = _flicker_and_flashes(frames)
     grays = chain([_shown(changes[box])], _brief(frames, usual))
     return (any(is_read((frames[t],), _SURE) for t in flashes)
             or any(is_read(few, _SURE_OF_CHANGES) for few in iter(lambda: list(islice(grays, 3)), [])))
 
 
-def _usual_flicker(frames: np.ndarray | LongFrames) -> tuple[np.ndarray, list[int]]:
+def _flicker_and_flashes(frames: np.ndarray | LongFrames) -> tuple[np.ndarray, list[int]]:
     """((h, w) uint8, by how much a pixel flickers more than once or twice; frames that somewhere flicker most beyond any other)."""
     greatest = np.zeros((_USUAL, *frames.shape[1:]), np.uint8)
     most, next_most = np.zeros((2, *frames.shape[1:]), np.float32)

@@ -33,7 +33,7 @@ class _StepSampler(Sampler):
 
 
 @dataclass(frozen=True)
-class Running:
+class LoopSettings:
     """How a training runs; no number of it depends on more than the precision.
 
     precision: "no", "bf16" (float32 where the device has none) or "fp16". save_every, log_every: steps. workers: loader processes. device:
@@ -48,7 +48,7 @@ class Running:
     max_minutes: float | None = None
 
 
-def train_stage(stage: Stage, folder: Path, *, steps: int, seed: int = 0, running: Running = Running()) -> dict[str, float]:
+def train_stage(stage: Stage, folder: Path, *, steps: int, seed: int = 0, settings: LoopSettings = LoopSettings()) -> dict[str, float]:
     """Train `stage` for `steps` steps, or go on from the checkpoint in `folder`; returns the last logged scalars.
 
     folder: receives `checkpoint.safetensors` and TensorBoard events.
@@ -63,10 +63,10 @@ def train_stage(stage: Stage, folder: Path, *, steps: int, seed: int = 0, runnin
 
     folder.mkdir(parents=True, exist_ok=True)
     AcceleratorState._reset_state()  # one training after another in a program may ask for other precisions
-    accelerator = Accelerator(mixed_precision=running.precision, cpu=running.device == "cpu")
-    if running.precision == "bf16" and not has_bfloat16(accelerator.device):  # emulated, it takes ten times as long as float32
+    accelerator = Accelerator(mixed_precision=settings.precision, cpu=settings.device == "cpu")
+    if settings.precision == "bf16" and not has_bfloat16(accelerator.device):  # emulated, it takes ten times as long as float32
         AcceleratorState._reset_state()
-        accelerator = Accelerator(mixed_precision="no", cpu=running.device == "cpu")
+        accelerator = Accelerator(mixed_precision="no", cpu=settings.device == "cpu")
     checkpoint = folder / "checkpoint.safetensors"
     for name, module in stage.modules.items():
         stage.modules[name] = accelerator.prepare_model(module.train(), evaluation_mode=True)  # without DDP, see engine.processes
@@ -101,7 +101,7 @@ def train_stage(stage: Stage, folder: Path, *, steps: int, seed: int = 0, runnin
                 "ema": {n: a.shadow_params for n, a in averages.items()}, "ema_step": step})
         accelerator.wait_for_everyone()
 
-    loader = DataLoader(stage.dataset, num_workers=running.workers, persistent_workers=False,
+    loader = DataLoader(stage.dataset, num_workers=settings.workers, persistent_workers=False,
                         batch_sampler=_StepSampler(start, steps, stage.batch_size, accelerator.process_index, accelerator.num_processes))
     scalars: dict[str, float] = {}
     began, done = time.monotonic(), start
@@ -117,7 +117,7 @@ def train_stage(stage: Stage, folder: Path, *, steps: int, seed: int = 0, runnin
             for n, average in averages.items():
                 average.step(bare[n].parameters())
             done = step + 1
-            if done % running.log_every == 0 or done == steps:
+            if done % settings.log_every == 0 or done == steps:
                 scalars = {k: float(v.detach() if isinstance(v, Tensor) else v) for k, v in logged.items()}
                 text = " ".join(f"{k} {v:.4g}" for k, v in scalars.items())
                 progress.update(bar, figures=text)
@@ -127,8 +127,8 @@ def train_stage(stage: Stage, folder: Path, *, steps: int, seed: int = 0, runnin
                     with open(folder / "log.txt", "a") as log:
                         log.write(f"step {done} {time.monotonic() - began:.0f} s {text}\n")
             progress.update(bar, completed=done)
-            late = running.max_minutes is not None and any_of(time.monotonic() - began > 60 * running.max_minutes)
-            if done % running.save_every == 0 or done == steps or late:
+            late = settings.max_minutes is not None and any_of(time.monotonic() - began > 60 * settings.max_minutes)
+            if done % settings.save_every == 0 or done == steps or late:
                 save(done)
             if late:
                 break

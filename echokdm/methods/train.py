@@ -20,7 +20,7 @@ from echokdm.core.errors import BundleError, ConfigError
 from echokdm.core.naming import names_shown
 from echokdm.core.seeding import derive_seed
 from echokdm.core.weights import load_network
-from echokdm.engine.loop import Running, train_stage
+from echokdm.engine.loop import LoopSettings, train_stage
 from echokdm.engine.processes import is_main, main_first, wait
 from echokdm.losses.perceptual import missing_backbone
 from echokdm.methods.base import Method, MethodConfig, find_method
@@ -71,9 +71,9 @@ def train_config(path: str | Path, stage: str | None = None, from_bundle: str | 
         kept = [n for n in trained.modules if n in method.pipeline.COMPONENTS]
         share = getattr(settings, "start_share", 0.0) if given is not None else 0.0
         start = {n: copy.deepcopy(trained.modules[n].state_dict()) for n in kept} if share > 0 else None
-        running = Running(config.precision, config.save_every, workers=config.data.workers, max_minutes=max_minutes)
+        loop = LoopSettings(config.precision, config.save_every, workers=config.data.workers, max_minutes=max_minutes)
         figures = train_stage(trained, folder / name, steps=settings.steps, seed=derive_seed(config.seed, stages.index(name), 8),
-                              running=running)
+                              settings=loop)
         if is_main():
             for n in kept:
                 if start is not None:

@@ -35,7 +35,7 @@ def write_synthesis(result: Synthesis, out: str | Path, *, overwrite: bool = Fal
     """Write synth.mp4, synth.gif, synth.dcm, keypoints.csv, run.json and report.html into the folder `out`, and return it.
 
     dicom: write segmentation.dcm and measures.dcm too, of the outlines that the frames were drawn by; they refer to synth.dcm.
-    m_mode_line: as `synth_page.report_html` takes it. All but report.html, which holds timings, are the same bytes for the same run.
+    m_mode_line: as `synthesis_page.report_html` takes it. All but report.html, which holds timings, are the same bytes for the same run.
     Nothing names the source file or its patient. Raises OutputError where the folder exists, the disk is full or a pixel outside the
     sector would leave.
     """

@@ -21,15 +21,6 @@ RUNNER = CliRunner()
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory."""
-    folder = tmp_path / "work"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
 def drawn(as_every_bundle, pipeline) -> None:
     """The bundle is the drawn heart's pipeline."""
     as_every_bundle(pipeline)

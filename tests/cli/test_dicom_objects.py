@@ -25,14 +25,6 @@ OBJECTS = {"segmentation.dcm", "measures.dcm"}
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
 def source(tmp_path: Path, drawn_clip: Clip, as_every_bundle, pipeline) -> Path:
     """A patient's clip; the bundle is the drawn heart's pipeline."""
     pipeline.confidence = torch.linspace(0.7, 1, len(drawn_clip))

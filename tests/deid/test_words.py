@@ -133,7 +133,7 @@ def test_a_frame_that_flashes_is_looked_at_alone(shown, frame, fan, monkeypatch)
     frames, sector, mask = fan
     wild = np.repeat(frames[:1], FRAMES, 0) / 2 + np.random.default_rng(1).normal(0, 10, frames.shape) * sector
     drawn = printed(wild.clip(0, 255), ink(mask.shape, "Nowak", "", 20, AT), 150, shown)
-    assert words._usual_flicker(drawn)[1][0] == frame
+    assert words._flicker_and_flashes(drawn)[1][0] == frame
     monkeypatch.setattr(words, "_SURE_OF_CHANGES", 2.0)  # what differs between frames tells nothing
     still = np.median(drawn, 0).astype(np.uint8)
     assert words.find_words(drawn, mask, mask, [(still, still)], 0 * still)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from echokdm.engine.loop import Running, train_stage
+from echokdm.engine.loop import LoopSettings, train_stage
 from echokdm.engine.stage import Stage
 
 
@@ -39,5 +39,5 @@ class Line(Stage):
 
 def test_trainings_of_one_program_may_differ_in_precision(tmp_path: Path) -> None:
     for number, precision in enumerate(("no", "bf16", "no")):
-        figures = train_stage(Line(), tmp_path / str(number), steps=3, running=Running(precision, device="cpu"))
+        figures = train_stage(Line(), tmp_path / str(number), steps=3, settings=LoopSettings(precision, device="cpu"))
         assert figures["loss"] >= 0

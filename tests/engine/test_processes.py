@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 import torch
 from torch import nn
-from echokdm.engine.loop import Running, train_stage
+from echokdm.engine.loop import LoopSettings, train_stage
 from echokdm.engine.processes import is_main, main_first, wait
 from echokdm.engine.stage import Stage
 
@@ -60,7 +60,7 @@ class Parts(Stage):
 folder, batch, name = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 for codebook in (False, True):
     stage = Parts(batch, codebook)
-    train_stage(stage, folder / f"run{codebook}", steps=6, running=Running("no", log_every=1, device="cpu", max_minutes=60))
+    train_stage(stage, folder / f"run{codebook}", steps=6, settings=LoopSettings("no", log_every=1, device="cpu", max_minutes=60))
     torch.save({n: m.state_dict() for n, m in stage.modules.items()}, folder / f"{name}-{codebook}.pt")
 with main_first():
     with open(folder / "order.txt", "a") as file:

@@ -211,11 +211,11 @@ def test_each_stage_trains_its_own_part(folder, trained, data):
 
 
 def test_losses_without_weight_are_left_out(folder, trained, data):
-    from echokdm.engine.loop import Running, train_stage
+    from echokdm.engine.loop import LoopSettings, train_stage
 
     config = load_config(folder / "tiny.yaml", MIDMConfig, ["joint.weights.style=0", "joint.weights.dom=0", "matching.rematch=false"])
     stage = METHOD.build_stage("joint", config, data, trained, False)
-    logged = train_stage(stage, folder / "alone", steps=1, running=Running("no", device="cpu"))
+    logged = train_stage(stage, folder / "alone", steps=1, settings=LoopSettings("no", device="cpu"))
     assert set(logged) == {"cycle", "src", "perc", "diff"}
 
 

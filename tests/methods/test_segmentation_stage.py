@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import Dataset
 
 from echokdm.core.seeding import derive_seed, generator
-from echokdm.engine.loop import Running, train_stage
+from echokdm.engine.loop import LoopSettings, train_stage
 from echokdm.methods.kdm.segmentation import AugmentedClips, SegmenterStage, lv_dice
 from echokdm.networks.segmenter import Segmenter
 from echokdm.ops.warp import pixel_grid
@@ -64,7 +64,7 @@ def test_training_learns_the_drawn_ventricle(tmp_path: Path) -> None:
     stage = SegmenterStage(Drawn(), seed=0, held_out=Drawn(), validated=20, batch_size=8,
                            network=Segmenter(6, (8, 8, 16, 16, 16, 8)))
     before = stage.validate()["segmenter/dice"]
-    train_stage(stage, tmp_path, steps=60, running=Running("no", device="cpu"))
+    train_stage(stage, tmp_path, steps=60, settings=LoopSettings("no", device="cpu"))
     assert stage.validate()["segmenter/dice"] > max(0.6, before + 0.2)
 
 

@@ -18,7 +18,7 @@ from echokdm.data.adapters.phantoms import HELD_OUT
 from echokdm.data.outlined import OutlinedFrames, OutlinedSource, find_source, outlined_store
 from echokdm.data.pairs import PhantomClips, phantom_store, procedural_store
 from echokdm.data.store import ArrayStore
-from echokdm.engine.loop import Running, train_stage
+from echokdm.engine.loop import LoopSettings, train_stage
 from echokdm.io.atomic import atomic_folder
 from echokdm.methods.bundle import CONFIG, bundle_config, find_bundle, set_confidence
 from echokdm.methods.kdm.card import adapted_card
@@ -140,7 +140,7 @@ def adapt_bundle(data: str | Path, out: str | Path, *, bundle: str | Path = defa
                                batch_size=BATCH, learning_rate=lesson.learning_rate, outlined=outlined, outlined_share=OUTLINED_SHARE,
                                network=network)
         train_stage(stage, Path(scratch) / "training", steps=lesson.steps, seed=derive_seed(seed, 4),
-                    running=Running(save_every=lesson.steps, device="cpu"))
+                    settings=LoopSettings(save_every=lesson.steps, device="cpu"))
         network.half().float()  # as it is kept
         result = Adapted(_part(own, learn), _part(own, judge), None if beside is None else _part(other, beside),
                          int((~own["usable"]).sum()), before, scores(), (time.monotonic() - began) / 60)
