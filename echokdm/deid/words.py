@@ -21,9 +21,10 @@ _TILE, _OVERLAP = (1088, 1440), 192
 
 # What PP-OCR takes for text (rapidocr's config.yaml), and the pixels of a patch.
 _TEXT, _LEAST = 0.3, 12
-# From which mean over a patch it is one: of pictures as they are, where real clean clips of benchmarks/deid_text.py reach .73, and of what
-# differs between frames, where leaflets and specks reach .84, and those of phantoms of 112 px .90.
-_SURE, _SURE_OF_CHANGES = 0.75, 0.92
+# From which mean over a patch it is one: of pictures of many frames, where real clean clips of benchmarks/deid_text.py reach .73, of single
+# frames, where a fine line of the probe's echo reaches .77, and of what differs between frames, where leaflets and specks reach .84, and
+# those of phantoms of 112 px .90.
+_SURE, _SURE_OF_ONE, _SURE_OF_CHANGES = 0.75, 0.85, 0.92
 # The network sees letters in hearts as well, but as patches nearly as high as wide: in benchmarks/deid_text.py words are longer than this
 # times their height and fill their box.
 _LONG, _FULL = 2.5, 0.7
@@ -66,23 +67,19 @@ def find_words(frames: np.ndarray | LongFrames, sector: np.ndarray, mask: np.nda
         return True
     usual, flashes = _flicker_and_flashes(frames)
     grays = chain([_shown(changes[box])], _brief(frames, usual))
-    return (any(is_read((frames[t],), _SURE) for t in flashes)
+    return (any(is_read((frames[t],), _SURE_OF_ONE) for t in flashes)
             or any(is_read(few, _SURE_OF_CHANGES) for few in iter(lambda: list(islice(grays, 3)), [])))
 
 
 def _flicker_and_flashes(frames: np.ndarray | LongFrames) -> tuple[np.ndarray, list[int]]:
-    """((h, w) uint8, by how much a pixel flickers more than once or twice; frames that somewhere flicker most beyond any other)."""
+    """((h, w) uint8, by how much a pixel flickers more than once or twice; the frames with most beyond that in a word's place)."""
     greatest = np.zeros((_USUAL, *frames.shape[1:]), np.uint8)
-    most, next_most = np.zeros((2, *frames.shape[1:]), np.float32)
-    whose = np.zeros(frames.shape[1:], int)
-    for t, flicker in enumerate(_flickers(frames)):
-        around = ndimage.uniform_filter(flicker.astype(np.float32), _PLACE)
-        whose[around > most] = t
-        most, next_most = np.maximum(most, around), np.maximum(next_most, np.minimum(most, around))
+    for flicker in _flickers(frames):
         for kept in greatest:
             kept[:], flicker = np.maximum(kept, flicker), np.minimum(kept, flicker)
-    alone = ndimage.maximum(most - next_most, whose, np.arange(len(frames)))
-    return greatest[-1], [int(t) for t in np.argsort(alone)[: -_FLASHES - 1 : -1]]
+    usual = greatest[-1]
+    most = [ndimage.uniform_filter(_above(flicker, usual).astype(np.float32), _PLACE).max() for flicker in _flickers(frames)]
+    return usual, [int(t) for t in np.argsort(most)[: -_FLASHES - 1 : -1]]
 
 
 def _brief(frames: np.ndarray | LongFrames, usual: np.ndarray) -> Iterator[np.ndarray]:

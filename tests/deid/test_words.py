@@ -17,7 +17,7 @@ from echokdm.deid.gate import search_print
 from echokdm.deid.marks import find_marks
 from echokdm.deid.pixels import clear_pixels
 from echokdm.deid.reasons import Refusal
-from echokdm.io import find_sector
+from echokdm.io import find_sector, read_clip
 from echokdm.io.dicom import read_dicom
 from echokdm.io.raw import RawFrames
 
@@ -177,3 +177,10 @@ def test_a_bold_name_over_a_real_sector_is_found(test_data):
     raw = read_dicom(test_data / "faults" / "bold_name_28px.dcm", None)
     with pytest.raises(Refusal, match="burned-in text lies over the sector"):
         clear_pixels(raw, 30.0)
+
+
+@pytest.mark.parametrize("name", ["a4c_echotracker.mp4", "a4c_echotracker_oblique.mp4"])
+def test_whole_real_clips_hold_no_word(name, test_data):
+    """A fine bright line of the probe's echo, in one frame of many, is none."""
+    clip = read_clip(test_data / "echo" / name)
+    assert search_print(clip, find_sector(clip))
