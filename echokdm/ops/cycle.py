@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from echokdm.core.errors import GeometryError
-from echokdm.ops.smoothing import time_fit
+from echokdm.ops.smoothing import smooth_values
 from echokdm.ops.ventricle import ejection_fraction
 
 Array = NDArray[np.float64]
 
 _FASTEST_BEAT_S = 0.3  # 200 beats a minute
-_SIGMA_S = 0.05  # `time_fit` before extrema are sought
+_SIGMA_S = 0.05  # `smooth_values` before extrema are sought
 _PART = 0.5  # a beat's fall in volume, in parts of the largest, below which it is not a beat but noise or a fragment
 _PLATEAU = 0.04  # within this part of the fall, the last top before contraction is end-diastole
 _TOP = 0.02  # within this part of it, a top is flat, and where it ends does not hang on noise
@@ -33,7 +33,7 @@ def find_ed_es(volumes: ArrayLike, fps: float) -> list[tuple[int, int]]:
     if known.sum() < 2:
         raise GeometryError("End-diastole and end-systole need at least two frames with a ventricle; give a longer clip.")
     v = np.interp(np.arange(len(v)), np.flatnonzero(known), v[known])
-    smooth = time_fit(len(v), fps, _SIGMA_S) @ v
+    smooth = smooth_values(v, fps, _SIGMA_S)
     swing = float(np.ptp(smooth))
     whole = [(int(smooth.argmax()), int(smooth.argmin()))]
     if swing <= 1e-9 * max(abs(float(smooth.max())), 1e-9):

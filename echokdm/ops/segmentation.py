@@ -14,13 +14,13 @@ from scipy import ndimage
 from torch import Tensor
 
 from echokdm.core.errors import GeometryError
-from echokdm.core.frames import Frames, collect
+from echokdm.core.frames import Frames, collect, each
 from echokdm.core.labels import Label
 from echokdm.ops.apical_view import check_view, view_figures
 from echokdm.ops.smoothing import time_fits
 from echokdm.ops.warp import pixel_grid
 
-SMOOTHED_S, PLANE_S = 0.04, 0.085  # smoothing in time by `ops.smoothing.time_fit`: of probabilities, and of the mitral plane
+SMOOTHED_S, PLANE_S = 0.04, 0.085  # smoothing in time by `ops.smoothing.time_fits`: of probabilities, and of the mitral plane
 BLOCK = 256  # frames of a long clip that are looked at together
 LEAST_FOUND = 0.8  # share of the frames in which a ventricle must be found
 WAY_OUT = "Check that the clip shows an apical four-chamber view, or pass the outline with --keypoints."
@@ -56,7 +56,7 @@ def clip_probabilities(network: Network, frames: Frames, sector: Tensor, batch_s
 
 
 def smooth_in_time(values: Tensor, fps: float, sigma_s: float, trust: Tensor | None = None) -> Tensor:
-    """Values (T, ...) smoothed along time by `ops.smoothing.time_fit`, each frame weighted by its trust (T,)."""
+    """Values (T, ...) smoothed along time by `ops.smoothing.time_fits`, each frame weighted by its trust (T,)."""
     return torch.cat([part for _, part in _smoothed(values, fps, sigma_s, trust)])
 
 
@@ -109,7 +109,7 @@ def _masses(probabilities: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
 def _divide(probabilities: Tensor, points: Tensor, axis: Tensor, origin: Tensor) -> tuple[Tensor, Tensor]:
     """Of each frame (N,): the line's turn from `axis` and its distance from `origin`, (N, 2), and the least cost of any line, (N,)."""
     frames, _, height, width = probabilities.shape
-    ventricle, atrium = probabilities[:, Label.LV], probabilities[:, Label.LA]
+    chambers = [probabilities[:, label].flatten(1) for label in (Label.LV, Label.LA)]
     turns = torch.deg2rad(torch.arange(-40, 41, 4))
     angles = torch.atan2(axis[1], axis[0]) + turns
     reach = math.hypot(height, width)
@@ -118,9 +118,9 @@ def _divide(probabilities: Tensor, points: Tensor, axis: Tensor, origin: Tensor)
     for i, angle in enumerate(angles):
         normal = torch.stack([angle.cos(), angle.sin()])
         bins = (normal @ (points - origin[:, None]) + reach).ceil().long()
-        mass = [probabilities.new_zeros(frames, len(offsets)).index_add_(1, bins, b.flatten(1)) for b in (ventricle, atrium)]
+        mass = [probabilities.new_zeros(frames, len(offsets)).index_add_(1, bins, b) for b in chambers]
         # A pixel in bin k lies between offsets k-1 and k, so it is beyond every offset below k.
-        cost[:, i] = ventricle.sum((1, 2))[:, None] - mass[0].cumsum(1) + mass[1].cumsum(1)
+        cost[:, i] = chambers[0].sum(1)[:, None] - mass[0].cumsum(1) + mass[1].cumsum(1)
     cost = cost + 40 * turns.square()[None, :, None]
     least = cost.amin((1, 2))
     weight = torch.softmax(-(cost - least[:, None, None]).flatten(1) / 4, 1).view_as(cost)
@@ -133,35 +133,34 @@ def ventricle_masks(probabilities: Frames, sector: Tensor, fps: float) -> Tensor
     A frame where far less is found than in the others gets an empty mask.
     """
     lines = mitral_lines(probabilities, fps)
+    chambers = each(probabilities, lambda some: some[:, [Label.LV, Label.LA]])
     out = np.concatenate([_cavities(smooth, None if lines is None else lines[which], sector)
-                          for which, smooth in _smoothed(probabilities, fps, SMOOTHED_S)])
+                          for which, smooth in _smoothed(chambers, fps, SMOOTHED_S)])
     area = out.sum((1, 2))
     out[area < 0.3 * np.median(area)] = False
     return torch.from_numpy(out)
 
 
-def _cavities(smooth: Tensor, lines: Tensor | None, sector: Tensor) -> np.ndarray:
-    """Ventricle masks (N, H, W) bool of smoothed probabilities (N, classes, H, W) and, where an atrium is seen, the mitral lines (N, 3)."""
-    height, width = smooth.shape[-2:]
-    ventricle = smooth[:, Label.LV]
-    if lines is not None:
-        grid = pixel_grid(height, width)
-        beyond = torch.einsum("ti,ihw->thw", lines[:, :2], grid[0]) - lines[:, 2, None, None]
-        blood = ventricle + smooth[:, Label.LA] * (beyond < 0)
-    else:
-        beyond, blood = torch.full_like(ventricle, -1.0), ventricle
-    reach = 1
-    kernel = torch.exp(-0.5 * torch.arange(-2.0, 3.0) ** 2 / reach**2)
-    kernel = torch.outer(kernel, kernel) / kernel.sum() ** 2
-    blood = F.conv2d(F.pad(blood[:, None], (2, 2, 2, 2), mode="replicate"), kernel[None, None].to(blood))[:, 0]
+def _cavities(chambers: Tensor, lines: Tensor | None, sector: Tensor) -> np.ndarray:
+    """Ventricle masks (N, H, W) bool of smoothed probabilities of ventricle and atrium (N, 2, H, W), and where one is seen lines (N, 3)."""
+    grid = pixel_grid(*chambers.shape[-2:])[0]
+    profile = torch.exp(-0.5 * torch.arange(-2.0, 3.0) ** 2)  # a Gaussian of one pixel
+    kernel = torch.outer(profile, profile) / profile.sum() ** 2
     disk = {r: np.hypot(*np.mgrid[-r:r + 1, -r:r + 1]) <= r + 0.3 for r in (2, 4)}
-    out = np.zeros((len(blood), height, width), bool)
     within = sector.cpu().numpy().astype(bool)
-    for t in range(len(blood)):
-        mask = (blood[t] > 0.5).cpu().numpy()
+    out = np.zeros((len(chambers), *within.shape), bool)
+    # One after another: a convolution of hundreds of one-channel frames at once takes sixteen times their memory.
+    for t, (blood, atrium) in enumerate(chambers):
+        if lines is None:
+            before = torch.ones_like(blood, dtype=torch.bool)
+        else:
+            before = torch.einsum("i,ihw->hw", lines[t, :2], grid) < lines[t, 2]
+            blood = blood + atrium * before
+        blood = F.conv2d(F.pad(blood[None, None], (2, 2, 2, 2), mode="replicate"), kernel[None, None].to(blood))[0, 0]
+        mask = (blood > 0.5).numpy()
         mask = ndimage.binary_closing(np.pad(mask, 6), disk[4])[6:-6, 6:-6]  # papillary muscles and trabeculae belong to the cavity
         mask = ndimage.binary_opening(mask, disk[2])
-        mask &= within & (beyond[t] < 0).cpu().numpy()
+        mask &= within & before.numpy()
         labels, count = ndimage.label(mask)
         if count:
             sizes = np.bincount(labels.ravel())[1:]
@@ -176,7 +175,7 @@ def ventricle_figures(masks: Tensor, probabilities: Frames, agreement: Tensor, f
     the mask that is called myocardium. contrast: mean gray of that ring over the mask's. certainty: mean probability inside.
     filled: area over that of the ellipse with the same moments. agreement: as `clip_probabilities` gives it.
     """
-    area = masks.sum((1, 2)).float()
+    area = torch.from_numpy(masks.numpy().sum((1, 2))).float()  # torch would make integers of all pixels first, eight times their bytes
     figures = {"area": float(area.median()) / max(float(sector.sum()), 1.0), "found": float((area > 0).float().mean()),
                "agreement": float(agreement.median())}
     within = sector.cpu().numpy().astype(bool)

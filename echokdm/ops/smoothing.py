@@ -19,18 +19,14 @@ _ALONG = 2.0  # key-points, the standard deviation of the smoothing along a wall
 _LEFT_PX = 0.3  # root mean square of the motion that no mode carries, at 112 px
 
 
-def time_fit(count: int, fps: float, sigma_s: float, trust: ArrayLike | None = None) -> Array:
-    """The matrix (T, T) that smooths `count` frames: at each the value of a parabola fitted to the frames around it.
+def time_fits(count: int, fps: float, sigma_s: float, trust: ArrayLike | None = None) -> Iterator[tuple[slice, slice, Array]]:
+    """What smooths `count` frames: at each the value of a parabola fitted to the frames around it.
 
     A frame counts by a Gaussian of its distance in time, `sigma_s` seconds, and by its `trust` (T,) above zero (local polynomial
     regression, Fan and Gijbels 1996). A parabola keeps tops and bottoms where an average fills them, nothing is mirrored at the ends, up to
     three frames stay as they are, and where frames lie further apart than some sigma, each stays by itself.
+    Some frames after others, so that no clip is too long: which are smoothed, which are looked at, and the matrix (smoothed, looked at).
     """
-    return _fit(slice(0, count), slice(0, count), fps, sigma_s, trust)
-
-
-def time_fits(count: int, fps: float, sigma_s: float, trust: ArrayLike | None = None) -> Iterator[tuple[slice, slice, Array]]:
-    """`time_fit` of a clip of any length, some frames after others: which are smoothed, which are looked at, and the matrix between."""
     reach = 0 if count <= _BLOCK else max(int(np.ceil(_REACH * sigma_s * fps)), 3)
     for start in range(0, count, _BLOCK):
         end = min(start + _BLOCK, count)
@@ -38,8 +34,13 @@ def time_fits(count: int, fps: float, sigma_s: float, trust: ArrayLike | None = 
         yield fitted, seen, _fit(fitted, seen, fps, sigma_s, trust)
 
 
+def smooth_values(values: Array, fps: float, sigma_s: float) -> Array:
+    """Values (T, ...) of a clip's frames, smoothed in time by `time_fits`."""
+    return np.concatenate([np.tensordot(fit, values[seen], 1) for _, seen, fit in time_fits(len(values), fps, sigma_s)])
+
+
 def _fit(fitted: slice, seen: slice, fps: float, sigma_s: float, trust: ArrayLike | None) -> Array:
-    """`time_fit`'s rows of the frames that are fitted, its columns of those that are seen."""
+    """Rows of the frames that are fitted, columns of those that are seen."""
     t = (np.arange(seen.start, seen.stop) - np.arange(fitted.start, fitted.stop)[:, None]) / (sigma_s * fps)
     root = np.exp(-0.25 * t**2) * (1.0 if trust is None else np.sqrt(np.asarray(trust, np.float64)[seen]))
     powers = t[..., None] ** np.arange(3)
@@ -49,7 +50,7 @@ def _fit(fitted: slice, seen: slice, fps: float, sigma_s: float, trust: ArrayLik
 def smooth_keypoints(keypoints: ArrayLike, fps: float) -> Array:
     """Key-points (T, 40, 2), px at 112, as a segmenter finds them in each frame by itself -> the same without its jitter in time.
 
-    Without phase shift: lone outliers are replaced where three frames or more lie within a tenth of a second, then `time_fit`, so that
+    Without phase shift: lone outliers are replaced where three frames or more lie within a tenth of a second, then `time_fits`, so that
     volumes at end-diastole and end-systole stay. Raises GeometryError for another shape.
     """
     points = np.asarray(keypoints, dtype=np.float64)
@@ -60,7 +61,7 @@ def smooth_keypoints(keypoints: ArrayLike, fps: float) -> Array:
         middle = ndimage.median_filter(points, size=(lone, 1, 1), mode="nearest")
         spread = ndimage.median_filter(np.abs(points - middle), size=(lone, 1, 1), mode="nearest")
         points = np.where(np.abs(points - middle) > 4.5 * spread + 0.5, middle, points)  # Hampel: 3 robust deviations, and half a pixel
-    return np.concatenate([np.einsum("st,tnd->snd", fit, points[seen]) for _, seen, fit in time_fits(len(points), fps, _SMOOTHED_S)])
+    return smooth_values(points, fps, _SMOOTHED_S)
 
 
 def shared_motion(keypoints: ArrayLike) -> Array:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from echokdm.core.errors import GeometryError
-from echokdm.ops.smoothing import shared_motion, smooth_keypoints, time_fit
+from echokdm.ops.smoothing import shared_motion, smooth_keypoints, smooth_values, time_fits
 from echokdm.ops.trajectory import beat_profile
 from echokdm.ops.ventricle import ejection_fraction, simpson_volume, with_volumes
 from echokdm.phantom.a4c import A4CPhantom
@@ -60,18 +60,26 @@ def test_another_shape_is_refused():
 
 
 @pytest.mark.parametrize("fps", [2, 8, 30, 200])
-def test_a_time_fit_keeps_parabolas_and_few_frames(fps):
+def test_smoothing_in_time_keeps_parabolas_and_few_frames(fps):
     t = np.arange(40) / fps
     for curve in (np.ones(40), t, (t - t[17]) ** 2):
-        np.testing.assert_allclose(time_fit(40, fps, 0.05) @ curve, curve, atol=1e-9)
+        np.testing.assert_allclose(smooth_values(curve, fps, 0.05), curve, atol=1e-9)
     for count in (1, 2, 3):
-        np.testing.assert_allclose(time_fit(count, fps, 0.05, trust=np.linspace(0.1, 1, count)), np.eye(count), atol=1e-9)
+        ((_, _, fit),) = time_fits(count, fps, 0.05, trust=np.linspace(0.1, 1, count))
+        np.testing.assert_allclose(fit, np.eye(count), atol=1e-9)
 
 
-def test_a_time_fit_is_in_seconds():
-    spread = {fps: (time_fit(8 * fps, fps, 0.05)[4 * fps] ** 2).sum() * fps for fps in (50, 100, 200)}
+def test_smoothing_is_in_seconds():
+    spread = {fps: (smooth_values(np.eye(8 * fps), fps, 0.05)[4 * fps] ** 2).sum() * fps for fps in (50, 100, 200)}
     np.testing.assert_allclose(list(spread.values()), spread[200], rtol=0.02)  # the same noise left in a second
-    np.testing.assert_allclose(time_fit(40, 8, 0.046), np.eye(40), atol=1e-3)  # frames 0.125 s apart stand for themselves
+    np.testing.assert_allclose(smooth_values(np.eye(40), 8, 0.046), np.eye(40), atol=1e-3)  # frames 0.125 s apart stand for themselves
+
+
+def test_a_long_clip_is_smoothed_in_parts_as_in_one(monkeypatch):
+    noise = np.random.default_rng(0).normal(size=(600, 3))
+    parts = smooth_values(noise, 30, 0.05)
+    monkeypatch.setattr("echokdm.ops.smoothing._BLOCK", 600)
+    np.testing.assert_allclose(smooth_values(noise, 30, 0.05), parts, atol=1e-9)
 
 
 @pytest.mark.parametrize("step", [1, 2, 4, 6, 8])
