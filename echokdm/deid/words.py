@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from functools import cache
-from itertools import chain, cycle, islice
+from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,9 +21,9 @@ _TILE, _OVERLAP = (1088, 1440), 192
 
 # What PP-OCR takes for text (rapidocr's config.yaml), and the pixels of a patch.
 _TEXT, _LEAST = 0.3, 12
-# From which mean over a patch it is one: of pictures of many frames, where real clean clips of benchmarks/deid_text.py reach .73, of single
-# frames, where a fine line of the probe's echo reaches .77, and of what differs between frames, where leaflets and specks reach .84, and
-# those of phantoms of 112 px .90.
+# From which mean over a patch it is one: of pictures of many frames, where real clean clips of benchmarks/deid_text.py reach .73 (fine
+# strokes of them .66), of single frames, where a fine line of the probe's echo reaches .77, and of what differs between frames, where
+# leaflets and specks reach .84, and those of phantoms of 112 px .90.
 _SURE, _SURE_OF_ONE, _SURE_OF_CHANGES = 0.75, 0.85, 0.92
 # The network sees letters in hearts as well, but as patches nearly as high as wide: in benchmarks/deid_text.py words are longer than this
 # times their height and fill their box.
@@ -56,17 +56,20 @@ def find_words(frames: np.ndarray | LongFrames, sector: np.ndarray, mask: np.nda
         """(3, h, w): the network takes three grays for colours; of other kinds in one picture, one would hide what is in the other."""
         return np.stack(list(islice(cycle(few), 3))).astype(np.float32)[:, *nearest]
 
-    def is_read(few: Iterable[np.ndarray], sure: float) -> bool:
-        """Upright, turned by 90 degrees, or so large that it is a word at half the size."""
+    def is_read(few: Iterable[np.ndarray], sure: float, large: bool = True) -> bool:
+        """Upright, turned by 90 degrees, or, where it may be large, as a word at half the size."""
         shown = picture(few)
         return (_holds_word(shown, parts, sure) or _holds_word(shown.transpose(0, 2, 1), parts.transpose(0, 2, 1), sure)
-                or _holds_word(_halved(shown), halves, sure))
+                or large and _holds_word(_halved(shown), halves, sure))
 
-    ends = frames[:_END].min(0), frames[-_END:].min(0), frames[-1]
-    if any(is_read(few, _SURE) for few in [*((one[box],) for pair in lasting for one in pair), ends]):
+    first, last = frames[:_END].min(0), frames[-_END:].min(0)
+    if any(is_read(few, _SURE) for few in [*((one[box],) for pair in lasting for one in pair), (first, last, frames[-1])]):
+        return True
+    fine = (ndimage.white_tophat(last, 3), ndimage.black_tophat(frames[-_END:].max(0), 3))
+    if any(is_read((_shown(strokes),), _SURE, large=False) for strokes in fine) or is_read((_shown(changes[box]),), _SURE_OF_CHANGES):
         return True
     usual, flashes = _flicker_and_flashes(frames)
-    grays = chain([_shown(changes[box])], _brief(frames, usual))
+    grays = _brief(frames, usual)
     return (any(is_read((frames[t],), _SURE_OF_ONE) for t in flashes)
             or any(is_read(few, _SURE_OF_CHANGES) for few in iter(lambda: list(islice(grays, 3)), [])))
 

@@ -9,6 +9,7 @@ import torch
 from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
+from skimage.morphology import skeletonize
 
 from echokdm.core.errors import PrintError, SearchError
 from echokdm.core.types import Clip
@@ -39,14 +40,14 @@ def fan(scene):
     return enlarged(scene, 4)
 
 
-def ink(size, text, font, height, at, outlined=0, turned=False):
-    """(H, W) in [0, 1] with a word around the point (x, y)."""
+def ink(size, text, font, height, at, outlined=0, turned=False, thin=False):
+    """(H, W) in [0, 1] with a word around the point (x, y). thin: its strokes one pixel wide."""
     face = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans{font}.ttf", height)
     picture = Image.new("L", size[::-1])
     ImageDraw.Draw(picture).text(at, text, 0 if outlined else 255, face, anchor="mm", stroke_width=outlined, stroke_fill=255)
     if turned:
         picture = picture.rotate(90, center=at)
-    return np.asarray(picture) / 255
+    return skeletonize(np.asarray(picture) > 127) * 1.0 if thin else np.asarray(picture) / 255
 
 
 def printed(frames, share, level, shown=ALWAYS, quality=0):
@@ -76,6 +77,7 @@ KINDS = {
     "outlined": ("MEYER", "-Bold", 64, 200, ALWAYS, {"outlined": 4}),
     "oblique": ("A-77123", "-BoldOblique", 40, 200, ALWAYS, {}),
     "mono": ("ID4471-88", "Mono-Bold", 40, 170, ALWAYS, {}),
+    "thin, fading in": ("A-77123", "", 52, 130, FADING, {"thin": True}),
 }
 
 
