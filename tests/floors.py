@@ -16,7 +16,7 @@ FLOORS = {
     "core": 0,
     "__init__": 1, "io": 1, "ops": 1, "engine": 1,
     "phantom": 2, "networks": 2, "losses": 2, "deid": 2,
-    "data": 3, "metrics": 3,
+    "data": 3, "metrics": 3, "pacs": 3,
     "methods": 4,
     "echo": 5,
     "evaluation": 6, "report": 6,

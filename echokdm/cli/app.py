@@ -11,6 +11,7 @@ from echokdm.cli.audit import audit
 from echokdm.cli.cohort import augment, validate
 from echokdm.cli.data import adapters, data_app
 from echokdm.cli.deid import deid
+from echokdm.cli.pacs import fetch, listen, send
 from echokdm.cli.pipeline import run
 from echokdm.cli.refusals import SHOW_NAMES, OneSentence
 from echokdm.cli.shared import (
@@ -375,6 +376,9 @@ def doctor() -> None:
 
 app.command()(run)
 app.command()(deid)
+app.command()(fetch)
+app.command()(listen)
+app.command()(send)
 app.command()(adapt)
 app.command()(augment)
 app.command()(validate)

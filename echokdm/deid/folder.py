@@ -37,7 +37,7 @@ def deidentify_folder(source: str | os.PathLike[str], out: str | os.PathLike[str
         if not inputs and not closed:
             raise ClipError("This folder holds no file: give a folder of DICOM files.")
         for number, path in enumerate(inputs, 1):
-            batch.take(_state(path), partial(nullcontext, path))
+            batch.take(_state(path), partial(nullcontext[Path], path))
             if progress is not None:
                 progress(number, len(inputs))
         for _ in range(closed):
