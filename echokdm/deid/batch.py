@@ -6,7 +6,7 @@ import secrets
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,8 @@ def begin_batch(out: Path, *, salt: bytes | None = None, shift_dates: bool = Fal
                 yield Batch(folder, arrivals, Journal(done, salt, shift_dates), worker)
         finally:
             shutil.rmtree(arrivals, ignore_errors=True)
+            with suppress(OSError):
+                done.rmdir()  # where nothing is in it, so that nothing is left of a run that did nothing
 
 
 def _contradictions(accepted: Mapping[int, Facts]) -> dict[int, Reason]:

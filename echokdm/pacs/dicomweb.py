@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from email.message import Message
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ from urllib.parse import urlsplit
 from echokdm.core.errors import ArchiveError, ConfigError, one_sentence
 from echokdm.deid.one_file import MOST_BYTES
 from echokdm.deid.reasons import Reason, Refusal
-from echokdm.pacs.archive import Instance, PassingError, listed, patiently
+from echokdm.pacs.archive import Answer, Instance, PassingError, listed, patiently
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -68,18 +67,17 @@ class DicomWeb:
         """
         place = f"{self._url}/studies/{instance.study}/series/{instance.series}/instances/{instance.uid}"
 
-        def once() -> None:
-            with _told(of_one=True), self._session.get(place, headers={"Accept": _AS_STORED}, stream=True, timeout=_SECONDS) as reply:
+        def once() -> bytes:
+            with self._session.get(place, headers={"Accept": _AS_STORED}, stream=True, timeout=_SECONDS) as reply:
                 reply.raise_for_status()
                 content = bytearray()
                 for chunk in reply.iter_content(_CHUNK):
                     content += chunk
                     if len(content) > MOST_BYTES:
                         raise Refusal(Reason.TOO_LARGE)
-                kind = reply.headers.get("Content-Type", "")
-            file.write_bytes(_one_part(bytes(content), kind))
+                return _one_part(bytes(content), reply.headers.get("Content-Type", ""))
 
-        patiently(once)
+        file.write_bytes(patiently(lambda: _told(once, of_one=True)))
 
     def store(self, file: Path) -> bool:
         """See `Archive.store`."""
@@ -89,15 +87,14 @@ class DicomWeb:
         dataset = dcmread(file)
 
         def once() -> bool:
-            with _told():
-                try:
-                    return not self._client.store_instances([dataset]).get("FailedSOPSequence")
-                except HTTPError as error:
-                    if error.response.status_code != 409:  # none was stored (PS3.18 10.5.3)
-                        raise
-                    return False
+            try:
+                return not self._client.store_instances([dataset]).get("FailedSOPSequence")
+            except HTTPError as error:
+                if error.response.status_code != 409:  # none was stored (PS3.18 10.5.3)
+                    raise
+                return False
 
-        return patiently(once)
+        return patiently(lambda: _told(once))
 
     def close(self) -> None:
         """See `Archive.close`."""
@@ -108,8 +105,7 @@ class DicomWeb:
         from pydicom import Dataset
 
         def once() -> list["Dataset"]:
-            with _told():
-                page = search(limit=PAGE, offset=len(seen))
+            page = _told(lambda: search(limit=PAGE, offset=len(seen)))
             with one_sentence("The archive's list is no DICOM JSON: check the URL.", ArchiveError):
                 return [Dataset.from_json(one) for one in page]
 
@@ -141,24 +137,29 @@ def _one_part(content: bytes, kind: str) -> bytes:
     return part
 
 
-@contextmanager
-def _told(of_one: bool = False) -> Iterator[None]:
-    """What the client raises, as one sentence that quotes neither URL nor reply. of_one: the archive may not have what is asked for."""
-    import requests
+def _told(ask: Callable[[], Answer], of_one: bool = False) -> Answer:
+    """What `ask` gives, and what it raises as one sentence that quotes neither URL nor reply. of_one: the archive may not have it.
 
+    The error has none that led to it: a socket's number, such as EPERM, would be taken for the output's.
+    """
+    from requests import HTTPError, RequestException, Timeout
+    from requests.exceptions import ChunkedEncodingError, ConnectionError, ContentDecodingError, SSLError
+
+    fault: Exception
     try:
-        yield
-    except requests.HTTPError as error:
-        raise _of_status(error.response, of_one) from error
-    except requests.exceptions.SSLError as error:
-        raise ArchiveError("The archive's TLS certificate is not trusted here: name a file with the certificate of its authority by the "
-                           "environment variable REQUESTS_CA_BUNDLE.") from error
-    except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError) as error:
-        raise PassingError(_CUT_OFF) from error
-    except (requests.ConnectionError, requests.Timeout) as error:
-        raise PassingError("The archive can't be reached: check the URL, and that its server runs.") from error
-    except (requests.RequestException, ValueError) as error:
-        raise ArchiveError("What answers at this URL is no DICOMweb service: check the URL; that of Orthanc ends in /dicom-web.") from error
+        return ask()
+    except HTTPError as error:
+        fault = _of_status(error.response, of_one)
+    except SSLError:
+        fault = ArchiveError("The archive's TLS certificate is not trusted here: name a file with the certificate of its authority by the "
+                             "environment variable REQUESTS_CA_BUNDLE.")
+    except (ChunkedEncodingError, ContentDecodingError):
+        fault = PassingError(_CUT_OFF)
+    except (ConnectionError, Timeout):
+        fault = PassingError("The archive can't be reached: check the URL, and that its server runs.")
+    except (RequestException, ValueError):
+        fault = ArchiveError("What answers at this URL is no DICOMweb service: check the URL; that of Orthanc ends in /dicom-web.")
+    raise fault
 
 
 def _of_status(reply: "Response", of_one: bool) -> Exception:

@@ -47,16 +47,30 @@ def fetch(url: str, out: str | os.PathLike[str], asked: Asked | None = None, *, 
         raise ConfigError("What to fetch is not said: name a study with --study, or attributes with --query, such as ModalitiesInStudy=US.")
     studies = [read_study(uid) for uid in asked.studies]
     with open_archive(place, station) as archive, begin_batch(Path(out), salt=salt, shift_dates=shift_dates) as batch:
-        studies += archive.studies(query) if query else []
-        listed = {instance for study in dict.fromkeys(studies) for instance in archive.instances(study)}
-        found = sorted((one for one in listed if one.kind in ("", *STORAGE_CLASSES)), key=lambda one: one.uid)
-        if not found:
-            raise ArchiveError("The archive has no ultrasound image of what is asked for: check --study and --query.")
+        found = _listed(archive, studies, query)
         for number, instance in enumerate(found, 1):
             batch.take((place.geturl(), instance.uid), partial(_brought, archive, instance, batch))
             if progress is not None:
                 progress(number, len(found))
         return batch.put_out()
+
+
+@quiet()
+def count_listed(url: str) -> int:
+    """How many objects `fetch` would fetch by the query of a URL. Raises as `fetch` does."""
+    place, query = read_address(url)
+    with open_archive(place) as archive:
+        return len(_listed(archive, [], query))
+
+
+def _listed(archive: Archive, studies: Sequence[str], query: Mapping[str, str]) -> list[Instance]:
+    """Ultrasound images of studies and of those that match a query, in the order of their UIDs. Raises ArchiveError where there is none."""
+    matching = archive.studies(query) if query else []
+    found = {instance for study in dict.fromkeys([*studies, *matching]) for instance in archive.instances(study)}
+    ultrasound = sorted((one for one in found if one.kind in ("", *STORAGE_CLASSES)), key=lambda one: one.uid)
+    if not ultrasound:
+        raise ArchiveError("The archive has no ultrasound image of what is asked for: check the studies and the query.")
+    return ultrasound
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import hashlib
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +22,8 @@ class _Gate:
 
     def __init__(self, batch: Batch, progress: Callable[[int, int], None] | None) -> None:
         self._batch, self._progress, self._lock = batch, progress, threading.Lock()
-        self._open = True
-        self.arrived = self.refused = 0
+        self._open, self._last = True, time.monotonic()
+        self._taken = self._refused = 0
         self.fault: EchoKDMError | OSError | None = None
 
     def keep(self, uid: str, content: bytes) -> int:
@@ -35,11 +36,16 @@ class _Gate:
             except (EchoKDMError, OSError) as error:
                 self.fault = error
                 return NOT_UNDERSTOOD
-            self.arrived += 1
-            self.refused += refused
+            self._taken += not refused
+            self._refused += refused
             if self._progress is not None:
-                self._progress(self.arrived - self.refused, self.refused)
+                self._progress(self._taken, self._refused)
+            self._last = time.monotonic()
             return NOT_UNDERSTOOD if refused else STORED
+
+    def is_idle(self, seconds: float) -> bool:
+        """Whether nothing is being taken, and nothing was for so long."""
+        return not self._lock.locked() and time.monotonic() - self._last >= seconds
 
     def close(self) -> None:
         """Take nothing more, once what is being taken is done."""
@@ -80,11 +86,8 @@ def listen(out: str | os.PathLike[str], station: Station | None = None, *, idle:
 
 def _wait(gate: _Gate, idle: float | None) -> None:
     """Until Ctrl-C, a fault of this side, or `idle` seconds without an arrival."""
-    silent, pause, before = 0.0, threading.Event(), 0
     try:
-        while gate.fault is None and (idle is None or silent < idle):
-            pause.wait(_LOOK_SECONDS)
-            silent = silent + _LOOK_SECONDS if gate.arrived == before else 0.0
-            before = gate.arrived
+        while gate.fault is None and (idle is None or not gate.is_idle(idle)):
+            time.sleep(_LOOK_SECONDS)
     except KeyboardInterrupt:
         return

@@ -1,5 +1,6 @@
 """A real archive: Orthanc, started on free ports of the loopback interface with a folder of its own; and small clips for it."""
 
+import io
 import json
 import shutil
 import socket
@@ -29,21 +30,24 @@ def free_port() -> int:
 
 @dataclass
 class Orthanc:
-    """web, dimse: its doors' URLs. port: where it sends what C-MOVE orders to ECHOKDM. folder: its storage."""
+    """web, dimse: its doors' URLs. port: where it sends what C-MOVE orders to ECHOKDM."""
 
     rest: str
     web: str
     dimse: str
     port: int
-    folder: Path
 
     def get(self, path: str) -> bytes:
         with urllib.request.urlopen(f"{self.rest}/{path}") as reply:
             return bytes(reply.read())
 
-    def objects(self) -> list[pydicom.Dataset]:
+    def files(self) -> list[bytes]:
         """All that it holds."""
-        return [pydicom.dcmread(pydicom.filebase.DicomBytesIO(self.get(f"instances/{one}/file"))) for one in json.loads(self.get("instances"))]
+        return [self.get(f"instances/{one}/file") for one in json.loads(self.get("instances"))]
+
+    def objects(self) -> list[pydicom.Dataset]:
+        """The same, read."""
+        return [pydicom.dcmread(io.BytesIO(file)) for file in self.files()]
 
     def clear(self) -> None:
         for one in json.loads(self.get("patients")):
@@ -64,7 +68,7 @@ def _orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
     (folder / "settings.json").write_text(json.dumps(settings))
     with (folder / "log").open("w") as log:
         process = subprocess.Popen([program, str(folder / "settings.json")], stdout=log, stderr=log)
-    made = Orthanc(f"http://127.0.0.1:{web}", f"http://127.0.0.1:{web}/dicom-web", f"dimse://ORTHANC@127.0.0.1:{dicom}", ours, folder)
+    made = Orthanc(f"http://127.0.0.1:{web}", f"http://127.0.0.1:{web}/dicom-web", f"dimse://ORTHANC@127.0.0.1:{dicom}", ours)
     try:
         for _ in range(300):
             try:
@@ -93,7 +97,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ECHOKDM_DICOMWEB_TOKEN", raising=False)
 
 
-def planted(folder: Path, count: int, first: int = 8_100_000) -> list[Path]:
+def planted(folder: Path, count: int, first: int = 8_200_000) -> list[Path]:
     """DICOM clips of simulated hearts, each of a patient whose name, ID, dates and UIDs are PLANTED; files named so too."""
     folder.mkdir(parents=True, exist_ok=True)
     made = []
@@ -120,8 +124,13 @@ def planted(folder: Path, count: int, first: int = 8_100_000) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Four clips of two patients."""
-    return planted(tmp_path_factory.mktemp("export"), 4)
+    """Three clips of two patients."""
+    return planted(tmp_path_factory.mktemp("export"), 3)
+
+
+@pytest.fixture
+def planted_words() -> tuple[str, ...]:
+    return PLANTED
 
 
 @pytest.fixture
