@@ -18,7 +18,7 @@ FLOORS = {
     "phantom": 2, "networks": 2, "losses": 2, "deid": 2,
     "data": 3, "metrics": 3, "pacs": 3,
     "methods": 4,
-    "echo": 5,
+    "echo": 5, "export": 5,
     "evaluation": 6, "report": 6,
     "cohort": 7,
     "pipeline": 8,

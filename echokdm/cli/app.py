@@ -11,6 +11,7 @@ from echokdm.cli.audit import audit
 from echokdm.cli.cohort import augment, validate
 from echokdm.cli.data import adapters, data_app
 from echokdm.cli.deid import deid
+from echokdm.cli.export import export
 from echokdm.cli.pacs import fetch, listen, send
 from echokdm.cli.pipeline import run
 from echokdm.cli.refusals import SHOW_NAMES, OneSentence
@@ -380,6 +381,7 @@ app.command()(fetch)
 app.command()(listen)
 app.command()(send)
 app.command()(adapt)
+app.command()(export)
 app.command()(augment)
 app.command()(validate)
 app.command()(audit)
