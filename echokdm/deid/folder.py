@@ -37,7 +37,7 @@ def deidentify_folder(source: str | os.PathLike[str], out: str | os.PathLike[str
         if not inputs and not closed:
             raise ClipError("This folder holds no file: give a folder of DICOM files.")
         for number, path in enumerate(inputs, 1):
-            batch.take(_state(path), partial(nullcontext[Path], path))
+            batch.take(_state(path), partial(_in_place, path))
             if progress is not None:
                 progress(number, len(inputs))
         for _ in range(closed):
@@ -55,6 +55,10 @@ def list_inputs(source: Path) -> tuple[list[Path], int]:
         found += [Path(here, name) for name in files]
         found += [Path(here, name) for name in folders if Path(here, name).is_symlink()]
     return sorted(found, key=os.fsencode), len(closed)
+
+
+def _in_place(path: Path) -> nullcontext[Path]:
+    return nullcontext(path)
 
 
 def _state(path: Path) -> tuple[bytes, tuple[int, ...]]:

@@ -13,6 +13,7 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from orthanc import PLANTED
 from typer.testing import CliRunner
 
 from echokdm.cli.app import app
@@ -39,7 +40,7 @@ def wait_for(port: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["dicomweb", "dimse"])
-def test_a_round_trip(orthanc, clips: list[Path], leaks, planted_words, tmp_path: Path, kind: str) -> None:
+def test_a_round_trip(orthanc, clips: list[Path], leaks, tmp_path: Path, kind: str) -> None:
     url, station = door(orthanc, kind), Station(port=orthanc.port)
     sent = send(url, clips, station=station)
     assert (sent.stored, sent.there, sent.refused) == (3, 0, 0)
@@ -52,7 +53,7 @@ def test_a_round_trip(orthanc, clips: list[Path], leaks, planted_words, tmp_path
     assert send(url, [tmp_path / "out"], station=station).stored == 3
     stored = orthanc.objects()
     assert len({ds.SOPInstanceUID for ds in stored}) == len(stored) == 3 and {ds.PatientIdentityRemoved for ds in stored} == {"YES"}
-    assert not [word for file in orthanc.files() for word in planted_words if word.encode() in file]
+    assert not [word for file in orthanc.files() for word in PLANTED if word.encode() in file]
     ours = {ds.SOPInstanceUID: ds.PixelData for ds in map(pydicom.dcmread, (tmp_path / "out").glob("subject-*/*.dcm"))}
     assert {ds.SOPInstanceUID: ds.PixelData for ds in stored} == ours
 
@@ -116,13 +117,23 @@ def test_what_is_sent_to_a_listener_arrives_without_its_patient(orthanc, clips: 
 def test_a_listener_that_was_killed_gives_what_it_had(orthanc, clips: list[Path], tmp_path: Path) -> None:
     (tmp_path / "salt").write_bytes(SALT)
     words = ["listen", "out", "--salt", "salt", "--port", str(orthanc.port)]
-    run = subprocess.Popen([sys.executable, "-c", "from echokdm.cli.app import app; app()", *words], cwd=tmp_path, stderr=subprocess.PIPE)
+
+    def begin() -> subprocess.Popen:
+        return subprocess.Popen([sys.executable, "-c", "from echokdm.cli.app import app; app()", *words], cwd=tmp_path,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    run = begin()
     url = f"dimse://ECHOKDM@127.0.0.1:{orthanc.port}"
     wait_for(orthanc.port)
     assert send(url, clips[:1]).stored == 1
     run.kill()
     run.communicate()
-    assert len(listen(tmp_path / "out", Station(port=orthanc.port), idle=0.4, salt=SALT).outputs) == 1
+    run = begin()
+    wait_for(orthanc.port)
+    run.send_signal(signal.SIGINT)
+    said = run.communicate()
+    assert run.returncode == 0 and said[0].startswith(b"1 of 1 files de-identified: OUT"), said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "salt"]
 
 
 def test_masks_and_measures_come_back_as_they_were(orthanc, drawn_clip, tmp_path: Path, as_every_bundle, pipeline) -> None:
