@@ -69,13 +69,12 @@ class Batch:
         self._outcomes[target] = outcome
         return outcome if isinstance(outcome, Reason) else None
 
-    def take_kept(self) -> int:
-        """Take all that the journal holds of runs that were stopped; how many that is. For inputs that come in no order of their own."""
+    def take_kept(self) -> None:
+        """Take all that the journal holds of runs that were stopped: for inputs that come in no order of their own."""
         for target in self._journal.kept():
             outcome = self._journal.recall(target)
             if outcome is not None:
                 self._outcomes[target] = outcome
-        return len(self._outcomes)
 
     def refuse(self, reason: Reason) -> None:
         """Count an input that is no file; its number comes after those of all files."""

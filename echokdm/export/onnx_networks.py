@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +13,7 @@ from echokdm.core.errors import BundleError, ConfigError
 from echokdm.core.quiet import quiet
 from echokdm.core.seeding import seeded_randn
 from echokdm.io.atomic import atomic_folder
+from echokdm.methods.bundle import find_bundle, pipeline_settings
 from echokdm.networks.codec import decode, encode
 
 if TYPE_CHECKING:
@@ -34,7 +36,13 @@ class _Call(NamedTuple):
 
 
 def _itself(network: nn.Module, *inputs: Tensor) -> Tensor:
-    return network(*inputs)
+    output: Tensor = network(*inputs)
+    return output
+
+
+def _first(network: nn.Module, *inputs: Tensor) -> Tensor:
+    first: Tensor = network(*inputs)[0]
+    return first
 
 
 class _As(nn.Module):
@@ -66,12 +74,15 @@ def write_onnx(bundle: str | Path, out: str | os.PathLike[str], progress: Callab
         raise ConfigError("ONNX needs onnx and onnxscript, which are not installed: pip install 'echokdm[export]'.") from None
     from echokdm.methods.kdm.pipeline import KDMPipeline
 
-    pipeline = KDMPipeline.from_pretrained(bundle)
+    folder = find_bundle(bundle)
+    if pipeline_settings(folder)["_class_name"] != KDMPipeline.__name__:
+        raise BundleError(f"The bundle '{folder.name}' is of another method than kdm, whose networks alone are written as ONNX.")
+    pipeline = KDMPipeline.from_pretrained(folder)
     found = {}
-    with atomic_folder(Path(out), "export") as folder:
+    with atomic_folder(Path(out), "export") as made:
         for call in _calls(pipeline):
             progress(call.name)
-            found[call.name] = _write(call, folder / f"{call.name}.onnx")
+            found[call.name] = _write(call, made / f"{call.name}.onnx")
             if not found[call.name] <= MOST:
                 raise BundleError(f"The network {call.name} computes otherwise in ONNX, by up to {found[call.name]:.2g}: export it with "
                                   "the versions of torch and onnx in constraints.txt.")
@@ -98,10 +109,10 @@ def _write(call: _Call, file: Path) -> float:
 
 def _calls(pipeline: "KDMPipeline") -> Iterator[_Call]:
     """Every function that the pipeline calls, with drawn inputs."""
-    size = pipeline.size
+    size, seeds = pipeline.size, count()
 
     def drawn(channels: int, side: int = size) -> Tensor:
-        return seeded_randn((channels, side, side), 0, range(_FRAMES))
+        return seeded_randn((channels, side, side), next(seeds), range(_FRAMES))
 
     def frames(channels: int = 1) -> Tensor:
         return (drawn(channels) * 0.2 + 0.5).clamp(0, 1)
@@ -109,10 +120,10 @@ def _calls(pipeline: "KDMPipeline") -> Iterator[_Call]:
     for name in ("segmenter", "judge"):
         if (network := getattr(pipeline, name)) is not None:
             yield _Call(name, _As(network), {"frame": frames(), "sector": (drawn(1) > -1).float()}, "logits")
-    if pipeline.landmarks is not None:
-        yield _Call("landmarks", _As(pipeline.landmarks, lambda net, image: net(image)[0]), {"image": frames(3)}, "points")
-    if pipeline.of_net is not None:
-        yield _Call("of_net", _As(pipeline.of_net, lambda net, *pair: net(*pair)[0]), {"target": frames(), "source": frames()}, "flow")
+    if (detector := pipeline.landmarks) is not None:
+        yield _Call("landmarks", _As(detector, _first), {"image": frames(detector.config.channels)}, "points")
+    if (of_net := pipeline.of_net) is not None:
+        yield _Call("of_net", _As(of_net, _first), {name: frames(of_net.config.in_channels) for name in ("target", "source")}, "flow")
     latents = {}
     for name in ("image_codec", "flow_codec"):
         codec = getattr(pipeline, name).requires_grad_(False)

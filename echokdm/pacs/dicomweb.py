@@ -40,7 +40,7 @@ class DicomWeb:
             from requests import Session
         except ImportError:
             raise ConfigError("DICOMweb needs dicomweb-client, which is not installed: pip install 'echokdm[pacs]'.") from None
-        token, place = os.environ.get(TOKEN, ""), urlsplit(url)
+        token, place = os.environ.get(TOKEN, "").strip(), urlsplit(url)
         if token and place.scheme != "https" and place.hostname not in LOOPBACK:
             raise ConfigError(f"The token of {TOKEN} would go over the network in clear: give an https URL, or unset it.")
         self._session = Session()
@@ -67,7 +67,7 @@ class DicomWeb:
         """
         place = f"{self._url}/studies/{instance.study}/series/{instance.series}/instances/{instance.uid}"
 
-        def once() -> bytes:
+        def once() -> memoryview:
             with self._session.get(place, headers={"Accept": _AS_STORED}, stream=True, timeout=_SECONDS) as reply:
                 reply.raise_for_status()
                 content = bytearray()
@@ -75,7 +75,7 @@ class DicomWeb:
                     content += chunk
                     if len(content) > MOST_BYTES:
                         raise Refusal(Reason.TOO_LARGE)
-                return _one_part(bytes(content), reply.headers.get("Content-Type", ""))
+                return _one_part(content, reply.headers.get("Content-Type", ""))
 
         file.write_bytes(patiently(lambda: _told(once, of_one=True)))
 
@@ -123,18 +123,18 @@ def _bearer(token: str) -> Any:
     return sign
 
 
-def _one_part(content: bytes, kind: str) -> bytes:
+def _one_part(content: bytearray, kind: str) -> memoryview:
     """The object in a reply: of one part (PS3.18 8.6.1.2.1) or, against the standard, bare. Raises PassingError where it is cut off."""
     header = Message()
     header["Content-Type"] = kind
     boundary = header.get_boundary()
+    whole = memoryview(content)
     if boundary is None:
-        return content
-    _, _, body = content.partition(b"\r\n\r\n")
-    part, end, _ = body.rpartition(b"\r\n--" + boundary.encode() + b"--")
-    if not end:
+        return whole
+    begin, end = content.find(b"\r\n\r\n"), content.rfind(f"\r\n--{boundary}--".encode())
+    if not 0 <= begin < end:
         raise PassingError(_CUT_OFF)
-    return part
+    return whole[begin + 4:end]
 
 
 def _told(ask: Callable[[], Answer], of_one: bool = False) -> Answer:

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 
-from echokdm.core import defaults
 from echokdm.core.errors import ConfigError
 from echokdm.pacs.archive import Archive
 from echokdm.pacs.dicomweb import TOKEN, DicomWeb
@@ -66,8 +65,8 @@ def open_archive(place: SplitResult, station: Station | None = None) -> Iterator
     if place.scheme in ("http", "https"):
         archive = DicomWeb(urlunsplit(place))
     else:
-        peer = Peer(check_title(place.username or ""), place.hostname or "", place.port or defaults.PORT, place.scheme == "dimses")
-        archive = Dimse(peer, station or Station())
+        assert place.username and place.hostname and place.port  # `read_address` asks for them
+        archive = Dimse(Peer(check_title(place.username), place.hostname, place.port, place.scheme == "dimses"), station or Station())
     try:
         yield archive
     finally:

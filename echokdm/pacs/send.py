@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from echokdm.core.errors import ArchiveError, ClipError, ConfigError
+from echokdm.core.errors import ArchiveError, ClipError, ConfigError, one_sentence
+from echokdm.core.files import check_plain
 from echokdm.core.naming import called
 from echokdm.core.quiet import quiet
 from echokdm.deid.folder import list_inputs
-from echokdm.io.sniff import sniff
 from echokdm.pacs.archive import Archive
 from echokdm.pacs.door import open_archive, read_address
 from echokdm.pacs.receiver import Station
@@ -55,7 +55,7 @@ def send(url: str, files: Sequence[str | os.PathLike[str]], *, station: Station 
         for number, one in enumerate(outgoing, 1):
             if one.uid in known[one.study]:
                 there += 1
-            elif archive.store(one.file):
+            elif _store(archive, one.file):
                 stored += 1
                 known[one.study].add(one.uid)
             else:
@@ -72,15 +72,18 @@ def _known(archive: Archive, study: str) -> set[str]:
     return set()
 
 
+def _store(archive: Archive, file: Path) -> bool:
+    with one_sentence("A file to send is damaged, or was moved meanwhile: leave it out."):
+        return archive.store(file)
+
+
 def _outgoing(paths: Iterable[Path]) -> Iterable[_Outgoing]:
     from pydicom import dcmread
 
     for path in paths:
         for file in list_inputs(path)[0]:
             try:
-                if sniff(file) != "dicom":
-                    raise ClipError("")
-                header = dcmread(file, force=True, specific_tags=["StudyInstanceUID", "SOPInstanceUID"], stop_before_pixels=True)
+                header = dcmread(check_plain(file), specific_tags=["StudyInstanceUID", "SOPInstanceUID"], stop_before_pixels=True)
                 study, uid = (str(header[name].value) for name in ("StudyInstanceUID", "SOPInstanceUID"))
             except Exception:  # pydicom raises many types, with values of the header in their text
                 if file == path:

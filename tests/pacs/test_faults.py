@@ -1,5 +1,6 @@
 """Faults of the network and of what users write: waited out, or one sentence and exit code 2."""
 
+import os
 import ssl
 import subprocess
 import threading
@@ -183,6 +184,7 @@ def test_only_dicom_is_sent_and_a_taken_port_is_told(tmp_path: Path) -> None:
     (tmp_path / "KOWALSKI.dcm").write_text("no DICOM")
     result = RUNNER.invoke(app, ["send", "http://127.0.0.1:9", str(tmp_path / "KOWALSKI.dcm")])
     assert result.exit_code == 2 and "no DICOM object" in result.stderr and "KOWALSKI" not in result.output
+    os.mkfifo(tmp_path / "pipe")
     result = RUNNER.invoke(app, ["send", "http://127.0.0.1:9", str(tmp_path)])
     assert result.exit_code == 2 and "no DICOM file to send" in result.stderr
     server = ThreadingHTTPServer(("127.0.0.1", 0), Between)
