@@ -1,11 +1,13 @@
 """What both doors of an archive have in common: what can be asked of it, what it lists, and how long a fault is waited out."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from echokdm.core.errors import ArchiveError
+from echokdm.core.quiet import quiet
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -14,6 +16,13 @@ Answer = TypeVar("Answer")
 
 WAITS = (1.0, 2.0, 4.0)
 """Seconds before each further try: an archive that is started anew, or a line that is dropped, is mostly back by then."""
+
+
+@contextmanager
+def untold() -> Iterator[None]:
+    """Within it the libraries that speak to archives log nothing: they quote URLs, UIDs and what was read."""
+    with quiet("dicomweb_client"), quiet("pydicom"), quiet("pynetdicom"), quiet("urllib3"):
+        yield
 
 
 class Instance(NamedTuple):

@@ -25,6 +25,7 @@ PAGE = 500  # of a list; archives give fewer where they will
 _SECONDS = (10.0, 120.0)  # to connect; until the next byte
 _CHUNK = 1 << 20
 _CUT_OFF = "The archive's replies are cut off on their way: run the same command again, once the network is sound."
+_NO_SERVICE = "What answers at this URL is no DICOMweb service: check the URL; that of Orthanc ends in /dicom-web."
 _AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 
 
@@ -124,11 +125,16 @@ def _bearer(token: str) -> Any:
 
 
 def _one_part(content: bytearray, kind: str) -> memoryview:
-    """The object in a reply: of one part (PS3.18 8.6.1.2.1) or, against the standard, bare. Raises PassingError where it is cut off."""
+    """The object in a reply: of one part (PS3.18 8.6.1.2.1) or, against the standard, bare.
+
+    Raises PassingError where it is cut off, ArchiveError where it is something else.
+    """
     header = Message()
     header["Content-Type"] = kind
     boundary = header.get_boundary()
     whole = memoryview(content)
+    if boundary is None and header.get_content_type() != "application/dicom":  # a page to log in, perhaps
+        raise ArchiveError(_NO_SERVICE)
     if boundary is None:
         return whole
     begin, end = content.find(b"\r\n\r\n"), content.rfind(f"\r\n--{boundary}--".encode())
@@ -158,7 +164,7 @@ def _told(ask: Callable[[], Answer], of_one: bool = False) -> Answer:
     except (ConnectionError, Timeout):
         fault = PassingError("The archive can't be reached: check the URL, and that its server runs.")
     except (RequestException, ValueError):
-        fault = ArchiveError("What answers at this URL is no DICOMweb service: check the URL; that of Orthanc ends in /dicom-web.")
+        fault = ArchiveError(_NO_SERVICE)
     raise fault
 
 

@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from echokdm.core.errors import ArchiveError, ConfigError
-from echokdm.core.quiet import quiet
 from echokdm.deid import Batch, Summary, begin_batch
 from echokdm.deid.one_file import STORAGE_CLASSES
-from echokdm.pacs.archive import Archive, Instance
+from echokdm.pacs.archive import Archive, Instance, untold
 from echokdm.pacs.door import open_archive, read_address, read_study
 from echokdm.pacs.receiver import Station
 
@@ -24,7 +23,7 @@ class Asked:
     query: Mapping[str, str] = field(default_factory=dict)
 
 
-@quiet()
+@untold()
 def fetch(url: str, out: str | os.PathLike[str], asked: Asked | None = None, *, salt: bytes | None = None, shift_dates: bool = False,
           station: Station | None = None, progress: Callable[[int, int], None] | None = None) -> Summary:
     """Fetch ultrasound from an archive; what arrives is de-identified before the next is asked for.
@@ -55,7 +54,7 @@ def fetch(url: str, out: str | os.PathLike[str], asked: Asked | None = None, *, 
         return batch.put_out()
 
 
-@quiet()
+@untold()
 def count_listed(url: str) -> int:
     """How many objects `fetch` would fetch by the query of a URL. Raises as `fetch` does."""
     place, query = read_address(url)

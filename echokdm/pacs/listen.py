@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from echokdm.core.errors import EchoKDMError
-from echokdm.core.quiet import quiet
 from echokdm.deid import Batch, Summary, begin_batch
+from echokdm.pacs.archive import untold
 from echokdm.pacs.receiver import NOT_UNDERSTOOD, STORED, Station, receiving
 
 _LOOK_SECONDS = 0.2
@@ -62,7 +62,7 @@ class _Gate:
             file.unlink(missing_ok=True)
 
 
-@quiet()
+@untold()
 def listen(out: str | os.PathLike[str], station: Station | None = None, *, idle: float | None = None, salt: bytes | None = None,
            shift_dates: bool = False, progress: Callable[[int, int], None] | None = None) -> Summary:
     """Receive ultrasound by C-STORE until Ctrl-C, or until nothing came for `idle` seconds; then put out what was received.

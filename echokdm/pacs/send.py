@@ -10,9 +10,8 @@ from typing import NamedTuple
 from echokdm.core.errors import ArchiveError, ClipError, ConfigError, one_sentence
 from echokdm.core.files import check_plain
 from echokdm.core.naming import called
-from echokdm.core.quiet import quiet
 from echokdm.deid.folder import list_inputs
-from echokdm.pacs.archive import Archive
+from echokdm.pacs.archive import Archive, untold
 from echokdm.pacs.door import open_archive, read_address
 from echokdm.pacs.receiver import Station
 
@@ -32,7 +31,7 @@ class _Outgoing(NamedTuple):
     uid: str
 
 
-@quiet()
+@untold()
 def send(url: str, files: Sequence[str | os.PathLike[str]], *, station: Station | None = None,
          progress: Callable[[int, int], None] | None = None) -> Sent:
     """Store DICOM files in an archive, byte for byte what they hold: nothing is taken out of them, which is for `deid` to do before.

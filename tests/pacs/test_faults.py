@@ -38,7 +38,7 @@ class Between(BaseHTTPRequestHandler):
         with urllib.request.urlopen(request) as reply:
             content, kind = reply.read(), reply.headers["Content-Type"]
         self.send_response(200)
-        self.send_header("Content-Type", kind)
+        self.send_header("Content-Type", "text/html" if fault == "login" else kind)
         if fault != "endless":
             self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -81,7 +81,8 @@ def test_what_passes_is_waited_out(orthanc, between, clips: list[Path], tmp_path
 
 
 @pytest.mark.parametrize(("fault", "said"), [(500, r"fault of its own \(HTTP 500\)"), ("cut", "cut off on their way"),
-                                             ("endless", "cut off on their way"), (403, r"refuses the access \(HTTP 403\)")])
+                                             ("endless", "cut off on their way"), (403, r"refuses the access \(HTTP 403\)"),
+                                             ("login", "no DICOMweb service")])
 def test_what_stays_is_one_sentence(orthanc, between, clips: list[Path], tmp_path: Path, fault: int | str, said: str) -> None:
     send(orthanc.web, clips[:1])
     with archive(url(between)) as door:
