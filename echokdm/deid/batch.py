@@ -51,6 +51,10 @@ class Batch:
         self._outcomes: dict[Path, Facts | Reason] = {}
         self._others: list[Reason] = []
 
+    def __len__(self) -> int:
+        """How many inputs were taken."""
+        return len(self._outcomes)
+
     def take(self, key: object, bring: Callable[[], AbstractContextManager[Path]]) -> Reason | None:
         """De-identify one file, or remember what became of it; the reason where it is refused.
 

@@ -6,10 +6,10 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from echokdm.core.errors import EchoKDMError
+from echokdm.core.errors import ArchiveError, EchoKDMError
 from echokdm.deid import Batch, Summary, begin_batch
 from echokdm.pacs.archive import untold
 from echokdm.pacs.receiver import NOT_UNDERSTOOD, STORED, Station, receiving
@@ -71,23 +71,18 @@ def listen(out: str | os.PathLike[str], station: Station | None = None, *, idle:
     rest. A sender is told of an object that is refused, and of none that it is stored before it is de-identified. progress: called with
     (how many were taken, how many refused).
 
-    Raises ConfigError where the port is taken, OutputError as `deidentify_folder` does.
+    Raises ConfigError where the port is taken, ArchiveError where nothing came, OutputError as `deidentify_folder` does.
     """
     with begin_batch(Path(out), salt=salt, shift_dates=shift_dates) as batch:
         batch.take_kept()
         gate = _Gate(batch, progress)
-        with receiving(station or Station(), gate.keep):
-            _wait(gate, idle)
-            gate.close()
+        with suppress(KeyboardInterrupt), receiving(station or Station(), gate.keep):
+            while gate.fault is None and (idle is None or not gate.is_idle(idle)):
+                time.sleep(_LOOK_SECONDS)
+        gate.close()
         if gate.fault is not None:
             raise gate.fault
+        if not len(batch):
+            raise ArchiveError("Nothing came: check that the sender knows this station by the AE title, host and port of --aet, --host and "
+                               "--port, and that the port can be reached from it.")
         return batch.put_out()
-
-
-def _wait(gate: _Gate, idle: float | None) -> None:
-    """Until Ctrl-C, a fault of this side, or `idle` seconds without an arrival."""
-    try:
-        while gate.fault is None and (idle is None or not gate.is_idle(idle)):
-            time.sleep(_LOOK_SECONDS)
-    except KeyboardInterrupt:
-        return

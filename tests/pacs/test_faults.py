@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from orthanc import free_port
 from typer.testing import CliRunner
 
 from echokdm.cli.app import app
@@ -199,3 +200,8 @@ def test_without_the_extra_it_says_what_to_install(module: str, address: str, mo
     monkeypatch.setitem(__import__("sys").modules, module, None)
     with pytest.raises(EchoKDMError, match=r"pip install 'echokdm\[pacs\]'"), archive(address):
         pass
+
+
+def test_a_listener_to_whom_nothing_comes_writes_nothing(tmp_path: Path) -> None:
+    result = RUNNER.invoke(app, ["listen", str(tmp_path / "out"), "--port", str(free_port()), "--idle", "0.1"])
+    assert result.exit_code == 2 and "Nothing came" in result.stderr and list(tmp_path.iterdir()) == []
