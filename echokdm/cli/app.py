@@ -11,6 +11,8 @@ from echokdm.cli.audit import audit
 from echokdm.cli.cohort import augment, validate
 from echokdm.cli.data import adapters, data_app
 from echokdm.cli.deid import deid
+from echokdm.cli.export import export
+from echokdm.cli.pacs import fetch, listen, send
 from echokdm.cli.pipeline import run
 from echokdm.cli.refusals import SHOW_NAMES, OneSentence
 from echokdm.cli.shared import (
@@ -375,7 +377,11 @@ def doctor() -> None:
 
 app.command()(run)
 app.command()(deid)
+app.command()(fetch)
+app.command()(listen)
+app.command()(send)
 app.command()(adapt)
+app.command()(export)
 app.command()(augment)
 app.command()(validate)
 app.command()(audit)

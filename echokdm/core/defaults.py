@@ -20,3 +20,7 @@ TRIES = 3
 
 DATA = "phantom"  # to evaluate on
 PATIENTS = 200  # of them
+
+AET = "ECHOKDM"  # the AE title of this station on a DICOM network
+HOST = "127.0.0.1"  # where it listens: nobody else's machine reaches it
+PORT = 11112  # DICOM's, of those that need no privilege (PS3.8 9.1.1)

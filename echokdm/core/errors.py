@@ -58,6 +58,10 @@ class BusyError(OutputError):
     """Another run is at work in the output folder."""
 
 
+class ArchiveError(EchoKDMError):
+    """A hospital's archive can't be reached, refuses what is asked, or answers with something else."""
+
+
 class NoGainError(EchoKDMError):
     """What was learned is no better than what was there before, and is not kept."""
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +11,27 @@ from echokdm.deid.reasons import Reason
 from echokdm.io.atomic import atomic_file
 
 # What another run may decide otherwise: on a machine less busy, with other limits, another decoder or other permissions.
-_PASSING = (Reason.TOO_SLOW, Reason.CRASHED, Reason.TOO_LARGE, Reason.NO_DECODER, Reason.UNREADABLE)
+_PASSING = (Reason.TOO_SLOW, Reason.CRASHED, Reason.TOO_LARGE, Reason.NO_DECODER, Reason.UNREADABLE, Reason.NOT_GIVEN)
 
 
 class Journal:
-    """Outcomes in a folder, under names that tell nothing of the inputs: keyed hashes of path, size, time of change and settings.
+    """Outcomes in a folder, under names that tell nothing of the inputs: keyed hashes of settings and of what an input is known by.
 
     Beside each outcome lies what the file became, NAME.dcm and NAME.npz. An outcome whose files are not whole is forgotten.
     """
 
     def __init__(self, folder: Path, salt: bytes, shift_dates: bool) -> None:
         self.folder = folder
-        self._pseudonyms, self._settings = Pseudonyms(salt), (__version__, shift_dates)
+        self._pseudonyms = Pseudonyms(salt)
+        self._settings = self._pseudonyms.token("settings", repr((__version__, shift_dates)))
 
-    def target(self, source: Path) -> Path:
-        """Where the de-identified form of a file belongs."""
-        try:
-            found = source.stat()
-            state: tuple[int, ...] = (found.st_size, found.st_mtime_ns)
-        except OSError:
-            state = ()
-        return self.folder / (self._pseudonyms.token("file", repr((os.fsencode(os.path.abspath(source)), state, self._settings))) + ".dcm")
+    def target(self, key: object) -> Path:
+        """Where the de-identified form of an input belongs. key: what tells it from all others, by its `repr`."""
+        return self.folder / f"{self._settings}-{self._pseudonyms.token('input', repr(key))}.dcm"
+
+    def kept(self) -> list[Path]:
+        """The targets of all outcomes noted under the same salt and settings, in an order that tells nothing."""
+        return sorted(path.with_suffix(".dcm") for path in self.folder.glob(f"{self._settings}-*.json"))
 
     def recall(self, target: Path) -> dict[str, Any] | Reason | None:
         """The facts of a file put out, the reason of one refused, or None where it has to be read."""

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 # Ultrasound Image and Multi-frame Image Storage, each with its retired forerunner (PS3.4 B.5, PS3.6 A).
-_STORAGE_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("3", "3.1", "6", "6.1"))
+STORAGE_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("3", "3.1", "6", "6.1"))
 
-_MOST_BYTES = 2**31
+MOST_BYTES = 2**31
 # Beyond these a rate is none of a scanner's, but a number that was put there.
 _RATES = (1.0, 1000.0)
 
@@ -81,7 +81,7 @@ def _check_file(path: Path) -> None:
         raise Refusal(Reason.FOLDER_LINK)
     if not stat.S_ISREG(found.st_mode):
         raise Refusal(Reason.NOT_A_FILE)
-    if found.st_size > _MOST_BYTES:
+    if found.st_size > MOST_BYTES:
         raise Refusal(Reason.TOO_LARGE)
     try:
         kind = sniff(path)
@@ -111,7 +111,7 @@ def _read_header(path: Path) -> "Dataset":
         raise
     except Exception:  # pydicom raises many types, with values of the header in their text
         raise Refusal(Reason.DAMAGED) from None
-    if modality != "US" or storage not in _STORAGE_CLASSES:
+    if modality != "US" or storage not in STORAGE_CLASSES:
         raise Refusal(Reason.NOT_ULTRASOUND if len(dataset) else Reason.DAMAGED)
     if rows < 1 or columns < 1:
         raise Refusal(Reason.NO_IMAGE)

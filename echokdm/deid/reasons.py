@@ -10,6 +10,7 @@ class Reason(Enum):
     FOLDER_UNREADABLE = "A folder that can't be opened; nothing in it was read."
     FOLDER_LINK = "A link to a folder, which is not followed."
     NOT_A_FILE = "Neither a file nor a folder."
+    NOT_GIVEN = "The archive lists it and does not give it."
     NOT_DICOM = "Not a DICOM file."
     DAMAGED = "Truncated or damaged."
     NOT_ULTRASOUND = "Not an ultrasound image by its modality or its storage class."

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from echokdm.pipeline.options import Audit, Augment, Evaluate, Ingest, Keypoints, Train
-from echokdm.pipeline.plan import SIMULATED, Pipeline, Step
+from echokdm.pipeline.plan import SIMULATED, Pipeline, Step, archive_url
 from echokdm.pipeline.records import Records
 
 SECONDS = {"ingest": 6.0, "keypoints": 4.5, "evaluate": 8.0, "augment": 11.5, "audit": 0.5, "train": 0.1, "report": 1.0}
@@ -82,9 +82,13 @@ def _amount(step: Step, count: float, what: str) -> Amount:
 
 def _ingest(step: Step, _: Known) -> tuple[Amount, Clips]:
     from echokdm.deid.folder import list_inputs
+    from echokdm.pacs.fetch import count_listed
 
     options = step.options
     assert isinstance(options, Ingest)
+    if (url := archive_url(options.source)) is not None:
+        count = count_listed(url)
+        return _amount(step, count, "objects"), {"": count}
     listed = _sequences(options.source)
     if listed is not None:
         return _amount(step, sum(listed.values()), "sequences"), listed

@@ -16,6 +16,7 @@ from echokdm.core.naming import called
 from echokdm.core.types import Clip, luma
 from echokdm.io.atomic import atomic_file, claim
 from echokdm.pipeline.options import Ingest
+from echokdm.pipeline.plan import archive_url
 from echokdm.pipeline.records import Figures
 from echokdm.pipeline.work import Work
 
@@ -43,7 +44,8 @@ class Found:
 def ingest(work: Work) -> Figures:
     """Write clips.csv, the clips, quarantine.csv and a review sheet of the doubtful ones.
 
-    DICOM goes through `deid` into deid/; sequences of other data sets become clips/*.npz of their masked gray frames alone.
+    DICOM, of a folder or an archive, goes through `deid` into deid/; sequences of other data sets become clips/*.npz of their masked gray
+    frames alone.
     Raises ClipError where nothing is kept.
     """
     options = work.step.options
@@ -98,7 +100,7 @@ def write_table(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]
 def _found(work: Work, options: Ingest) -> tuple[list[Found], list[dict[str, str]]]:
     """The clips to look at, and what was refused before."""
     adapter, colon, root = options.source.partition(":")
-    if colon and not Path(options.source).exists():
+    if colon and archive_url(options.source) is None and not Path(options.source).exists():
         return list(_of_data_set(adapter, root)), []
     return _of_dicom(work, options)
 
@@ -115,13 +117,19 @@ def _of_data_set(adapter: str, root: str) -> Iterator[Found]:
 
 def _of_dicom(work: Work, options: Ingest) -> tuple[list[Found], list[dict[str, str]]]:
     from echokdm.deid import deidentify_folder
+    from echokdm.pacs import fetch
 
-    folder, source = work.folder / "deid", Path(options.source)
-    with claim(folder, "deid", lasting=options.salt is not None, apart=[source]):  # a run may have been killed at its very end
+    folder, url = work.folder / "deid", archive_url(options.source)
+    apart = [Path(options.source)] if url is None else []
+    with claim(folder, "deid", lasting=options.salt is not None, apart=apart):  # a run may have been killed at its very end
         if not folder.exists():
             salt = None if options.salt is None else check_plain(options.salt, ConfigError).read_bytes()
-            work.say("De-identifying")
-            deidentify_folder(source, folder, salt=salt, shift_dates=options.shift_dates)
+            if url is None:
+                work.say("De-identifying")
+                deidentify_folder(options.source, folder, salt=salt, shift_dates=options.shift_dates)
+            else:
+                work.say("Fetching and de-identifying")
+                fetch(url, folder, salt=salt, shift_dates=options.shift_dates)
     with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     with (folder / "quarantine.csv").open(encoding="utf-8", newline="") as file:

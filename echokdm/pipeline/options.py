@@ -23,10 +23,10 @@ class StageOptions(BaseModel):
 class Ingest(StageOptions):
     """Find clips, take the patient out of them, and keep those that show an apical four-chamber view."""
 
-    source: str  # a folder of DICOM, or ADAPTER:ROOT for another data set, such as echonet-dynamic:FOLDER
+    source: str  # a folder of DICOM, dicomweb:URL?KEYWORD=VALUE for studies of an archive, or ADAPTER:ROOT, such as echonet-dynamic:FOLDER
     select: Literal["a4c", "all"] = "a4c"
     bundle: str = defaults.BUNDLE  # whose segmenter looks for the ventricle
-    salt: str | None = None  # a file with a secret, so that runs agree on subjects and UIDs
+    salt: str | None = None  # a file with a secret, so that runs agree on subjects and UIDs; an archive needs one
     shift_dates: bool = False
     allow_print: bool = False  # take clips of another data set with print over the sector too, if it names nobody; DICOM goes through deid
     reads = {"source": "clips", "bundle": "bundle", "salt": "file"}

@@ -13,11 +13,13 @@ from typing import Any
 from echokdm.cohort.plan import check_wishes
 from echokdm.core.config import apply_override, read_values, validate
 from echokdm.core.errors import BundleError, ConfigError, DataError
+from echokdm.core.files import check_plain
 from echokdm.core.naming import called
-from echokdm.pipeline.options import KINDS, Augment, PipelineOptions, StageOptions
+from echokdm.pipeline.options import KINDS, Augment, Ingest, PipelineOptions, StageOptions
 
 STAGE_NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,40}$")
 SIMULATED = "phantom"
+ARCHIVE = "dicomweb:"
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,8 @@ def _outside(stage: str, field: str, value: str, options: StageOptions) -> str:
         except BundleError:
             raise ConfigError(f"The stage {stage} asks for the bundle '{value}' as its {field}, which is neither a stage of this pipeline "
                               "nor a bundle.") from None
+    if what == "clips" and (url := archive_url(value)) is not None:
+        return _archive(stage, url, options)
     adapter, colon, root = value.partition(":")
     if what == "clips" and (value == SIMULATED or colon and not Path(value).exists()):
         return value if value == SIMULATED else _data_set(stage, adapter, root)
@@ -132,6 +136,28 @@ def _outside(stage: str, field: str, value: str, options: StageOptions) -> str:
         raise ConfigError(f"The stage {stage} names {called('something', path)} as its {field} that is neither a stage of this pipeline "
                           f"nor a {kind} that exists.")
     return _digest(path)
+
+
+def archive_url(source: str) -> str | None:
+    """The URL in dicomweb:URL; None for what is no archive."""
+    return source.removeprefix(ARCHIVE) if source.startswith(ARCHIVE) else None
+
+
+def _archive(stage: str, url: str, options: StageOptions) -> str:
+    """Of a URL, which may name a patient, a keyed hash: the salt that a run needs anyway to go on is the key."""
+    from echokdm.deid.identity import Pseudonyms
+    from echokdm.pacs.door import read_address
+
+    if not isinstance(options, Ingest):
+        raise ConfigError(f"The stage {stage} can't read an archive: let a stage of kind ingest do it.")
+    place, query = read_address(url)
+    if place.scheme not in ("http", "https") or not query:
+        raise ConfigError(f"The stage {stage} reads an archive by dicomweb:URL?KEYWORD=VALUE, such as "
+                          "dicomweb:https://HOST/dicom-web?ModalitiesInStudy=US: check how its source is written.")
+    if options.salt is None or not (salt := check_plain(options.salt, ConfigError)).is_file():
+        raise ConfigError(f"The stage {stage} reads an archive, and needs a secret to go on with after a stop: name a file of 32 random "
+                          "bytes as its salt.")
+    return Pseudonyms(salt.read_bytes()).token("source", url)
 
 
 def _data_set(stage: str, adapter: str, root: str) -> str:

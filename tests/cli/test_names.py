@@ -115,7 +115,9 @@ REFUSED = [
     "adapt HOME/camus --out OUT", "adapt HOME/clips:NAME --out OUT", "adapt HOME/one --out HOME",
     "train HOME/none/NAME.yaml", "train HOME/NAME.npy", "train HOME/NAME.yaml --set HOME/NAME", "train HOME/NAME.yaml --set HOME/NAME=1",
     "train HOME/NAME.yaml --set data.cache.a=HOME/NAME", "run HOME/NAME.yaml", "run HOME/none/NAME.yaml", "run HOME/NAME.npy",
-    "run HOME/NAME.yaml --set stages.ingest.source=HOME/NAME",
+    "run HOME/NAME.yaml --set stages.ingest.source=HOME/NAME", "fetch HOME/NAME OUT --study 1.2", "fetch https://NAME:NAME@pacs.test OUT",
+    "send http://127.0.0.1:9 HOME/NAME.npy", "send HOME/NAME HOME/NAME.npy", "listen HOME/faces --idle 1",
+    "export a4c HOME/faces --to hub-folder",
 ]
 
 

@@ -124,3 +124,24 @@ def test_every_option_is_documented() -> None:
     for kind, options in KINDS.items():
         names = {field.alias or name for name, field in options.model_fields.items()} - {"kind"}
         assert all(f"`{name}`" in rows[kind] for name in names), kind
+
+
+@pytest.mark.parametrize(("ingest", "said"), [
+    ({"source": "dicomweb:https://pacs.example/dicom-web?PatientID=KOWALSKI"}, "needs a secret"),
+    ({"source": "dicomweb:https://pacs.example/dicom-web", "salt": "SALT"}, r"dicomweb:URL\?KEYWORD=VALUE"),
+    ({"source": "dicomweb:dimse://A@pacs.example:104?PatientID=KOWALSKI", "salt": "SALT"}, r"dicomweb:URL\?KEYWORD=VALUE"),
+    ({"source": "dicomweb:https://KOWALSKI:geheim@pacs.example", "salt": "SALT"}, "ends in logs")])
+def test_an_archive_is_asked_with_a_query_and_a_salt(maker, ingest: dict[str, str], said: str) -> None:
+    (maker.folder / "salt.bin").write_bytes(b"salt of a test, long")
+    if "salt" in ingest:
+        ingest = ingest | {"salt": str(maker.folder / "salt.bin")}
+    with pytest.raises(ConfigError, match=said) as caught:
+        maker.read(ingest=ingest)
+    assert "KOWALSKI" not in str(caught.value) and "geheim" not in str(caught.value)
+
+
+def test_the_url_of_an_archive_is_in_no_recipe(maker) -> None:
+    (maker.folder / "salt.bin").write_bytes(b"salt of a test, long")
+    source = "dicomweb:https://pacs.example/dicom-web?PatientID=KOWALSKI"
+    steps = [maker.read(ingest={"source": f"{source}{more}", "salt": str(maker.folder / "salt.bin")}).steps[0] for more in ("", "2")]
+    assert steps[0].fingerprint != steps[1].fingerprint and "KOWALSKI" not in str(steps[0].recipe) + str(steps[1].recipe)

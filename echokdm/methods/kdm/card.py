@@ -105,11 +105,25 @@ def adapted_card(name: str, before: str, result: "Adapted", adapters: Sequence[s
 
     name, before: of that bundle. adapters: of the data sets that were learned from.
     """
-    found = re.fullmatch(r"(---\n.*?\n---\n)?(.*)", before, re.S)
-    assert found is not None  # any text is matched
-    matter, body = found.groups()
-    text = _ADAPTED.format(matter=matter or "", name=name, learned=result.learned, held_out=result.held_out, before=result.before,
+    matter, body = _parts(before)
+    text = _ADAPTED.format(matter=matter, name=name, learned=result.learned, held_out=result.held_out, before=result.before,
                            after=result.after, also="" if result.also is None else f" and {result.also} of another data set",
                            licence=_CAMUS if "camus" in adapters else "", steps=steps, seed=seed, minutes=result.minutes)
     demoted = re.sub(r"^#", "###", body.strip(), flags=re.M)
     return f"{text}\n## Before it was adapted\n\n{demoted}\n" if demoted else text
+
+
+def licensed_card(text: str, licence: str) -> str:
+    """A card whose header names the licence, as `methods.bundle.bundle_licence` tells it, by the identifier that a model hub knows."""
+    matter, body = _parts(text)
+    told = re.match(r"(MIT|CC [A-Z-]+ [0-9.]+)\b", licence)
+    line = f"license: {told[1].lower().replace(' ', '-')}" if told else "license: other"
+    lines = [kept for kept in matter.splitlines()[1:-1] if not kept.startswith("license:")]
+    return "\n".join(["---", *lines, line, "---"]) + "\n" + body
+
+
+def _parts(text: str) -> tuple[str, str]:
+    """A card's header with its marks, "" where it has none, and the rest."""
+    found = re.fullmatch(r"(---\n.*?\n---\n)?(.*)", text, re.S)
+    assert found is not None  # any text is matched
+    return found[1] or "", found[2]
