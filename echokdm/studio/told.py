@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from echokdm.echo.synthesis import Synthesis
+from echokdm.ops.timing import heart_rate
 from echokdm.report.figures import sector_box
 from echokdm.studio.heart import OUTLINES
 from echokdm.studio.session import Asked, Session
@@ -19,6 +20,7 @@ def state(session: Session) -> dict[str, Any]:
     return {
         "clip": {"frames": len(source.clip), "fps": source.clip.fps, "width": width, "height": height,
                  "fps_assumed": bool(source.clip.meta.get("fps_assumed")), "sureness": heart.found.sureness, "doubt": heart.found.doubt,
+                 "heart_rate": heart_rate(source.keypoints, source.beats, source.clip.fps),
                  "box": [columns.start, rows.start, min(columns.stop, width) - columns.start, min(rows.stop, height) - rows.start]},
         "edit": asked.edit.model_dump(exclude={"outlines"}), "corrected": sorted(asked.edit.outlines),
         "undo": history.at, "redo": len(history.steps) - 1 - history.at,
