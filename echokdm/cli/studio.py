@@ -33,7 +33,7 @@ def studio(
     demo: DemoOption = False,
 ) -> None:
     """Edit a clip with the mouse, on a page that this machine serves to itself alone. Without a clip one is dropped on the page."""
-    from echokdm.studio.studio import check_installed, serve
+    from echokdm.studio.serve import check_installed, serve
 
     check_installed()
     source = demo_or(clip, demo) if clip is not None or demo else None

@@ -188,7 +188,8 @@ def _wished(edit: Edit, wishes: Wishes) -> Edit:
 
 
 def _pair(point: np.ndarray, digits: int = _FINEST) -> tuple[float, float]:
-    return round(float(point[0]), digits), round(float(point[1]), digits)
+    x, y = (round(float(value), digits) + 0.0 for value in point)  # no -0
+    return x, y
 
 
 def _short(values: np.ndarray) -> list[float]:

@@ -23,7 +23,7 @@ from echokdm.studio.edits import Change
 from echokdm.studio.heart import open_heart
 from echokdm.studio.pictures import m_mode_png, sector_jpeg
 from echokdm.studio.session import FAILED, Session
-from echokdm.studio.studio import Studio
+from echokdm.studio.sessions import Sessions
 
 _LARGEST_CHANGE = 2**16  # bytes
 _SCRIPTS = "studio", "server", "picture", "charts", "controls"
@@ -31,9 +31,9 @@ _ASSETS = {"": ("page.html", "text/html"), "studio.css": ("studio.css", "text/cs
            **{f"{name}.js": (f"{name}.js", "text/javascript") for name in _SCRIPTS}}
 
 
-def application(studio: Studio, stop: Callable[[], None]) -> Starlette:
-    """The application of a studio; `gate.Gate` stands before it. stop: ends the server."""
-    routes = _Routes(studio, stop)
+def application(sessions: Sessions, stop: Callable[[], None]) -> Starlette:
+    """The application over sessions; `gate.Gate` stands before it. stop: ends the server."""
+    routes = _Routes(sessions, stop)
     one = "/sessions/{name:str}"
     return Starlette(
         routes=[
@@ -59,12 +59,12 @@ def application(studio: Studio, stop: Callable[[], None]) -> Starlette:
 class _Routes:
     """One function a route. Work is done in threads, so that the page's other requests are answered meanwhile."""
 
-    def __init__(self, studio: Studio, stop: Callable[[], None]) -> None:
-        self._studio, self._stop = studio, stop
+    def __init__(self, sessions: Sessions, stop: Callable[[], None]) -> None:
+        self._sessions, self._stop = sessions, stop
 
     def _session(self, request: Request) -> Session:
         try:
-            return self._studio.session(request.path_params["name"])
+            return self._sessions.session(request.path_params["name"])
         except KeyError:
             raise HTTPException(404) from None
 
@@ -76,16 +76,16 @@ class _Routes:
     async def begin(self, request: Request) -> Response:
         """A session of the clip that the command named or, where the request has a body, of the clip that it is."""
         if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
-            given = self._studio.given
+            given = self._sessions.given
             if given is None:
                 return JSONResponse({"session": None})
-            name = await run_in_threadpool(self._studio.begin, lambda: given)
+            name = await run_in_threadpool(self._sessions.begin, lambda: given)
         else:
             name = await self._upload(request)
-        return JSONResponse({"session": name, "state": await run_in_threadpool(told.state, self._studio.session(name))}, 201)
+        return JSONResponse({"session": name, "state": await run_in_threadpool(told.state, self._sessions.session(name))}, 201)
 
     async def _upload(self, request: Request) -> str:
-        with TemporaryDirectory(dir=self._studio.folder) as folder:
+        with TemporaryDirectory(dir=self._sessions.folder) as folder:
             file, size = Path(folder) / "clip", 0
             with file.open("xb") as out:
                 async for part in request.stream():
@@ -93,7 +93,7 @@ class _Routes:
                     if size > MAX_BYTES:
                         raise ClipError(f"This file has more than {MAX_BYTES} bytes: cut the clip, or compress it.")
                     out.write(part)
-            return await run_in_threadpool(self._studio.begin, lambda: open_heart(file, self._studio.settings))
+            return await run_in_threadpool(self._sessions.begin, lambda: open_heart(file, self._sessions.settings))
 
     async def state(self, request: Request) -> Response:
         """All of a session."""
@@ -102,7 +102,7 @@ class _Routes:
     async def end(self, request: Request) -> Response:
         """Close a clip."""
         self._session(request)
-        self._studio.end(request.path_params["name"])
+        self._sessions.end(request.path_params["name"])
         return Response(status_code=204)
 
     async def change(self, request: Request) -> Response:
