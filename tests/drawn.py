@@ -85,7 +85,7 @@ class DrawnPipeline:
         return torch.zeros(len(frames), *frames.shape[2:], dtype=torch.bool)
 
     def __call__(self, source, source_keypoints, target_keypoints, sector, steps=8, strength=1.0, seed=0, gamma=1.0, without=None,
-                 batch_size=16, valve_opening=None):
+                 batch_size=16, valve_opening=None, chunk=8):
         self.valve_opening = valve_opening
         self.calls.append({"steps": steps, "strength": strength, "seed": seed, "without": without})
         start = source_keypoints.reshape(-1, 40, 2).expand(len(target_keypoints), -1, -1).float()

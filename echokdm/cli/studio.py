@@ -1,5 +1,6 @@
 """`echokdm studio`: a clip edited with the mouse, on a local page."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -52,4 +53,5 @@ def studio(
         if not no_browser:
             webbrowser.open(address)
 
-    serve(settings, given, port, ready)
+    with suppress(KeyboardInterrupt):  # as it was told
+        serve(settings, given, port, ready)

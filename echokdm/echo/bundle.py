@@ -26,7 +26,7 @@ class Mover(Protocol):
 
     def __call__(self, source: "Tensor", source_keypoints: "Tensor", target_keypoints: "Tensor", *, sector: "Tensor",
                  steps: int = defaults.STEPS, strength: float = defaults.STRENGTH, seed: int = defaults.SEED, without: Any = None,
-                 valve_opening: "Tensor | None" = None) -> "KDMOutput": ...
+                 valve_opening: "Tensor | None" = None, chunk: int = ...) -> "KDMOutput": ...
 
 
 class HeartPipeline(Mover, Protocol):

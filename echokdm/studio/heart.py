@@ -1,6 +1,7 @@
 """An opened clip: what an edit asks of it, and the pictures of that."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -110,11 +111,11 @@ class Heart:
         return plan(source.heart, source.heart.ed, edit.wish(), septal_first=source.septal_first)
 
     def frame(self, source: Outlined, trajectory: Trajectory, frame: int, mover: Mover | None = None) -> np.ndarray:
-        """Frame (C, H, W) of the result alone: as `synth` makes it, or by another mover, such as `OutlineWarp` for a preview."""
+        """Frame (C, H, W) of the result alone: as `synth` makes it but for the last digits, or by another mover."""
         rows = np.array([frame])
         alone = replace(trajectory, keypoints=trajectory.keypoints[rows], frames=trajectory.frames[rows],
                         valve_opening=trajectory.valve_opening[rows])
-        return np.asarray(edit_clip(source.heart, alone, mover or self.settings.pipeline).clip.frames[0])
+        return np.asarray(edit_clip(source.heart, alone, mover or partial(self.settings.pipeline, chunk=1)).clip.frames[0])
 
     def preview(self, source: Outlined, trajectory: Trajectory, frame: int) -> np.ndarray:
         """Frame (C, H, W) of the result at once: the outline's motion without a network."""

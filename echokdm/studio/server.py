@@ -1,6 +1,5 @@
 """The page's routes: what it asks of a session, and what it is told."""
 
-import base64
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -21,7 +20,7 @@ from echokdm.io.raw import MAX_BYTES
 from echokdm.studio import told
 from echokdm.studio.edits import Change
 from echokdm.studio.heart import open_heart
-from echokdm.studio.pictures import m_mode_png, sector_jpeg
+from echokdm.studio.pictures import sector_jpeg
 from echokdm.studio.session import FAILED, Session
 from echokdm.studio.sessions import Sessions
 
@@ -116,19 +115,9 @@ class _Routes:
         return JSONResponse(await run_in_threadpool(work))
 
     async def preview(self, request: Request) -> Response:
-        """What a step would give: outlines, curves and, where the pixels move, the frame that is looked at as a data: address."""
+        """What a step would give."""
         session, change = self._session(request), await _change(request)
-
-        def work() -> dict[str, Any]:
-            asked = session.trial(change)
-            frame = min(change.frame, len(asked.trajectory.frames) - 1)
-            answer: dict[str, Any] = {"frame": frame, **told.preview(session, asked, frame)}
-            if asked.edit.outlines == session.asked.edit.outlines:
-                picture = _jpeg(session, session.heart.preview(asked.source, asked.trajectory, frame))
-                answer["picture"] = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
-            return answer
-
-        return JSONResponse(await run_in_threadpool(work))
+        return JSONResponse(await run_in_threadpool(told.preview, session, change))
 
     async def undo(self, request: Request) -> Response:
         """Undo a step, or several; the state after it."""
@@ -168,16 +157,8 @@ class _Routes:
         return _picture(picture, "made" if made else "preview")
 
     async def m_mode(self, request: Request) -> Response:
-        """Both M-modes, of one scale of brightness, as data: addresses."""
-        session = self._session(request)
-
-        def work() -> dict[str, str]:
-            lines = session.m_modes()
-            white = max(float(np.quantile(line, 0.998)) for line in lines)
-            source, result = (base64.b64encode(m_mode_png(line, white)).decode() for line in lines)
-            return {"source": f"data:image/png;base64,{source}", "result": f"data:image/png;base64,{result}"}
-
-        return JSONResponse(await run_in_threadpool(work))
+        """Both M-modes."""
+        return JSONResponse(await run_in_threadpool(told.m_modes, self._session(request)))
 
     async def outlines(self, request: Request) -> Response:
         """The source's outlines as keypoints.csv."""

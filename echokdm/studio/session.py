@@ -1,5 +1,6 @@
 """What one tab works on: a clip, the history of its edits in a file, and the result as far as it is made."""
 
+import math
 import secrets
 import shutil
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import RLock
+from time import monotonic, sleep
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
@@ -20,6 +22,7 @@ from echokdm.report.synthesis import write_synthesis
 from echokdm.studio.edits import Change, Edit, History, read_history, write_history
 from echokdm.studio.heart import OUTLINES, Heart, Outlined, frame_of
 
+_PAUSE_S = 0.5  # after a preview, in which the whole clip is not worked on: the mouse comes first
 FAILED = "Something went wrong that should not have: undo the last step, or open the clip again."
 
 
@@ -71,7 +74,7 @@ class Session:
         self.heart, self.folder = heart, folder
         self._threads, self._lock = threads, RLock()
         self._asked = self._follow(self.history.edit, heart.outlined(self.history.edit))
-        self._making = Making("", 0)
+        self._making, self._tried = Making("", 0), -math.inf
         self._make(self._asked.trajectory.es)
 
     @property
@@ -91,7 +94,7 @@ class Session:
 
     def trial(self, change: Change) -> Asked:
         """What a change would ask for, without making it a step: for a preview. Raises GeometryError or ConfigError."""
-        now = self._asked
+        now, self._tried = self._asked, monotonic()
         edit = self.heart.changed(now.edit, now.source, change)
         return self._follow(edit, now.source if edit.outlines == now.edit.outlines else self.heart.outlined(edit, now.source))
 
@@ -132,9 +135,11 @@ class Session:
 
     def _make_whole(self, making: Making, asked: Asked) -> None:
         def made(share: float) -> None:
+            making.share = share
+            while monotonic() - self._tried < _PAUSE_S and self._making is making:
+                sleep(_PAUSE_S / 5)
             if self._making is not making:
                 raise Superseded
-            making.share = share
 
         def work() -> None:
             making.result = self.heart.make(asked.edit, asked.source, made)

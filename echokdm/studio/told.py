@@ -7,8 +7,11 @@ import numpy as np
 from echokdm.echo.synthesis import Synthesis
 from echokdm.ops.timing import heart_rate
 from echokdm.report.figures import sector_box
+from echokdm.report.pages import data_uri
+from echokdm.studio.edits import Change
 from echokdm.studio.heart import OUTLINES
-from echokdm.studio.session import Asked, Session
+from echokdm.studio.pictures import m_mode_png, sector_jpeg
+from echokdm.studio.session import Session
 
 
 def state(session: Session) -> dict[str, Any]:
@@ -33,12 +36,29 @@ def state(session: Session) -> dict[str, Any]:
     }
 
 
-def preview(session: Session, asked: Asked, frame: int) -> dict[str, Any]:
-    """What moves while the mouse does: both outlines of the frame, and the curves."""
-    source, trajectory = asked.source.heart, asked.trajectory
-    return {"outlines": {"source": _pixels(source.keypoints_source[trajectory.frames[frame]]),
-                         "result": _pixels(np.asarray(source.model.to_source(trajectory.keypoints[frame])))},
-            "curves": session.heart.curves(asked.source, trajectory)}
+def preview(session: Session, change: Change) -> dict[str, Any]:
+    """What moves while the mouse does: both outlines of the frame that is looked at, the curves and, where its pixels move, the picture.
+
+    Raises what `Session.trial` does.
+    """
+    asked = session.trial(change)
+    source, trajectory = asked.source, asked.trajectory
+    frame = min(change.frame, len(trajectory.frames) - 1)
+    answer = {"frame": frame, "curves": session.heart.curves(source, trajectory),
+              "outlines": {"source": _pixels(source.heart.keypoints_source[trajectory.frames[frame]]),
+                           "result": _pixels(np.asarray(source.heart.model.to_source(trajectory.keypoints[frame])))}}
+    if source is session.asked.source:
+        pixels = session.heart.preview(source, trajectory, frame)
+        answer["picture"] = data_uri(sector_jpeg(pixels, np.asarray(source.heart.sector.mask)), "image/jpeg")
+    return answer
+
+
+def m_modes(session: Session) -> dict[str, str]:
+    """Both M-modes as pictures of one scale of brightness. Raises ConfigError where the result isn't made yet."""
+    lines = session.m_modes()
+    white = max(float(np.quantile(line, 0.998)) for line in lines)
+    source, result = (data_uri(m_mode_png(line, white)) for line in lines)
+    return {"source": source, "result": result}
 
 
 def making(session: Session) -> dict[str, Any]:

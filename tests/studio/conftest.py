@@ -17,8 +17,8 @@ pytest.importorskip("starlette", reason="the extra echokdm[studio] is not instal
 pytest.importorskip("uvicorn", reason="the extra echokdm[studio] is not installed")
 
 from echokdm.studio.heart import Heart, Settings, open_heart  # noqa: E402
-from echokdm.studio.session import Session, Threads  # noqa: E402
 from echokdm.studio.serve import serve  # noqa: E402
+from echokdm.studio.session import Session, Threads  # noqa: E402
 
 
 class Answer(NamedTuple):

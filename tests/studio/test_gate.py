@@ -65,8 +65,9 @@ def test_a_write_has_to_name_its_page(served: Served) -> None:
     assert served.ask("/studio.js", origin=None).status == 200  # a browser names none where it reads from its own
 
 
-@pytest.mark.parametrize("path", ["/../pyproject.toml", "/..%2fserver.py", "/%2e%2e/server.py", "/server.py", "/page/studio.js", "//etc/passwd",
-                                  "/sessions/../../etc/passwd", "/sessions/..%2f..%2fx/source/0.jpg", "/docs", "/openapi.json"])
+@pytest.mark.parametrize("path", ["/../pyproject.toml", "/..%2fserver.py", "/%2e%2e/server.py", "/server.py", "/page/studio.js",
+                                  "//etc/passwd", "/sessions/../../etc/passwd", "/sessions/..%2f..%2fx/source/0.jpg", "/docs",
+                                  "/openapi.json"])
 def test_only_the_pages_own_files_are_there(served: Served, path: str) -> None:
     answer = served.ask(path)
     assert answer.status == 404 and not any(word in answer.body.decode() for word in NEVER)
@@ -155,5 +156,4 @@ def test_the_command_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, opene
         assert result.exit_code == 2 and told in result.stderr
     monkeypatch.setattr("echokdm.studio.serve.find_spec", lambda _: None)
     result = CliRunner().invoke(app, ["studio"])
-    assert result.exit_code == 2 and result.stderr == ("Error: The studio needs Starlette and Uvicorn, which are not installed: pip install "
-                                                       "'echokdm[studio]'.\n")
+    assert result.exit_code == 2 and result.stderr.endswith("which are not installed: pip install 'echokdm[studio]'.\n")

@@ -3,7 +3,7 @@
 export const WISHES = [
   { name: "ef", label: "Ejection fraction", unit: " %", min: 5, max: 80, step: 1 },
   { name: "heart_rate", label: "Heart rate", unit: " / min", min: 30, max: 200, step: 1 },
-  { name: "edv", label: "End-diastolic volume", unit: " % of its own", min: 60, max: 150, step: 1 },
+  { name: "edv", label: "ED volume, of its own", unit: " %", min: 60, max: 150, step: 1 },
   { name: "gls", label: "Longitudinal strain", unit: " %", min: -30, max: 0, step: 0.5 },
 ];
 export const WALLS = ["basal-septal", "mid-septal", "apical-septal", "apical-lateral", "mid-lateral", "basal-lateral"];

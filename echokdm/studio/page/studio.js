@@ -196,7 +196,7 @@ function show(at) {
   if (!state) return;
   frame = at;
   $("time").value = at;
-  $("frame").textContent = `${at + 1} / ${state.picks.length}   ${(at / state.fps).toFixed(2)} s`;
+  $("frame").textContent = `${at + 1} / ${state.picks.length} · ${(at / state.fps).toFixed(2)} s`;
   for (const chart of Object.values(charts)) { chart.frame = at; chart.draw(); }
   draw();
 }
@@ -397,6 +397,8 @@ document.addEventListener("keydown", (event) => {
     show((frame + (key === "." ? 1 : state.picks.length - 1)) % state.picks.length);
   }
 });
+
+setInterval(() => session?.making().catch(() => {}), 60_000);  // a tab that says nothing is taken for closed, when there are too many
 
 // After a reload the tab goes on with its session; a new tab begins with the clip that the command named.
 const name = sessionStorage.getItem("session");
