@@ -241,7 +241,7 @@ def test_what_can_not_be_is_said_and_undone(page: Any) -> None:
     assert state(page)["outlines"]["result"] == before
 
 
-def test_a_clip_is_dropped_on_the_page(page: Any, clip_file: Path, shots: Path) -> None:
+def test_another_clip_is_opened_in_the_place_of_the_first(page: Any, clip_file: Path, served: Any) -> None:
     slide(page, "ef", 30)
     page.set_input_files("#open", {"name": "a.txt", "mimeType": "text/plain", "buffer": b"no clip"})
     sync_api.expect(page.locator("#message")).to_contain_text("not a clip")
@@ -251,7 +251,7 @@ def test_a_clip_is_dropped_on_the_page(page: Any, clip_file: Path, shots: Path) 
     sync_api.expect(page.locator("#undo")).to_be_disabled(timeout=LONG_MS)
     assert abs(whole(page) - EF) < 3
     assert page.evaluate("sessionStorage.getItem('session')") != name
-    assert page.evaluate(f"fetch('sessions/{name}').then((answer) => answer.status)") == 404
+    assert served.ask(f"/sessions/{name}").status == 404
 
 
 def test_it_is_whole_on_a_tablet(page: Any, shots: Path) -> None:

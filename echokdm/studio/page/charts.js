@@ -62,7 +62,7 @@ export class Curves extends Chart {
       pen.fillStyle = colour("edge");
       pen.fillRect(this.beside, up(value), width - this.beside - 6, 1);
       pen.fillStyle = colour("soft");
-      pen.fillText(String(Number(value.toPrecision(6))), this.beside - 6, up(value));
+      pen.fillText(Math.abs(value) < 10_000 ? String(Number(value.toPrecision(6))) : `${value / 1000}k`, this.beside - 6, up(value));
     }
     Object.assign(pen, { textAlign: "center", textBaseline: "bottom" });
     for (const [ed, es] of this.beats) {

@@ -103,8 +103,10 @@ function take(told, isNew = false) {
   $("source-note").textContent = state.corrected.length ? `put right in ${state.corrected.length} frame${state.corrected.length > 1 ? "s" : ""}, `
     + "the others follow" : "drag a point where the outline is wrong";
   curves(state.curves);
-  for (const name of ["source", "result"]) charts[name].image = null;
+  charts.result.image = null;
+  if (isNew || charts.source.columns !== state.picks.length) charts.source.image = null;
   made();
+  quality(false);
   show(Math.min(frame, state.picks.length - 1));
   watch();
 }
@@ -162,7 +164,7 @@ async function mModes() {
     const image = new Image();
     image.src = told[name];
     await image.decode();
-    charts[name].image = image;
+    Object.assign(charts[name], { image, columns: state.picks.length });
     charts[name].draw();
   }
 }
@@ -216,7 +218,7 @@ function draw() {
       picture.image = image;
       if (name === "result") quality(whole);
       picture.draw();
-    }).catch((error) => say(error.message, true));
+    }).catch((error) => state && say(error.message, true));
   }
 }
 
@@ -369,6 +371,7 @@ $("outlines").addEventListener("click", async () => {
 });
 $("export").addEventListener("click", exported);
 $("stop").addEventListener("click", async () => {
+  [session, state, playing] = [null, null, false];
   if (await doing(stop)) document.body.replaceChildren("The studio has ended, and nothing of the clip is left in it. You can close this tab.");
 });
 $("play").addEventListener("click", () => play(!playing));
