@@ -2,9 +2,9 @@
 
 import hashlib
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from echokdm.core.errors import ConfigError
 from echokdm.echo.wish import Wish
@@ -13,6 +13,8 @@ from echokdm.io.atomic import atomic_file
 MOST_STEPS = 100  # of the history; what is older can't be undone
 
 Point = tuple[float, float]
+Told = Annotated[float, AfterValidator(lambda number: float(f"{number:g}"))]
+"""A number as a command tells it, with six digits, so that the command asks for the same."""
 
 
 class Value(BaseModel):
@@ -38,12 +40,12 @@ class Edit(Value):
 
     outlines: dict[int, list[Point]] = {}
     drag: dict[int, Point] = {}
-    walls: dict[str, float] = {}
-    ef: float | None = None
-    edv: float | None = None
-    gls: float | None = None
-    heart_rate: float | None = None
-    m_mode: tuple[float, float, float, float] | None = None
+    walls: dict[str, Told] = {}
+    ef: Told | None = None
+    edv: Told | None = None
+    gls: Told | None = None
+    heart_rate: Told | None = None
+    m_mode: tuple[Told, Told, Told, Told] | None = None
 
     def wish(self) -> Wish:
         """What `synth` is asked for. Raises GeometryError or ConfigError where no clip could fulfil it."""
@@ -74,12 +76,12 @@ class Move(Value):
 class Wishes(Value):
     """Sliders that were moved; null is a wish taken back."""
 
-    walls: dict[str, float] | None = None
-    ef: float | None = None
-    edv: float | None = None
-    gls: float | None = None
-    heart_rate: float | None = None
-    m_mode: tuple[float, float, float, float] | None = None
+    walls: dict[str, Told] | None = None
+    ef: Told | None = None
+    edv: Told | None = None
+    gls: Told | None = None
+    heart_rate: Told | None = None
+    m_mode: tuple[Told, Told, Told, Told] | None = None
 
 
 class Change(Value):

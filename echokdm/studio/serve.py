@@ -37,10 +37,14 @@ def serve(settings: Settings, given: Heart | None, port: int, ready: Callable[[s
         raise ConfigError(f"Port {port} can't be had on this machine: choose another with --port, or leave it out.") from None
     token = secrets.token_urlsafe(32)
     with closing(listening), TemporaryDirectory(prefix="echokdm-studio-") as folder:  # the folder is open to nobody else
+        def stop() -> None:
+            server.should_exit = True
+
         sessions = Sessions(settings, Path(folder), given)
+        # It says nothing: paths and errors of requests are no log's.
         server = uvicorn.Server(uvicorn.Config(
-            Gate(application(sessions, lambda: setattr(server, "should_exit", True)), token), http="h11", ws="none", lifespan="off",
-            log_config=None, log_level="critical", access_log=False, server_header=False, timeout_graceful_shutdown=2))
+            Gate(application(sessions, stop), token), http="h11", ws="none", lifespan="off", log_config=None, log_level="critical",
+            access_log=False, server_header=False, timeout_graceful_shutdown=2))
         ready(f"http://{HOST}:{listening.getsockname()[1]}/?token={token}")
         try:
             server.run(sockets=[listening])

@@ -25,7 +25,7 @@ from echokdm.studio.session import FAILED, Session
 from echokdm.studio.sessions import Sessions
 
 _LARGEST_CHANGE = 2**16  # bytes
-_SCRIPTS = "studio", "server", "picture", "charts", "controls"
+_SCRIPTS = "studio", "server", "picture", "frames", "charts", "controls", "save"
 _ASSETS = {"": ("page.html", "text/html"), "studio.css": ("studio.css", "text/css"),
            **{f"{name}.js": (f"{name}.js", "text/javascript") for name in _SCRIPTS}}
 

@@ -55,6 +55,7 @@ def page(chromium: Any, served: Any) -> Iterator[Any]:
 
 def whole(tab: Any) -> float:
     """Wait until the result is made and measured; its ejection fraction."""
+    sync_api.expect(tab.locator("#work")).not_to_have_attribute("aria-busy", "true", timeout=LONG_MS)
     measured = tab.locator("#ef-measured")
     sync_api.expect(measured).to_contain_text("%", timeout=LONG_MS)
     return float(measured.inner_text().split()[0])

@@ -1,7 +1,12 @@
 """Who is let in: the page of this server alone; and that what is said to others names nothing."""
 
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -157,3 +162,18 @@ def test_the_command_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, opene
     monkeypatch.setattr("echokdm.studio.serve.find_spec", lambda _: None)
     result = CliRunner().invoke(app, ["studio"])
     assert result.exit_code == 2 and result.stderr.endswith("which are not installed: pip install 'echokdm[studio]'.\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_and_leaves_nothing(tmp_path: Path, number: int) -> None:
+    process = subprocess.Popen([sys.executable, "-m", "echokdm", "studio", "--no-browser"], env=os.environ | {"TMPDIR": str(tmp_path)},
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("The studio is at http://127.0.0.1:")
+    process.stdout.readline()
+    assert [path.name[:15] for path in tmp_path.iterdir()] == ["echokdm-studio-"]
+    time.sleep(0.5)  # until it listens to signals
+    process.send_signal(number)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == (0 if number == signal.SIGINT else 128 + number) and "Traceback" not in told
+    assert not list(tmp_path.iterdir())

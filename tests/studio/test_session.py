@@ -117,6 +117,11 @@ def test_what_comes_as_json_is_its_own_kind_alone() -> None:
             Change.parse(data)
 
 
+def test_a_number_is_asked_as_the_command_tells_it() -> None:
+    asked = Change.parse(b'{"wishes": {"ef": 33.33333333333, "m_mode": [1234.5678, 1, 2, 3]}}').wishes
+    assert asked is not None and asked.ef == 33.3333 and asked.m_mode == (1234.57, 1, 2, 3)
+
+
 def test_the_newest_step_is_what_is_made(session: Session) -> None:
     for ef in (50, 45, 40, 35):
         session.change(change(frame=3, wishes={"ef": ef}))

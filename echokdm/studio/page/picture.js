@@ -6,8 +6,8 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 
 export class Picture {
   /**
-   * box: [x, y, width, height] of the picture in the clip. told: {move(point, to, done), line(ends, done), choose(point)}, `done` false
-   * while the pointer is down.
+   * box: [x, y, width, height] of the picture in the clip. told: {move(point, to, done), line(ends, done), choose(point), drop()}, `done`
+   * false while the pointer is down; drop where it was lost.
    */
   constructor(canvas, name, told) {
     Object.assign(this, { canvas, name, told, box: null, image: null, points: null, faint: null, line: null, chosen: 0, shown: true });
@@ -16,7 +16,7 @@ export class Picture {
     canvas.addEventListener("pointerdown", (event) => this.take(event));
     canvas.addEventListener("pointermove", (event) => this.pull(event, false));
     canvas.addEventListener("pointerup", (event) => this.pull(event, true));
-    canvas.addEventListener("pointercancel", () => { this.held = null; });
+    canvas.addEventListener("pointercancel", () => { this.held = null; told.drop(); });
     canvas.addEventListener("keydown", (event) => this.key(event));
     canvas.addEventListener("focus", () => this.draw());
     canvas.addEventListener("blur", () => this.draw());

@@ -2,21 +2,23 @@
 
 import { Curves, MMode } from "./charts.js";
 import { Slider, WALLS, WISHES } from "./controls.js";
+import { Frames } from "./frames.js";
 import { Picture } from "./picture.js";
+import { save } from "./save.js";
 import { Session, begin, isOurs, stop } from "./server.js";
 
 const $ = (id) => document.getElementById(id);
-const KEPT = 400;  // frames of a picture that the page keeps
 const STILL_MS = 500;  // after the last arrow key, when a step is made of them
 
 let session = null, state = null, frame = 0, playing = false;
 let trying = null, latest = null, tries = 0;  // the preview on its way, the change that it is overtaken by, and which are too old
 let nudged = null;
-const frames = { source: new Map(), result: new Map() };
+const frames = new Frames();
 
 const pictures = Object.fromEntries(["source", "result"].map((name) => [name, new Picture($(name), name, {
   move: (point, to, done, byKey) => move(name, point, to, done, byKey),
   line: rule,
+  drop: () => state && step(async () => state),
   choose: (index) => Object.values(pictures).forEach((picture) => { picture.chosen = index; picture.draw(); }),
 })]));
 const charts = {
@@ -78,6 +80,7 @@ function welcome() {
 function forget() {
   session = null;
   state = null;
+  frames.end();
   sessionStorage.removeItem("session");
   $("work").hidden = true;
   $("welcome").hidden = false;
@@ -86,9 +89,8 @@ function forget() {
 
 /** Show a state that the server told. isNew: it is another clip's. */
 function take(told, isNew = false) {
-  if (isNew) frames.source.clear();
   state = told;
-  frames.result.clear();
+  frames.begin(session, state, isNew);
   $("welcome").hidden = true;
   $("work").hidden = false;
   for (const picture of Object.values(pictures)) {
@@ -154,7 +156,7 @@ async function watch() {
   if (!state || state.making.key !== key || !state.making.measured) return;
   curves(state.curves);
   mModes();
-  fill(key);
+  frames.fill(frame);
 }
 
 async function mModes() {
@@ -169,30 +171,7 @@ async function mModes() {
   }
 }
 
-/** Fetch the frames that are not here yet, so that they play without a stop. */
-async function fill(key) {
-  const count = Math.min(state.picks.length, KEPT);
-  for (let ahead = 0; ahead < count; ahead += 1) {
-    if (!state || state.making.key !== key) return;
-    const at = (frame + ahead) % state.picks.length;
-    await Promise.all(["source", "result"].map((name) => fetched(name, at).catch(() => null)));
-  }
-}
-
 // Frames
-
-/** A frame of a picture, from the page's own where it is there: {image, made}. */
-async function fetched(name, at) {
-  const kept = frames[name], place = name === "source" ? state.picks[at] : at;
-  if (kept.has(place)) return kept.get(place);
-  const { key } = state.making;
-  const got = await session.frame(name, at);
-  if (got.made && state && (name === "source" || state.making.key === key)) {
-    kept.set(place, got);
-    if (kept.size > KEPT) kept.delete(kept.keys().next().value);
-  }
-  return got;
-}
 
 function show(at) {
   if (!state) return;
@@ -213,7 +192,7 @@ function draw() {
     picture.draw();
     if (name === "result" && trying) continue;
     const { key } = state.making;
-    fetched(name, at).then(({ image, made: whole }) => {
+    frames.get(name, at).then(({ image, made: whole }) => {
       if (!state || frame !== at || state.making.key !== key || (name === "result" && trying)) return;
       picture.image = image;
       if (name === "result") quality(whole);
@@ -311,6 +290,7 @@ async function step(ask) {
   [trying, latest] = [null, null];
   clearTimeout(nudged);
   nudged = null;
+  $("work").setAttribute("aria-busy", "true");
   const told = await doing(ask);
   for (const picture of Object.values(pictures)) picture.line = null;
   if (told) {
@@ -319,6 +299,7 @@ async function step(ask) {
   } else if (state) {
     take(state);
   }
+  $("work").removeAttribute("aria-busy");
 }
 
 const undo = () => state?.undo && step(() => session.undo(frame));
@@ -335,12 +316,6 @@ function buttons() {
 }
 
 // What is taken away
-
-function save(blob, name) {
-  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-}
 
 async function exported() {
   $("export").disabled = true;
@@ -372,6 +347,7 @@ $("outlines").addEventListener("click", async () => {
 $("export").addEventListener("click", exported);
 $("stop").addEventListener("click", async () => {
   [session, state, playing] = [null, null, false];
+  frames.end();
   if (await doing(stop)) document.body.replaceChildren("The studio has ended, and nothing of the clip is left in it. You can close this tab.");
 });
 $("play").addEventListener("click", () => play(!playing));
