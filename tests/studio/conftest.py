@@ -13,12 +13,9 @@ import numpy as np
 import pytest
 from drawn import DrawnPipeline, draw_clip
 
-pytest.importorskip("starlette", reason="the extra echokdm[studio] is not installed")
-pytest.importorskip("uvicorn", reason="the extra echokdm[studio] is not installed")
-
-from echokdm.studio.heart import Heart, Settings, open_heart  # noqa: E402
-from echokdm.studio.serve import serve  # noqa: E402
-from echokdm.studio.session import Session, Threads  # noqa: E402
+from echokdm.studio.heart import Heart, Settings, open_heart
+from echokdm.studio.serve import serve
+from echokdm.studio.session import Session, Threads
 
 
 class Answer(NamedTuple):
@@ -97,7 +94,10 @@ def session(opened: Heart, tmp_path: Path) -> Iterator[Session]:
 
 @pytest.fixture(scope="session")
 def start(opened: Heart) -> Callable[[], Served]:
-    """start() gives a new server."""
+    """start() gives a new server; skips without what it takes."""
+    for needed in ("starlette", "uvicorn"):
+        pytest.importorskip(needed, reason="the extra echokdm[studio] is not installed")
+
     def begin() -> Served:
         told: queue.Queue[str] = queue.Queue()
         thread = threading.Thread(target=serve, args=(opened.settings, opened, 0, told.put), daemon=True)

@@ -151,6 +151,7 @@ def test_so_many_clips_and_no_more_and_nothing_is_left(start: Callable[[], Serve
     assert not served.thread.is_alive() and not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("served")
 def test_the_command_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, opened: Heart) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         monkeypatch.setattr("echokdm.echo.bundle.load_pipeline", lambda *_: opened.settings.pipeline)
@@ -166,6 +167,7 @@ def test_the_command_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, opene
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_and_leaves_nothing(tmp_path: Path, number: int) -> None:
+    pytest.importorskip("uvicorn", reason="the extra echokdm[studio] is not installed")
     process = subprocess.Popen([sys.executable, "-m", "echokdm", "studio", "--no-browser"], env=os.environ | {"TMPDIR": str(tmp_path)},
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
