@@ -66,7 +66,8 @@ class DrawnPipeline:
         with torch.no_grad():
             self.components["segmenter"].weight.fill_(0.5)
             self.components["segmenter"].bias.fill_(0.25)
-        self.calls: list[dict] = []
+        self.calls: list[dict] = []  # of each clip, which may take several
+        self.valve_openings: list[torch.Tensor] = []  # of each call
         self.confidence: torch.Tensor | None = None  # (T,), of whatever clip it sees
 
     def segment(self, frames: torch.Tensor, sector, fps: float, made: bool = False, any_view: bool = False) -> Ventricle:
@@ -85,9 +86,11 @@ class DrawnPipeline:
         return torch.zeros(len(frames), *frames.shape[2:], dtype=torch.bool)
 
     def __call__(self, source, source_keypoints, target_keypoints, sector, steps=8, strength=1.0, seed=0, gamma=1.0, without=None,
-                 batch_size=16, valve_opening=None):
-        self.valve_opening = valve_opening
-        self.calls.append({"steps": steps, "strength": strength, "seed": seed, "without": without})
+                 batch_size=16, valve_opening=None, chunk=8):
+        self.valve_openings.append(valve_opening)
+        options = {"steps": steps, "strength": strength, "seed": seed, "without": without}
+        if self.calls[-1:] != [options]:
+            self.calls.append(options)
         start = source_keypoints.reshape(-1, 40, 2).expand(len(target_keypoints), -1, -1).float()
         flow = spread_motion(start, target_keypoints.float(), 112, 112) * gamma
         warped = warp(source.expand(len(flow), -1, -1, -1), flow) * torch.as_tensor(np.asarray(sector))

@@ -20,7 +20,7 @@ FLOORS = {
     "methods": 4,
     "echo": 5, "export": 5,
     "evaluation": 6, "report": 6,
-    "cohort": 7,
+    "cohort": 7, "studio": 7,
     "pipeline": 8,
     "cli": 9,
     "__main__": 10,

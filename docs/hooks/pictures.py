@@ -2,9 +2,13 @@
 
     python docs/hooks/pictures.py
 
-draws them anew into docs/pictures, in about half a minute of one CPU core.
+draws them anew into docs/pictures, in about a minute of one CPU core. The studio's takes playwright, of the extra `test`, and Chromium.
 """
 
+import io
+import queue
+import shutil
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -91,9 +95,35 @@ def edits() -> None:
                      ("the true frame", figures.to_image(model[source.es], 2))]))
 
 
+def studio() -> None:
+    """The studio's page with a clip asked for another ejection fraction, as a browser shows it."""
+    from playwright.sync_api import expect, sync_playwright
+
+    from echokdm.studio.heart import Heart, Settings
+    from echokdm.studio.serve import serve
+
+    pipeline = echokdm.KDMPipeline.from_pretrained("a4c")
+    clip = A4CPhantom([SEED], size=2 * SIDE).clip(20.0)[0]
+    settings = Settings(pipeline)
+    heart, told = Heart(echokdm.derive_keypoints(clip, bundle=pipeline), settings), queue.Queue[str]()
+    threading.Thread(target=serve, args=(settings, heart, 0, told.put), daemon=True).start()
+    with sync_playwright() as playwright:
+        page = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"]).new_page(
+            viewport={"width": 1280, "height": 800})
+        page.goto(told.get())
+        page.locator("#work").wait_for(timeout=120_000)
+        page.locator("#wish-ef").evaluate("(slider) => { slider.value = 35; slider.dispatchEvent(new Event('change')); }")
+        expect(page.locator("#ef-asked")).to_have_text("35 %", timeout=120_000)
+        expect(page.locator("#ef-measured")).to_contain_text("%", timeout=120_000)
+        page.wait_for_timeout(1000)  # the M-modes
+        save("studio", Image.open(io.BytesIO(page.screenshot())))
+        page.click("#stop")
+
+
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     torch.manual_seed(0)
     flow_and_keypoints()
     twins()
     edits()
+    studio()

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,16 +19,22 @@ from echokdm.cli.shared import (
     AllowPrintOption,
     AnyViewOption,
     BundleOption,
+    ClipArgument,
+    DemoOption,
     DeviceOption,
+    KeypointsOption,
     OutOption,
     OverwriteOption,
+    demo_or,
     output_folder,
     say,
     told_path,
 )
+from echokdm.cli.studio import studio
 from echokdm.core import defaults
 from echokdm.core.errors import ConfigError
 from echokdm.core.naming import showing_names
+from echokdm.report.command import repeatable
 
 NOT_MEASURED = 3
 OBJECTS = ", segmentation.dcm, measures.dcm"
@@ -93,43 +99,6 @@ def parse_line(text: str) -> tuple[tuple[float, float], tuple[float, float]]:
     if len(numbers) != 4 or numbers[:2] == numbers[2:] or not all(0 <= n < 65_536 for n in numbers):
         raise ConfigError(f"--m-mode takes the two ends of a line in pixels, such as 40,90,150,100, not {text!r}.")
     return (numbers[0], numbers[1]), (numbers[2], numbers[3])
-
-
-def repeatable(name: str, **options: Any) -> str:
-    """The command as run.json keeps it: files by placeholder, what was left to its default left out."""
-    words = ["echokdm", name]
-    for key, value in options.items():
-        flag = "--" + key.replace("_", "-")
-        if value is None or value is False:
-            continue
-        if key == "clip":
-            words.append(str(value))
-        elif value is True:
-            words.append(flag)
-        elif isinstance(value, list):
-            words += [word for item in value for word in (flag, str(item))]
-        else:
-            words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
-    return " ".join(words)
-
-
-ClipArgument = Annotated[Path | None, typer.Argument(metavar="CLIP", help="An apical 4-chamber clip: DICOM, AVI, MP4, GIF, NIfTI, .npz or "
-                                                                           "a folder of frames.", show_default=False)]
-DemoOption = Annotated[bool, typer.Option("--demo", help="Use the real A4C clip that pydicom ships; the default folder's name begins "
-                                        "with demo.")]
-KeypointsOption = Annotated[Path | None, typer.Option("--keypoints", metavar="FILE", show_default=False, help="The ventricle's outlines, "
-                            "in the clip's own pixels, instead of the segmenter's: CSV in EchoNet VolumeTracings form, or NIfTI masks.")]
-
-
-def demo_or(clip: Path | None, demo: bool) -> Path:
-    """The clip named, or pydicom's. Raises ConfigError where it is both or neither."""
-    if demo == (clip is not None):
-        raise ConfigError("Name one clip, or pass --demo instead to use the one that pydicom ships.")
-    if clip is not None:
-        return clip
-    from pydicom.examples import get_path
-
-    return Path(get_path("ybr_color"))
 
 
 def check_coded(dicom: bool, any_view: bool) -> None:
@@ -375,6 +344,7 @@ def doctor() -> None:
     raise typer.Exit(main())
 
 
+app.command()(studio)
 app.command()(run)
 app.command()(deid)
 app.command()(fetch)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from echokdm.core.errors import BusyError, OutputError
+from echokdm.core.errors import BusyError, ConfigError, OutputError
 from echokdm.core.naming import called, names_shown
 
 BAD_DATA = 2
@@ -21,6 +21,23 @@ DeviceOption = Annotated[str, typer.Option("--device", help="Where to compute: c
 OutOption = Annotated[Path | None, typer.Option("--out", metavar="FOLDER", show_default=False, help="Default: the command's name and a "
                                                 "number, such as synth-1: the next that is free.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the files of an output folder that exists.")]
+ClipArgument = Annotated[Path | None, typer.Argument(metavar="CLIP", help="An apical 4-chamber clip: DICOM, AVI, MP4, GIF, NIfTI, .npz or "
+                                                                           "a folder of frames.", show_default=False)]
+DemoOption = Annotated[bool, typer.Option("--demo", help="Use the real A4C clip that pydicom ships; the default folder's name begins "
+                                        "with demo.")]
+KeypointsOption = Annotated[Path | None, typer.Option("--keypoints", metavar="FILE", show_default=False, help="The ventricle's outlines, "
+                            "in the clip's own pixels, instead of the segmenter's: CSV in EchoNet VolumeTracings form, or NIfTI masks.")]
+
+
+def demo_or(clip: Path | None, demo: bool) -> Path:
+    """The clip named, or pydicom's. Raises ConfigError where it is both or neither."""
+    if demo == (clip is not None):
+        raise ConfigError("Name one clip, or pass --demo instead to use the one that pydicom ships.")
+    if clip is not None:
+        return clip
+    from pydicom.examples import get_path
+
+    return Path(get_path("ybr_color"))
 
 
 def output_folder(context: typer.Context, out: Path | None, overwrite: bool, default: str = "") -> Path:

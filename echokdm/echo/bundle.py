@@ -14,13 +14,22 @@ if TYPE_CHECKING:
     from echokdm.methods.kdm.pipeline import KDMOutput, Ventricle
 
 Progress = Callable[[str], None]
+Share = Callable[[float], None]
 
 
-def quiet(_: str) -> None:
+def quiet(_: object) -> None:
     """The progress callback of those who want none."""
 
 
-class HeartPipeline(Protocol):
+class Mover(Protocol):
+    """What moves frames by their key-points, as `KDMPipeline.__call__` says."""
+
+    def __call__(self, source: "Tensor", source_keypoints: "Tensor", target_keypoints: "Tensor", *, sector: "Tensor",
+                 steps: int = defaults.STEPS, strength: float = defaults.STRENGTH, seed: int = defaults.SEED, without: Any = None,
+                 valve_opening: "Tensor | None" = None, chunk: int = ...) -> "KDMOutput": ...
+
+
+class HeartPipeline(Mover, Protocol):
     """What is asked of trained networks for hearts; `KDMPipeline` has it.
 
     bundle_name: by which `run.json` names the weights. licence: of the weights. size: px a side of the frames that it draws.
@@ -37,10 +46,6 @@ class HeartPipeline(Protocol):
     def segment(self, frames: "Frames", sector: "Tensor", fps: float, made: bool = False, any_view: bool = False) -> "Ventricle": ...
 
     def right_heart(self, frames: "Tensor", sector: "Tensor") -> "Tensor": ...
-
-    def __call__(self, source: "Tensor", source_keypoints: "Tensor", target_keypoints: "Tensor", *, sector: "Tensor",
-                 steps: int = defaults.STEPS, strength: float = defaults.STRENGTH, seed: int = defaults.SEED, without: Any = None,
-                 valve_opening: "Tensor | None" = None) -> "KDMOutput": ...
 
 
 Bundle = str | Path | HeartPipeline

@@ -1,6 +1,6 @@
 """Clip -> sector -> the model's frame -> left ventricle -> 40 key-points, volumes, beats: the first half of a synthesis."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from echokdm.io.frame import ModelClip
     from echokdm.io.sector import Sector
+    from echokdm.ops.native import NativeFrame
 
 @dataclass(frozen=True)
 class Derived:
@@ -47,6 +48,13 @@ class Derived:
     def keypoints_source(self) -> np.ndarray:
         """(T, 40, 2) in the source clip's own pixels."""
         return np.asarray(self.model.to_source(self.keypoints), float)
+
+    @cached_property
+    def native(self) -> "NativeFrame":
+        """What carries the clip's own pixels by flows of the model's frame."""
+        from echokdm.ops.native import NativeFrame
+
+        return NativeFrame(np.asarray(self.sector.mask), self.model.origin, self.model.step)
 
     @cached_property
     def volumes(self) -> np.ndarray:
@@ -122,6 +130,11 @@ class Derived:
         from echokdm.ops.confidence import flagged_frames
 
         return None if self.confidence is None else flagged_frames(self.confidence)
+
+    def with_outlines(self, path: str | Path) -> "Derived":
+        """The same clip with the outlines of a file, as `derive_keypoints` takes them. Raises GeometryError for those that can't be."""
+        points, known = given_keypoints(path, self.clip, self.sector)
+        return replace(self, keypoints=np.asarray(self.model.to_model(points), float), found=known, given=True, doubt="", confidence=None)
 
     @property
     def sureness(self) -> str:
@@ -217,9 +230,8 @@ def derive_keypoints(clip: "Clip | str | Path", *, keypoints: str | Path | None 
     searched = search_print(clip, sector, allow_print)
     if keypoints is not None:
         model = to_model_frame(clip, sector, frame_size(bundle) if isinstance(bundle, str | Path) else bundle.size)
-        points, known = given_keypoints(keypoints, clip, sector)
-        points = np.asarray(model.to_model(points), float)
-        return Derived(clip, sector, model, points, known, True, searched=searched)
+        none = np.full((len(clip), 40, 2), np.nan), np.zeros(len(clip), bool)
+        return Derived(clip, sector, model, *none, True, searched=searched).with_outlines(keypoints)
     pipeline = load_pipeline(bundle, device, progress)
     model = to_model_frame(clip, sector, pipeline.size)
     progress("Finding the left ventricle")

@@ -11,16 +11,15 @@ from torch import Tensor
 
 from echokdm.core.frames import Frames, Gathering, each, from_levels, to_levels
 from echokdm.core.types import Clip
-from echokdm.echo.bundle import HeartPipeline
+from echokdm.echo.bundle import Mover, Share, quiet
 from echokdm.echo.derive import Derived
 from echokdm.echo.plan import Trajectory
 from echokdm.echo.wish import Sampling
 from echokdm.io.frame import ModelClip, resize_like, to_model_frame
-from echokdm.ops.native import NativeFrame
 
 STILL_PX = 1e-3  # of the model's frame; key-points that move by less ask for nothing
 FINEST_PX = 1.0  # sigma in the model's frame: what F2I redraws is coarser, and finer speckle is the source's own
-AT_A_TIME = 64  # frames asked of the pipeline, whole chunks of it, so that no number of them can change a byte
+AT_A_TIME = 8  # frames asked of the pipeline, a whole chunk of it, so that no number of them can change a byte
 
 
 @dataclass(frozen=True)
@@ -36,29 +35,29 @@ class Edited:
     warped: Frames
 
 
-def edit_clip(source: Derived, trajectory: Trajectory, pipeline: HeartPipeline, sampling: Sampling = Sampling()) -> Edited:
+def edit_clip(source: Derived, trajectory: Trajectory, pipeline: Mover, sampling: Sampling = Sampling(), made: Share = quiet) -> Edited:
     """Make a trajectory's frames of the source's own pixels, carried by the flow from its own key-points to those asked for.
 
     Each frame is made from the source's of the same phase, `Trajectory.frames`, so that valves, atria, speckle and breathing stay the
     patient's own, and what is asked to stay as it is comes back as it was. With `sampling.from_frame` all are made from that one frame
     instead, as KDM does (Oh et al.), and F2I-net redraws what the flow can't know; at the source's size it enters as a change of
-    brightness no finer than `FINEST_PX`.
+    brightness no finer than `FINEST_PX`. made: told the share of frames that there are, after each; what it raises ends the work.
     """
     from_frame = sampling.from_frame
     picks = trajectory.frames if from_frame is None else np.full(len(trajectory.frames), from_frame)
     model = source.model
     options = {"steps": sampling.steps, "strength": sampling.strength, "seed": sampling.seed,
                "without": "f2i" if from_frame is None else sampling.without}
-    native = NativeFrame(np.asarray(source.sector.mask), model.origin, model.step)
     gatherings = Gathering(to_levels, from_levels), Gathering(), Gathering(), Gathering()
     moves = _moves(source, trajectory, picks, pipeline, from_frame is not None, options)
-    for pick, (flow, warped, change) in zip(picks, moves, strict=True):
-        frame = native.carry(source.clip.frames[pick], flow)
+    for number, (pick, (flow, warped, change)) in enumerate(zip(picks, moves, strict=True), 1):
+        frame = source.native.carry(source.clip.frames[pick], flow)
         if change is not None:
-            frame = native.add(frame, change)
+            frame = source.native.add(frame, change)
         resized = resize_like(model, frame[None], source.sector)[0]
-        for gathering, made in zip(gatherings, (frame, resized, flow, warped), strict=True):
-            gathering.add(made.numpy())
+        for gathering, part in zip(gatherings, (frame, resized, flow, warped), strict=True):
+            gathering.add(part.numpy())
+        made(number / len(picks))
     frames, model_frames, flows, warped = (each(gathering.result(), torch.from_numpy) for gathering in gatherings)
     own_times = len(picks) == len(source.clip) and bool((trajectory.frames == np.arange(len(picks))).all())
     kept = ("region", "pixel_aspect", *(("frame_times_ms",) if own_times else ()))
@@ -67,7 +66,7 @@ def edit_clip(source: Derived, trajectory: Trajectory, pipeline: HeartPipeline, 
     return Edited(clip, to_model_frame(clip, source.sector, model.clip.size[0], model_frames), flows, warped)
 
 
-def _moves(source: Derived, trajectory: Trajectory, picks: np.ndarray, pipeline: HeartPipeline, one: bool,
+def _moves(source: Derived, trajectory: Trajectory, picks: np.ndarray, pipeline: Mover, one: bool,
            options: dict[str, Any]) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
     """Of each frame in turn: flow (2, S, S), the source frame `picks` (N,) carried by it (1, S, S), and what F2I redrew (1, S, S) or None.
 
@@ -80,7 +79,7 @@ def _moves(source: Derived, trajectory: Trajectory, picks: np.ndarray, pipeline:
         yield next(made) if one or asked else (torch.zeros(2, *size), frames[pick], None)
 
 
-def _made(source: Derived, trajectory: Trajectory, picks: np.ndarray, rows: np.ndarray, pipeline: HeartPipeline, one: bool,
+def _made(source: Derived, trajectory: Trajectory, picks: np.ndarray, rows: np.ndarray, pipeline: Mover, one: bool,
           options: dict[str, Any]) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
     """As `_moves`, of the frames at `rows` alone: what the pipeline makes of them."""
     frames, sector = source.model.clip.frames, torch.as_tensor(source.model.sector_mask)

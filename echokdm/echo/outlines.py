@@ -1,5 +1,6 @@
 """Outlines that are given in a file, as key-points of every frame."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from echokdm.core.errors import GeometryError
 from echokdm.core.files import check_plain
 from echokdm.core.naming import called
 from echokdm.core.types import Clip
-from echokdm.io.tracings import turn_masks, turn_rows
+from echokdm.io.tracings import turn_masks, turn_rows, write_tracings
 from echokdm.ops.chords import CHORDS
 
 if TYPE_CHECKING:
@@ -23,6 +24,13 @@ def fill_frames(keypoints: np.ndarray, known: np.ndarray) -> np.ndarray:
     for column in flat.T:
         column[~known] = np.interp(t[~known], t[known], column[known])
     return flat.reshape(keypoints.shape)
+
+
+def write_outlines(path: str | Path, keypoints: Mapping[int, np.ndarray], clip: Clip) -> None:
+    """Write key-points by frame, (40, 2) each in the clip's own pixels, as the CSV that `given_keypoints` takes for the same file."""
+    from echokdm.ops.ventricle import tracing_from_keypoints
+
+    write_tracings(path, {"clip": {t: turn_rows(tracing_from_keypoints(points), clip) for t, points in keypoints.items()}})
 
 
 def given_keypoints(path: str | Path, clip: Clip, sector: "Sector") -> tuple[np.ndarray, np.ndarray]:

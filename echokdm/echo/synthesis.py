@@ -13,7 +13,7 @@ from echokdm.core import defaults
 from echokdm.core.errors import ClipError, GeometryError
 from echokdm.core.frames import Frames, chosen, each
 from echokdm.core.types import Clip
-from echokdm.echo.bundle import Bundle, HeartPipeline, Progress, load_pipeline, quiet, weights_hash
+from echokdm.echo.bundle import Bundle, HeartPipeline, Progress, Share, load_pipeline, quiet, weights_hash
 from echokdm.echo.derive import Derived, derive_keypoints, segment_keypoints, simpson
 from echokdm.echo.edit import Edited, edit_clip
 from echokdm.echo.plan import STILL, Trajectory, plan
@@ -158,13 +158,13 @@ class Stopwatch:
 
 def synthesize(source: Derived | Clip | str | Path, wish: Wish = Wish(), sampling: Sampling = Sampling(), *,
                driving: Derived | Clip | str | Path | None = None, bundle: Bundle = defaults.BUNDLE, device: str = defaults.DEVICE,
-               progress: Progress = quiet) -> Synthesis:
+               progress: Progress = quiet, made: Share = quiet) -> Synthesis:
     """Make a synthetic clip of the same heart by editing an apical 4-chamber clip, frame by frame, at its own size.
 
     Each frame is the clip's own of the same phase, carried by the flow that the wish asks for, so that without a wish the clip comes back.
     A clip of one frame, or `sampling.from_frame`, is made from that frame alone (Oh et al., KDM, the echo task).
     source: a clip, or one whose ventricle is known already: `derive_keypoints` takes outlines from a file, other views and clips with
-    print. driving: a clip whose ventricular motion is carried over; no pixel of it is put out.
+    print. driving: a clip whose ventricular motion is carried over; no pixel of it is put out. made: as of `edit.edit_clip`.
     Raises ClipError, GeometryError, ConfigError or BundleError, each with one sentence.
     """
     wish.check()
@@ -189,12 +189,12 @@ def synthesize(source: Derived | Clip | str | Path, wish: Wish = Wish(), samplin
         watch.lap("find the driving ventricle")
     if not source.moves and sampling.from_frame is None:
         sampling = replace(sampling, from_frame=source.ed)
-    septal_first = _septal_first(source, pipeline)
+    septal_first = septum_first(source, pipeline)
     trajectory = plan(source, source.ed if sampling.from_frame is None else sampling.from_frame, wish, driving, septal_first)
     watch.lap("plan the motion")
 
     progress(f"Making {len(trajectory.keypoints)} frames")
-    edited = edit_clip(source, trajectory, pipeline, sampling)
+    edited = edit_clip(source, trajectory, pipeline, sampling, made)
     square = None if wish.size is None else to_model_frame(edited.clip, source.sector, wish.size)
     watch.lap("make the frames")
     progress("Measuring the output")
@@ -223,7 +223,7 @@ def check_source(clip: Clip, wish: Wish, sampling: Sampling, driven: bool) -> No
             raise ClipError(STILL)
 
 
-def _septal_first(source: Derived, pipeline: HeartPipeline) -> bool:
+def septum_first(source: Derived, pipeline: HeartPipeline) -> bool:
     """Whether the septum is the wall of the first 20 key-points, told by where the segmenter sees the right heart at ED and ES."""
     picks = [source.ed, source.es] if source.moves else [source.ed]
     right = pipeline.right_heart(source.model.clip.frames[picks], torch.as_tensor(source.model.sector_mask))

@@ -6,6 +6,7 @@ itself.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -139,6 +140,18 @@ class _Family:
         return clip_ejection_fraction(volume, self.beats)
 
 
+def _family(keypoints: ArrayLike, ed_index: int, fps: float | None, spacing: str, beats: Sequence[Beat] | None) -> _Family:
+    """The last families are kept: one clip is asked for many ejection fractions, one after another."""
+    points = np.ascontiguousarray(keypoints, dtype=np.float64)
+    return _kept_family(points.tobytes(), points.shape, ed_index, fps, spacing, None if beats is None else tuple(beats))
+
+
+@lru_cache(maxsize=4)
+def _kept_family(points: bytes, shape: tuple[int, ...], ed_index: int, fps: float | None, spacing: str,
+                 beats: tuple[Beat, ...] | None) -> _Family:
+    return _Family(np.frombuffer(points).reshape(shape), ed_index, fps, spacing, beats)
+
+
 def _ejects(volume: Array, ed: int, beats: Sequence[Beat] | None) -> bool:
     return clip_ejection_fraction(volume, beats or [(ed, int(volume.argmin()))]) >= _STILL
 
@@ -163,7 +176,7 @@ def asked_beats(volumes: ArrayLike, ed_index: int, fps: float | None = None, bea
 def ef_limits(keypoints: ArrayLike, ed_index: int, fps: float | None = None, spacing: str = "midpoint",
               beats: Sequence[Beat] | None = None) -> tuple[float, float]:
     """(lowest, highest) ejection fraction in per cent that `with_ejection_fraction` can give this trajectory (T, 40, 2)."""
-    family = _Family(keypoints, ed_index, fps, spacing, beats)
+    family = _family(keypoints, ed_index, fps, spacing, beats)
     return EF_RANGE[0], min(EF_RANGE[1], float(family.efs[-1]))
 
 
@@ -179,7 +192,7 @@ def with_ejection_fraction(keypoints: ArrayLike, ef_percent: float, ed_index: in
     """
     from scipy.optimize import brentq
 
-    family = _Family(keypoints, ed_index, fps, spacing, beats)
+    family = _family(keypoints, ed_index, fps, spacing, beats)
     low, high = EF_RANGE[0], min(EF_RANGE[1], float(family.efs[-1]))
     if not low <= ef_percent <= high:
         raise GeometryError(f"An ejection fraction of {ef_percent:g} % can't be had from this clip; "

@@ -18,6 +18,7 @@ from echokdm.ops.flow import flow_to_color
 from echokdm.ops.m_mode import Line
 
 INK, PAPER, ACCENT = "#1d2733", "#ffffff", "#c2410c"
+MARGIN = 4  # px around the sector that pictures show
 OVERSAMPLE = 2  # lines are drawn this much finer and averaged down, since Pillow draws them without anti-aliasing
 
 
@@ -200,6 +201,13 @@ def _tile(item: DataSequence, side: int) -> Image.Image:
         for x, y in (point for point, shown in zip(placed, seen, strict=True) if shown):
             draw.ellipse((x - 1, y - 1, x + 1, y + 1), fill="white")
     return tile
+
+
+def sector_box(mask: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns around the sector (H, W), so that no picture is mostly black."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    down, right = (slice(max(int(at[0]) - MARGIN, 0), int(at[-1]) + 1 + MARGIN) for at in (rows, columns))
+    return down, right
 
 
 def with_line(frame: Tensor, line: Line, box: tuple[slice, slice]) -> Image.Image:

@@ -12,9 +12,10 @@ from echokdm.core.errors import OutputError
 from echokdm.core.frames import Frames, each, gather
 from echokdm.core.versions import versions
 from echokdm.echo.derive import Derived
+from echokdm.echo.outlines import write_outlines
 from echokdm.echo.synthesis import Synthesis
 from echokdm.io.atomic import atomic_folder
-from echokdm.io.tracings import turn_masks, turn_rows
+from echokdm.io.tracings import turn_masks
 from echokdm.ops.cycle import clip_ejection_fraction, volumes_at
 from echokdm.ops.m_mode import Line
 from echokdm.report import figures
@@ -72,15 +73,14 @@ def write_keypoints(derived: Derived, out: str | Path, *, overwrite: bool = Fals
     them: segmentation.dcm and measures.dcm are written too, and hold them. origin: of the outlines, None where they were given, for these
     two alone. Raises OutputError as `write_synthesis` does.
     """
-    from echokdm.io.tracings import write_tracings
     from echokdm.io.write import write_nifti
-    from echokdm.ops.ventricle import keypoints_to_mask, tracing_from_keypoints
+    from echokdm.ops.ventricle import keypoints_to_mask
     from echokdm.report.dicom_objects import write_derived
 
     clip, points = derived.clip, derived.keypoints_source
     times = np.arange(len(points)) / clip.fps
     with atomic_folder(out, "keypoints", overwrite) as folder:
-        write_tracings(folder / "keypoints.csv", {"clip": {t: turn_rows(tracing_from_keypoints(p), clip) for t, p in enumerate(points)}})
+        write_outlines(folder / "keypoints.csv", dict(enumerate(points)), clip)
         masks = each(gather(keypoints_to_mask(p, *clip.size) for p in points), lambda some: turn_masks(some, clip))
         write_nifti(folder / "masks.nii.gz", masks, spacing_mm=clip.spacing_mm, fps=clip.fps)
         if source is not None:

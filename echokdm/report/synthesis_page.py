@@ -20,7 +20,6 @@ from echokdm.report.pages import data_uri, render
 REAL, ASKED, DRAWN, MEASURED = "#52606d", "#c2410c", "#1d6fb8", "#15803d"
 MOMENTS, TILE = 5, 200  # of the strip, and px a side
 PICTURE = 420  # px a side
-MARGIN = 4  # px around the sector that pictures show
 FILM = 500  # frames, the first, of the page's film, which a browser has in memory whole
 
 
@@ -67,15 +66,9 @@ def _how(result: Synthesis) -> str:
     return "These frames were made by a generative model from one frame of a real clip."
 
 
-def _box(result: Synthesis) -> tuple[slice, slice]:
-    """Rows and columns around the sector, so that no picture is mostly black."""
-    rows, columns = np.flatnonzero(result.mask.any(1)), np.flatnonzero(result.mask.any(0))
-    return tuple(slice(max(int(at[0]) - MARGIN, 0), int(at[-1]) + 1 + MARGIN) for at in (rows, columns))  # type: ignore[return-value]
-
-
 def _cut(result: Synthesis, frames: Frames) -> Frames:
-    """What `_box` shows of frames (N, C, H, W)."""
-    rows, columns = _box(result)
+    """What is shown of frames (N, C, H, W)."""
+    rows, columns = figures.sector_box(result.mask)
     return each(frames, lambda some: some[..., rows, columns])
 
 
@@ -90,7 +83,7 @@ def _m_mode(result: Synthesis, real: Frames | None, line: Line | None) -> Chart:
     line = line or line_across(result.keypoints[result.trajectory.ed], result.mask)
     rows = [(name, m_mode(frames, line)) for name, frames in (("source", real), ("synthetic", result.clip.frames)) if frames is not None]
     length = None if result.clip.spacing_mm is None else _length_mm(line, result.clip.spacing_mm)
-    where = figures.with_line(result.clip.frames[result.trajectory.ed], line, _box(result))
+    where = figures.with_line(result.clip.frames[result.trajectory.ed], line, figures.sector_box(result.mask))
     return m_mode_chart(rows, result.clip.fps, length, where)
 
 
@@ -163,7 +156,7 @@ def _pictures(result: Synthesis, real: Frames | None) -> list[dict[str, str]]:
 
 
 def _strip(result: Synthesis, real: Frames | None, times: np.ndarray) -> Image.Image:
-    box = _box(result)
+    box = figures.sector_box(result.mask)
     rows = [(name, _cut(result, frames)) for name, frames in (("source", real), ("synthetic", result.clip.frames)) if frames is not None]
     corner = np.array([box[1].start, box[0].start])
     outlines = [None] * len(rows) + [result.keypoints - corner]

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from echokdm.cli.app import app, parse_drag, repeatable
+from echokdm.cli.app import app, parse_drag
 from echokdm.core.errors import ConfigError
 from echokdm.core.types import Clip
 from echokdm.io.tracings import write_tracings
+from echokdm.report.command import repeatable
 
 RUNNER = CliRunner()
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from echokdm.engine.sampling import Scheduler
 
 Ablation = Literal["f2i", "k2f"]
-CHUNK = 8  # frames a network call; fixed, so that no batch size can change a byte
+CHUNK = 8  # frames a network call where nothing else is asked; fixed, so that no batch size can change a byte
 
 
 @dataclass
@@ -134,7 +134,7 @@ class KDMPipeline(MethodPipeline):
                  strength: float = defaults.STRENGTH, flow_steps: int = defaults.FLOW_STEPS, seed: int = defaults.SEED, gamma: float = 1.0,
                  without: Ablation | None = None, scheduler: Literal["ddim", "dpm++"] = "ddim", carry_detail: bool = True,
                  quantize: bool = False, flow: Tensor | None = None, valve_opening: Tensor | None = None,
-                 progress: Callable[[float], None] | None = None) -> KDMOutput:
+                 chunk: int = CHUNK, progress: Callable[[float], None] | None = None) -> KDMOutput:
         """Move a frame's key-points and get the frames they ask for.
 
         source: (1, 1, H, W) in [0, 1]. source_keypoints: (40, 2), target_keypoints: (T, 40, 2), (x, y) px.
@@ -145,10 +145,11 @@ class KDMPipeline(MethodPipeline):
         flow (appendix B). without: "f2i" gives the warp alone, "k2f" the one-step net.
         carry_detail: adds back what the codec loses of the warped source, where it isn't redrawn. quantize: latents pass the codebook on
         decoding. flow: (T, 2, H, W) px, instead of K2F's. valve_opening: (T,) 0 shut to 1 wide open, as of
-        `ops.cycle.valve_opening`; 0.5 where it is not known, the default. progress: called with the share done.
+        `ops.cycle.valve_opening`; 0.5 where it is not known, the default. chunk: frames a network call; another number is another sum's
+        order, and so other last digits. progress: called with the share done.
         Raises GeometryError for key-points of a wrong shape.
         """
-        total, chunk = len(target_keypoints), CHUNK
+        total = len(target_keypoints)
         each = (len(self.schema), 2)
         if target_keypoints.shape[1:] != each or source_keypoints.shape not in (each, (total, *each)):
             raise GeometryError(f"This bundle needs the {each[0]} key-points of {self.schema.name}, (N, 2) for the source and (T, N, 2) "
