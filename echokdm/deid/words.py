@@ -1,7 +1,7 @@
 """Words in pictures, by the network that finds text for PP-OCR, which rapidocr's wheel carries (Apache-2.0); offline, on ONNX Runtime."""
 
-from collections.abc import Iterable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,7 @@ def find_words(frames: np.ndarray | LongFrames, sector: np.ndarray, mask: np.nda
     nearest = tuple(ndimage.distance_transform_edt(~seen, return_distances=False, return_indices=True))
     parts = np.stack([seen, kept])
     halves = _halved(parts.astype(np.float32)) == 1
+    text = partial(_text, _network())
 
     def picture(few: Iterable[np.ndarray]) -> np.ndarray:
         """(3, h, w): the network takes three grays for colours; of other kinds in one picture, one would hide what is in the other."""
@@ -59,8 +60,8 @@ def find_words(frames: np.ndarray | LongFrames, sector: np.ndarray, mask: np.nda
     def is_read(few: Iterable[np.ndarray], sure: float, large: bool = True) -> bool:
         """Upright, turned by 90 degrees, or, where it may be large, as a word at half the size."""
         shown = picture(few)
-        return (_holds_word(shown, parts, sure) or _holds_word(shown.transpose(0, 2, 1), parts.transpose(0, 2, 1), sure)
-                or large and _holds_word(_halved(shown), halves, sure))
+        return (_holds_word(text, shown, parts, sure) or _holds_word(text, shown.transpose(0, 2, 1), parts.transpose(0, 2, 1), sure)
+                or large and _holds_word(text, _halved(shown), halves, sure))
 
     first, last = frames[:_END].min(0), frames[-_END:].min(0)
     if any(is_read(few, _SURE) for few in [*((one[box],) for pair in lasting for one in pair), (first, last, frames[-1])]):
@@ -109,12 +110,12 @@ def _shown(difference: np.ndarray) -> np.ndarray:
     return np.minimum(_TIMES * difference.astype(np.int16), 255)
 
 
-def _holds_word(picture: np.ndarray, parts: np.ndarray, sure: float) -> bool:
+def _holds_word(text_of: Callable[[np.ndarray], np.ndarray], picture: np.ndarray, parts: np.ndarray, sure: float) -> bool:
     """Whether some word of a (3, H, W) picture lies in one part and reaches into the other, (2, H, W) bool. sure: its least mean."""
     seen, kept = parts
     for top, left in ((y, x) for y in _starts(kept.shape[0], _TILE[0]) for x in _starts(kept.shape[1], _TILE[1])):
         tile = np.s_[top : top + _TILE[0], left : left + _TILE[1]]
-        text = _text(picture[:, *tile])
+        text = text_of(picture[:, *tile])
         labels, count = ndimage.label((text > _TEXT) & seen[tile])
         if not count:
             continue
@@ -137,20 +138,21 @@ def _is_word(patch: np.ndarray) -> bool:
     return bool(long >= _LONG * short and patch.sum() >= _FULL * short * long)
 
 
-def _text(picture: np.ndarray) -> np.ndarray:
+def _text(network: "InferenceSession", picture: np.ndarray) -> np.ndarray:
     """(H, W) in [0, 1], how likely each pixel of a (3, H, W) picture is one of text, by PP-OCR's own scaling."""
     height, width = picture.shape[1:]
     padded = np.pad(picture, ((0, 0), (0, -height % _STEP), (0, -width % _STEP)), mode="edge")
-    network = _network()
     try:
         return network.run(None, {network.get_inputs()[0].name: (padded / 127.5 - 1)[None].astype(np.float32)})[0][0, 0, :height, :width]
     except Exception:  # ONNX Runtime raises types of its own
         raise SearchError from None
 
 
-@cache
 def _network() -> "InferenceSession":
-    """Once for a process, with torch's number of threads. rapidocr is not imported, since it configures logging and may download."""
+    """With torch's number of threads. rapidocr is not imported, since it configures logging and may download.
+
+    Its memory is one piece that goes with it: taken and given back tensor by tensor, it leaves gaps that grow with a clip's length.
+    """
     from importlib.util import find_spec
     from pathlib import Path
 
@@ -163,7 +165,6 @@ def _network() -> "InferenceSession":
             raise ImportError
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = torch.get_num_threads(), 1, 4
-        options.enable_cpu_mem_arena = False
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         path = Path(spec.submodule_search_locations[0]) / "models" / _NETWORK
         return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
