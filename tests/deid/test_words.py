@@ -156,17 +156,13 @@ def test_without_the_network_nothing_passes(damage, monkeypatch, scene, tmp_path
     assert clear_pixels(RawFrames(frames, 25.0), 25.0).mask.any()
     (tmp_path / "empty.onnx").write_bytes(b"no network")
     monkeypatch.setattr(words, "_NETWORK", "absent.onnx" if damage == "missing" else str(tmp_path / "empty.onnx"))
-    words._network.cache_clear()
-    try:
-        with pytest.raises(SearchError, match="can't be searched for print.*install again"):
-            find_marks(frames, sector, ndimage.binary_erosion(sector, iterations=2), 25.0)
-        with pytest.raises(Refusal, match="can't be searched"):
-            clear_pixels(RawFrames(frames, 25.0), 25.0)
-        with pytest.raises(SearchError):
-            clip = Clip(torch.from_numpy(frames)[:, None] / 255, 25.0)
-            search_print(clip, find_sector(clip))
-    finally:
-        words._network.cache_clear()
+    with pytest.raises(SearchError, match="can't be searched for print.*install again"):
+        find_marks(frames, sector, ndimage.binary_erosion(sector, iterations=2), 25.0)
+    with pytest.raises(Refusal, match="can't be searched"):
+        clear_pixels(RawFrames(frames, 25.0), 25.0)
+    with pytest.raises(SearchError):
+        clip = Clip(torch.from_numpy(frames)[:, None] / 255, 25.0)
+        search_print(clip, find_sector(clip))
 
 
 def test_rapidocr_itself_is_never_loaded(fan):
