@@ -46,9 +46,7 @@ def test_this_machine_reads_what_the_project_promises() -> None:
 
 def test_a_missing_text_detector_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(words, "_NETWORK", "absent.onnx")
-    words._network.cache_clear()
     (check,) = doctor.check_search()
-    words._network.cache_clear()
     assert not check.ok and check.required and "install again" in check.mend
 
 
