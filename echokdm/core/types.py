@@ -67,7 +67,8 @@ class KeypointSchema:
 
     edges: index pairs. colours: one RGB in [0, 1] an edge. closed: the points, in order, bound one region. plane: of a closed
     schema, the edge that joins its ends across a plane, so that only points between them tell how the plane moves. valves: of a
-    heart, whose valves open and shut, which F2I-net is told, since one outline is met with either.
+    heart, whose valves open and shut, which F2I-net is told, since one outline is met with either. openings: loops of points whose inside
+    is hidden while they are shut, as eyes and a mouth. carrier: points that carry more than any point marks, as a face its hair.
     """
 
     name: str
@@ -78,6 +79,8 @@ class KeypointSchema:
     closed: bool = False
     plane: int | None = None
     valves: bool = False
+    openings: tuple[tuple[int, ...], ...] = ()
+    carrier: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)

@@ -23,6 +23,7 @@ class DataConfig(BaseModel):
     patients: int = 2000  # phantoms, six frames each
     procedural: int = 5000  # pairs without anatomy
     twins: int = 0  # phantoms made twice, with another ejection fraction, for the stages' `twin_share`
+    edits: bool = False  # of faces and people: half of the pairs differ in few of a pose's parameters
     held_out: int = 40  # further patients, for validation
     cache: str = "runs/cache"
     drift_share: float = 0.03  # of the hearts, for the flows' stages, that swing as a whole too, as a breath moves them
