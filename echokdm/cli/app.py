@@ -29,6 +29,7 @@ from echokdm.core.errors import ConfigError
 from echokdm.core.naming import showing_names
 
 NOT_MEASURED = 3
+MOST_DRAGGED = 1000  # key-points of one --drag; learned ones are as many at most
 OBJECTS = ", segmentation.dcm, measures.dcm"
 
 app = typer.Typer(cls=OneSentence, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -62,18 +63,22 @@ def root(context: typer.Context, version: VersionOption = False, debug: DebugOpt
 
 
 def parse_drag(texts: list[str]) -> dict[int, tuple[float, float]]:
-    """`i:dx,dy` texts -> {i: (dx, dy)}. Raises ConfigError for another form or a point named twice."""
+    """`i:dx,dy` or `i-j:dx,dy` texts -> {i: (dx, dy)}. Raises ConfigError for another form or a point named twice."""
     drag: dict[int, tuple[float, float]] = {}
     for text in texts:
         try:
             index, _, offset = text.partition(":")
             dx, dy = (float(part) for part in offset.split(","))
-            key = int(index)
+            first, to, last = index.partition("-")
+            keys = range(int(first), int(last if to else first) + 1)
+            if not 1 <= len(keys) <= MOST_DRAGGED:
+                raise ValueError
         except ValueError:
-            raise ConfigError(f"--drag takes i:dx,dy, such as 12:-4,0 (point 12 moves 4 pixels to the left), not {text!r}.") from None
-        if key in drag:
-            raise ConfigError(f"--drag names point {key} twice.")
-        drag[key] = (dx, dy)
+            raise ConfigError("--drag takes i:dx,dy or i-j:dx,dy, such as 12:-4,0 (point 12 moves 4 pixels to the left), not "
+                              f"{text!r}.") from None
+        if twice := [key for key in keys if key in drag]:
+            raise ConfigError(f"--drag names point {twice[0]} twice.")
+        drag |= dict.fromkeys(keys, (dx, dy))
     return drag
 
 
@@ -154,8 +159,8 @@ def synth(
     keypoints: KeypointsOption = None,
     any_view: AnyViewOption = False,
     allow_print: AllowPrintOption = False,
-    drag: Annotated[list[str] | None, typer.Option("--drag", metavar="i:dx,dy", help="Move key-point i (0 to 39) by pixels of the clip; "
-                                                   "repeatable.", show_default=False)] = None,
+    drag: Annotated[list[str] | None, typer.Option("--drag", metavar="i:dx,dy", help="Move key-point i (0 to 39), or i-j all from i "
+                                                   "to j, by pixels of the clip; repeatable.", show_default=False)] = None,
     from_frame: Annotated[int | None, typer.Option("--from-frame", metavar="N", help="Make every frame from this one alone, from 0, "
                                                    "instead of each from the clip's own of the same phase.", show_default=False)] = None,
     frames: Annotated[int | None, typer.Option("--frames", help="Number of frames to make, spread over the motion; default: the clip's.",
@@ -294,17 +299,18 @@ def generate(
     context: typer.Context,
     source: Annotated[list[Path], typer.Option("--source", "--exemplar", metavar="IMG", help="A picture; repeatable where the method takes "
                                                "several.")],
-    bundle: Annotated[str, typer.Option("--bundle", help="Trained weights: a folder.")],
+    bundle: Annotated[str, typer.Option("--bundle", help="Trained weights: a folder, or the name of shipped ones: face, people.")],
     source_keypoints: Annotated[list[Path] | None, typer.Option("--source-keypoints", metavar="FILE", show_default=False, help="A source's "
-                                                                "key-points, one file a source: .pts, OpenPose .json, .npy.")] = None,
+                                                                "key-points, one file a source: .pts, dlib .xml, .json of OpenPose, COCO "
+                                                                "or MediaPipe, .npy.")] = None,
     driving: Annotated[Path | None, typer.Option("--driving", metavar="VIDEO", help="A clip whose motion is carried over.",
                                                  show_default=False)] = None,
     keypoints: Annotated[Path | None, typer.Option("--keypoints", metavar="FILE", show_default=False, help="Key-points asked for: of the "
                                                    "driving clip or, without one, in the first source's pixels.")] = None,
     condition: Annotated[Path | None, typer.Option("--condition", metavar="IMG", help="A picture of what goes where.",
                                                    show_default=False)] = None,
-    drag: Annotated[list[str] | None, typer.Option("--drag", metavar="i:dx,dy", help="Move key-point i by pixels of the model's size; "
-                                                   "repeatable.", show_default=False)] = None,
+    drag: Annotated[list[str] | None, typer.Option("--drag", metavar="i:dx,dy", help="Move key-point i, or i-j all from i to j, by "
+                                                   "pixels of the source; repeatable.", show_default=False)] = None,
     gamma: Annotated[str | None, typer.Option("--gamma", metavar="0,0.5,1", help="Shares of the motion, a frame each.",
                                               show_default=False)] = None,
     relative: Annotated[bool, typer.Option("--relative", help="Carry over the driving clip's motion since its first frame.")] = False,
@@ -331,8 +337,8 @@ def generate(
     write_generation(result, folder, overwrite=overwrite, command=command)
     if result.empty:
         typer.echo(f"The files of key-points hold nobody in {result.empty} frames.")
-    typer.echo(f"Synthetic, research only: {told_path(folder / 'report.html', out)}, beside it generated.mp4, generated.gif, "
-               "strip.png, run.json")
+    made = "generated.png" if len(result.frames) == 1 else "frames, generated.mp4, generated.gif"
+    typer.echo(f"Synthetic, research only: {told_path(folder / 'report.html', out)}, beside it {made}, strip.png, run.json")
 
 
 @app.command()

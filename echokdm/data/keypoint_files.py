@@ -19,7 +19,7 @@ from echokdm.data.adapters.build import read_json
 from echokdm.data.adapters.faces import read_pts, xml_images
 from echokdm.data.adapters.folder import natural
 from echokdm.data.adapters.openpose import choose, people_of, tell_order
-from echokdm.data.keypoint_layouts import COCO_17, MEDIAPIPE_33, MEDIAPIPE_MESHES, MEDIAPIPE_TO_IBUG, joints_of
+from echokdm.data.keypoint_layouts import COCO_17, MEDIAPIPE_33, MEDIAPIPE_MESHES, MEDIAPIPE_TO_IBUG, Order, joints_of
 from echokdm.io.npz import read_npy
 
 KINDS = "name a .pts, dlib's .xml, a .json of OpenPose, COCO or MediaPipe or a folder of it, or a .npy"
@@ -81,8 +81,10 @@ def _xml(path: Path, file: str) -> np.ndarray:
     return np.stack(faces)
 
 
-# What a JSON tells of one frame: (N, 3) x, y, how sure, of the largest person, (0, 3) of nobody; and the names of the N.
-_Frame = tuple[np.ndarray, tuple[str, ...]]
+_FACE = Order(IBUG_68.name, IBUG_68.names)
+# What a JSON tells of one frame: (N, 3) x, y, how sure, of the largest person, and their order; (0, 3) and None of nobody.
+_Frame = tuple[np.ndarray, Order | None]
+_NOBODY: _Frame = (np.zeros((0, 3)), None)
 
 
 def _json(path: Path, schema: KeypointSchema, size: tuple[int, int] | None) -> list[_Frame]:
@@ -91,9 +93,9 @@ def _json(path: Path, schema: KeypointSchema, size: tuple[int, int] | None) -> l
         return [_openpose(content, schema)]
     items = content.get("annotations") if isinstance(content, dict) else content
     if isinstance(items, list) and items and isinstance(items[0], dict) and "keypoints" in items[0]:
-        return _coco(items, schema)
+        return _coco(items)
     meshes = list(_meshes(content))
-    wanted = MEDIAPIPE_MESHES if schema.name == IBUG_68.name else (len(MEDIAPIPE_33),)
+    wanted = MEDIAPIPE_MESHES if schema.name == IBUG_68.name else (len(MEDIAPIPE_33.names),)
     fitting = [mesh for mesh in meshes if len(mesh) in wanted]
     if meshes and not fitting:
         raise GeometryError(f"MediaPipe's {len(meshes[0])} points are none of {schema.name}: the bundle needs other key-points.")
@@ -101,20 +103,22 @@ def _json(path: Path, schema: KeypointSchema, size: tuple[int, int] | None) -> l
         return [_mediapipe(choose(fitting, "largest"), size)]
     known = isinstance(content, dict) and any("landmark" in key.lower() for key in content)
     if known or isinstance(items, list):
-        return [(np.zeros((0, 3)), ())]
+        return [_NOBODY]
     raise GeometryError("A JSON file of key-points is not OpenPose's (people), COCO's (annotations with keypoints) or MediaPipe's "
                         "(landmarks): save it as one of these.")
 
 
 def _openpose(content: Any, schema: KeypointSchema) -> _Frame:
-    if schema.name == IBUG_68.name:
-        face = choose(people_of(content, "face_keypoints_2d"), "largest")
-        return face[:len(IBUG_68)], IBUG_68.names  # the last two of its 70 are pupils
+    if schema.name == IBUG_68.name and any(person.get("face_keypoints_2d") for person in content["people"] if isinstance(person, dict)):
+        return choose(people_of(content, "face_keypoints_2d"), "largest")[:len(IBUG_68)], _FACE  # the last two of its 70 are pupils
     person = choose(people_of(content), "largest")
-    return person, () if not len(person) else named(tell_order(person[None, :, :2], person[None, :, 2] > 0)).names
+    if not len(person):
+        return _NOBODY
+    order = tell_order(person[None, :, :2], person[None, :, 2] > 0)
+    return person, Order(order, named(order).names)
 
 
-def _coco(items: list[Any], schema: KeypointSchema) -> list[_Frame]:
+def _coco(items: list[Any]) -> list[_Frame]:
     """A frame for each picture that the annotations name, in the order of their ids."""
     people: dict[Any, list[np.ndarray]] = {}
     with one_sentence("A COCO JSON of key-points is damaged: each annotation needs image_id and keypoints of x, y, v.", GeometryError):
@@ -122,18 +126,18 @@ def _coco(items: list[Any], schema: KeypointSchema) -> list[_Frame]:
             joints = np.asarray(item["keypoints"], np.float64).reshape(-1, 3)
             people.setdefault(item["image_id"], []).append(joints)
         frames = [choose(people[image], "largest") for image in sorted(people)]
-    names = {len(COCO_17): COCO_17, len(IBUG_68): IBUG_68.names}
-    if counts := {len(frame) for frame in frames} - set(names):
-        raise GeometryError(f"A COCO JSON holds {min(counts)} key-points a person, and not {len(COCO_17)} of a body or {len(IBUG_68)} of a "
-                            "face.")
-    return [(frame, names[len(frame)]) for frame in frames]
+    orders = {len(order.names): order for order in (COCO_17, _FACE)}
+    if counts := {len(frame) for frame in frames} - set(orders):
+        raise GeometryError(f"A COCO JSON holds {min(counts)} key-points a person, and not a body's {len(COCO_17.names)} or a face's "
+                            f"{len(IBUG_68)}.")
+    return [(frame, orders[len(frame)]) for frame in frames]
 
 
 def _meshes(content: Any, deep: int = 0) -> Iterator[np.ndarray]:
     """Every list of MediaPipe's points within a JSON, (N, 3) x, y, how sure, whatever its binding calls them; none in metres."""
     if deep > 6:
         return
-    if isinstance(content, list) and len(content) in (*MEDIAPIPE_MESHES, len(MEDIAPIPE_33)):
+    if isinstance(content, list) and len(content) in (*MEDIAPIPE_MESHES, len(MEDIAPIPE_33.names)):
         with one_sentence("A JSON of MediaPipe's points is damaged: each needs numbers x and y.", GeometryError):
             yield np.array([_point(point) for point in content], np.float64)
         return
@@ -158,18 +162,18 @@ def _mediapipe(points: np.ndarray, size: tuple[int, int] | None) -> _Frame:
         if size is None:
             raise GeometryError("MediaPipe's points are shares of a picture: name the picture too.")
         points = np.concatenate([points[:, :2] * (size[1], size[0]) - 0.5, points[:, 2:]], 1)  # 0 is the border, not a pixel's centre
-    return (points, MEDIAPIPE_33) if len(points) == len(MEDIAPIPE_33) else (points[list(MEDIAPIPE_TO_IBUG)], IBUG_68.names)
+    return (points, MEDIAPIPE_33) if len(points) == len(MEDIAPIPE_33.names) else (points[list(MEDIAPIPE_TO_IBUG)], _FACE)
 
 
 def _joined(files: list[list[_Frame]], schema: KeypointSchema) -> Tensor:
     """Every frame's joints in the schema's order, nan where nobody is or a joint is not seen."""
     frames = [frame for file in files for frame in file]
-    orders = {names for joints, names in frames if len(joints)}
+    orders = {order for _, order in frames if order is not None}
     if not orders:
         raise GeometryError(f"No person is found in {'the file' if len(files) == 1 else f'any of the {len(files)} files'} of key-points.")
     if len(orders) > 1:
         raise GeometryError("The persons of these files have different numbers or orders of joints: one order is needed.")
-    names, = orders
-    nobody = np.zeros((len(names), 3))
+    order, = orders
+    nobody = np.zeros((len(order.names), 3))
     joints = np.stack([part if len(part) else nobody for part, _ in frames])
-    return _finite(joints_of(np.where(joints[..., 2:] > 0, joints[..., :2], np.nan), names, schema))
+    return _finite(joints_of(np.where(joints[..., 2:] > 0, joints[..., :2], np.nan), order, schema))

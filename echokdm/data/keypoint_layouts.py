@@ -1,18 +1,34 @@
 """Orders of key-points that files come in besides the schemas', and the way from one order to another, by names."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from echokdm.core.errors import GeometryError
 from echokdm.core.types import KeypointSchema
 
-# COCO's key-points of people (Lin et al., ECCV 2014), in the words of OpenPose's schemas.
-COCO_17 = tuple("nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist "
-                "left_hip right_hip left_knee right_knee left_ankle right_ankle".split())
+
+class Order(NamedTuple):
+    """Key-points as a file has them: how that is called, and each one's name in the words of the schemas."""
+
+    name: str
+    names: tuple[str, ...]
+
+
+def _order(name: str, joints: str) -> Order:
+    return Order(name, tuple(joints.split()))
+
+
+# COCO's key-points of people (Lin et al., ECCV 2014).
+COCO_17 = _order("COCO", """
+    nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist
+    left_hip right_hip left_knee right_knee left_ankle right_ankle""")
 # MediaPipe's pose landmarks (BlazePose, Bazarevsky et al., 2020).
-MEDIAPIPE_33 = tuple("nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye right_eye_outer left_ear right_ear mouth_left "
-                     "mouth_right left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_pinky right_pinky "
-                     "left_index right_index left_thumb right_thumb left_hip right_hip left_knee right_knee left_ankle right_ankle left_heel "
-                     "right_heel left_big_toe right_big_toe".split())
+MEDIAPIPE_33 = _order("MediaPipe", """
+    nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye right_eye_outer left_ear right_ear mouth_left mouth_right
+    left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_pinky right_pinky left_index right_index
+    left_thumb right_thumb left_hip right_hip left_knee right_knee left_ankle right_ankle left_heel right_heel
+    left_big_toe right_big_toe""")
 MEDIAPIPE_MESHES = (468, 478)  # points of its face mesh, without and with the irises
 # The vertices of MediaPipe's face mesh nearest to 300-W's 68 points, in their order: jaw, brows, nose, eyes, outer and inner lips.
 MEDIAPIPE_TO_IBUG = (
@@ -26,20 +42,19 @@ _BETWEEN = {"neck": ("left_shoulder", "right_shoulder"), "mid_hip": ("left_hip",
 _ALIASES = {"neck": "upper_neck"}
 
 
-def joints_of(points: np.ndarray, names: tuple[str, ...], schema: KeypointSchema) -> np.ndarray:
-    """Points (T, N, 2) of these names in the schema's order, (T, len(schema), 2), nan where not seen.
+def joints_of(points: np.ndarray, order: Order, schema: KeypointSchema) -> np.ndarray:
+    """Points (T, N, 2) in an order of theirs -> in the schema's, (T, len(schema), 2), nan where not seen.
 
-    A neck or the middle of the hips, where the order lacks it, is the mean of the joints beside it. Raises GeometryError where another
-    joint of the schema's is in none of the names.
+    A neck or the middle of the hips, where the order lacks it, is the mean of the joints beside it. Raises GeometryError where the
+    order lacks another joint of the schema's.
     """
-    if names == schema.names:
+    if order.names == schema.names:
         return points
     columns = []
     for name in schema.names:
-        name = name if name in names else _ALIASES.get(name, name)
-        parts = (name,) if name in names else _BETWEEN.get(name, ())
-        if not parts or not set(parts) <= set(names):
-            raise GeometryError(f"The files of key-points hold {len(names)} of another order, which lack the {name.replace('_', ' ')}; the "
-                                f"bundle needs {schema.name}.")
-        columns.append(points[:, [names.index(part) for part in parts]].mean(1))
+        name = name if name in order.names else _ALIASES.get(name, name)
+        parts = (name,) if name in order.names else _BETWEEN.get(name, ())
+        if not parts or not set(parts) <= set(order.names):
+            raise GeometryError(f"The files of key-points hold {order.name} joints, the bundle needs {schema.name}.")
+        columns.append(points[:, [order.names.index(part) for part in parts]].mean(1))
     return np.stack(columns, 1)

@@ -1,39 +1,39 @@
 """What was made of a square of a picture, at the picture's own size: its own pixels carried by the enlarged flow."""
 
+from collections.abc import Iterator
+
+import numpy as np
 import torch
 from torch import Tensor
 
+from echokdm.core.frames import Frames, collect
 from echokdm.data.frames import Square
+from echokdm.methods.base import Carried
 from echokdm.ops.native import NativeFrame
 
 
-class Photo:
-    """A picture (3, H, W) in [0, 1] and the square of it that a model sees, `size` px a side.
+def carry_photo(picture: Tensor, square: Square, carried: Carried) -> Frames:
+    """Frames (T, 3, H, W) in [0, 1] of a picture (3, H, W), of which a model saw a square; what lies outside that stays as it is."""
+    size = carried.drawn.shape[-1]
+    step = 1 / square.ratio[0], 1 / square.ratio[1]
+    left, top = (square.corner[i] - square.offset[i] * step[i] for i in range(2))
+    rows, columns = (slice(max(0, round(low)), min(round(low + size * each), most))
+                     for low, each, most in zip((top, left), step[::-1], picture.shape[1:], strict=True))
+    part = picture[:, rows, columns]
+    whole = np.ones(part.shape[1:], bool)
+    origin = left - 0.5 - columns.start, top - 0.5 - rows.start
+    finer = carried.flow.shape[-1] / size
+    own = NativeFrame(whole, origin, step)
+    fine = NativeFrame(whole, origin, (step[0] / finer, step[1] / finer))
 
-    What lies outside the square stays as it is.
-    """
+    def made() -> Iterator[Tensor]:
+        for flow, hidden, drawn in zip(carried.flow, carried.hidden, carried.drawn, strict=True):
+            moved = fine.carry(part, flow)
+            if bool(hidden.any()):
+                share = own.enlarge(hidden).clamp(0, 1)
+                moved = moved + share * (own.enlarge(drawn).clamp(0, 1) - moved)
+            frame = picture.clone()
+            frame[:, rows, columns] = moved
+            yield frame[None]
 
-    def __init__(self, picture: Tensor, square: Square, size: int) -> None:
-        import numpy as np
-
-        self.picture = picture
-        step = (1 / square.ratio[0], 1 / square.ratio[1])
-        left, top = (square.corner[i] - square.offset[i] * step[i] for i in range(2))
-        ends = round(left + size * step[0]), round(top + size * step[1])
-        self._rows = slice(max(0, round(top)), max(1, min(ends[1], picture.shape[1])))
-        self._columns = slice(max(0, round(left)), max(1, min(ends[0], picture.shape[2])))
-        self._part = picture[:, self._rows, self._columns]
-        origin = left - 0.5 - self._columns.start, top - 0.5 - self._rows.start
-        self._native = NativeFrame(np.ones(self._part.shape[1:], bool), origin, step)
-
-    def carry(self, flow: Tensor, made: Tensor, hidden: Tensor) -> Tensor:
-        """A frame (3, H, W): the picture carried by a flow (2, S, S) px of the model's, and where `hidden` (1, S, S) in [0, 1] says that it
-        has nothing to carry, what the model drew, `made` (3, S, S).
-        """
-        moved = self._native.carry(self._part, flow)
-        if bool(hidden.any()):
-            share = self._native.enlarge(hidden).clamp(0, 1)
-            moved = moved + share * (self._native.enlarge(made).clamp(0, 1) - moved)
-        frame = self.picture.clone()
-        frame[:, self._rows, self._columns] = moved
-        return frame
+    return collect(made())

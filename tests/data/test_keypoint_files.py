@@ -51,5 +51,5 @@ def test_a_pickle_is_never_read(tmp_path):
     with pytest.raises(GeometryError, match="no array of numbers"):
         read_keypoints(tmp_path / "a.npy", learned(1))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(GeometryError, match="holds no OpenPose JSON"):
+    with pytest.raises(GeometryError, match="holds no JSON"):
         read_keypoints(tmp_path / "empty", OPENPOSE_COCO_18)

@@ -1,0 +1,81 @@
+"""One picture moved by its key-points: K2F-net's flow, made to carry them finely enough for the picture's own size.
+
+As clips of hearts are edited (`echo.edit`), the flow is found at the model's size and carries the picture's own pixels; F2I-net draws
+what the picture can't show, and nothing else.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from echokdm.core import defaults
+from echokdm.methods.kdm.conditions import warp_source
+from echokdm.methods.kdm.pipeline import CHUNK, KDMPipeline
+from echokdm.ops.reach import laid_open, reach_of
+from echokdm.ops.render import carry_keypoints
+from echokdm.ops.resample import enlarge_flow, rescale_centres
+from echokdm.ops.skeleton import along_limbs
+from echokdm.ops.tps import through_keypoints
+
+FINER = 4  # times the model's size at which a flow is made to carry key-points: an open eye is some four of the model's pixels high
+LIMB_REACH = 4.0  # px of the model's, about a limb's half-width, within which a limb's flow is put right
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A picture moved, frame by frame. frames: (T, C, S, S) in [0, 1], carried and, where `hidden` (T, 1, S, S) in [0, 1] says so, drawn
+    by F2I-net; drawn: its whole picture, or the warp where it was not asked. flow: (T, 2, S, S) backward px; fine: the same, (T, 2,
+    FINER S, FINER S) px of its own.
+    """
+
+    frames: Tensor
+    drawn: Tensor
+    flow: Tensor
+    fine: Tensor
+    hidden: Tensor
+
+
+def move(pipeline: KDMPipeline, source: Tensor, begin: Tensor, targets: Tensor, *, gammas: Tensor | None = None,
+         steps: int = defaults.STEPS, seed: int = defaults.SEED) -> Moved:
+    """Move a picture (1, C, S, S) in [0, 1] with key-points (N, 2) px to targets (T, N, 2), nan where not seen.
+
+    gammas: (G,) shares of the last target's flow, a frame each (KDM, appendix B), instead of the targets.
+    """
+    if gammas is not None:
+        fine = _flows(pipeline, source, begin, targets[-1:], seed) * gammas.view(-1, 1, 1, 1)
+        targets = begin + gammas.view(-1, 1, 1) * (targets[-1:] - begin)
+    else:
+        fine = _flows(pipeline, source, begin, targets, seed)
+    flow = F.avg_pool2d(fine, FINER) / FINER
+    hidden = laid_open(begin, targets, flow, pipeline.schema)
+    sector = torch.ones(source.shape[2:], dtype=torch.bool)
+    if not bool(hidden.any()):
+        warped = warp_source(source, flow, sector[None, None])
+        return Moved(warped, warped, flow, fine, hidden)
+    out = pipeline(source, begin, targets, sector=sector, seed=seed, flow=flow, steps=steps)
+    return Moved(out.warped + hidden * (out.frames - out.warped), out.frames, flow, fine, hidden)
+
+
+def _flows(pipeline: KDMPipeline, source: Tensor, begin: Tensor, targets: Tensor, seed: int) -> Tensor:
+    """K2F-net's flows (T, 2, FINER S, FINER S) px of their own, made to carry the key-points, none beyond their reach."""
+    height, width = source.shape[2] * FINER, source.shape[3] * FINER
+    reach = reach_of(begin, targets, pipeline.schema, *source.shape[2:])
+    sector = torch.ones(1, 1, *source.shape[2:])
+    flows = []
+    for first in range(0, len(targets), CHUNK):
+        some = targets[first:first + CHUNK]
+        rows = torch.arange(CHUNK).clamp(max=len(some) - 1)  # a full chunk: the same kernels whatever the length
+        given = [part.expand(CHUNK, *part.shape[1:]).to(pipeline.device) for part in (source, begin[None], sector)]
+        coarse = pipeline.predict_flow(given[0], given[1], some[rows].to(pipeline.device), given[2], seed=seed, exact=False)
+        flows.append(_exact(enlarge_flow(coarse[:len(some)].cpu(), height, width), begin[None].expand_as(some), some, pipeline))
+    return torch.cat(flows) * F.interpolate(reach, (height, width), mode="bilinear", align_corners=False)
+
+
+def _exact(flow: Tensor, source: Tensor, target: Tensor, pipeline: KDMPipeline) -> Tensor:
+    """A flow at the finer size that carries key-points (T, N, 2) px of the model's size: of a body each limb, of a face each point."""
+    before, after = (rescale_centres(points, 1 / FINER) for points in (source, target))
+    if pipeline.schema.carrier:
+        return through_keypoints(flow, before, after)
+    return carry_keypoints(flow, *(along_limbs(points, pipeline.schema) for points in (before, after)), reach=LIMB_REACH * FINER)
