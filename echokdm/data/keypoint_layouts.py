@@ -38,8 +38,8 @@ MEDIAPIPE_TO_IBUG = (
     33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,
     61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181,
     78, 82, 13, 312, 308, 317, 14, 87)
-_BETWEEN = {"neck": ("left_shoulder", "right_shoulder"), "mid_hip": ("left_hip", "right_hip")}
-_ALIASES = {"neck": "upper_neck"}
+# What stands in for a joint that an order lacks, the first that it has: the mean of these.
+_INSTEAD = {"neck": (("upper_neck",), ("left_shoulder", "right_shoulder")), "mid_hip": (("left_hip", "right_hip"),)}
 
 
 def joints_of(points: np.ndarray, order: Order, schema: KeypointSchema) -> np.ndarray:
@@ -52,9 +52,8 @@ def joints_of(points: np.ndarray, order: Order, schema: KeypointSchema) -> np.nd
         return points
     columns = []
     for name in schema.names:
-        name = name if name in order.names else _ALIASES.get(name, name)
-        parts = (name,) if name in order.names else _BETWEEN.get(name, ())
-        if not parts or not set(parts) <= set(order.names):
+        parts = next((parts for parts in ((name,), *_INSTEAD.get(name, ())) if set(parts) <= set(order.names)), None)
+        if parts is None:
             raise GeometryError(f"The files of key-points hold {order.name} joints, the bundle needs {schema.name}.")
         columns.append(points[:, [order.names.index(part) for part in parts]].mean(1))
     return np.stack(columns, 1)

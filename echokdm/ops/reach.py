@@ -8,6 +8,7 @@ from torch import Tensor
 
 from echokdm.core.types import KeypointSchema
 from echokdm.ops.render import fill_polygon
+from echokdm.ops.skeleton import ends_in, limb_end
 from echokdm.ops.warp import pixel_grid, sample
 
 MARGIN = 0.2  # of the key-points' box: how far beyond what moves a flow fades to nothing
@@ -24,10 +25,11 @@ def box_side(points: Tensor) -> float:
 
 
 def reach_of(source: Tensor, target: Tensor, schema: KeypointSchema, height: int, width: int) -> Tensor:
-    """(T, 1, H, W) in [0, 1]: 1 within what key-points (N, 2) moved to (T, N, 2), 0 beyond `MARGIN` of their box around it.
+    """(T, 1, H, W) in [0, 1]: 1 where key-points (N, 2) px that go to (T, N, 2) move the picture, 0 beyond `MARGIN` of their box around it.
 
-    What moved is the hull of the moved points' places before and after, with the other ends of their limbs; where all points of the
-    schema's `carrier` move, what it carries moves with them, as hair does with a face: the same box above its middle.
+    What moves is the hull of the moved points' places before and after, with the other ends of their limbs and what these limbs end
+    in; where all points of the schema's `carrier` move, what it carries moves with them, as hair does with a face: its mirror image above.
+    Within half the margin all moves.
     """
     side, out = box_side(source), []
     y, x = np.mgrid[0:height, 0:width]
@@ -37,7 +39,7 @@ def reach_of(source: Tensor, target: Tensor, schema: KeypointSchema, height: int
         places = _places(source, asked, moved, schema)
         inside = _hull(places, height, width)
         away = ndimage.distance_transform_edt(~inside) if inside.any() else np.full((height, width), np.inf)
-        share = np.clip(1 - away / max(MARGIN * side, 1.0), 0, 1)
+        share = np.clip(2 - 2 * away / max(MARGIN * side, 1.0), 0, 1)
         out.append(torch.from_numpy((share * share * (3 - 2 * share) * edge).astype(np.float32)))
     return torch.stack(out)[:, None]
 
@@ -47,17 +49,17 @@ def _moved(source: Tensor, target: Tensor, least: float) -> Tensor:
 
 
 def _places(source: Tensor, target: Tensor, moved: Tensor, schema: KeypointSchema) -> np.ndarray:
-    """(M, 2) px: where moved points are before and after, the other ends of their edges, and what the carrier carries."""
-    joined = moved.clone()
-    for a, b in schema.edges if not schema.carrier else ():
-        joined[a] |= moved[b]
-        joined[b] |= moved[a]
-    places = [source[joined], target[joined]]
-    if schema.carrier and bool(moved[list(schema.carrier)].all()):
+    """(M, 2) px: where moved points are before and after, the other ends of their limbs, and what goes with them."""
+    joined, places = moved.clone(), []
+    if not schema.carrier:
+        for edge in schema.edges:
+            joined[list(edge)] |= moved[list(edge)].any()
+            if moved[list(edge)].any() and ends_in(edge, schema):
+                places += [limb_end(points, edge)[None] for points in (source, target)]
+    elif bool(moved[list(schema.carrier)].all()):
         for points in (source, target):
-            middle = points[list(schema.carrier)].mean(0)
-            places.append(2 * middle - points)  # a head is about as high above its eyes as it is deep below
-    known = torch.cat(places)
+            places.append(2 * points[list(schema.carrier)].mean(0) - points)  # a head is about as high above its eyes as it is deep below
+    known = torch.cat([source[joined], target[joined], *places])
     return known[torch.isfinite(known).all(-1)].double().numpy()
 
 

@@ -1,14 +1,73 @@
-"""Limbs between key-points."""
+"""Limbs between key-points, moved as rigid rods: what skin and clothes do, and no spline."""
 
 import torch
 from torch import Tensor
 
 from echokdm.core.types import KeypointSchema
+from echokdm.ops.warp import pixel_grid
+
+HALF_WIDTH = 0.2  # of a limb's length; people's are 0.13 (shin) to 0.19 (upper arm), in clothes more
+ONWARD = 0.7  # of its length by which a limb without another after it goes on, as a forearm does with its hand
+_SOFT = 0.25  # of the half-width, at a limb's outline
+_AT_JOINTS = 0.5  # of the half-width, over which one limb passes into the next
 
 
-def along_limbs(points: Tensor, schema: KeypointSchema, parts: int = 5) -> Tensor:
-    """Key-points (B, N, 2) with parts - 1 more along each edge of the schema: (B, N + (parts - 1) E, 2); nan where an end is."""
-    first, last = torch.tensor(schema.edges, device=points.device).T
-    share = torch.arange(1, parts, device=points.device).view(1, -1, 1, 1) / parts
-    between = points[:, None, first] * (1 - share) + points[:, None, last] * share
-    return torch.cat([points, between.flatten(1, 2)], 1)
+def ends_in(edge: tuple[int, int], schema: KeypointSchema) -> bool:
+    """Whether a limb is the last of its chain, so that a hand or a foot, which no key-point marks, is at its end."""
+    return sum(edge[1] in other for other in schema.edges) == 1
+
+
+def limb_end(points: Tensor, edge: tuple[int, int]) -> Tensor:
+    """(2,) px: the tip of the hand or foot of a limb between key-points (N, 2) px."""
+    return points[edge[1]] + ONWARD * (points[edge[1]] - points[edge[0]])
+
+
+def limb_flow(flow: Tensor, source: Tensor, target: Tensor, schema: KeypointSchema, least: float = 0.5) -> Tensor:
+    """A backward flow (B, 2, H, W) px in which the limbs that move are carried as rods, from key-points (B, N, 2) px to (B, N, 2).
+
+    Rods turn, shift and lengthen; what lies beside them keeps its flow. Points that were not seen are nan, and their limbs are left out.
+    least: px by which an end moves for its limb to count as moved.
+    """
+    return torch.stack([_rods(*one, schema, least) for one in zip(flow, source, target, strict=True)])
+
+
+def _rods(flow: Tensor, source: Tensor, target: Tensor, schema: KeypointSchema, least: float) -> Tensor:
+    grid = pixel_grid(*flow.shape[1:], flow.device)[0]
+    moved = (target - source).norm(dim=-1) > least  # not, of points that were not seen
+    seen = torch.isfinite(source + target).all(-1)
+    limbs = [edge for edge in schema.edges if seen[list(edge)].all()]
+    away = {edge: _away(grid, target, edge, schema) for edge in limbs if any(moved[i] for other in limbs if set(edge) & set(other)
+                                                                            for i in other)}
+    total, carried = torch.zeros_like(flow[:1]), torch.zeros_like(flow)
+    for edge in away:
+        if not moved[list(edge)].any():
+            continue
+        share = ((1 - away[edge]) / _SOFT + 1).clamp(0, 1)
+        for other in away:
+            if other != edge and set(edge) & set(other):
+                share = share * (0.5 + (away[other] - away[edge]) / _AT_JOINTS).clamp(0, 1)
+        total, carried = total + share, carried + share * (_back(grid, source, target, edge) - grid)
+    return carried / total.clamp_min(1) + (1 - total).clamp_min(0) * flow
+
+
+def _away(grid: Tensor, points: Tensor, edge: tuple[int, int], schema: KeypointSchema) -> Tensor:
+    """(1, H, W): distance of each pixel from a limb, in its half-widths."""
+    start, end = points[list(edge)]
+    along = end - start
+    length = along.norm().clamp_min(1e-6)
+    last = 1.0 + ONWARD * ends_in(edge, schema)
+    offset = grid - start.view(2, 1, 1)
+    share = ((offset * along.view(2, 1, 1)).sum(0) / length ** 2).clamp(0, last)
+    return ((offset - share * along.view(2, 1, 1)).norm(dim=0) / (HALF_WIDTH * length))[None]
+
+
+def _back(grid: Tensor, source: Tensor, target: Tensor, edge: tuple[int, int]) -> Tensor:
+    """(2, H, W): where pixels of the target's limb lie in the source's, turned, and stretched along it alone."""
+    (a, b), (c, d) = source[list(edge)], target[list(edge)]
+    one, other = b - a, d - c
+    lengths = one.norm().clamp_min(1e-6), other.norm().clamp_min(1e-6)
+    axes = [torch.stack([v, torch.stack([-v[1], v[0]])]) for v in (one / lengths[0], other / lengths[1])]  # along, across
+    offset = (grid - c.view(2, 1, 1)).flatten(1)
+    own = axes[1] @ offset
+    own = own * torch.stack([lengths[0] / lengths[1], own.new_ones(())]).view(2, 1)
+    return (axes[0].T @ own).view_as(grid) + a.view(2, 1, 1)

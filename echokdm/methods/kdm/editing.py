@@ -14,13 +14,11 @@ from echokdm.core import defaults
 from echokdm.methods.kdm.conditions import warp_source
 from echokdm.methods.kdm.pipeline import CHUNK, KDMPipeline
 from echokdm.ops.reach import laid_open, reach_of
-from echokdm.ops.render import carry_keypoints
 from echokdm.ops.resample import enlarge_flow, rescale_centres
-from echokdm.ops.skeleton import along_limbs
+from echokdm.ops.skeleton import limb_flow
 from echokdm.ops.tps import through_keypoints
 
 FINER = 4  # times the model's size at which a flow is made to carry key-points: an open eye is some four of the model's pixels high
-LIMB_REACH = 4.0  # px of the model's, about a limb's half-width, within which a limb's flow is put right
 
 
 @dataclass(frozen=True)
@@ -78,4 +76,4 @@ def _exact(flow: Tensor, source: Tensor, target: Tensor, pipeline: KDMPipeline) 
     before, after = (rescale_centres(points, 1 / FINER) for points in (source, target))
     if pipeline.schema.carrier:
         return through_keypoints(flow, before, after)
-    return carry_keypoints(flow, *(along_limbs(points, pipeline.schema) for points in (before, after)), reach=LIMB_REACH * FINER)
+    return limb_flow(flow, before, after, pipeline.schema)
