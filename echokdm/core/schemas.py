@@ -46,7 +46,8 @@ def _ibug_68() -> KeypointSchema:
     pairs += [(45, 36), (44, 37), (43, 38), (42, 39), (47, 40), (46, 41)]
     pairs += [(54, 48), (53, 49), (52, 50), (55, 59), (56, 58), (64, 60), (63, 61), (65, 67)]
     return KeypointSchema("ibug-68", tuple(names[i] for i in range(68)), tuple(edges), tuple(colour[part] for part in parts), tuple(pairs),
-                          openings=(tuple(range(36, 42)), tuple(range(42, 48)), tuple(range(60, 68))), carrier=(0, 16, 36, 45))
+                          openings=(((36, 37, 38, 39), (39, 40, 41, 36)), ((42, 43, 44, 45), (45, 46, 47, 42)),
+                                    ((60, 61, 62, 63, 64), (64, 65, 66, 67, 60))), carrier=(0, 16, 36, 45))
 
 
 def _openpose(name: str, joints: str, edges: tuple[Edge, ...]) -> KeypointSchema:

@@ -72,7 +72,8 @@ def generate(bundle: str | Path, sources: Sequence[str | Path], *, source_keypoi
     clips = [_first(path) for path in sources]
     clip = None if driving is None else _read(driving)
     told = _points(keypoints, schema, clips[0] if clip is None else clip)
-    given = [_points(file, schema, source) for file, source in zip(source_keypoints or [None] * len(sources), clips, strict=True)]
+    files: Sequence[str | Path | None] = source_keypoints or [None] * len(sources)
+    given = [_points(file, schema, source) for file, source in zip(files, clips, strict=True)]
     if (not whole or drag) and schema is not None:
         given = [_found(method, pipeline, source, size) if p is None else p for source, p in zip(clips, given, strict=True)]
     told = dragged(given[0], drag) if drag else told
@@ -98,11 +99,11 @@ def generate(bundle: str | Path, sources: Sequence[str | Path], *, source_keypoi
                "drag": {str(k): list(v) for k, v in (drag or {}).items()}, "gammas": None if gammas is None else list(gammas),
                "relative": relative, "whole": whole, "steps": steps, "seed": seed, "device": device}
     made = method.generate(pipeline, request)
-    frames: "Frames" = made.frames
+    frames: Frames = made.frames
     if made.carried is not None:
         from echokdm.methods.photo import carry_photo
 
-        frames = carry_photo(three_channels(clips[0].frames)[0], parts[0].square, made.carried)
+        frames = carry_photo(three_channels(clips[0].frames[:])[0], parts[0].square, made.carried)
     return Generation(request, made, frames, fps, method, schema, options, time.perf_counter() - began, empty)
 
 
@@ -178,7 +179,8 @@ def _square(clip: "Clip", points: "Tensor | None", size: int, whole: bool,
         if not ((known >= -0.5) & (known <= torch.tensor([width, height]) - 0.5)).all(-1).float().mean() > 0.5:
             raise GeometryError(f"Most key-points lie outside the picture's {width} x {height} pixels: they belong to another one.")
     frames, square = fit_square(three_channels(clip.frames[:]), size, None if whole else points)
-    return _Part(frames, *(None if p is None else square.points(p) for p in (points, others)), square)
+    points, others = (None if p is None else square.points(p) for p in (points, others))
+    return _Part(frames, points, others, square)
 
 
 def _joined(parts: Sequence[Any]) -> "Tensor | None":

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from echokdm.core.frames import Frames, collect
+from echokdm.core.types import luma
 from echokdm.data.frames import Square
 from echokdm.methods.base import Carried
 from echokdm.ops.native import NativeFrame
+from echokdm.ops.resample import doubled
 
 
 def carry_photo(picture: Tensor, square: Square, carried: Carried) -> Frames:
@@ -22,16 +23,20 @@ def carry_photo(picture: Tensor, square: Square, carried: Carried) -> Frames:
     part = picture[:, rows, columns]
     whole = np.ones(part.shape[1:], bool)
     origin = left - 0.5 - columns.start, top - 0.5 - rows.start
-    finer = carried.flow.shape[-1] / size
+    share = size / carried.flow.shape[-1]
     own = NativeFrame(whole, origin, step)
-    fine = NativeFrame(whole, origin, (step[0] / finer, step[1] / finer))
+    fine = NativeFrame(whole, origin, (step[0] * share, step[1] * share))
+
+    finest = doubled(part)
+    gray = bool((part == part[:1]).all())
 
     def made() -> Iterator[Tensor]:
         for flow, hidden, drawn in zip(carried.flow, carried.hidden, carried.drawn, strict=True):
-            moved = fine.carry(part, flow)
+            moved = fine.carry(part, flow, finest)
             if bool(hidden.any()):
-                share = own.enlarge(hidden).clamp(0, 1)
-                moved = moved + share * (own.enlarge(drawn).clamp(0, 1) - moved)
+                redrawn = own.enlarge(hidden).clamp(0, 1)
+                own_colours = luma(drawn[None])[0].expand_as(drawn) if gray else drawn
+                moved = moved + redrawn * (own.enlarge(own_colours).clamp(0, 1) - moved)
             frame = picture.clone()
             frame[:, rows, columns] = moved
             yield frame[None]

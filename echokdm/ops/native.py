@@ -36,15 +36,20 @@ class NativeFrame:
         """A field (C, S, S) of the model's frame at the clip's pixels -> (C, h, w) of the box, values as they are, smooth."""
         return sample(field[None], self._places, mode="bicubic")[0]
 
-    def carry(self, frame: Tensor, flow: Tensor) -> Tensor:
+    def carry(self, frame: Tensor, flow: Tensor, finer: Tensor | None = None) -> Tensor:
         """Warp a frame (C, H, W) in [0, 1] by the model's backward flow (2, S, S) px -> (C, H, W), black outside the sector.
 
-        Bicubic on the clip's own pixels; where the flow is zero each pixel stays what it is.
+        Bicubic on the clip's own pixels; where the flow is zero each pixel stays what it is. finer: the frame as of `doubled`, which is
+        then sampled: bicubic weights alone would take a quarter of a photo's finest detail.
         """
         native = self.enlarge(flow)[None] * self.step
         whole = frame[:, self.box[0], self.box[1]]
         filled = whole.flatten(1)[:, self._nearest.flatten()].view_as(whole)
-        moved = sample(filled[None], self._grid + native, mode="bicubic")[0]
+        if finer is None:
+            moved = sample(filled[None], self._grid + native, mode="bicubic")[0]
+        else:
+            moved = sample(finer[None], 2 * (self._grid + native), mode="bicubic")[0]
+        moved = torch.where((native[0] == 0).all(0), filled, moved)  # rounding would touch what nothing moves
         return self._placed(moved, frame)
 
     def add(self, frame: Tensor, change: Tensor) -> Tensor:

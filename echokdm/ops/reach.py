@@ -8,7 +8,7 @@ from torch import Tensor
 
 from echokdm.core.types import KeypointSchema
 from echokdm.ops.render import fill_polygon
-from echokdm.ops.skeleton import ends_in, limb_end
+from echokdm.ops.skeleton import ends_in, limb_end, smooth_line
 from echokdm.ops.warp import pixel_grid, sample
 
 MARGIN = 0.2  # of the key-points' box: how far beyond what moves a flow fades to nothing
@@ -86,8 +86,9 @@ def laid_open(source: Tensor, target: Tensor, flow: Tensor, schema: KeypointSche
     """
     height, width = flow.shape[2:]
     hidden = _behind(flow)
-    for loop in schema.openings:
-        before, after = source[list(loop)], target[:, list(loop)]
+    for upper, lower in schema.openings:
+        before, after = (torch.cat([smooth_line(points[..., line, :])[..., :-1, :] for line in (list(upper), list(lower))], -2)
+                         for points in (source, target))
         grown = _area(after) / _area(before).clamp_min(0.25)
         share = ((grown - OPENED[0]) / (OPENED[1] - OPENED[0])).clamp(0, 1).nan_to_num(0.0)
         hidden = torch.maximum(hidden, fill_polygon(after.nan_to_num(-1e4), height, width) * share.view(-1, 1, 1, 1))
@@ -106,6 +107,7 @@ def _behind(flow: Tensor) -> Tensor:
     x, y = (grid + flow).round().long().unbind(1)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     place = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).flatten(1)
-    furthest = torch.zeros(len(flow), height * width, device=flow.device).scatter_reduce_(1, place, (length[:, 0] * inside).flatten(1), "amax")
+    furthest = torch.zeros(len(flow), height * width, device=flow.device)
+    furthest.scatter_reduce_(1, place, (length[:, 0] * inside).flatten(1), "amax")
     furthest = F.max_pool2d(furthest.view(-1, 1, height, width), 3, 1, 1)  # over gaps of rounding
     return ((sample(furthest, grid + flow) - length - CARRIED) / CARRIED).clamp(0, 1)

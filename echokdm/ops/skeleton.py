@@ -1,4 +1,4 @@
-"""Limbs between key-points, moved as rigid rods: what skin and clothes do, and no spline."""
+"""What lies between key-points: smooth lines along lids and lips; limbs, moved as rigid rods, as skin and clothes do and no spline."""
 
 import torch
 from torch import Tensor
@@ -10,6 +10,16 @@ HALF_WIDTH = 0.2  # of a limb's length; people's are 0.13 (shin) to 0.19 (upper 
 ONWARD = 0.7  # of its length by which a limb without another after it goes on, as a forearm does with its hand
 _SOFT = 0.25  # of the half-width, at a limb's outline
 _AT_JOINTS = 0.5  # of the half-width, over which one limb passes into the next
+
+
+def smooth_line(points: Tensor, parts: int = 4) -> Tensor:
+    """Points (..., N, 2) with parts - 1 more between neighbours, on Catmull and Rom's curve: (..., (N - 1) parts + 1, 2)."""
+    ends = 2 * points[..., :1, :] - points[..., 1:2, :], 2 * points[..., -1:, :] - points[..., -2:-1, :]
+    a, b, c, d = (torch.cat([ends[0], points, ends[1]], -2).unfold(-2, 4, 1).unbind(-1))
+    share = torch.arange(parts, dtype=points.dtype, device=points.device).view(-1, 1) / parts
+    a, b, c, d = (part[..., None, :] for part in (a, b, c, d))
+    curve = b + 0.5 * share * (c - a + share * (2 * a - 5 * b + 4 * c - d + share * (3 * (b - c) + d - a)))
+    return torch.cat([curve.flatten(-3, -2), points[..., -1:, :]], -2)
 
 
 def ends_in(edge: tuple[int, int], schema: KeypointSchema) -> bool:
@@ -32,7 +42,7 @@ def limb_flow(flow: Tensor, source: Tensor, target: Tensor, schema: KeypointSche
 
 
 def _rods(flow: Tensor, source: Tensor, target: Tensor, schema: KeypointSchema, least: float) -> Tensor:
-    grid = pixel_grid(*flow.shape[1:], flow.device)[0]
+    grid = pixel_grid(flow.shape[1], flow.shape[2], flow.device)[0]
     moved = (target - source).norm(dim=-1) > least  # not, of points that were not seen
     seen = torch.isfinite(source + target).all(-1)
     limbs = [edge for edge in schema.edges if seen[list(edge)].all()]

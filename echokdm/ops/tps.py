@@ -1,4 +1,4 @@
-"""Flows that carry one set of key-points to another: thin-plate splines (Bookstein 1989), the smoothest, and triangles, which keep within."""
+"""Flows that carry one set of key-points to another: by thin-plate splines (Bookstein 1989), the smoothest, or by triangles, linearly."""
 
 import numpy as np
 import torch

@@ -100,9 +100,9 @@ def test_mediapipe_meshes_are_shares_of_the_picture(tmp_path, form, count):
 def test_mediapipes_table_is_symmetric():
     """Pairs of the mesh's mirrored vertices stand where 300-W's mirrored points do; a table with two places exchanged fails."""
     assert len(set(MEDIAPIPE_TO_IBUG)) == 68
-    mirrored = dict(zip((33, 160, 158, 133, 153, 144, 61, 39, 37, 84, 181, 78, 82, 87, 70, 63, 105, 66, 107, 98, 97, 162, 234, 172, 148),
-                        (263, 387, 385, 362, 380, 373, 291, 269, 267, 314, 405, 308, 312, 317, 300, 293, 334, 296, 336, 327, 326, 389, 454, 397,
-                         377), strict=True))
+    right = (33, 160, 158, 133, 153, 144, 61, 39, 37, 84, 181, 78, 82, 87, 70, 63, 105, 66, 107, 98, 97, 162, 234, 172, 148)
+    left = (263, 387, 385, 362, 380, 373, 291, 269, 267, 314, 405, 308, 312, 317, 300, 293, 334, 296, 336, 327, 326, 389, 454, 397, 377)
+    mirrored = dict(zip(right, left, strict=True))
     place = {vertex: i for i, vertex in enumerate(MEDIAPIPE_TO_IBUG)}
     pairs = {frozenset(pair) for pair in IBUG_68.pairs}
     for one, other in mirrored.items():
@@ -123,7 +123,8 @@ def test_openposes_face_and_dlibs_xml_have_68(tmp_path):
     people = {"people": [{"pose_keypoints_2d": [], "face_keypoints_2d": [v for x, y in places for v in (x, y, 0.9)]}]}
     assert read_keypoints(saved(tmp_path, people), IBUG_68)[0, 1:].tolist() == places[1:68]
     parts = "".join(f"<part name='{i:02d}' x='{i}' y='{2 * i}'/>" for i in range(68))
-    (tmp_path / "a.xml").write_text(f"<?xml version='1.0'?><dataset><images><image file='a.jpg'><box>{parts}</box></image></images></dataset>")
+    (tmp_path / "a.xml").write_text(f"<?xml version='1.0'?><dataset><images><image file='a.jpg'><box>{parts}</box></image></images>"
+                                    "</dataset>")
     assert read_keypoints(tmp_path / "a.xml", IBUG_68)[0].tolist() == places[:68]
 
 

@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from echokdm.core import defaults
+from echokdm.core.types import KeypointSchema
 from echokdm.methods.kdm.conditions import warp_source
 from echokdm.methods.kdm.pipeline import CHUNK, KDMPipeline
 from echokdm.ops.reach import laid_open, reach_of
 from echokdm.ops.resample import enlarge_flow, rescale_centres
-from echokdm.ops.skeleton import limb_flow
+from echokdm.ops.skeleton import limb_flow, smooth_line
 from echokdm.ops.tps import through_keypoints
 
 FINER = 4  # times the model's size at which a flow is made to carry key-points: an open eye is some four of the model's pixels high
@@ -67,13 +68,18 @@ def _flows(pipeline: KDMPipeline, source: Tensor, begin: Tensor, targets: Tensor
         rows = torch.arange(CHUNK).clamp(max=len(some) - 1)  # a full chunk: the same kernels whatever the length
         given = [part.expand(CHUNK, *part.shape[1:]).to(pipeline.device) for part in (source, begin[None], sector)]
         coarse = pipeline.predict_flow(given[0], given[1], some[rows].to(pipeline.device), given[2], seed=seed, exact=False)
-        flows.append(_exact(enlarge_flow(coarse[:len(some)].cpu(), height, width), begin[None].expand_as(some), some, pipeline))
+        fine = enlarge_flow(coarse[:len(some)].cpu(), height, width)
+        before, after = (rescale_centres(points, 1 / FINER) for points in (begin[None].expand_as(some), some))
+        flows.append(exact(fine, before, after, pipeline.schema))
     return torch.cat(flows) * F.interpolate(reach, (height, width), mode="bilinear", align_corners=False)
 
 
-def _exact(flow: Tensor, source: Tensor, target: Tensor, pipeline: KDMPipeline) -> Tensor:
-    """A flow at the finer size that carries key-points (T, N, 2) px of the model's size: of a body each limb, of a face each point."""
-    before, after = (rescale_centres(points, 1 / FINER) for points in (source, target))
-    if pipeline.schema.carrier:
-        return through_keypoints(flow, before, after)
-    return limb_flow(flow, before, after, pipeline.schema)
+def exact(flow: Tensor, source: Tensor, target: Tensor, schema: KeypointSchema) -> Tensor:
+    """A flow (B, 2, H, W) px made to carry key-points (B, N, 2) px to (B, N, 2): of a body each limb whole, of a face each point, and the
+    lines of lids and lips between them.
+    """
+    if not schema.openings:
+        return limb_flow(flow, source, target, schema)
+    lines = [list(line) for opening in schema.openings for line in opening]
+    before, after = (torch.cat([points, *(smooth_line(points[:, line]) for line in lines)], 1) for points in (source, target))
+    return through_keypoints(flow, before, after)
