@@ -3,11 +3,16 @@
     python benchmarks/portraits.py [--patients 40] [--look FOLDER]
 
 Photos: the three faces and the first frame of the clip of people that ECHOKDM_TEST_DATA holds. A face's mouth is opened, its eyes are
-closed and its head is turned by 15 degrees either way; a person's forearm, arm and leg are turned. PSNR is taken further from what moves
-than 20 % of the key-points' box (`ops.reach`); detail as in `edit.py`, where the picture was moved by more than half a pixel and not drawn
-anew, over that of where it came from; found again: dlib's landmarks on the result, mean distance from those asked for over the face's size, beside the same of the photo and its mirror
-image, which is dlib's own error. Phantoms: 40 identities that no network saw, pairs that differ in few of a pose's parameters and
-others; MSE, the package's perceptual distance, and the flow's error over what both frames show. Bars: issue 21.
+closed and its head is turned by 15 degrees either way; a person's forearm, arm and leg are turned.
+
+- untouched: PSNR further from what moves than 20 % of the key-points' box (`ops.reach`);
+- octave: detail as in `edit.py`, over the photo's, within that margin and not drawn anew; moved: the same where the picture was moved by
+  more than half a pixel, over that of where it came from;
+- found again: dlib's landmarks on the result, mean distance from those asked for over the face's size, beside the same of the photo and
+  its mirror image, which is dlib's own error.
+
+Phantoms: identities that no network saw, pairs that differ in few of a pose's parameters and others; MSE, the package's perceptual
+distance, and the flow's error over all pixels. Bars: issue 21.
 """
 
 import math
@@ -127,11 +132,11 @@ def photo_row(name: str, what: str, photo: Tensor, points: Tensor, asked: Tensor
     places = torch.stack(torch.meshgrid(grid[1] * 2 / (side - 1) - 1, grid[0] * 2 / (side - 1) - 1, indexing="xy"), -1)[None]
     fields = torch.cat([result.made.flow[:1].norm(dim=1, keepdim=True) * scale, carried.hidden[:1]], 1)
     moved, hidden = F.grid_sample(fields, places, align_corners=True)[0]
-    inside = (moved > 0.5) & (hidden < 0.01)
-    came, left = (octave_maps(luma(frames)) for frames in (frame, photo))
-    flow = F.grid_sample(result.made.flow[:1] * scale, places, align_corners=True)
-    left = warp(left, flow)  # of the places that the pixels came from
-    row |= {f"octave {k + 1}": float(came[0, k][inside].mean() / left[0, k][inside].mean()) for k in range(3)}
+    after, before = (octave_maps(luma(frames))[0] for frames in (frame, photo))
+    came = warp(before[None], F.grid_sample(result.made.flow[:1] * scale, places, align_corners=True))[0]  # of where pixels come from
+    inside, carried_on = (reach > 0) & (hidden < 0.01), (moved > 0.5) & (hidden < 0.01)
+    row |= {f"octave {k + 1}": float(after[k][inside].sum() / before[k][inside].sum()) for k in range(3)}
+    row |= {f"moved {k + 1}": float(after[k][carried_on].sum() / came[k][carried_on].sum()) for k in range(3)}
     row["drawn %"] = 100 * float((hidden > 0.5).float().mean())
     if schema is IBUG_68:
         corner = (asked.amin(0) - box_side(points)).clamp(min=0).long()  # around it: the rest of the picture is nobody's wish

@@ -6,7 +6,7 @@ from torch import Tensor
 from echokdm.core.types import KeypointSchema
 from echokdm.ops.warp import pixel_grid
 
-HALF_WIDTH = 0.2  # of a limb's length; people's are 0.13 (shin) to 0.19 (upper arm), in clothes more
+HALF_WIDTH = 0.15  # of a limb's length; people's are 0.13 (shin) to 0.19 (upper arm), in clothes more
 ONWARD = 0.7  # of its length by which a limb without another after it goes on, as a forearm does with its hand
 _SOFT = 0.25  # of the half-width, at a limb's outline
 _AT_JOINTS = 0.5  # of the half-width, over which one limb passes into the next

@@ -78,6 +78,36 @@ def test_drag_and_gamma(face):
     assert torch.equal(swept.made.flow[0], torch.zeros(2, 64, 64)) and torch.allclose(swept.made.flow[1] * 2, swept.made.flow[2], atol=1e-5)
 
 
+def test_a_photo_comes_back_at_its_own_size_and_untouched_further_off(face):
+    """The phantom drawn at 128 px into a larger picture, of which the model sees a square of 64 px."""
+    phantom = FacePhantom([5], 128)
+    photo = torch.rand(3, 200, 310, generator=torch.Generator().manual_seed(0)) * 0.2
+    photo[:, 30:158, 90:218] = phantom.frames(torch.zeros(1, 1))[0, 0]
+    pixels = (photo.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    Image.fromarray(pixels).save(face / "photo.png")
+    np.save(face / "photo.npy", phantom.keypoints(torch.zeros(1, 1))[0].numpy() + np.float32([90, 30]))
+    made = generate(face / "run" / "bundle", [face / "photo.png"], source_keypoints=[face / "photo.npy"],
+                    drag={i: (0.0, 9.0) for i in (*range(6, 11), 56, 57, 58, 65, 66, 67)})
+    assert made.frames.shape == (1, 3, 200, 310)
+    result = (made.frames[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    changed = np.abs(result.astype(int) - pixels).max(2) > 0
+    points = np.load(face / "photo.npy")[0]
+    margin = 0.2 * np.ptp(points, axis=0).max() + 2
+    assert changed.any()
+    assert not changed[:int(points[48:, 1].min() - margin)].any() and not changed[int(points[:, 1].max() + 9 + margin):].any()
+    assert not changed[:, :int(points[:, 0].min() - margin)].any() and not changed[:, int(points[:, 0].max() + margin):].any()
+
+
+def test_a_page_tells_in_words_what_was_asked(face, tmp_path):
+    words = ["generate", "--bundle", str(face / "run" / "bundle"), "--source", str(face / "face.png"), "--source-keypoints",
+             str(face / "face.pts"), "--drag", "30:3,-2", "--out", str(tmp_path / "out")]
+    assert RUNNER.invoke(app, words).exit_code == 0
+    assert {f.name for f in (tmp_path / "out").iterdir()} == {"generated.png", "strip.png", "run.json", "report.html"}
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "point 30 by (3, -2) pixels" in page and "1 of 128 x 128 pixels" in page
+    assert not any(sign in page.split("</style>")[1] for sign in ("{'", "[0", "None", "True"))
+
+
 def test_a_driving_clip_is_followed_by_what_the_detector_finds(face):
     np.savez_compressed(face / "drive.npz", frames=(FacePhantom([9], 64).frames(torch.arange(3)[None] / 8)[0].permute(0, 2, 3, 1).numpy()
                                                     * 255).astype(np.uint8), fps=10.0)
