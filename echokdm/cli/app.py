@@ -173,6 +173,8 @@ def synth(
     steps: Annotated[int, typer.Option("--steps", help="Network steps a frame, of the one-frame mode.")] = defaults.STEPS,
     without: Annotated[str | None, typer.Option("--without", metavar="f2i|k2f", help="Leave a network of the one-frame mode out.",
                                                 show_default=False)] = None,
+    sampler: Annotated[str, typer.Option("--sampler", metavar="own|paper", help="paper: as the paper runs the one-frame mode, in 300 "
+                                         "network calls.")] = "own",
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = defaults.SEED,
     dicom: Annotated[bool, typer.Option("--dicom", help="Write segmentation.dcm (DICOM SEG) and measures.dcm (SR) too: what the frames "
                                         "were drawn by, for synth.dcm. Nothing in them is of the source's patient.")] = False,
@@ -196,7 +198,7 @@ def synth(
     from echokdm.report.synthesis import write_synthesis
 
     wish = Wish(ef, edv, gls, parse_walls(wall or []), offsets, heart_rate, beats, frames, fps, size)
-    sampling = Sampling(seed, from_frame, steps, without=without)
+    sampling = Sampling(seed, from_frame, steps, without=without, sampler=sampler)
     wish.check()
     sampling.check()
     watch = Stopwatch()
@@ -215,8 +217,8 @@ def synth(
     command = repeatable("synth", clip=None if demo else "CLIP", demo=demo, ef=ef, edv=edv, gls=gls, wall=wall or None,
                          heart_rate=heart_rate, beats=beats, driving="CLIP2" if driving else None,
                          keypoints="FILE" if keypoints else None, any_view=any_view, allow_print=allow_print, drag=drag or None,
-                         from_frame=from_frame, frames=frames, fps=fps, size=size, m_mode=m_mode, steps=steps, without=without, seed=seed,
-                         dicom=dicom, bundle=Path(bundle).name, device=device)
+                         from_frame=from_frame, frames=frames, fps=fps, size=size, m_mode=m_mode, steps=steps, without=without,
+                         sampler=None if sampler == "own" else sampler, seed=seed, dicom=dicom, bundle=Path(bundle).name, device=device)
     say("Writing the outputs")
     write_synthesis(result, folder, overwrite=overwrite, command=command, m_mode_line=line, dicom=dicom)
     if result.source.sureness:

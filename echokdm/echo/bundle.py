@@ -39,8 +39,9 @@ class HeartPipeline(Protocol):
     def right_heart(self, frames: "Tensor", sector: "Tensor") -> "Tensor": ...
 
     def __call__(self, source: "Tensor", source_keypoints: "Tensor", target_keypoints: "Tensor", *, sector: "Tensor",
-                 steps: int = defaults.STEPS, strength: float = defaults.STRENGTH, seed: int = defaults.SEED, without: Any = None,
-                 valve_opening: "Tensor | None" = None) -> "KDMOutput": ...
+                 steps: int = defaults.STEPS, strength: float = defaults.STRENGTH, flow_steps: int = defaults.FLOW_STEPS,
+                 seed: int = defaults.SEED, without: Any = None, carry_detail: bool = True, quantize: bool = False,
+                 samples: Any = 2, exact: bool = True, valve_opening: "Tensor | None" = None) -> "KDMOutput": ...
 
 
 Bundle = str | Path | HeartPipeline

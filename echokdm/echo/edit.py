@@ -47,8 +47,7 @@ def edit_clip(source: Derived, trajectory: Trajectory, pipeline: HeartPipeline, 
     from_frame = sampling.from_frame
     picks = trajectory.frames if from_frame is None else np.full(len(trajectory.frames), from_frame)
     model = source.model
-    options = {"steps": sampling.steps, "strength": sampling.strength, "seed": sampling.seed,
-               "without": "f2i" if from_frame is None else sampling.without}
+    options = sampling.options() | ({"without": "f2i"} if from_frame is None else {})
     native = NativeFrame(np.asarray(source.sector.mask), model.origin, model.step)
     gatherings = Gathering(to_levels, from_levels), Gathering(), Gathering(), Gathering()
     moves = _moves(source, trajectory, picks, pipeline, from_frame is not None, options)
