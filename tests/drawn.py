@@ -85,9 +85,9 @@ class DrawnPipeline:
         return torch.zeros(len(frames), *frames.shape[2:], dtype=torch.bool)
 
     def __call__(self, source, source_keypoints, target_keypoints, sector, steps=8, strength=1.0, seed=0, gamma=1.0, without=None,
-                 batch_size=16, valve_opening=None):
+                 valve_opening=None, **further):
         self.valve_opening = valve_opening
-        self.calls.append({"steps": steps, "strength": strength, "seed": seed, "without": without})
+        self.calls.append({"steps": steps, "strength": strength, "seed": seed, "without": without, **further})
         start = source_keypoints.reshape(-1, 40, 2).expand(len(target_keypoints), -1, -1).float()
         flow = spread_motion(start, target_keypoints.float(), 112, 112) * gamma
         warped = warp(source.expand(len(flow), -1, -1, -1), flow) * torch.as_tensor(np.asarray(sector))
