@@ -74,8 +74,8 @@ def generate(bundle: str | Path, sources: Sequence[str | Path], *, source_keypoi
     told = _points(keypoints, schema, clips[0] if clip is None else clip)
     files: Sequence[str | Path | None] = source_keypoints or [None] * len(sources)
     given = [_points(file, schema, source) for file, source in zip(files, clips, strict=True)]
-    if (not whole or drag) and schema is not None:
-        given = [_found(method, pipeline, source, size) if p is None else p for source, p in zip(clips, given, strict=True)]
+    if schema is not None:
+        given = [_found(method, pipeline, source, size, whole) if p is None else p for source, p in zip(clips, given, strict=True)]
     told = dragged(given[0], drag) if drag else told
     parts = [_square(source, None if p is None else p[:1], size, whole, told if clip is None and i == 0 else None)
              for i, (source, p) in enumerate(zip(clips, given, strict=True))]
@@ -87,10 +87,11 @@ def generate(bundle: str | Path, sources: Sequence[str | Path], *, source_keypoi
     if clip is not None:
         if told is not None and len(told) != len(clip):
             raise GeometryError(f"The key-points tell of {len(told)} frames, the driving clip has {len(clip)}.")
-        around = _found(method, pipeline, clip, size) if told is None and not whole and schema is not None else told
-        cut = _square(clip, around, size, whole)
-        each_known = around is not None and len(around) == len(clip)  # else it says where to cut alone
-        request, fps = replace(request, driving=cut.frames, target_keypoints=cut.points if each_known else None), clip.fps
+        found = _found(method, pipeline, clip, size, whole) if told is None and schema is not None else None
+        around = told if found is None else found[:1]  # at the first frame's scale, as the source is
+        cut = _square(clip, around, size, whole, found)
+        targets = cut.others if found is not None and len(found) == len(clip) else None if told is None else cut.points
+        request, fps = replace(request, driving=cut.frames, target_keypoints=targets), clip.fps
     if condition is not None:
         request = replace(request, condition=_square(_first(condition), None, size, True).frames)
     empty = sum(int(points.isnan().all(-1).all(-1).sum()) for points in (told, *given) if points is not None)
@@ -159,11 +160,19 @@ def _points(file: str | Path | None, schema: "KeypointSchema | None", clip: "Cli
     return None if file is None or schema is None else read_keypoints(Path(file), schema, clip.size)
 
 
-def _found(method: "Method", pipeline: Any, clip: "Clip", size: int) -> "Tensor | None":
-    """Key-points (1 or T, N, 2) of a clip's first frame or of all, where the method finds them itself."""
+def _found(method: "Method", pipeline: Any, clip: "Clip", size: int, whole: bool) -> "Tensor | None":
+    """Key-points (1 or T, N, 2) of a clip's first frame or of all, where the method finds them itself.
+
+    Where pictures stay whole, nothing has to be found to cut them to: the method may see them in the square.
+    """
     from echokdm.data.frames import three_channels
 
-    return method.find_keypoints(pipeline, three_channels(clip.frames[:]), size)
+    try:
+        return method.find_keypoints(pipeline, three_channels(clip.frames[:]), size)
+    except GeometryError:
+        if not whole:
+            raise
+        return None
 
 
 def _square(clip: "Clip", points: "Tensor | None", size: int, whole: bool,

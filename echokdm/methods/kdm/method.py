@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from echokdm.core import defaults
-from echokdm.core.errors import ConfigError
+from echokdm.core.errors import ConfigError, GeometryError
 from echokdm.core.schemas import IBUG_68
 from echokdm.core.seeding import derive_seed
 from echokdm.core.types import KeypointSchema, luma
@@ -114,10 +114,14 @@ class KDM(Method):
     def find_keypoints(self, pipeline: KDMPipeline, images: Tensor, size: int) -> Tensor:
         """Of faces by dlib where it is installed, in each picture; else by the bundle's landmark detector in the first, see `search`.
 
-        Raises ConfigError where there is neither.
+        Raises GeometryError where neither finds any, ConfigError where there is neither.
         """
         if pipeline.schema == IBUG_68 and (pipeline.landmarks is None or predictor_file() is not None):
-            return find_faces(images)
+            try:
+                return find_faces(images)
+            except GeometryError:
+                if pipeline.landmarks is None:
+                    raise
         return search(detector(pipeline), images[:1], size)
 
     def generate(self, pipeline: KDMPipeline, request: Request) -> Generated:
@@ -134,10 +138,9 @@ class KDM(Method):
             targets = begin + targets - targets[:1]
         steps = defaults.STEPS if request.steps is None else request.steps
         moved = move(pipeline, source, begin, targets, gammas=request.gammas, steps=steps, seed=request.seed)
-        pictures = {"drawn by F2I-net": moved.drawn, "where it is taken": moved.hidden}
-        frames, *pictures_rgb = (three_channels(part) for part in (moved.frames, *pictures.values()))
-        shown = dict(zip(pictures, pictures_rgb, strict=True)) if bool(moved.hidden.any()) else {}
-        return Generated(frames, moved.flow, shown, Carried(moved.fine, moved.hidden, three_channels(moved.drawn)))
+        frames, drawn, hidden = (three_channels(part) for part in (moved.frames, moved.drawn, moved.hidden))
+        shown = {"drawn by F2I-net": drawn, "where it is taken": hidden} if bool(hidden.any()) else {}
+        return Generated(frames, moved.flow, shown, Carried(moved.fine, moved.hidden, drawn))
 
     def evaluate(self, pipeline: KDMPipeline, data: FrameSource) -> list[Table]:
         """Tables 1-3 in form: pairs of frames of held-out identities, against no edit, a spline and both ablations."""
