@@ -128,9 +128,10 @@ def photo_row(name: str, what: str, photo: Tensor, points: Tensor, asked: Tensor
     scale = float((points[x].amax(0) - points[x].amin(0)).max() / (own[x].amax(0) - own[x].amin(0)).max())
     corner = (points[x] - scale * own[x]).mean(0)
     grid = [(torch.arange(n, dtype=torch.float32) - corner[1 - k]) / scale for k, n in enumerate(size)]
-    side = carried.hidden.shape[-1]
+    side = carried.drawn.shape[-1]
     places = torch.stack(torch.meshgrid(grid[1] * 2 / (side - 1) - 1, grid[0] * 2 / (side - 1) - 1, indexing="xy"), -1)[None]
-    fields = torch.cat([result.made.flow[:1].norm(dim=1, keepdim=True) * scale, carried.hidden[:1]], 1)
+    finer = carried.hidden.shape[-1] // side
+    fields = torch.cat([result.made.flow[:1].norm(dim=1, keepdim=True) * scale, F.max_pool2d(carried.hidden[:1], finer)], 1)
     moved, hidden = F.grid_sample(fields, places, align_corners=True)[0]
     after, before = (octave_maps(luma(frames))[0] for frames in (frame, photo))
     came = warp(before[None], F.grid_sample(result.made.flow[:1] * scale, places, align_corners=True))[0]  # of where pixels come from

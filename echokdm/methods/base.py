@@ -71,7 +71,7 @@ class Request:
 class Carried:
     """How the first source's own pixels are carried, so that frames come at its size (`methods.photo`).
 
-    flow: (T, 2, F, F) backward px of its own grid, F a multiple of S. hidden: (T, 1, S, S) in [0, 1], where there is nothing to carry and
+    flow: (T, 2, F, F) backward px of its own grid, F a multiple of S. hidden: (T, 1, F, F) in [0, 1], where there is nothing to carry and
     `drawn` (T, 3, S, S) in [0, 1] stands.
     """
 

@@ -34,7 +34,7 @@ def carry_photo(picture: Tensor, square: Square, carried: Carried) -> Frames:
         for flow, hidden, drawn in zip(carried.flow, carried.hidden, carried.drawn, strict=True):
             moved = fine.carry(part, flow, finest)
             if bool(hidden.any()):
-                redrawn = own.enlarge(hidden).clamp(0, 1)
+                redrawn = fine.enlarge(hidden, "bilinear")
                 own_colours = luma(drawn[None])[0].expand_as(drawn) if gray else drawn
                 moved = moved + redrawn * (own.enlarge(own_colours).clamp(0, 1) - moved)
             frame = picture.clone()

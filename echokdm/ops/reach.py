@@ -7,7 +7,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from echokdm.core.types import KeypointSchema
-from echokdm.ops.render import fill_polygon
+from echokdm.ops.render import FAR, fill_polygon
 from echokdm.ops.skeleton import ends_in, limb_end, smooth_line
 from echokdm.ops.warp import pixel_grid, sample
 
@@ -79,20 +79,34 @@ def _hull(places: np.ndarray, height: int, width: int) -> np.ndarray:
     return inside
 
 
-def laid_open(source: Tensor, target: Tensor, flow: Tensor, schema: KeypointSchema) -> Tensor:
-    """(T, 1, H, W) in [0, 1]: what the source can't show where key-points (N, 2) go to (T, N, 2) and a flow (T, 2, H, W) px carries it.
-
-    The inside of the schema's openings, as of a mouth, that were shut; and what lies still where in the source lay what has moved away.
+def laid_open(source: Tensor, target: Tensor, schema: KeypointSchema, height: int, width: int) -> Tensor:
+    """(T, 1, H, W) in [0, 1]: the inside of the schema's openings, as of a mouth, where key-points (N, 2) px go to (T, N, 2) and they
+    were shut: the source can't show it.
     """
-    height, width = flow.shape[2:]
-    hidden = _behind(flow)
-    for upper, lower in schema.openings:
-        before, after = (torch.cat([smooth_line(points[..., line, :])[..., :-1, :] for line in (list(upper), list(lower))], -2)
-                         for points in (source, target))
+    hidden = torch.zeros(len(target), 1, height, width)
+    for before, after in zip(outlines(source, schema), outlines(target, schema), strict=True):
         grown = _area(after) / _area(before).clamp_min(0.25)
         share = ((grown - OPENED[0]) / (OPENED[1] - OPENED[0])).clamp(0, 1).nan_to_num(0.0)
-        hidden = torch.maximum(hidden, fill_polygon(after.nan_to_num(-1e4), height, width) * share.view(-1, 1, 1, 1))
+        hidden = torch.maximum(hidden, fill_polygon(after.nan_to_num(FAR), height, width) * share.view(-1, 1, 1, 1))
     return hidden
+
+
+def breaks(flow: Tensor) -> Tensor:
+    """(T, 1, H, W) bool: pixels of a flow (T, 2, H, W) px beside one that goes elsewhere, by more than `CARRIED`."""
+    out = torch.zeros_like(flow[:, :1], dtype=torch.bool)
+    for axis in (2, 3):
+        jump = flow.diff(dim=axis).norm(dim=1, keepdim=True) > CARRIED
+        sides = [0, 0, 0, 0]
+        for before in (0, 1):
+            pads = list(sides)
+            pads[2 * (3 - axis) + before] = 1
+            out |= F.pad(jump, pads)
+    return out
+
+
+def outlines(points: Tensor, schema: KeypointSchema) -> list[Tensor]:
+    """Of each of the schema's openings its outline (..., M, 2), smooth, through key-points (..., N, 2)."""
+    return [torch.cat([smooth_line(points[..., list(line), :])[..., :-1, :] for line in opening], -2) for opening in schema.openings]
 
 
 def _area(points: Tensor) -> Tensor:
@@ -100,8 +114,11 @@ def _area(points: Tensor) -> Tensor:
     return (x * y.roll(-1, -1) - y * x.roll(-1, -1)).sum(-1).abs() / 2
 
 
-def _behind(flow: Tensor) -> Tensor:
-    """Where a pixel reads what another one, that goes much further, shows too: it lay behind it."""
+def uncovered(flow: Tensor) -> Tensor:
+    """(T, 1, H, W) in [0, 1]: where a pixel of a flow (T, 2, H, W) px reads what another one, that goes much further, shows too.
+
+    It lay behind it, as a wall behind an arm: the source can't show it.
+    """
     height, width = flow.shape[2:]
     grid, length = pixel_grid(height, width, flow.device), flow.norm(dim=1, keepdim=True)
     x, y = (grid + flow).round().long().unbind(1)

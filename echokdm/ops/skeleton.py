@@ -7,8 +7,8 @@ from echokdm.core.types import KeypointSchema
 from echokdm.ops.warp import pixel_grid
 
 HALF_WIDTH = 0.15  # of a limb's length; people's are 0.13 (shin) to 0.19 (upper arm), in clothes more
-ONWARD = 0.7  # of its length by which a limb without another after it goes on, as a forearm does with its hand
-_SOFT = 0.25  # of the half-width, at a limb's outline
+ONWARD = 0.5  # of its length by which a limb without another after it goes on, as a forearm does with its hand; then it is rounded
+_WIDER = 0.9  # of the half-width, by which clothes, a hand or a foot may stand out further, from the joint that holds the limb on
 _AT_JOINTS = 0.5  # of the half-width, over which one limb passes into the next
 
 
@@ -35,10 +35,28 @@ def limb_end(points: Tensor, edge: tuple[int, int]) -> Tensor:
 def limb_flow(flow: Tensor, source: Tensor, target: Tensor, schema: KeypointSchema, least: float = 0.5) -> Tensor:
     """A backward flow (B, 2, H, W) px in which the limbs that move are carried as rods, from key-points (B, N, 2) px to (B, N, 2).
 
-    Rods turn, shift and lengthen; what lies beside them keeps its flow. Points that were not seen are nan, and their limbs are left out.
-    least: px by which an end moves for its limb to count as moved.
+    Rods turn, shift and lengthen; what lies beside them keeps its flow, so that it breaks at their outlines. Points that were not seen
+    are nan, and their limbs are left out. least: px by which an end moves for its limb to count as moved.
     """
     return torch.stack([_rods(*one, schema, least) for one in zip(flow, source, target, strict=True)])
+
+
+def vacated(source: Tensor, target: Tensor, schema: KeypointSchema, height: int, width: int, least: float = 0.5) -> Tensor:
+    """(T, 1, H, W) bool: where limbs were that move from key-points (N, 2) px to (T, N, 2), and are not any more, as of `limb_flow`.
+
+    Wider than what is carried, so that nothing of them is left behind.
+    """
+    grid = pixel_grid(height, width, source.device)[0]
+    out = []
+    for asked in target:
+        moved = (asked - source).norm(dim=-1) > least
+        limbs = [edge for edge in schema.edges if moved[list(edge)].any() and torch.isfinite((source + asked)[list(edge)]).all()]
+        was, now = (torch.zeros(1, height, width, dtype=torch.bool, device=source.device) for _ in range(2))
+        for edge in limbs:
+            was |= _away(grid, source, edge, schema, _WIDER, whole=bool(moved[edge[0]])) < 1
+            now |= _away(grid, asked, edge, schema) < 1
+        out.append(was & ~now)
+    return torch.stack(out)
 
 
 def _rods(flow: Tensor, source: Tensor, target: Tensor, schema: KeypointSchema, least: float) -> Tensor:
@@ -52,7 +70,7 @@ def _rods(flow: Tensor, source: Tensor, target: Tensor, schema: KeypointSchema, 
     for edge in away:
         if not moved[list(edge)].any():
             continue
-        share = ((1 - away[edge]) / _SOFT + 1).clamp(0, 1)
+        share = (away[edge] < 1).to(flow.dtype)
         for other in away:
             if other != edge and set(edge) & set(other):
                 share = share * (0.5 + (away[other] - away[edge]) / _AT_JOINTS).clamp(0, 1)
@@ -60,15 +78,19 @@ def _rods(flow: Tensor, source: Tensor, target: Tensor, schema: KeypointSchema, 
     return carried / total.clamp_min(1) + (1 - total).clamp_min(0) * flow
 
 
-def _away(grid: Tensor, points: Tensor, edge: tuple[int, int], schema: KeypointSchema) -> Tensor:
-    """(1, H, W): distance of each pixel from a limb, in its half-widths."""
+def _away(grid: Tensor, points: Tensor, edge: tuple[int, int], schema: KeypointSchema, wider: float = 0.0,
+          whole: bool = True) -> Tensor:
+    """(1, H, W): distance of each pixel from a limb, in its half-widths; wider: by how much it is taken for wider than that, at its end
+    alone where not `whole`.
+    """
     start, end = points[list(edge)]
     along = end - start
     length = along.norm().clamp_min(1e-6)
     last = 1.0 + ONWARD * ends_in(edge, schema)
     offset = grid - start.view(2, 1, 1)
     share = ((offset * along.view(2, 1, 1)).sum(0) / length ** 2).clamp(0, last)
-    return ((offset - share * along.view(2, 1, 1)).norm(dim=0) / (HALF_WIDTH * length))[None]
+    half = HALF_WIDTH * length * (1 + wider * (share.clamp(min=1) if whole else share))  # a hand stands out most
+    return ((offset - share * along.view(2, 1, 1)).norm(dim=0) / half)[None]
 
 
 def _back(grid: Tensor, source: Tensor, target: Tensor, edge: tuple[int, int]) -> Tensor:

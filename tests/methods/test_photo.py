@@ -18,7 +18,7 @@ def textured(height: int, width: int) -> torch.Tensor:
 
 
 def carried(flow: torch.Tensor, hidden: torch.Tensor | None = None) -> Carried:
-    return Carried(flow, torch.zeros(len(flow), 1, S, S) if hidden is None else hidden, torch.ones(len(flow), 3, S, S) * 0.5)
+    return Carried(flow, torch.zeros(len(flow), 1, F, F) if hidden is None else hidden, torch.ones(len(flow), 3, S, S) * 0.5)
 
 
 @pytest.mark.parametrize("box", [[[60.0, 50.0], [140.0, 120.0]], [[2.0, 3.0], [60.0, 40.0]]])
@@ -50,8 +50,8 @@ def test_a_shift_in_the_model_is_the_same_shift_in_the_photo():
 def test_what_is_hidden_alone_is_drawn():
     photo = textured(128, 128)
     _, square = fit_square(photo[None], S)
-    hidden = torch.zeros(1, 1, S, S)
-    hidden[0, 0, 10:20, 10:20] = 1.0
+    hidden = torch.zeros(1, 1, F, F)
+    hidden[0, 0, 40:80, 40:80] = 1.0
     frame = carry_photo(photo, square, carried(torch.zeros(1, 2, F, F), hidden))[0]
     assert torch.allclose(frame[:, 52:68, 52:68], torch.full((3, 16, 16), 0.5), atol=1e-3)
     assert torch.equal(frame[:, :32], photo[:, :32])

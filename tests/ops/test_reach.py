@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from echokdm.core.schemas import IBUG_68, OPENPOSE_COCO_18
-from echokdm.ops.reach import MARGIN, box_side, laid_open, reach_of
+from echokdm.ops.fill import filled_from_around
+from echokdm.ops.reach import MARGIN, box_side, laid_open, reach_of, uncovered
 from echokdm.ops.skeleton import ONWARD, limb_flow
 from echokdm.ops.tps import through_keypoints
 from echokdm.ops.warp import pixel_grid, sample_points, warp
@@ -61,7 +62,7 @@ def test_a_head_that_turns_takes_its_hair_along():
 def test_no_motion_reaches_nowhere_and_lays_nothing_open():
     points = face()
     assert float(reach_of(points, points[None], IBUG_68, SIZE, SIZE).max()) == 0.0
-    assert float(laid_open(points, points[None], torch.zeros(1, 2, SIZE, SIZE), IBUG_68).max()) == 0.0
+    assert float(laid_open(points, points[None], IBUG_68, SIZE, SIZE).max()) == 0.0
 
 
 def test_an_opened_mouth_is_laid_open_and_an_open_one_is_carried():
@@ -73,10 +74,9 @@ def test_an_opened_mouth_is_laid_open_and_an_open_one_is_carried():
     wide[65:68, 1] += 8.0
     wider = wide.clone()
     wider[65:68, 1] += 2.0
-    still = torch.zeros(1, 2, SIZE, SIZE)
     inside = wide[60:68].mean(0).round().long().tolist()
-    assert float(laid_open(shut, wide[None], still, IBUG_68)[0, 0, inside[1], inside[0]]) == 1.0
-    assert float(laid_open(wide, wider[None], still, IBUG_68).max()) == 0.0
+    assert float(laid_open(shut, wide[None], IBUG_68, SIZE, SIZE)[0, 0, inside[1], inside[0]]) == 1.0
+    assert float(laid_open(wide, wider[None], IBUG_68, SIZE, SIZE).max()) == 0.0
 
 
 def test_a_rod_is_carried_whole_with_its_hand_and_its_neighbours_stay():
@@ -94,7 +94,7 @@ def test_a_rod_is_carried_whole_with_its_hand_and_its_neighbours_stay():
 def test_behind_a_raised_arm_there_is_nothing_to_carry():
     points, moved = raised()
     flow = limb_flow(torch.zeros(1, 2, SIZE, SIZE), points[None], moved[None], OPENPOSE_COCO_18)
-    hidden = laid_open(points, moved[None], flow, OPENPOSE_COCO_18)[0, 0]
+    hidden = uncovered(flow)[0, 0]
     assert float(hidden[46, 30]) == 1.0  # where the forearm hung
     assert float(hidden[36, 20]) == 0.0 and float(hidden[70, 70]) == 0.0  # where it is now, and far off
     # A picture whose forearm alone is white: without what is laid open it would be seen twice.
@@ -102,6 +102,16 @@ def test_behind_a_raised_arm_there_is_nothing_to_carry():
     picture = ((x - 30).abs().le(2) & (y >= 38) & (y <= 48)).float()[None, None]
     carried = warp(picture, flow)[0, 0]
     assert float(carried[36, 22]) > 0.9 and float(carried[46, 30]) > 0.9 and float((carried * (1 - hidden))[46, 30]) == 0.0
+
+
+def test_a_wall_is_drawn_on_from_the_wall_and_not_from_the_arm_before_it():
+    x, y = pixel_grid(SIZE, SIZE)[0]
+    wall = (0.2 + 0.006 * x)[None, None].expand(1, 3, -1, -1).clone()
+    arm, hole = ((x - 40).abs() <= 3)[None, None], ((x - 50).abs() <= 6)[None, None] & ((y - 48).abs() <= 20)[None, None]
+    picture = torch.where(arm | hole, 1.0, wall)
+    filled = filled_from_around(picture, hole, arm)
+    assert torch.allclose(filled[:, :, hole[0, 0]], wall[:, :, hole[0, 0]], atol=0.02)
+    assert torch.equal(filled[:, :, ~hole[0, 0]], picture[:, :, ~hole[0, 0]])
 
 
 def test_unseen_joints_are_left_out():

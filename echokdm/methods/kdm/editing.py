@@ -1,7 +1,7 @@
 """One picture moved by its key-points: K2F-net's flow, made to carry them finely enough for the picture's own size.
 
-As clips of hearts are edited (`echo.edit`), the flow is found at the model's size and carries the picture's own pixels; F2I-net draws
-what the picture can't show, and nothing else.
+As clips of hearts are edited (`echo.edit`), the flow is found at the model's size and carries the picture's own pixels. What the picture
+can't show is drawn, and nothing else: by F2I-net the inside of what opens; smoothly, from around it, what a limb had hidden.
 """
 
 from dataclasses import dataclass
@@ -14,19 +14,21 @@ from echokdm.core import defaults
 from echokdm.core.types import KeypointSchema
 from echokdm.methods.kdm.conditions import warp_source
 from echokdm.methods.kdm.pipeline import CHUNK, KDMPipeline
-from echokdm.ops.reach import laid_open, reach_of
+from echokdm.ops.fill import filled_from_around
+from echokdm.ops.reach import breaks, laid_open, reach_of, uncovered
 from echokdm.ops.resample import enlarge_flow, rescale_centres
-from echokdm.ops.skeleton import limb_flow, smooth_line
+from echokdm.ops.skeleton import limb_flow, smooth_line, vacated
 from echokdm.ops.tps import through_keypoints
 
 FINER = 4  # times the model's size at which a flow is made to carry key-points: an open eye is some four of the model's pixels high
+STILL_PX = 0.5  # of the model's, up to which a picture counts as standing still
 
 
 @dataclass(frozen=True)
 class Moved:
-    """A picture moved, frame by frame. frames: (T, C, S, S) in [0, 1], carried and, where `hidden` (T, 1, S, S) in [0, 1] says so, drawn
-    by F2I-net; drawn: its whole picture, or the warp where it was not asked. flow: (T, 2, S, S) backward px; fine: the same, (T, 2,
-    FINER S, FINER S) px of its own.
+    """A picture moved, frame by frame. frames: (T, C, S, S) in [0, 1], carried and, where `hidden` (T, 1, FINER S, FINER S) in [0, 1] says
+    so, drawn; drawn: the picture (T, C, S, S) that is taken there. flow: (T, 2, S, S) backward px; fine: the same, (T, 2, FINER S,
+    FINER S) px of its own.
     """
 
     frames: Tensor
@@ -48,13 +50,22 @@ def move(pipeline: KDMPipeline, source: Tensor, begin: Tensor, targets: Tensor, 
     else:
         fine = _flows(pipeline, source, begin, targets, seed)
     flow = F.avg_pool2d(fine, FINER) / FINER
-    hidden = laid_open(begin, targets, flow, pipeline.schema)
-    sector = torch.ones(source.shape[2:], dtype=torch.bool)
-    if not bool(hidden.any()):
-        warped = warp_source(source, flow, sector[None, None])
-        return Moved(warped, warped, flow, fine, hidden)
-    out = pipeline(source, begin, targets, sector=sector, seed=seed, flow=flow, steps=steps)
-    return Moved(out.warped + hidden * (out.frames - out.warped), out.frames, flow, fine, hidden)
+    size = source.shape[2], source.shape[3]
+    sector = torch.ones(size, dtype=torch.bool)
+    warped = warp_source(source, flow, sector[None, None])
+    opened, behind = laid_open(begin, targets, pipeline.schema, *size), uncovered(flow)
+    edges = torch.zeros_like(fine[:, :1], dtype=torch.bool)
+    if not pipeline.schema.openings:  # limbs
+        behind = torch.maximum(behind, vacated(begin, targets, pipeline.schema, *size).float())
+        edges = breaks(fine)
+    unknown = torch.maximum(behind, F.max_pool2d(edges.float(), FINER))
+    drawn = filled_from_around(warped, unknown > 0, flow.norm(dim=1, keepdim=True) > STILL_PX)
+    if bool(opened.any()):
+        drawn = drawn + opened * (pipeline(source, begin, targets, sector=sector, seed=seed, flow=flow, steps=steps).frames - drawn)
+    hidden = torch.maximum(opened, behind)
+    frames = warped + torch.maximum(hidden, F.avg_pool2d(edges.float(), FINER)) * (drawn - warped)
+    hidden = F.interpolate(hidden, fine.shape[2:], mode="bilinear", align_corners=False)
+    return Moved(frames, drawn, flow, fine, torch.maximum(hidden, edges.float()))
 
 
 def _flows(pipeline: KDMPipeline, source: Tensor, begin: Tensor, targets: Tensor, seed: int) -> Tensor:

@@ -139,7 +139,7 @@ class KDM(Method):
         steps = defaults.STEPS if request.steps is None else request.steps
         moved = move(pipeline, source, begin, targets, gammas=request.gammas, steps=steps, seed=request.seed)
         frames, drawn, hidden = (three_channels(part) for part in (moved.frames, moved.drawn, moved.hidden))
-        shown = {"drawn by F2I-net": drawn, "where it is taken": hidden} if bool(hidden.any()) else {}
+        shown = {"drawn anew": drawn, "where it is taken": hidden} if bool(hidden.any()) else {}
         return Generated(frames, moved.flow, shown, Carried(moved.fine, moved.hidden, drawn))
 
     def evaluate(self, pipeline: KDMPipeline, data: FrameSource) -> list[Table]:
