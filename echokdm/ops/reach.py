@@ -13,7 +13,7 @@ from echokdm.ops.warp import pixel_grid, sample
 
 MARGIN = 0.2  # of the key-points' box: how far beyond what moves a flow fades to nothing
 MOVES = 0.005  # of that box, from which a key-point counts as moved
-OPENED = (1.5, 3.0)  # times its area before, between which an opening comes to show what was hidden
+OPENED = (1.25, 2.0)  # times its area before, between which an opening comes to show what was hidden
 CARRIED = 3.0  # px by which what hides another goes further than it; from twice as much on it is sure
 _BORDER = 4  # px at the border of a picture over which a flow fades
 

@@ -91,7 +91,10 @@ def _facts(options: Mapping[str, Any]) -> list[tuple[str, str]]:
         if value is None or value is False or value == {}:
             continue
         if name == "drag":
-            text = ", ".join(f"point {point} by ({dx:g}, {dy:g}) pixels" for point, (dx, dy) in value.items())
+            shared: dict[tuple[float, float], list[str]] = {}
+            for point, (dx, dy) in value.items():
+                shared.setdefault((dx, dy), []).append(point)
+            text = "; ".join(f"{', '.join(points)} by ({dx:g}, {dy:g}) pixels" for (dx, dy), points in shared.items())
         elif isinstance(value, list):
             text = ", ".join(f"{item:g}" for item in value)
         else:

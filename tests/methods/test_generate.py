@@ -100,11 +100,11 @@ def test_a_photo_comes_back_at_its_own_size_and_untouched_further_off(face):
 
 def test_a_page_tells_in_words_what_was_asked(face, tmp_path):
     words = ["generate", "--bundle", str(face / "run" / "bundle"), "--source", str(face / "face.png"), "--source-keypoints",
-             str(face / "face.pts"), "--drag", "30:3,-2", "--out", str(tmp_path / "out")]
+             str(face / "face.pts"), "--drag", "30-31:3,-2", "--drag", "8:0,4", "--out", str(tmp_path / "out")]
     assert RUNNER.invoke(app, words).exit_code == 0
     assert {f.name for f in (tmp_path / "out").iterdir()} == {"generated.png", "strip.png", "run.json", "report.html"}
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "point 30 by (3, -2) pixels" in page and "1 of 128 x 128 pixels" in page
+    assert "30, 31 by (3, -2) pixels; 8 by (0, 4) pixels" in page and "1 of 128 x 128 pixels" in page
     assert not any(sign in page.split("</style>")[1] for sign in ("{'", "[0", "None", "True"))
 
 
