@@ -15,13 +15,14 @@ import torch
 from bars import Bars, begin, parser, perceptual_distances
 
 from echokdm.core import defaults
+from echokdm.core.samplers import SAMPLERS
 from echokdm.echo.derive import load_pipeline
 from echokdm.evaluation.held_out import ED_TO_ES, FIRST_SEED, held_out_pairs
 from echokdm.metrics.image import image_scores
 from echokdm.metrics.intervals import mean_interval, ratio_interval
 
 CHUNK = 8  # patients a call
-PAPER = defaults.SAMPLERS["paper"]
+PAPER = SAMPLERS["paper"]
 
 
 def main() -> int:
