@@ -69,17 +69,20 @@ def move(pipeline: KDMPipeline, source: Tensor, begin: Tensor, targets: Tensor, 
 
 
 def _flows(pipeline: KDMPipeline, source: Tensor, begin: Tensor, targets: Tensor, seed: int) -> Tensor:
-    """K2F-net's flows (T, 2, FINER S, FINER S) px of their own, made to carry the key-points, none beyond their reach."""
+    """Flows (T, 2, FINER S, FINER S) px of their own that carry the key-points, none beyond their reach: K2F-net's, or of limbs alone."""
     height, width = source.shape[2] * FINER, source.shape[3] * FINER
     reach = reach_of(begin, targets, pipeline.schema, *source.shape[2:])
     sector = torch.ones(1, 1, *source.shape[2:])
     flows = []
     for first in range(0, len(targets), CHUNK):
         some = targets[first:first + CHUNK]
-        rows = torch.arange(CHUNK).clamp(max=len(some) - 1)  # a full chunk: the same kernels whatever the length
-        given = [part.expand(CHUNK, *part.shape[1:]).to(pipeline.device) for part in (source, begin[None], sector)]
-        coarse = pipeline.predict_flow(given[0], given[1], some[rows].to(pipeline.device), given[2], seed=seed, exact=False)
-        fine = enlarge_flow(coarse[:len(some)].cpu(), height, width)
+        if pipeline.edit_flow == "limbs":
+            fine = torch.zeros(len(some), 2, height, width)
+        else:
+            rows = torch.arange(CHUNK).clamp(max=len(some) - 1)  # a full chunk: the same kernels whatever the length
+            given = [part.expand(CHUNK, *part.shape[1:]).to(pipeline.device) for part in (source, begin[None], sector)]
+            coarse = pipeline.predict_flow(given[0], given[1], some[rows].to(pipeline.device), given[2], seed=seed, exact=False)
+            fine = enlarge_flow(coarse[:len(some)].cpu(), height, width)
         before, after = (rescale_centres(points, 1 / FINER) for points in (begin[None].expand_as(some), some))
         flows.append(exact(fine, before, after, pipeline.schema))
     return torch.cat(flows) * F.interpolate(reach, (height, width), mode="bilinear", align_corners=False)

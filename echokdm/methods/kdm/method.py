@@ -96,7 +96,7 @@ class KDM(Method):
     def assemble(self, config: KDMConfig, parts: dict[str, Any]) -> KDMPipeline:
         """With a DDIM scheduler that holds the noise schedule."""
         return KDMPipeline(**parts, scheduler=build_scheduler("ddim", config.f2i.prediction), schema=KDMData(config).schema.name,
-                           size=config.size, flow_size=config.flow_size)
+                           size=config.size, flow_size=config.flow_size, edit_flow=config.edit_flow)
 
     def licence(self, config: KDMConfig) -> str:
         """The data's where the segmenter learned from CAMUS."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from echokdm.engine.sampling import Scheduler
 
 Ablation = Literal["f2i", "k2f"]
+EditFlow = Literal["k2f", "limbs"]
 CHUNK = 8  # frames a network call; fixed, so that no batch size can change a byte
 
 
@@ -63,7 +64,8 @@ class KDMPipeline(MethodPipeline):
     that measures what was made or, beyond echo, a network that finds landmarks, and a DDIM scheduler that holds the noise
     schedule. schema: the name of its key-points'. size: px a side of the frames that it draws. confidence: the numbers of the
     segmenter's `ops.confidence.Calibration`, or None. flow_size: px a side at which K2F-net and OF-net see larger frames, whose flow is
-    then enlarged; None for any.
+    then enlarged; None for any. edit_flow: what an edit of a picture starts from, K2F-net's flow or, "limbs", none but that of the limbs
+    that move (`methods.kdm.editing`).
 
     >>> pipe = KDMPipeline.from_pretrained("a4c-phantom")                                        # doctest: +SKIP
     >>> out = pipe(frame, keypoints, trajectory, sector=sector, seed=0)                          # doctest: +SKIP
@@ -78,12 +80,13 @@ class KDMPipeline(MethodPipeline):
                  segmenter: Segmenter | None = None, landmarks: LandmarkNet | None = None, k2i: ConditionedUNet | None = None,
                  of_net: PWCLite | None = None, judge: Judge | None = None, schema: str = A4C_BLOODPOOL_40.name,
                  confidence: Mapping[str, float] | None = None, size: int = defaults.FRAME_SIZE,
-                 flow_size: int | None = None) -> None:
+                 flow_size: int | None = None, edit_flow: EditFlow = "k2f") -> None:
         super().__init__()
         if not is_frame_size(size) or not (flow_size is None or is_frame_size(flow_size)):
             raise BundleError("The bundle's frames have no size that can be: install or train it again.")
-        self.register_to_config(schema=schema, confidence=None if confidence is None else dict(confidence), size=size, flow_size=flow_size)
-        self.schema, self.size, self.flow_size = schema_named(schema), size, flow_size or LARGEST
+        self.register_to_config(schema=schema, confidence=None if confidence is None else dict(confidence), size=size, flow_size=flow_size,
+                                edit_flow=edit_flow)
+        self.schema, self.size, self.flow_size, self.edit_flow = schema_named(schema), size, flow_size or LARGEST, edit_flow
         self.calibration = None if confidence is None else Calibration(confidence)
         self.register_modules(image_codec=image_codec, flow_codec=flow_codec, k2f=k2f, f2i=f2i, segmenter=segmenter,
                               landmarks=landmarks, scheduler=scheduler, k2i=k2i, of_net=of_net, judge=judge)
