@@ -140,11 +140,8 @@ def photo_row(name: str, what: str, photo: Tensor, points: Tensor, asked: Tensor
     row |= {f"moved {k + 1}": float(after[k][carried_on].sum() / came[k][carried_on].sum()) for k in range(3)}
     row["drawn %"] = 100 * float((hidden > 0.5).float().mean())
     if schema is IBUG_68:
-        corner = (asked.amin(0) - box_side(points)).clamp(min=0).long()  # around it: the rest of the picture is nobody's wish
-        ends = (asked.amax(0) + box_side(points)).long()
-        around = frame[:, :, corner[1]:ends[1], corner[0]:ends[0]]
-        row["found again"] = float((find_faces(around)[0] + corner - asked).norm(dim=-1).mean()) / box_side(points)
-        mirrored = IBUG_68.mirror(find_faces(photo.flip(-1))[0], size[1])
+        row["found again"] = float((find_faces(frame, asked)[0] - asked).norm(dim=-1).mean()) / box_side(points)
+        mirrored = IBUG_68.mirror(find_faces(photo.flip(-1), IBUG_68.mirror(points, size[1]))[0], size[1])
         row["dlib's own"] = float((mirrored - points).norm(dim=-1).mean()) / box_side(points)
     return row
 

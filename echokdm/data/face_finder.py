@@ -33,16 +33,17 @@ def predictor_file() -> Path | None:
     return next((file for folder in folders if (file := Path(folder) / "models" / PREDICTOR).is_file()), None)
 
 
-def find_faces(frames: Tensor) -> Tensor:
+def find_faces(frames: Tensor, near: Tensor | None = None) -> Tensor:
     """Landmarks (T, 68, 2) px of the largest face in each of frames (T, 3, H, W) in [0, 1].
 
-    Where none is found in a frame it is looked for where it was in the frame before. Raises GeometryError where dlib is not
-    installed, or no face is found in the first frame.
+    near: (68, 2) px, where a face is known to be: nothing is searched, its landmarks are found there. Else, where none is found in a
+    frame, it is looked for where it was in the frame before. Raises GeometryError where dlib is not installed, or no face is found in the
+    first frame.
     """
     predictor = _predictor()
-    box, found = None, []
+    box, found = None if near is None else _box_of(near), []
     for frame in frames:
-        box = _box(frame) or box
+        box = box if near is not None else _box(frame) or box
         if box is None:
             raise GeometryError("No face is found in the picture: one that looks into the camera is needed, 80 pixels wide or wider; or "
                                 "pass its key-points.")
@@ -80,6 +81,13 @@ def _box(frame: Tensor) -> tuple[float, float, float] | None:
             box = max(boxes, key=lambda b: b.width())
             return box.left() / scale, box.top() / scale, box.width() / scale
     return None
+
+
+def _box_of(points: Tensor) -> tuple[float, float, float]:
+    """Of landmarks (68, 2) px, as dlib's detector lays it: as large as they are, a little higher."""
+    side = float((points.amax(0) - points.amin(0)).max())
+    left, top = ((points.amax(0) + points.amin(0)) / 2 - side / 2).tolist()
+    return left, top - 0.05 * side, side
 
 
 def _landmarks(frame: Tensor, box: tuple[float, float, float], predictor: Any) -> Tensor:
