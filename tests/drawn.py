@@ -86,9 +86,9 @@ class DrawnPipeline:
         return torch.zeros(len(frames), *frames.shape[2:], dtype=torch.bool)
 
     def __call__(self, source, source_keypoints, target_keypoints, sector, steps=8, strength=1.0, seed=0, gamma=1.0, without=None,
-                 batch_size=16, valve_opening=None, chunk=8):
+                 valve_opening=None, chunk=8, **further):
         self.valve_openings.append(valve_opening)
-        options = {"steps": steps, "strength": strength, "seed": seed, "without": without}
+        options = {"steps": steps, "strength": strength, "seed": seed, "without": without, **further}
         if self.calls[-1:] != [options]:
             self.calls.append(options)
         start = source_keypoints.reshape(-1, 40, 2).expand(len(target_keypoints), -1, -1).float()

@@ -37,6 +37,7 @@ from echokdm.core.naming import showing_names
 from echokdm.report.command import repeatable
 
 NOT_MEASURED = 3
+MOST_DRAGGED = 1000  # key-points of one --drag; learned ones are as many at most
 OBJECTS = ", segmentation.dcm, measures.dcm"
 
 app = typer.Typer(cls=OneSentence, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -70,18 +71,22 @@ def root(context: typer.Context, version: VersionOption = False, debug: DebugOpt
 
 
 def parse_drag(texts: list[str]) -> dict[int, tuple[float, float]]:
-    """`i:dx,dy` texts -> {i: (dx, dy)}. Raises ConfigError for another form or a point named twice."""
+    """`i:dx,dy` or `i-j:dx,dy` texts -> {i: (dx, dy)}. Raises ConfigError for another form or a point named twice."""
     drag: dict[int, tuple[float, float]] = {}
     for text in texts:
         try:
             index, _, offset = text.partition(":")
             dx, dy = (float(part) for part in offset.split(","))
-            key = int(index)
+            first, to, last = index.partition("-")
+            keys = range(int(first), int(last if to else first) + 1)
+            if not 1 <= len(keys) <= MOST_DRAGGED:
+                raise ValueError
         except ValueError:
-            raise ConfigError(f"--drag takes i:dx,dy, such as 12:-4,0 (point 12 moves 4 pixels to the left), not {text!r}.") from None
-        if key in drag:
-            raise ConfigError(f"--drag names point {key} twice.")
-        drag[key] = (dx, dy)
+            raise ConfigError("--drag takes i:dx,dy or i-j:dx,dy, such as 12:-4,0 (point 12 moves 4 pixels to the left), not "
+                              f"{text!r}.") from None
+        if twice := [key for key in keys if key in drag]:
+            raise ConfigError(f"--drag names point {twice[0]} twice.")
+        drag |= dict.fromkeys(keys, (dx, dy))
     return drag
 
 
@@ -125,8 +130,8 @@ def synth(
     keypoints: KeypointsOption = None,
     any_view: AnyViewOption = False,
     allow_print: AllowPrintOption = False,
-    drag: Annotated[list[str] | None, typer.Option("--drag", metavar="i:dx,dy", help="Move key-point i (0 to 39) by pixels of the clip; "
-                                                   "repeatable.", show_default=False)] = None,
+    drag: Annotated[list[str] | None, typer.Option("--drag", metavar="i:dx,dy", help="Move key-point i (0 to 39), or i-j all from i "
+                                                   "to j, by pixels of the clip; repeatable.", show_default=False)] = None,
     from_frame: Annotated[int | None, typer.Option("--from-frame", metavar="N", help="Make every frame from this one alone, from 0, "
                                                    "instead of each from the clip's own of the same phase.", show_default=False)] = None,
     frames: Annotated[int | None, typer.Option("--frames", help="Number of frames to make, spread over the motion; default: the clip's.",
@@ -139,6 +144,8 @@ def synth(
     steps: Annotated[int, typer.Option("--steps", help="Network steps a frame, of the one-frame mode.")] = defaults.STEPS,
     without: Annotated[str | None, typer.Option("--without", metavar="f2i|k2f", help="Leave a network of the one-frame mode out.",
                                                 show_default=False)] = None,
+    sampler: Annotated[str, typer.Option("--sampler", metavar="own|paper", help="paper: as the paper runs the one-frame mode, in 300 "
+                                         "network calls.")] = "own",
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = defaults.SEED,
     dicom: Annotated[bool, typer.Option("--dicom", help="Write segmentation.dcm (DICOM SEG) and measures.dcm (SR) too: what the frames "
                                         "were drawn by, for synth.dcm. Nothing in them is of the source's patient.")] = False,
@@ -162,7 +169,7 @@ def synth(
     from echokdm.report.synthesis import write_synthesis
 
     wish = Wish(ef, edv, gls, parse_walls(wall or []), offsets, heart_rate, beats, frames, fps, size)
-    sampling = Sampling(seed, from_frame, steps, without=without)
+    sampling = Sampling(seed, from_frame, steps, without=without, sampler=sampler)
     wish.check()
     sampling.check()
     watch = Stopwatch()
@@ -181,8 +188,8 @@ def synth(
     command = repeatable("synth", clip=None if demo else "CLIP", demo=demo, ef=ef, edv=edv, gls=gls, wall=wall or None,
                          heart_rate=heart_rate, beats=beats, driving="CLIP2" if driving else None,
                          keypoints="FILE" if keypoints else None, any_view=any_view, allow_print=allow_print, drag=drag or None,
-                         from_frame=from_frame, frames=frames, fps=fps, size=size, m_mode=m_mode, steps=steps, without=without, seed=seed,
-                         dicom=dicom, bundle=Path(bundle).name, device=device)
+                         from_frame=from_frame, frames=frames, fps=fps, size=size, m_mode=m_mode, steps=steps, without=without,
+                         sampler=None if sampler == "own" else sampler, seed=seed, dicom=dicom, bundle=Path(bundle).name, device=device)
     say("Writing the outputs")
     write_synthesis(result, folder, overwrite=overwrite, command=command, m_mode_line=line, dicom=dicom)
     if result.source.sureness:
@@ -265,17 +272,18 @@ def generate(
     context: typer.Context,
     source: Annotated[list[Path], typer.Option("--source", "--exemplar", metavar="IMG", help="A picture; repeatable where the method takes "
                                                "several.")],
-    bundle: Annotated[str, typer.Option("--bundle", help="Trained weights: a folder.")],
+    bundle: Annotated[str, typer.Option("--bundle", help="Trained weights: a folder, or the name of shipped ones: face, people.")],
     source_keypoints: Annotated[list[Path] | None, typer.Option("--source-keypoints", metavar="FILE", show_default=False, help="A source's "
-                                                                "key-points, one file a source: .pts, OpenPose .json, .npy.")] = None,
+                                                                "key-points, one file a source: .pts, dlib .xml, .json of OpenPose, COCO "
+                                                                "or MediaPipe, .npy.")] = None,
     driving: Annotated[Path | None, typer.Option("--driving", metavar="VIDEO", help="A clip whose motion is carried over.",
                                                  show_default=False)] = None,
     keypoints: Annotated[Path | None, typer.Option("--keypoints", metavar="FILE", show_default=False, help="Key-points asked for: of the "
                                                    "driving clip or, without one, in the first source's pixels.")] = None,
     condition: Annotated[Path | None, typer.Option("--condition", metavar="IMG", help="A picture of what goes where.",
                                                    show_default=False)] = None,
-    drag: Annotated[list[str] | None, typer.Option("--drag", metavar="i:dx,dy", help="Move key-point i by pixels of the model's size; "
-                                                   "repeatable.", show_default=False)] = None,
+    drag: Annotated[list[str] | None, typer.Option("--drag", metavar="i:dx,dy", help="Move key-point i, or i-j all from i to j, by "
+                                                   "pixels of the source; repeatable.", show_default=False)] = None,
     gamma: Annotated[str | None, typer.Option("--gamma", metavar="0,0.5,1", help="Shares of the motion, a frame each.",
                                               show_default=False)] = None,
     relative: Annotated[bool, typer.Option("--relative", help="Carry over the driving clip's motion since its first frame.")] = False,
@@ -302,8 +310,8 @@ def generate(
     write_generation(result, folder, overwrite=overwrite, command=command)
     if result.empty:
         typer.echo(f"The files of key-points hold nobody in {result.empty} frames.")
-    typer.echo(f"Synthetic, research only: {told_path(folder / 'report.html', out)}, beside it generated.mp4, generated.gif, "
-               "strip.png, run.json")
+    made = "generated.png" if len(result.frames) == 1 else "frames, generated.mp4, generated.gif"
+    typer.echo(f"Synthetic, research only: {told_path(folder / 'report.html', out)}, beside it {made}, strip.png, run.json")
 
 
 @app.command()

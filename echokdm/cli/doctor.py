@@ -179,6 +179,19 @@ def check_backbones() -> list[Check]:
     return [check(net) for net in WEIGHTS]
 
 
+def check_landmarks() -> list[Check]:
+    """dlib and the predictor of 68 landmarks: needed to find faces in photos that come without key-points."""
+    from echokdm.data.face_finder import INSTALL, predictor_file
+
+    if predictor_file() is None:
+        return [Check("faces", False, "dlib or its predictor of 68 landmarks is not installed",
+                      f"{INSTALL}, or pass key-points with --source-keypoints", required=False)]
+    import dlib
+
+    return [Check("faces", True, f"dlib {dlib.__version__} finds 68 landmarks; its predictor (CC0) was taught on 300-W: for research only",
+                  required=False)]
+
+
 def describe_bundle(folder: Path) -> Check:
     """A bundle is a folder with model_index.json and, for each component it names, a folder of that name with safetensors."""
     name, damaged = f"bundle {folder.name}", "take the folder anew from the release"
@@ -212,7 +225,8 @@ def check_bundles(root: Path = BUNDLES) -> list[Check]:
 
 GROUPS: dict[str, Callable[[], list[Check]]] = {
     "Python": check_python, "torch": check_torch, "torchvision": check_torchvision, "DICOM decoders": check_dicom,
-    "video codecs": check_video, "search for print": check_search, "backbones": check_backbones, "bundles": check_bundles,
+    "video codecs": check_video, "search for print": check_search, "backbones": check_backbones, "faces": check_landmarks,
+    "bundles": check_bundles,
 }
 
 

@@ -45,7 +45,9 @@ def _ibug_68() -> KeypointSchema:
     pairs = [(16 - i, i) for i in range(8)] + [(26 - i, 17 + i) for i in range(5)] + [(35, 31), (34, 32)]
     pairs += [(45, 36), (44, 37), (43, 38), (42, 39), (47, 40), (46, 41)]
     pairs += [(54, 48), (53, 49), (52, 50), (55, 59), (56, 58), (64, 60), (63, 61), (65, 67)]
-    return KeypointSchema("ibug-68", tuple(names[i] for i in range(68)), tuple(edges), tuple(colour[part] for part in parts), tuple(pairs))
+    return KeypointSchema("ibug-68", tuple(names[i] for i in range(68)), tuple(edges), tuple(colour[part] for part in parts), tuple(pairs),
+                          openings=(((36, 37, 38, 39), (39, 40, 41, 36)), ((42, 43, 44, 45), (45, 46, 47, 42)),
+                                    ((60, 61, 62, 63, 64), (64, 65, 66, 67, 60))), carrier=(0, 16, 36, 45))
 
 
 def _openpose(name: str, joints: str, edges: tuple[Edge, ...]) -> KeypointSchema:

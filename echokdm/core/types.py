@@ -67,7 +67,9 @@ class KeypointSchema:
 
     edges: index pairs. colours: one RGB in [0, 1] an edge. closed: the points, in order, bound one region. plane: of a closed
     schema, the edge that joins its ends across a plane, so that only points between them tell how the plane moves. valves: of a
-    heart, whose valves open and shut, which F2I-net is told, since one outline is met with either.
+    heart, whose valves open and shut, which F2I-net is told, since one outline is met with either. openings: of what hides its inside
+    while it is shut, as an eye or a mouth, the points of the upper edge from corner to corner, and of the lower edge back. carrier:
+    points that carry more than any point marks, as a face its hair.
     """
 
     name: str
@@ -78,6 +80,8 @@ class KeypointSchema:
     closed: bool = False
     plane: int | None = None
     valves: bool = False
+    openings: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = ()
+    carrier: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)

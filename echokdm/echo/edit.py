@@ -46,8 +46,7 @@ def edit_clip(source: Derived, trajectory: Trajectory, pipeline: Mover, sampling
     from_frame = sampling.from_frame
     picks = trajectory.frames if from_frame is None else np.full(len(trajectory.frames), from_frame)
     model = source.model
-    options = {"steps": sampling.steps, "strength": sampling.strength, "seed": sampling.seed,
-               "without": "f2i" if from_frame is None else sampling.without}
+    options = sampling.options() | ({"without": "f2i"} if from_frame is None else {})
     gatherings = Gathering(to_levels, from_levels), Gathering(), Gathering(), Gathering()
     moves = _moves(source, trajectory, picks, pipeline, from_frame is not None, options)
     for number, (pick, (flow, warped, change)) in enumerate(zip(picks, moves, strict=True), 1):

@@ -6,6 +6,7 @@ from typing import Any
 
 from echokdm.core import defaults
 from echokdm.core.errors import ConfigError, GeometryError
+from echokdm.core.samplers import SAMPLERS
 from echokdm.core.types import A4C_BLOODPOOL_40
 from echokdm.ops.strain import GLS_RANGE
 from echokdm.ops.timing import BEATS_RANGE, RATE_RANGE
@@ -77,7 +78,8 @@ class Sampling:
     """How the networks are run.
 
     seed: of their noise. from_frame: make every frame from this one alone, as KDM does (Oh et al., the echo task), instead of each from
-    the clip's own of the same phase. steps, strength, without: of that one-frame mode, see `KDMPipeline`.
+    the clip's own of the same phase. steps, strength, without: of that one-frame mode, see `KDMPipeline`. sampler: "own", or "paper" for
+    the paper's, which steps and strength belong to: see `core.samplers`.
     """
 
     seed: int = defaults.SEED
@@ -85,6 +87,7 @@ class Sampling:
     steps: int = defaults.STEPS
     strength: float = defaults.STRENGTH
     without: str | None = None
+    sampler: str = "own"
 
     def check(self, frames: int | None = None) -> None:
         """Refuse what is out of range, of a clip of `frames` frames where that is known. Raises ConfigError."""
@@ -94,10 +97,20 @@ class Sampling:
             raise ConfigError(f"--seed {self.seed} is outside 0 to 2^63 - 1; choose one inside.")
         if self.without not in (None, "f2i", "k2f"):
             raise ConfigError(f"--without takes f2i or k2f, not {self.without!r}.")
+        if self.sampler not in SAMPLERS:
+            raise ConfigError(f"--sampler takes {' or '.join(SAMPLERS)}, not {self.sampler!r}.")
+        if self.sampler != "own" and (self.from_frame is None or self.steps != defaults.STEPS):
+            raise ConfigError("--sampler is of the one-frame mode, and says how many steps there are: name the frame with --from-frame N, "
+                              "and leave --steps out.")
         if self.without is not None and self.from_frame is None:
             raise ConfigError("--without leaves out a network of the one-frame mode; name the frame with --from-frame N too.")
         if self.from_frame is not None and frames is not None and not 0 <= self.from_frame < frames:
             raise ConfigError(f"--from-frame {self.from_frame} is not in the clip, which has frames 0 to {frames - 1}.")
+
+    def options(self) -> dict[str, Any]:
+        """How a pipeline is called in the one-frame mode."""
+        own = {"steps": self.steps, "strength": self.strength, "seed": self.seed, "without": self.without}
+        return {**own, **SAMPLERS[self.sampler]}
 
     def record(self) -> dict[str, Any]:
         """For run.json."""

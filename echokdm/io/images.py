@@ -40,11 +40,12 @@ def read_images(path: Path, max_frames: int | None) -> RawFrames:
         for file in files:
             with open_picture(file) as image:
                 if size is None:
-                    size = image.size
                     check_size(len(files), image.height, image.width)
-                if image.size != size:
+                array = _to_array(_upright(image))
+                size = array.shape[:2] if size is None else size
+                if array.shape[:2] != size:
                     raise ClipError("The frames of this folder differ in size: give frames of one clip.")
-                frames.append(_to_array(image))
+                frames.append(array)
     if len({(f.ndim, f.dtype) for f in frames}) > 1:
         raise ClipError("The frames of this folder differ in colour or depth: give frames of one clip.")
     return RawFrames(np.stack(frames))
@@ -58,6 +59,13 @@ def _natural_key(file: Path) -> list[tuple[int, int, str]]:
     """Digits compare as numbers, the rest as text."""
     parts = re.findall(r"\d+|\D+", file.stem)
     return [(0, int(p), "") if p.isdecimal() else (1, 0, p.lower()) for p in parts] + [(2, 0, file.name)]
+
+
+def _upright(image: "Image") -> "Image":
+    """As a camera held it: turned and mirrored as its Exif orientation says."""
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(image)
 
 
 def _to_array(image: "Image") -> np.ndarray:

@@ -68,15 +68,29 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Carried:
+    """How the first source's own pixels are carried, so that frames come at its size (`methods.photo`).
+
+    flow: (T, 2, F, F) backward px of its own grid, F a multiple of S. hidden: (T, 1, F, F) in [0, 1], where there is nothing to carry and
+    `drawn` (T, 3, S, S) in [0, 1] stands.
+    """
+
+    flow: Tensor
+    hidden: Tensor
+    drawn: Tensor
+
+
+@dataclass(frozen=True)
 class Generated:
     """frames: (T, 3, S, S) in [0, 1]. flow: (T, 2, S, S) backward px to the first source, None where there is none.
 
-    pictures: name -> (n, 3, h, w) in [0, 1], what else is worth a look.
+    pictures: name -> (n, 3, h, w) in [0, 1], what else is worth a look. carried: of a method that keeps the source's own pixels.
     """
 
     frames: Tensor
     flow: Tensor | None = None
     pictures: dict[str, Tensor] = field(default_factory=dict)
+    carried: Carried | None = None
 
 
 class Method(ABC):
@@ -121,8 +135,9 @@ class Method(ABC):
         """Of the key-points that the pipeline takes, None where it takes none."""
         return None
 
-    def find_keypoints(self, pipeline: Any, image: Tensor, size: int) -> Tensor | None:
-        """Key-points (1, N, 2) px in a picture (1, 3, H, W) of any size, where the pipeline can find them; None where it needs none.
+    def find_keypoints(self, pipeline: Any, images: Tensor, size: int) -> Tensor | None:
+        """Key-points px in pictures (T, 3, H, W) of any size, where the pipeline can find them: (T, N, 2) of each, or (1, N, 2) of the
+        first, where to cut all of them; None where it needs none.
 
         size: px a side of the model. Raises GeometryError where nothing is found.
         """

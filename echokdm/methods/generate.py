@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from echokdm.core import defaults
 from echokdm.core.errors import ConfigError, GeometryError
@@ -12,7 +12,9 @@ from echokdm.core.errors import ConfigError, GeometryError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from echokdm.core.frames import Frames
     from echokdm.core.types import Clip, KeypointSchema
+    from echokdm.data.frames import Square
     from echokdm.methods.base import Generated, Method, Request
 
 FPS = 12.5  # of the output where no driving clip tells it
@@ -20,13 +22,15 @@ FPS = 12.5  # of the output where no driving clip tells it
 
 @dataclass(frozen=True)
 class Generation:
-    """What was asked of a method and what came of it, at `fps`. options: what repeats it, without a file's name.
+    """What was asked of a method and what came of it. frames: (T, 3, H, W) in [0, 1] at `fps`, of the first source's size where the
+    method carries its pixels, else of the model's. options: what repeats it, without a file's name.
 
     empty: frames for which the files of key-points hold nobody.
     """
 
     request: "Request"
     made: "Generated"
+    frames: "Frames"
     fps: float
     method: "Method"
     schema: "KeypointSchema | None"
@@ -43,9 +47,10 @@ def generate(bundle: str | Path, sources: Sequence[str | Path], *, source_keypoi
 
     sources: pictures; several where the method takes them. source_keypoints: a file for each. driving: a clip whose motion is
     wanted. keypoints: the file of its key-points or, without it, of places in the first source. condition: a picture of what goes
-    where. drag: key-point -> (dx, dy) px of the model's size. gammas: shares of the motion, a frame each. whole: don't cut pictures
+    where. drag: key-point -> (dx, dy) px of the first source. gammas: shares of the motion, a frame each. whole: don't cut pictures
     to their key-points. Raises ConfigError for a wish that the method doesn't know, BundleError, ClipError and GeometryError.
     """
+    from echokdm.data.frames import three_channels
     from echokdm.methods.base import Request, method_of
     from echokdm.methods.bundle import bundle_config, find_bundle
     from echokdm.ops.wishes import check_drag
@@ -53,6 +58,8 @@ def generate(bundle: str | Path, sources: Sequence[str | Path], *, source_keypoi
     began = time.perf_counter()
     folder = find_bundle(bundle)
     method = method_of(folder)
+    if drag and (driving or keypoints):
+        raise ConfigError("--drag moves the source's own key-points: leave --driving and --keypoints out.")
     _check(method, len(sources), len(source_keypoints), driving=driving, condition=condition, drag=drag, gamma=gammas,
            keypoints=keypoints or source_keypoints)
     size = int(bundle_config(folder)["size"])
@@ -62,43 +69,62 @@ def generate(bundle: str | Path, sources: Sequence[str | Path], *, source_keypoi
         raise ConfigError(f"The bundle '{folder.name}' takes no key-points.")
     if drag and schema is not None:
         check_drag(drag, len(schema))
-    told = _points(keypoints, schema)
-    given = [_points(file, schema) for file in source_keypoints] or [None] * len(sources)
     clips = [_first(path) for path in sources]
-    if not whole and schema is not None:
-        given = [_found(method, pipeline, clip, size) if p is None else p for clip, p in zip(clips, given, strict=True)]
-    parts = [_square(clip, None if p is None else p[:1], size, whole, told if driving is None and i == 0 else None)
-             for i, (clip, p) in enumerate(zip(clips, given, strict=True))]
-    targets = dragged(parts[0][1], drag) if drag else parts[0][2]
-    pictures = _joined([image for image, _, _ in parts])
+    clip = None if driving is None else _read(driving)
+    told = _points(keypoints, schema, clips[0] if clip is None else clip)
+    files: Sequence[str | Path | None] = source_keypoints or [None] * len(sources)
+    given = [_points(file, schema, source) for file, source in zip(files, clips, strict=True)]
+    if schema is not None:
+        given = [_found(method, pipeline, source, size, whole) if p is None else p for source, p in zip(clips, given, strict=True)]
+    told = dragged(given[0], drag) if drag else told
+    parts = [_square(source, None if p is None else p[:1], size, whole, told if clip is None and i == 0 else None)
+             for i, (source, p) in enumerate(zip(clips, given, strict=True))]
+    pictures = _joined([part.frames for part in parts])
     assert pictures is not None  # `_check` asks for one at least
-    request = Request(pictures, _joined([p for _, p, _ in parts if p is not None]), targets,
+    request = Request(pictures, _joined([part.points for part in parts if part.points is not None]), parts[0].others,
                       gammas=_joined([gammas]), relative=relative, steps=steps, seed=seed)
     fps = FPS
-    if driving is not None:
-        clip = _read(driving)
+    if clip is not None:
         if told is not None and len(told) != len(clip):
             raise GeometryError(f"The key-points tell of {len(told)} frames, the driving clip has {len(clip)}.")
-        around = _found(method, pipeline, clip, size) if told is None and not whole and schema is not None else told
-        frames, targets, _ = _square(clip, around, size, whole)
-        targets = None if told is None else targets  # what was found in the first frame says where to cut alone
-        request, fps = replace(request, driving=frames, target_keypoints=targets), clip.fps
+        found = _found(method, pipeline, clip, size, whole) if told is None and schema is not None else None
+        around = told if found is None else found[:1]  # at the first frame's scale, as the source is
+        cut = _square(clip, around, size, whole, found)
+        targets = cut.others if found is not None and len(found) == len(clip) else None if told is None else cut.points
+        request, fps = replace(request, driving=cut.frames, target_keypoints=targets), clip.fps
     if condition is not None:
-        request = replace(request, condition=_square(_first(condition), None, size, True)[0])
+        request = replace(request, condition=_square(_first(condition), None, size, True).frames)
     empty = sum(int(points.isnan().all(-1).all(-1).sum()) for points in (told, *given) if points is not None)
     options = {"bundle": folder.name, "sources": len(sources), "source_keypoints": bool(source_keypoints), "driving": driving is not None,
                "keypoints": keypoints is not None, "condition": condition is not None,
                "drag": {str(k): list(v) for k, v in (drag or {}).items()}, "gammas": None if gammas is None else list(gammas),
                "relative": relative, "whole": whole, "steps": steps, "seed": seed, "device": device}
     made = method.generate(pipeline, request)
-    return Generation(request, made, fps, method, schema, options, time.perf_counter() - began, empty)
+    frames: Frames = made.frames
+    if made.carried is not None:
+        from echokdm.methods.photo import carry_photo
+
+        frames = carry_photo(three_channels(clips[0].frames[:])[0], parts[0].square, made.carried)
+    return Generation(request, made, frames, fps, method, schema, options, time.perf_counter() - began, empty)
+
+
+class _Part(NamedTuple):
+    """Frames (T, 3, S, S) of a square of pictures, key-points (T, N, 2) px in it, further ones, and where it lies."""
+
+    frames: "Tensor"
+    points: "Tensor | None"
+    others: "Tensor | None"
+    square: "Square"
 
 
 def dragged(keypoints: "Tensor | None", drag: Mapping[int, tuple[float, float]]) -> "Tensor":
-    """x_K,tgt = x_K,src + v (KDM, appendix D): key-points (1, N, 2) of which some move by (dx, dy) px. Raises ConfigError."""
+    """x_K,tgt = x_K,src + v (KDM, appendix D): key-points (T, N, 2), the first of which move by (dx, dy) px -> (1, N, 2).
+
+    Raises ConfigError where there are none.
+    """
     if keypoints is None:
         raise ConfigError("--drag moves key-points of the source: name their file with --source-keypoints.")
-    moved = keypoints.clone()
+    moved = keypoints[:1].clone()
     for i, offset in drag.items():
         moved[0, i] += moved.new_tensor(offset)
     return moved
@@ -128,21 +154,29 @@ def _first(path: str | Path) -> "Clip":
     return clip.with_frames(clip.frames[:1])
 
 
-def _points(file: str | Path | None, schema: "KeypointSchema | None") -> "Tensor | None":
+def _points(file: str | Path | None, schema: "KeypointSchema | None", clip: "Clip") -> "Tensor | None":
     from echokdm.data.keypoint_files import read_keypoints
 
-    return None if file is None or schema is None else read_keypoints(Path(file), schema)
+    return None if file is None or schema is None else read_keypoints(Path(file), schema, clip.size)
 
 
-def _found(method: "Method", pipeline: Any, clip: "Clip", size: int) -> "Tensor | None":
-    """Key-points (1, N, 2) of a clip's first frame, where the method finds them itself."""
+def _found(method: "Method", pipeline: Any, clip: "Clip", size: int, whole: bool) -> "Tensor | None":
+    """Key-points (1 or T, N, 2) of a clip's first frame or of all, where the method finds them itself.
+
+    Where pictures stay whole, nothing has to be found to cut them to: the method may see them in the square.
+    """
     from echokdm.data.frames import three_channels
 
-    return method.find_keypoints(pipeline, three_channels(clip.frames[:1]), size)
+    try:
+        return method.find_keypoints(pipeline, three_channels(clip.frames[:]), size)
+    except GeometryError:
+        if not whole:
+            raise
+        return None
 
 
 def _square(clip: "Clip", points: "Tensor | None", size: int, whole: bool,
-            others: "Tensor | None" = None) -> "tuple[Tensor, Tensor | None, Tensor | None]":
+            others: "Tensor | None" = None) -> _Part:
     """Frames (T, 3, S, S) at the model's size, cut around `points` (T, N, 2) unless `whole`; those and `others` follow."""
     import torch
 
@@ -154,7 +188,8 @@ def _square(clip: "Clip", points: "Tensor | None", size: int, whole: bool,
         if not ((known >= -0.5) & (known <= torch.tensor([width, height]) - 0.5)).all(-1).float().mean() > 0.5:
             raise GeometryError(f"Most key-points lie outside the picture's {width} x {height} pixels: they belong to another one.")
     frames, square = fit_square(three_channels(clip.frames[:]), size, None if whole else points)
-    return frames, None if points is None else square.points(points), None if others is None else square.points(others)
+    points, others = (None if p is None else square.points(p) for p in (points, others))
+    return _Part(frames, points, others, square)
 
 
 def _joined(parts: Sequence[Any]) -> "Tensor | None":

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from echokdm.core.errors import GeometryError
 
+TOO_SMALL = 160  # px up to which pictures are too small for MS-SSIM's five scales
 Distance = Callable[[Tensor, Tensor, Tensor], Tensor]  # images (B, 1, H, W) in [0, 1], twice, and a mask (B, 1, H, W) -> (B,)
 
 
@@ -67,6 +68,6 @@ def ms_ssim(made: Tensor, truth: Tensor) -> np.ndarray:
 
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure  # isort: skip
 
-    if min(made.shape[2:]) <= 160:
+    if min(made.shape[2:]) <= TOO_SMALL:
         raise GeometryError(f"MS-SSIM needs pictures of 161 px a side and more, not {made.shape[3]} x {made.shape[2]}.")
     return multiscale_structural_similarity_index_measure(made, truth, data_range=1.0, reduction="none").double().cpu().numpy()

@@ -1,5 +1,6 @@
-"""Filling what lies outside the sector, so that a warp never drags its black edge into the picture."""
+"""Filling what a picture does not show: outside the sector, so that a warp never drags its black edge in, and behind what moved away."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -30,3 +31,20 @@ def warp_inside(image: Tensor, flow: Tensor, sector: Tensor) -> Tensor:
     """
     filled = extend_beyond(image, sector).expand(len(flow), -1, -1, -1)
     return warp(filled, flow, mode="bicubic").clamp(0, 1) * sector.to(image.dtype)
+
+
+def filled_from_around(image: Tensor, unknown: Tensor, other: Tensor) -> Tensor:
+    """Pictures (T, C, H, W) in [0, 1] with what is `unknown` (T, 1, H, W) bool drawn smoothly on from around it (biharmonic).
+
+    other: (T, 1, H, W) bool, what is something else, as the arm before the wall that is to be filled: nothing is drawn on from there.
+    """
+    from skimage.restoration import inpaint_biharmonic
+
+    out = []
+    for picture, hole, beside in zip(image, unknown[:, 0], other[:, 0], strict=True):
+        away = hole | beside
+        if hole.any() and not away.all():
+            drawn = inpaint_biharmonic(picture.movedim(0, -1).numpy(), away.numpy(), channel_axis=-1)
+            picture = torch.where(hole, torch.from_numpy(drawn).to(picture).movedim(-1, 0).clamp(0, 1), picture)
+        out.append(picture)
+    return torch.stack(out)

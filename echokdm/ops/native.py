@@ -32,19 +32,28 @@ class NativeFrame:
         rows, columns = distance_transform_edt(~self.inside.numpy(), return_distances=False, return_indices=True)
         return torch.from_numpy(rows.astype(np.int64) * self.inside.shape[1] + columns)
 
-    def enlarge(self, field: Tensor) -> Tensor:
-        """A field (C, S, S) of the model's frame at the clip's pixels -> (C, h, w) of the box, values as they are, smooth."""
-        return sample(field[None], self._places, mode="bicubic")[0]
+    def enlarge(self, field: Tensor, mode: str = "bicubic") -> Tensor:
+        """A field (C, S, S) of the model's frame at the clip's pixels -> (C, h, w) of the box, values as they are, smooth.
 
-    def carry(self, frame: Tensor, flow: Tensor) -> Tensor:
+        mode: "bilinear" where it breaks, beside which a bicubic one swings.
+        """
+        return sample(field[None], self._places, mode=mode)[0]
+
+    def carry(self, frame: Tensor, flow: Tensor, finer: Tensor | None = None) -> Tensor:
         """Warp a frame (C, H, W) in [0, 1] by the model's backward flow (2, S, S) px -> (C, H, W), black outside the sector.
 
-        Bicubic on the clip's own pixels; where the flow is zero each pixel stays what it is.
+        Bicubic on the clip's own pixels; where the flow is zero each pixel stays what it is. finer: the frame as of `doubled`, which is
+        then sampled: bicubic weights alone would take a quarter of a photo's finest detail; the flow is then finer than a model's, and may
+        break.
         """
-        native = self.enlarge(flow)[None] * self.step
+        native = self.enlarge(flow, "bicubic" if finer is None else "bilinear")[None] * self.step
         whole = frame[:, self.box[0], self.box[1]]
         filled = whole.flatten(1)[:, self._nearest.flatten()].view_as(whole)
-        moved = sample(filled[None], self._grid + native, mode="bicubic")[0]
+        if finer is None:
+            moved = sample(filled[None], self._grid + native, mode="bicubic")[0]
+        else:
+            moved = sample(finer[None], 2 * (self._grid + native), mode="bicubic")[0]
+        moved = torch.where((native[0] == 0).all(0), filled, moved)  # rounding would touch what nothing moves
         return self._placed(moved, frame)
 
     def add(self, frame: Tensor, change: Tensor) -> Tensor:

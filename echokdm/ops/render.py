@@ -1,5 +1,7 @@
 """Key-points drawn as images, the spatial form x^_K in which the networks read them (KDM, section 3.2)."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,26 +12,39 @@ from echokdm.ops.warp import pixel_grid, sample_points
 FAR = -1e4  # px; where points that were not seen are put, out of reach of any pixel
 
 
-def nearest_edge(start: Tensor, end: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+def nearest_edge(start: Tensor, end: Tensor, height: int, width: int, reach: float = float("inf")) -> tuple[Tensor, Tensor]:
     """Distance in px of every pixel to its nearest segment start-end, each (B, E, 2), and that segment's index.
 
-    Returns (B, H, W) float, inf where no segment is finite, and (B, H, W) int64. Loops over the edges so that the working set
-    stays in cache.
+    Returns (B, H, W) float, inf where no segment is finite or, but for pixels near it, within `reach` px, and (B, H, W) int64. Loops over
+    the edges so that the working set stays in cache.
     """
-    x, y = pixel_grid(height, width, start.device)[0]
+    grid = pixel_grid(height, width, start.device)[0]
     best = torch.full((len(start), height, width), float("inf"), device=start.device)
     which = torch.zeros(len(start), height, width, dtype=torch.long, device=start.device)
     direction = end - start
     squared_length = direction.square().sum(-1).clamp_min(1e-9)
     for e in range(start.shape[1]):
+        rows, columns = _window(start[:, e], end[:, e], height, width, reach)
+        x, y = grid[:, rows, columns]
         sx, sy = start[:, e, 0, None, None], start[:, e, 1, None, None]
         ex, ey = direction[:, e, 0, None, None], direction[:, e, 1, None, None]
         dx, dy = x - sx, y - sy
         along = ((dx * ex + dy * ey) / squared_length[:, e, None, None]).clamp(0, 1)
         squared = (dx - along * ex).square() + (dy - along * ey).square()
-        nearer = squared < best  # never, of a segment that has an end that was not seen
-        which, best = torch.where(nearer, e, which), torch.where(nearer, squared, best)
+        part, index = best[:, rows, columns], which[:, rows, columns]
+        nearer = squared < part  # never, of a segment that has an end that was not seen
+        part[:], index[:] = torch.where(nearer, squared, part), torch.where(nearer, e, index)
     return best.sqrt(), which
+
+
+def _window(start: Tensor, end: Tensor, height: int, width: int, reach: float) -> tuple[slice, slice]:
+    """Rows and columns within `reach` px of any of the segments start-end, (B, 2) each."""
+    ends = torch.cat([start, end])
+    ends = ends[torch.isfinite(ends).all(-1)]
+    if not len(ends) or not math.isfinite(reach):
+        return slice(0, height if len(ends) else 0), slice(0, width)
+    low, high = (ends.amin(0) - reach).floor().long().tolist(), (ends.amax(0) + reach).ceil().long().tolist()
+    return tuple(slice(max(0, low[i]), max(0, min(most, high[i] + 1))) for i, most in ((1, height), (0, width)))  # type: ignore[return-value]
 
 
 def inside_polygon(points: Tensor, height: int, width: int) -> Tensor:
@@ -62,7 +77,7 @@ def render_keypoints(points: Tensor, schema: KeypointSchema, height: int, width:
     points (B, N, 2) in (x, y) pixels, nan where not seen -> (B, 3 or 4, H, W) in [0, 1].
     """
     index = torch.tensor(schema.edges, device=points.device)
-    distance, edge = nearest_edge(points[:, index[:, 0]], points[:, index[:, 1]], height, width)
+    distance, edge = nearest_edge(points[:, index[:, 0]], points[:, index[:, 1]], height, width, line_width + 1)
     strength = (line_width + 0.5 - distance).clamp(0, 1)[:, None]
     lines = points.new_tensor(schema.colours)[edge].permute(0, 3, 1, 2) * strength
     return torch.cat([lines, _soft_fill(distance, inside_polygon(points, height, width))], 1) if schema.closed else lines
@@ -75,12 +90,18 @@ def spread_motion(source: Tensor, target: Tensor, height: int, width: int, reach
     guess tends to zero, as it does everywhere where none is seen in both. source, target (B, N, 2) -> (B, 2, H, W) in pixels.
     """
     unseen = (source + target).isnan().any(-1, keepdim=True)
-    source, target = (torch.where(unseen, FAR, p) for p in (source, target))
-    grid = pixel_grid(height, width, target.device)[0].permute(1, 2, 0).reshape(1, -1, 2)
-    squared = torch.cdist(grid.expand(len(target), -1, -1), target).square()
-    weight = torch.softmax(-squared / (2 * (reach / 3) ** 2), -1)
-    fade = torch.exp(-squared.amin(-1, keepdim=True) / (2 * reach ** 2))
-    return (weight @ (source - target) * fade).transpose(1, 2).reshape(-1, 2, height, width)
+    source, target = (torch.where(unseen, FAR, p).double() for p in (source, target))
+    grid = pixel_grid(height, width, target.device)[0].double()
+    x, y = ((axis - target[..., i, None]).square() for i, axis in enumerate((grid[0, 0], grid[1, :, 0])))  # (B, N, W) and (B, N, H)
+    nearest = torch.full((len(target), height, width), float("inf"), device=target.device)
+    for across, down in zip(x.float().unbind(1), y.float().unbind(1), strict=True):
+        torch.minimum(nearest, across[:, None] + down[..., None], out=nearest)
+    # A Gaussian is a product of one in x and one in y, and a sum of such products a product of matrices; in double, none vanishes too soon.
+    x, y = (torch.exp(-part / (2 * (reach / 3) ** 2)) for part in (x, y))
+    weights = torch.cat([source - target, torch.ones_like(source[..., :1])], -1).movedim(-1, 1)[..., None] * y[:, None]
+    carried = weights.transpose(2, 3) @ x[:, None]
+    fade = torch.exp(-nearest / (2 * reach ** 2))[:, None]
+    return (carried[:, :2] / carried[:, 2:].clamp_min(1e-300)).float() * fade
 
 
 def carry_keypoints(flow: Tensor, source: Tensor, target: Tensor, outline: bool = False, reach: float = 6.0, rounds: int = 3) -> Tensor:

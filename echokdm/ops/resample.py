@@ -35,6 +35,21 @@ def shrink(image: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(blurred, (height, width), mode="bilinear", align_corners=True)
 
 
+def doubled(image: Tensor, reach: int = 16) -> Tensor:
+    """A picture (C, H, W) twice as fine without loss (Fourier's interpolation): (C, 2 H - 1, 2 W - 1), point x at 2 x.
+
+    reach: px by which its border is mirrored first, so that opposite sides do not meet.
+    """
+    from scipy.signal import resample
+
+    reach = min(reach, image.shape[1] - 1, image.shape[2] - 1)
+    fine = F.pad(image[None], (reach,) * 4, mode="reflect")[0].numpy()
+    for axis in (1, 2):
+        fine = resample(fine, 2 * fine.shape[axis], axis=axis)
+    rows, columns = (slice(2 * reach, 2 * reach + 2 * n - 1) for n in image.shape[1:])
+    return torch.from_numpy(fine)[:, rows, columns].to(image)
+
+
 def rescale_points(points: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
     """Key-points or displacements (..., 2) px of a picture of size `old` (height, width) in the pixels of size `new`."""
     scale = [(new[1] - 1) / max(old[1] - 1, 1), (new[0] - 1) / max(old[0] - 1, 1)]

@@ -1,10 +1,11 @@
-"""Thin-plate splines (Bookstein 1989): the smoothest flow that carries one set of key-points to another."""
+"""Flows that carry one set of key-points to another: by thin-plate splines (Bookstein 1989), the smoothest, or by triangles, linearly."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from echokdm.core.errors import GeometryError
-from echokdm.ops.warp import pixel_grid
+from echokdm.ops.warp import pixel_grid, sample_points
 
 _RIDGE = 1e-10  # keeps the system solvable when points coincide; moves the fit by far less than 1e-3 px
 
@@ -82,3 +83,24 @@ def seen_tps_flow(source: Tensor, target: Tensor, height: int, width: int, regul
     """`tps_flow` (1, 2, H, W) px of key-points source, target (N, 2) px, by those seen in both (not nan); the image's border stays."""
     seen = torch.isfinite(source).all(-1) & torch.isfinite(target).all(-1)
     return tps_flow(source[None, seen], target[None, seen], height, width, border_anchors(height, width), regularization)
+
+
+def through_keypoints(flow: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    """Correct a backward flow (B, 2, H, W) so that it carries each target key-point to its source, (B, N, 2) px each, nan where not seen.
+
+    What the flow misses by is laid over the picture linearly between the points (Delaunay's triangles) and fades to its border: nothing
+    overshoots, where a spline through two lids that all but meet would throw the brows about. Returns (B, 2, H, W) px.
+    """
+    from scipy.interpolate import LinearNDInterpolator
+
+    height, width = flow.shape[2:]
+    border = border_anchors(height, width)
+    y, x = np.mgrid[0:height, 0:width]
+    out = []
+    for one, before, after in zip(flow.cpu(), source.cpu(), target.cpu(), strict=True):
+        missed = before - after - sample_points(one[None], after[None])[0]
+        known = torch.isfinite(missed).all(-1)
+        places, values = torch.cat([after[known], border]), torch.cat([missed[known], torch.zeros_like(border)])
+        laid = LinearNDInterpolator(places.double().numpy(), values.double().numpy(), fill_value=0.0)(x, y)
+        out.append(one + torch.from_numpy(laid).to(one).permute(2, 0, 1))
+    return torch.stack(out).to(flow)

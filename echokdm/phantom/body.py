@@ -22,7 +22,8 @@ _TILE = 80
 _EXTENT = {"backdrop": ((-1.0, -1.0), (1.0, 1.0)), "torso": ((-0.3, -0.2), (0.3, 0.65)), "head": ((-0.2, -0.45), (0.2, 0.1))}
 _LIMB_EXTENT = ((-0.15, -0.15), (0.15, 0.6))
 _LENGTHS = {"torso": 0.48, "neck": 0.12, "head": 0.3, "upper_arm": 0.29, "forearm": 0.27, "thigh": 0.4, "shin": 0.4}  # scene units
-_AXIS = {"torso": (0.22, 0.82)}  # parts of the length between which a capsule's axis runs, where its round ends would reach too far
+# Parts of the length between which a capsule's axis runs: where its round ends would reach too far, and where a hand or foot goes on.
+_AXIS = {"torso": (0.22, 0.82), "forearm": (0.0, 1.25), "shin": (0.0, 1.08)}
 
 
 class BodyPhantom(PosedPhantom):

@@ -68,6 +68,7 @@ def test_public_names_are_there_and_lazy() -> None:
 
 def test_drag_is_parsed() -> None:
     assert parse_drag(["12:-4,0", "3:1.5,2"]) == {12: (-4.0, 0.0), 3: (1.5, 2.0)}
+    assert parse_drag(["3-5:0,2"]) == {3: (0.0, 2.0), 4: (0.0, 2.0), 5: (0.0, 2.0)}
     for text in ("12", "12:1", "a:1,2", "1:2,3,4", "1.5:2,3"):
         with pytest.raises(ConfigError, match="i:dx,dy"):
             parse_drag([text])

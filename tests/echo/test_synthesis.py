@@ -197,6 +197,13 @@ def test_options_reach_the_model(drawn_clip: Clip, pipeline) -> None:
     assert result.options["seed"] == 7 and result.options["without"] == "f2i"
 
 
+def test_the_papers_sampler_is_one_word(drawn_clip: Clip, pipeline) -> None:
+    result = synthesize(drawn_clip, sampling=Sampling(from_frame=2, sampler="paper"), bundle=pipeline)
+    assert pipeline.calls == [{"steps": 100, "strength": 0.5, "flow_steps": 200, "samples": 1, "exact": False, "carry_detail": False,
+                               "quantize": True, "seed": 0, "without": None}]
+    assert result.options["sampler"] == "paper"
+
+
 def test_the_model_is_told_how_far_the_valves_are_open(drawn_clip: Clip, still_clip: Clip, pipeline) -> None:
     result = synthesize(drawn_clip, Wish(ef=40), Sampling(from_frame=0), bundle=pipeline)
     told, inflow = torch.cat(pipeline.valve_openings).numpy(), np.gradient(result.drawn_volumes)
@@ -252,6 +259,9 @@ def test_impossible_wishes_are_refused(wish: dict, error: type, words: str, draw
     ({"from_frame": 24}, "frames 0 to 23"),
     ({"without": "f2i"}, "--from-frame"),
     ({"without": "of"}, "f2i or k2f"),
+    ({"sampler": "papers"}, "own or paper"),
+    ({"sampler": "paper"}, "one-frame mode"),
+    ({"sampler": "paper", "from_frame": 0, "steps": 4}, "leave --steps out"),
 ])
 def test_impossible_samplings_are_refused(sampling: dict, words: str, drawn_clip: Clip, pipeline) -> None:
     with pytest.raises(ConfigError, match=words):

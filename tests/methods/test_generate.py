@@ -12,6 +12,8 @@ from echokdm.cli.app import app
 from echokdm.core import defaults
 from echokdm.core.errors import ConfigError, GeometryError
 from echokdm.methods.generate import generate
+from echokdm.ops.resample import rescale_centres
+from echokdm.ops.warp import sample_points
 from echokdm.phantom.face import FacePhantom
 
 RUNNER = CliRunner()
@@ -66,11 +68,44 @@ def test_drag_and_gamma(face):
                        whole=True)
     assert len(dragged.made.frames) == 1
     # The flow is made to carry the points: where the nose's tip goes, the flow leads back to where it was.
-    x, y = (dragged.request.source_keypoints[0, 30] + torch.tensor([3.0, -2.0])).round().long().tolist()
-    assert torch.allclose(dragged.made.flow[0, :, y, x], torch.tensor([-3.0, 2.0]), atol=0.8)
+    flow = dragged.made.carried.flow
+    finer = flow.shape[-1] / 64
+    assert torch.allclose(dragged.request.target_keypoints[0, 30] - dragged.request.source_keypoints[0, 30], torch.tensor([1.5, -1.0]))
+    back = sample_points(flow, rescale_centres(dragged.request.target_keypoints[:, 30:31], 1 / finer))[0, 0] / finer
+    assert torch.allclose(back, torch.tensor([-1.5, 1.0]), atol=0.3)
     swept = generate(face / "run" / "bundle", [face / "face.png"], source_keypoints=[face / "face.pts"], keypoints=face / "pose.npy",
                      gammas=[0.0, 0.5, 1.0], whole=True)
     assert torch.equal(swept.made.flow[0], torch.zeros(2, 64, 64)) and torch.allclose(swept.made.flow[1] * 2, swept.made.flow[2], atol=1e-5)
+
+
+def test_a_photo_comes_back_at_its_own_size_and_untouched_further_off(face):
+    """The phantom drawn at 128 px into a larger picture, of which the model sees a square of 64 px."""
+    phantom = FacePhantom([5], 128)
+    photo = torch.rand(3, 200, 310, generator=torch.Generator().manual_seed(0)) * 0.2
+    photo[:, 30:158, 90:218] = phantom.frames(torch.zeros(1, 1))[0, 0]
+    pixels = (photo.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    Image.fromarray(pixels).save(face / "photo.png")
+    np.save(face / "photo.npy", phantom.keypoints(torch.zeros(1, 1))[0].numpy() + np.float32([90, 30]))
+    made = generate(face / "run" / "bundle", [face / "photo.png"], source_keypoints=[face / "photo.npy"],
+                    drag={i: (0.0, 9.0) for i in (*range(6, 11), 56, 57, 58, 65, 66, 67)})
+    assert made.frames.shape == (1, 3, 200, 310)
+    result = (made.frames[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    changed = np.abs(result.astype(int) - pixels).max(2) > 0
+    points = np.load(face / "photo.npy")[0]
+    margin = 0.2 * np.ptp(points, axis=0).max() + 2
+    assert changed.any()
+    assert not changed[:int(points[48:, 1].min() - margin)].any() and not changed[int(points[:, 1].max() + 9 + margin):].any()
+    assert not changed[:, :int(points[:, 0].min() - margin)].any() and not changed[:, int(points[:, 0].max() + margin):].any()
+
+
+def test_a_page_tells_in_words_what_was_asked(face, tmp_path):
+    words = ["generate", "--bundle", str(face / "run" / "bundle"), "--source", str(face / "face.png"), "--source-keypoints",
+             str(face / "face.pts"), "--drag", "30-31:3,-2", "--drag", "8:0,4", "--out", str(tmp_path / "out")]
+    assert RUNNER.invoke(app, words).exit_code == 0
+    assert {f.name for f in (tmp_path / "out").iterdir()} == {"generated.png", "strip.png", "run.json", "report.html"}
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "30, 31 by (3, -2) pixels; 8 by (0, 4) pixels" in page and "1 of 128 x 128 pixels" in page
+    assert not any(sign in page.split("</style>")[1] for sign in ("{'", "[0", "None", "True"))
 
 
 def test_a_driving_clip_is_followed_by_what_the_detector_finds(face):
@@ -87,9 +122,10 @@ def test_the_command_writes_all_of_its_outputs_twice_the_same(face, tmp_path):
     for name in ("a", "b"):
         result = RUNNER.invoke(app, [*words, "--out", str(tmp_path / name)])
         assert result.exit_code == 0, result.output
-    names = {"generated.mp4", "generated.gif", "strip.png", "run.json", "report.html"}
+    names = {"frames", "generated.mp4", "generated.gif", "strip.png", "run.json", "report.html"}
     assert {f.name for f in (tmp_path / "a").iterdir()} == names
-    for name in names - {"report.html"}:
+    assert [f.name for f in sorted((tmp_path / "a" / "frames").iterdir())] == ["00000.png", "00001.png"]
+    for name in [*names - {"report.html", "frames"}, "frames/00001.png"]:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
     assert json.loads((tmp_path / "a" / "run.json").read_text())["method"] == "kdm"
     assert "face.png" not in (tmp_path / "a" / "report.html").read_text()
@@ -97,7 +133,7 @@ def test_the_command_writes_all_of_its_outputs_twice_the_same(face, tmp_path):
 
 
 def test_a_picture_in_which_no_face_is_found_is_refused(face):
-    with pytest.raises(GeometryError, match="No face or person is found"):
+    with pytest.raises(GeometryError, match="No face"):
         generate(face / "run" / "bundle", [face / "face.png"], driving=face / "face.png")
 
 
@@ -109,7 +145,7 @@ def test_keypoints_of_another_picture_are_refused(face):
 
 @pytest.mark.parametrize(("options", "words"), [
     ({"condition": "face.png"}, "does not take --condition"), ({"sources": 2}, "does not take several --source"),
-    ({}, "--driving, --keypoints or --drag"), ({"drag": {8: (1, 1)}}, "--source-keypoints"),
+    ({}, "--driving, --keypoints or --drag"), ({"drag": {8: (1, 1)}, "driving": "face.png"}, "leave --driving and --keypoints out"),
     ({"drag": {68: (1, 1)}, "source_keypoints": ["face.pts"]}, "points 0 to 67"), ({"sources": 0}, "at least one picture"),
 ])
 def test_a_wish_that_the_method_does_not_know_is_told(face, options, words):

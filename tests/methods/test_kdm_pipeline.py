@@ -48,6 +48,14 @@ def test_ablations_and_gamma(pipe, heart):
     assert direct.frames.shape == (2, 1, 112, 112) and (direct.flow == 0).all()
 
 
+def test_a_call_takes_one_sample_of_the_flow_as_it_is_drawn_where_it_is_told_to(pipe, heart):
+    source, points, sector = heart
+    given = source.expand(8, -1, -1, -1), points[:1].expand(8, -1, -1), points[1:9], sector.float().expand(8, 1, -1, -1)
+    one, two = (pipe.predict_flow(*given, samples=samples, exact=False) for samples in (1, 2))
+    assert not torch.equal(one, two)
+    assert torch.equal(pipe(source, points[0], points[1:9], sector=sector, without="f2i", samples=1, exact=False).flow, one)
+
+
 def test_wrong_keypoints_and_unknown_bundles_are_named(pipe, heart):
     source, points, sector = heart
     with pytest.raises(GeometryError, match="40"):

@@ -121,6 +121,25 @@ class PtsFaces:
         return sequence(read_frames(row["path"]), labels_of(row), read_pts(Path(row["path"]).with_suffix(".pts"))[None], schema=self.schema)
 
 
+def xml_images(data: bytes) -> list[tuple[str, list[list[tuple[float, float]] | None]]]:
+    """Of each picture of dlib's XML its path and its boxes: the 68 places of each, None where it lacks some.
+
+    Raises ValueError or ElementTree.ParseError.
+    """
+    if b"<!ENTITY" in data:
+        raise ValueError
+    return [(image.get("file", "").replace("\\", "/"), [_parts(box) for box in image.iter("box")])
+            for image in ElementTree.fromstring(data).iter("image")]
+
+
+def _parts(box: ElementTree.Element) -> list[tuple[float, float]] | None:
+    try:
+        parts = {int(part.get("name", "")): (float(part.get("x", "")), float(part.get("y", ""))) for part in box.iter("part")}
+    except ValueError:
+        return None
+    return [parts[i] for i in range(POINTS)] if sorted(parts) == list(range(POINTS)) else None
+
+
 @dataclass(frozen=True)
 class DlibFaces:
     """dlib's `*.xml` (dataset/images/image/box/part) in the root, pictures at the paths that it gives; pixels count from 0.
@@ -152,25 +171,16 @@ class DlibFaces:
 
     def _boxes(self, root: Path, file: str, split: str, problems: Problems) -> Iterator[dict]:
         try:
-            data = check_plain(root / file, DataError).read_bytes()
-            if b"<!ENTITY" in data:
-                raise ValueError
-            images = ElementTree.fromstring(data).iter("image")
+            images = xml_images(check_plain(root / file, DataError).read_bytes())
         except (OSError, ValueError, ElementTree.ParseError):
             problems.add("unreadable", file)
             return
-        for image in images:
-            name = image.get("file", "").replace("\\", "/")
-            for k, box in enumerate(image.iter("box")):
-                try:
-                    parts = {int(part.get("name", "")): (float(part.get("x", "")), float(part.get("y", ""))) for part in box.iter("part")}
-                except ValueError:
-                    parts = {}
-                if sorted(parts) != list(range(POINTS)):
+        for name, boxes in images:
+            for k, points in enumerate(boxes):
+                if points is None:
                     problems.add(f"without parts 0 to {POINTS - 1}", name, f"box {k}")
                     continue
-                yield {"sequence": f"{name}#{k}", "subject": name, "split": split, "_file": name,
-                       "_points": [parts[i] for i in range(POINTS)]}
+                yield {"sequence": f"{name}#{k}", "subject": name, "split": split, "_file": name, "_points": points}
 
     def read(self, row: "Row") -> "Sequence":
         """One frame with the 68 landmarks of one face. Raises ClipError or GeometryError."""

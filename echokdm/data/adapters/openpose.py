@@ -7,7 +7,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -29,9 +29,13 @@ NO_PERSON = np.zeros((0, 3))
 
 def read_people(path: str) -> list[np.ndarray]:
     """Each person of one JSON file as (N, 3) x, y, confidence. Raises GeometryError."""
-    content = read_json(path)
-    with one_sentence("A JSON file of this sequence is not OpenPose's: it needs people[].pose_keypoints_2d.", GeometryError):
-        people = [np.asarray(person["pose_keypoints_2d"], np.float64).reshape(-1, 3) for person in content["people"]]
+    return people_of(read_json(path))
+
+
+def people_of(content: Any, part: str = "pose_keypoints_2d") -> list[np.ndarray]:
+    """The same of a file's content; part: "face_keypoints_2d" for OpenPose's 70 of a face. Raises GeometryError."""
+    with one_sentence(f"A JSON file of this sequence is not OpenPose's: it needs people[].{part}.", GeometryError):
+        people = [np.asarray(person[part], np.float64).reshape(-1, 3) for person in content["people"]]
     if not all((np.abs(person) <= np.finfo(np.float32).max).all() for person in people):  # nan is none either
         raise GeometryError("A JSON file of this sequence holds joints that are not finite.")
     return people

@@ -23,6 +23,7 @@ class DataConfig(BaseModel):
     patients: int = 2000  # phantoms, six frames each
     procedural: int = 5000  # pairs without anatomy
     twins: int = 0  # phantoms made twice, with another ejection fraction, for the stages' `twin_share`
+    edits: bool = False  # of faces and people: half of the pairs differ in few of a pose's parameters
     held_out: int = 40  # further patients, for validation
     cache: str = "runs/cache"
     drift_share: float = 0.03  # of the hearts, for the flows' stages, that swing as a whole too, as a breath moves them
@@ -52,6 +53,7 @@ class KDMConfig(MethodConfig):
     size: int = Field(default=defaults.FRAME_SIZE, ge=SMALLEST, le=LARGEST)  # px a side
     flow_size: int | None = Field(default=None, ge=SMALLEST, le=LARGEST)  # px a side at which flows are learned and found; None for size
     precision: Literal["no", "bf16", "fp16"] = "bf16"
+    edit_flow: Literal["k2f", "limbs"] = "k2f"  # what an edit of a picture starts from: K2F-net's flow, or that of limbs that move alone
     flow_target: Literal["of_net", "truth"] = "of_net"  # whose flows K2F-net learns; phantoms know the truth
     data: DataConfig = DataConfig()  # type: ignore[assignment]  # in place of FrameData, which has no simulators
     segmenter: SegmenterConfig = SegmenterConfig()

@@ -44,7 +44,8 @@ class KDMData:
         kind, folder = self.config.data.phantom, self._folder(name, count)
         if kind == "heart":
             return phantom_store(folder, count, self.config.size, first_seed, self.config.data.workers)
-        return posed_store(folder, kind, count, self.config.size, first_seed, self.config.data.workers)
+        data = self.config.data
+        return posed_store(folder, kind, count, self.config.size, first_seed, data.workers, data.edits)
 
     def procedural(self) -> ArrayStore:
         """Pairs without anatomy."""

@@ -21,7 +21,8 @@ from echokdm.methods.kdm.valves import valve_weights
 from echokdm.networks.codec import decode, encode, encode_flow, with_detail
 from echokdm.networks.conditioned_unet import ConditionedUNet
 from echokdm.networks.segmenter import Segmenter, as_seen
-from echokdm.ops.render import fill_polygon
+from echokdm.ops.reach import outlines
+from echokdm.ops.render import FAR, fill_polygon
 
 
 class DenoiserConfig(BaseModel):
@@ -51,6 +52,7 @@ class DenoiserConfig(BaseModel):
     label_weight: float = 0.0  # F2I: of how far the frozen segmenter, shown the decoded x0 prediction, is from the asked outline
     label_items: int = 2  # hearts of a batch that are decoded whole for it
     valve_weight: float = 0.0  # by how much more errors count where a heart's valve leaflets may be
+    opening_weight: float = 0.0  # the same within a face's eyes and mouth, where their key-points are
     valve_share: float = Field(default=0.0, ge=0, le=1)  # of hearts whose valves are made to open or shut from source to target
     twin_share: float = Field(default=0.0, ge=0, le=1)  # K2F and F2I: of hearts that are twins, of unlike pumping, see `data.twins`
     flow_jitter: float = 0.0  # px; F2I's flows get a smooth error of a standard deviation drawn from 0 to this, as K2F's will have one
@@ -119,6 +121,9 @@ class DenoiserStage(Stage):
         error = (F.l1_loss if config.loss == "l1" else F.mse_loss)(output, target, reduction="none")
         height, width = batch["target"].shape[2:]
         weight = valve_weights(batch["target_keypoints"], self.schema, height, width, config.valve_weight)
+        if config.opening_weight > 0:
+            for outline in outlines(batch["target_keypoints"], self.schema):
+                weight = weight + config.opening_weight * fill_polygon(outline.nan_to_num(FAR), height, width)
         loss = (error * F.adaptive_avg_pool2d(weight, (error.shape[2], error.shape[3]))).mean()
         logged = {"loss": loss.detach()}
         if self.perceptual is not None or self.segmenter is not None:

@@ -3,26 +3,28 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from echokdm.core import defaults
-from echokdm.core.errors import ConfigError
+from echokdm.core.errors import ConfigError, GeometryError
+from echokdm.core.schemas import IBUG_68
 from echokdm.core.seeding import derive_seed
 from echokdm.core.types import KeypointSchema, luma
 from echokdm.data.adapters.camus import LICENCE as CAMUS_LICENCE
-from echokdm.data.frames import FrameSource
+from echokdm.data.face_finder import find_faces, predictor_file
+from echokdm.data.frames import FrameSource, three_channels
 from echokdm.data.pairs import FlowPairs, PhantomClips, estimated_flows
 from echokdm.data.store import ArrayStore
 from echokdm.engine.sampling import build_scheduler
 from echokdm.engine.stage import Stage
-from echokdm.methods.base import Generated, Method, Request
+from echokdm.methods.base import Carried, Generated, Method, Request
 from echokdm.methods.kdm.card import card
 from echokdm.methods.kdm.codec import CodecStage
 from echokdm.methods.kdm.config import STAGES, KDMConfig
 from echokdm.methods.kdm.data import KDMData
 from echokdm.methods.kdm.denoiser import F2IStage, K2FStage, K2IStage
 from echokdm.methods.kdm.detection import detector, search
+from echokdm.methods.kdm.editing import move
 from echokdm.methods.kdm.landmarks import LandmarkStage
 from echokdm.methods.kdm.of_net import OFNetStage
 from echokdm.methods.kdm.pipeline import KDMPipeline
@@ -94,7 +96,7 @@ class KDM(Method):
     def assemble(self, config: KDMConfig, parts: dict[str, Any]) -> KDMPipeline:
         """With a DDIM scheduler that holds the noise schedule."""
         return KDMPipeline(**parts, scheduler=build_scheduler("ddim", config.f2i.prediction), schema=KDMData(config).schema.name,
-                           size=config.size, flow_size=config.flow_size)
+                           size=config.size, flow_size=config.flow_size, edit_flow=config.edit_flow)
 
     def licence(self, config: KDMConfig) -> str:
         """The data's where the segmenter learned from CAMUS."""
@@ -109,9 +111,18 @@ class KDM(Method):
         """Of the bundle's key-points."""
         return pipeline.schema
 
-    def find_keypoints(self, pipeline: KDMPipeline, image: Tensor, size: int) -> Tensor:
-        """By the bundle's landmark detector; see `search`. Raises ConfigError where it has none."""
-        return search(detector(pipeline), image, size)
+    def find_keypoints(self, pipeline: KDMPipeline, images: Tensor, size: int) -> Tensor:
+        """Of faces by dlib where it is installed, in each picture; else by the bundle's landmark detector in the first, see `search`.
+
+        Raises GeometryError where neither finds any, ConfigError where there is neither.
+        """
+        if pipeline.schema == IBUG_68 and (pipeline.landmarks is None or predictor_file() is not None):
+            try:
+                return find_faces(images)
+            except GeometryError:
+                if pipeline.landmarks is None:
+                    raise
+        return search(detector(pipeline), images[:1], size)
 
     def generate(self, pipeline: KDMPipeline, request: Request) -> Generated:
         """Move the first source's key-points to the targets, or to those of the driving clip; gammas: shares of the last one's flow."""
@@ -125,15 +136,11 @@ class KDM(Method):
             targets = detector(pipeline).detect(request.driving)[0]
         if request.relative:
             targets = begin + targets - targets[:1]
-        sector = torch.ones(source.shape[2:], dtype=torch.bool)
         steps = defaults.STEPS if request.steps is None else request.steps
-        flow = None
-        if request.gammas is not None:
-            made = pipeline(source, begin, targets[-1:], sector=sector, seed=request.seed, without="f2i")
-            flow = made.flow * request.gammas.view(-1, 1, 1, 1)
-            targets = begin + request.gammas.view(-1, 1, 1) * (targets[-1:] - begin)
-        out = pipeline(source, begin, targets, sector=sector, seed=request.seed, flow=flow, steps=steps)
-        return Generated(out.frames.expand(-1, 3, -1, -1), out.flow, {"moved by the flow alone": out.warped.expand(-1, 3, -1, -1)})
+        moved = move(pipeline, source, begin, targets, gammas=request.gammas, steps=steps, seed=request.seed)
+        frames, drawn, hidden = (three_channels(part) for part in (moved.frames, moved.drawn, moved.hidden))
+        shown = {"drawn anew": drawn, "where it is taken": hidden} if bool(hidden.any()) else {}
+        return Generated(frames, moved.flow, shown, Carried(moved.fine, moved.hidden, drawn))
 
     def evaluate(self, pipeline: KDMPipeline, data: FrameSource) -> list[Table]:
         """Tables 1-3 in form: pairs of frames of held-out identities, against no edit, a spline and both ablations."""

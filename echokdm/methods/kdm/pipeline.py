@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from echokdm.engine.sampling import Scheduler
 
 Ablation = Literal["f2i", "k2f"]
+EditFlow = Literal["k2f", "limbs"]
 CHUNK = 8  # frames a network call where nothing else is asked; fixed, so that no batch size can change a byte
 
 
@@ -63,7 +64,8 @@ class KDMPipeline(MethodPipeline):
     that measures what was made or, beyond echo, a network that finds landmarks, and a DDIM scheduler that holds the noise
     schedule. schema: the name of its key-points'. size: px a side of the frames that it draws. confidence: the numbers of the
     segmenter's `ops.confidence.Calibration`, or None. flow_size: px a side at which K2F-net and OF-net see larger frames, whose flow is
-    then enlarged; None for any.
+    then enlarged; None for any. edit_flow: what an edit of a picture starts from, K2F-net's flow or, "limbs", none but that of the limbs
+    that move (`methods.kdm.editing`).
 
     >>> pipe = KDMPipeline.from_pretrained("a4c-phantom")                                        # doctest: +SKIP
     >>> out = pipe(frame, keypoints, trajectory, sector=sector, seed=0)                          # doctest: +SKIP
@@ -78,12 +80,13 @@ class KDMPipeline(MethodPipeline):
                  segmenter: Segmenter | None = None, landmarks: LandmarkNet | None = None, k2i: ConditionedUNet | None = None,
                  of_net: PWCLite | None = None, judge: Judge | None = None, schema: str = A4C_BLOODPOOL_40.name,
                  confidence: Mapping[str, float] | None = None, size: int = defaults.FRAME_SIZE,
-                 flow_size: int | None = None) -> None:
+                 flow_size: int | None = None, edit_flow: EditFlow = "k2f") -> None:
         super().__init__()
         if not is_frame_size(size) or not (flow_size is None or is_frame_size(flow_size)):
             raise BundleError("The bundle's frames have no size that can be: install or train it again.")
-        self.register_to_config(schema=schema, confidence=None if confidence is None else dict(confidence), size=size, flow_size=flow_size)
-        self.schema, self.size, self.flow_size = schema_named(schema), size, flow_size or LARGEST
+        self.register_to_config(schema=schema, confidence=None if confidence is None else dict(confidence), size=size, flow_size=flow_size,
+                                edit_flow=edit_flow)
+        self.schema, self.size, self.flow_size, self.edit_flow = schema_named(schema), size, flow_size or LARGEST, edit_flow
         self.calibration = None if confidence is None else Calibration(confidence)
         self.register_modules(image_codec=image_codec, flow_codec=flow_codec, k2f=k2f, f2i=f2i, segmenter=segmenter,
                               landmarks=landmarks, scheduler=scheduler, k2i=k2i, of_net=of_net, judge=judge)
@@ -133,16 +136,17 @@ class KDMPipeline(MethodPipeline):
     def __call__(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, *, sector: Tensor, steps: int = defaults.STEPS,
                  strength: float = defaults.STRENGTH, flow_steps: int = defaults.FLOW_STEPS, seed: int = defaults.SEED, gamma: float = 1.0,
                  without: Ablation | None = None, scheduler: Literal["ddim", "dpm++"] = "ddim", carry_detail: bool = True,
-                 quantize: bool = False, flow: Tensor | None = None, valve_opening: Tensor | None = None,
-                 chunk: int = CHUNK, progress: Callable[[float], None] | None = None) -> KDMOutput:
+                 quantize: bool = False, samples: Literal[1, 2] = 2, exact: bool = True, flow: Tensor | None = None,
+                 valve_opening: Tensor | None = None, chunk: int = CHUNK,
+                 progress: Callable[[float], None] | None = None) -> KDMOutput:
         """Move a frame's key-points and get the frames they ask for.
 
         source: (1, 1, H, W) in [0, 1]. source_keypoints: (40, 2), target_keypoints: (T, 40, 2), (x, y) px.
         sector: (H, W) bool; outside it the result is black. Source, its key-points and sector may also be T in number,
         (T, 1, H, W), (T, 40, 2) and (T, H, W): one for each frame, to move many hearts in one call. steps: network calls of
         F2I a frame. strength: k / T, the noise level at which F2I starts from the warped source; F2I sees that source at any
-        k. flow_steps: network calls of K2F for each of two samples. seed: one noise, shared by all frames. gamma: scales the
-        flow (appendix B). without: "f2i" gives the warp alone, "k2f" the one-step net.
+        k. flow_steps: network calls of K2F for each of `samples`; these and exact: see `predict_flow`. seed: one noise, shared by
+        all frames. gamma: scales the flow (appendix B). without: "f2i" gives the warp alone, "k2f" the one-step net.
         carry_detail: adds back what the codec loses of the warped source, where it isn't redrawn. quantize: latents pass the codebook on
         decoding. flow: (T, 2, H, W) px, instead of K2F's. valve_opening: (T,) 0 shut to 1 wide open, as of
         `ops.cycle.valve_opening`; 0.5 where it is not known, the default. chunk: frames a network call; another number is another sum's
@@ -172,7 +176,8 @@ class KDMPipeline(MethodPipeline):
             elif without == "k2f":
                 moved = torch.zeros(chunk, 2, *size, device=device)
             else:
-                moved = self.predict_flow(images, begin, part, mask, steps=flow_steps, seed=seed, scheduler=scheduler)
+                moved = self.predict_flow(images, begin, part, mask, steps=flow_steps, seed=seed, scheduler=scheduler, samples=samples,
+                                          exact=exact)
             moved = moved * gamma
             warped = warp_source(images, moved, mask)
             if without == "f2i" or (strength == 0 and without is None):
@@ -193,16 +198,18 @@ class KDMPipeline(MethodPipeline):
 
     @torch.no_grad()
     def predict_flow(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, sector: Tensor, *,
-                     steps: int = defaults.FLOW_STEPS, seed: int = defaults.SEED, scheduler: str = "ddim", exact: bool = True) -> Tensor:
+                     steps: int = defaults.FLOW_STEPS, seed: int = defaults.SEED, scheduler: str = "ddim", samples: Literal[1, 2] = 2,
+                     exact: bool = True) -> Tensor:
         """K2F-net: flow (B, 2, H, W) in px for B sources and key-point pairs; zero outside the sector (B, 1, H, W).
 
-        The mean of two samples, from one noise and from its negative: what a sample owes to its noise is nearly odd in it, so that
-        seeds differ little. exact: it is made to carry the target outline onto the source's, the rest spread smoothly; else as it is drawn.
+        samples: the mean of two, from one noise and from its negative: what a sample owes to its noise is nearly odd in it, so that
+        seeds differ little; or one, as the paper has it. exact: it is made to carry the target outline onto the source's, the rest
+        spread smoothly; else as it is drawn.
         """
         seen, inside = as_seen(source, sector, self.flow_size)
         smaller = source.shape[3] / seen.shape[3]
         begin, end = rescale_centres(source_keypoints, smaller), rescale_centres(target_keypoints, smaller)
-        flow = self._draw_flow(seen, begin, end, inside, steps, seed, scheduler)
+        flow = self._draw_flow(seen, begin, end, inside, steps, seed, scheduler, samples)
         if exact:
             flow = carry_keypoints(flow, outline(begin, self.schema), outline(end, self.schema), outline=self.schema.closed) * inside
         return enlarge_flow(flow, *source.shape[2:]) * sector
@@ -220,10 +227,10 @@ class KDMPipeline(MethodPipeline):
         return enlarge_flow(self.of_net.flow(seen, before), *size).to(sector.device) * sector
 
     def _draw_flow(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, sector: Tensor, steps: int, seed: int,
-                   scheduler: str) -> Tensor:
+                   scheduler: str, samples: int) -> Tensor:
         seen = k2f_condition(source, source_keypoints, target_keypoints, sector, self.schema)
-        one, other = (self._denoise(self.k2f, seen, None, steps, seed, scheduler, sign=sign) for sign in (1.0, -1.0))
-        latent = (one + other) / 2
+        drawn = [self._denoise(self.k2f, seen, None, steps, seed, scheduler, sign=sign) for sign in (1.0, -1.0)[:samples]]
+        latent = torch.stack(drawn).mean(0)
         with fast_arithmetic(self.device):
             return decode_flow(self.flow_codec, latent, quantize=False).float() * sector
 

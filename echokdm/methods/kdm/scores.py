@@ -10,7 +10,7 @@ from echokdm.core.errors import ConfigError
 from echokdm.data.frames import FrameSource
 from echokdm.losses.perceptual import Perceptual, found_distances
 from echokdm.methods.kdm.pipeline import Ablation, KDMPipeline
-from echokdm.metrics.image import image_scores
+from echokdm.metrics.image import TOO_SMALL, image_scores, ms_ssim
 from echokdm.metrics.intervals import mean_interval
 from echokdm.metrics.tables import Table
 from echokdm.ops.tps import seen_tps_flow
@@ -20,8 +20,8 @@ NO_EDIT, TPS, NO_F2I, NO_K2F, KDM, TARGET = "no edit", "TPS warp", "KDM without 
 
 
 def score_pairs(pipeline: KDMPipeline, data: FrameSource, *, seed: int = 0) -> list[Table]:
-    """One pair of frames of each held-out sequence: MSE_img, SSIM and an LPIPS of each backbone that is at hand, against the target, and
-    MD where the bundle finds key-points. Raises ConfigError where the data has other key-points than the bundle.
+    """One pair of frames of each held-out sequence: MSE_img, SSIM, MS-SSIM of large ones and an LPIPS of each backbone that is at hand,
+    against the target, and MD where the bundle finds key-points. Raises ConfigError where the data has other key-points than the bundle.
     """
     if data.schema is None or data.schema.name != pipeline.schema.name:
         raise ConfigError(f"The bundle needs {pipeline.schema.name} key-points, the data set has {getattr(data.schema, 'name', 'none')}.")
@@ -50,6 +50,9 @@ def pair_scores(pipeline: KDMPipeline, data: FrameSource, distances: Mapping[str
     made[TARGET] = target
     whole = torch.ones(len(target), 1, *target.shape[2:], dtype=torch.bool)
     scores = {method: image_scores(frames, target, whole, distances) for method, frames in made.items()}
+    if min(target.shape[2:]) > TOO_SMALL:
+        for method, frames in made.items():
+            scores[method]["MS-SSIM"] = ms_ssim(frames, target)
     if pipeline.landmarks is not None:
         for method, frames in made.items():
             scores[method]["MD, px"] = seen_distance(pipeline.landmarks.detect(frames)[0], after)
