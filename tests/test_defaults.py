@@ -29,6 +29,7 @@ OTHER_MEANINGS = {
     ("audit", "bundle"): defaults.AUDIT_BUNDLE, ("audit_cohort", "bundle"): defaults.AUDIT_BUNDLE,
     ("pipeline keypoints", "split"): "70/15/15",  # of real patients, where augment's is of synthetic clips
     ("finish_clip", "split"): "",  # of a clip that belongs to none
+    ("echokdm studio", "port"): 0,  # of a page: any that is free
 }
 
 
