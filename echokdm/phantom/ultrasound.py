@@ -113,8 +113,12 @@ class Scanner:
 
     def blur(self, iq: Tensor) -> Tensor:
         """The separable point spread function, along range and then across beams: (B, ROWS, LINES) complex -> the same."""
-        iq = torch.fft.ifft(torch.fft.fft(iq, dim=1) * self.axial_response[:, :, None], dim=1)
-        return torch.fft.ifft(torch.fft.fft(iq, dim=2) * self.lateral_response, dim=2)
+        # Patient by patient, since the last digits of several transforms at once hang on how many they are.
+        along = [torch.fft.ifft(torch.fft.fft(one, dim=0) * response[:, None], dim=0)
+                 for one, response in zip(iq, self.axial_response, strict=True)]
+        across = [torch.fft.ifft(torch.fft.fft(one, dim=1) * response, dim=1)
+                  for one, response in zip(along, self.lateral_response, strict=True)]
+        return torch.stack(across)
 
     def echo(self, points: Tensor, amplitude: Tensor) -> Tensor:
         """Complex baseband (B, ROWS, LINES) of scatterers (B, N, 2) mm of signed `amplitude` (B, N)."""

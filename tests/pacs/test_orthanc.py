@@ -110,8 +110,9 @@ def test_a_listener_that_was_killed_gives_what_it_had(orthanc, clips: list[Path]
     words = ["listen", "out", "--salt", "salt", "--port", str(orthanc.port)]
 
     def begin() -> subprocess.Popen:
-        return subprocess.Popen([sys.executable, "-c", "from echokdm.cli.app import app; app()", *words], cwd=tmp_path,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        # Ctrl-C is heard even where tests run in the background of a shell, which has it ignored.
+        code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from echokdm.cli.app import app; app()"
+        return subprocess.Popen([sys.executable, "-c", code, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     run = begin()
     url = f"dimse://ECHOKDM@127.0.0.1:{orthanc.port}"
@@ -122,7 +123,7 @@ def test_a_listener_that_was_killed_gives_what_it_had(orthanc, clips: list[Path]
     run = begin()
     wait_for(orthanc.port)
     run.send_signal(signal.SIGINT)
-    said = run.communicate()
+    said = run.communicate(timeout=120)
     assert run.returncode == 0 and said[0].startswith(b"1 of 1 files de-identified: OUT"), said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "salt"]
 
