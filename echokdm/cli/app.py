@@ -77,8 +77,8 @@ def parse_drag(texts: list[str]) -> dict[int, tuple[float, float]]:
         try:
             index, _, offset = text.partition(":")
             dx, dy = (float(part) for part in offset.split(","))
-            first, to, last = index.partition("-")
-            keys = range(int(first), int(last if to else first) + 1)
+            first, _, last = index.rpartition("-")
+            keys = range(int(first or index), int(last if first else index) + 1)
             if not 1 <= len(keys) <= MOST_DRAGGED:
                 raise ValueError
         except ValueError:
