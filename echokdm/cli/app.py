@@ -12,7 +12,9 @@ from echokdm.cli.cohort import augment, validate
 from echokdm.cli.data import adapters, data_app
 from echokdm.cli.deid import deid
 from echokdm.cli.export import export
+from echokdm.cli.methods import evaluate, generate, methods, train
 from echokdm.cli.pacs import fetch, listen, send
+from echokdm.cli.parsing import parse_drag, parse_line
 from echokdm.cli.pipeline import run
 from echokdm.cli.refusals import SHOW_NAMES, OneSentence
 from echokdm.cli.shared import (
@@ -37,7 +39,6 @@ from echokdm.core.naming import showing_names
 from echokdm.report.command import repeatable
 
 NOT_MEASURED = 3
-MOST_DRAGGED = 1000  # key-points of one --drag; learned ones are as many at most
 OBJECTS = ", segmentation.dcm, measures.dcm"
 
 app = typer.Typer(cls=OneSentence, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -68,42 +69,6 @@ ShowNamesOption = Annotated[bool, typer.Option(SHOW_NAMES, help="Of any command:
 def root(context: typer.Context, version: VersionOption = False, debug: DebugOption = False, show_names: ShowNamesOption = False) -> None:
     """Echocardiography video that does what its key-points ask. Synthetic output, for research only."""
     context.with_resource(showing_names(show_names))
-
-
-def parse_drag(texts: list[str]) -> dict[int, tuple[float, float]]:
-    """`i:dx,dy` or `i-j:dx,dy` texts -> {i: (dx, dy)}. Raises ConfigError for another form or a point named twice."""
-    drag: dict[int, tuple[float, float]] = {}
-    for text in texts:
-        try:
-            index, _, offset = text.partition(":")
-            dx, dy = (float(part) for part in offset.split(","))
-            first, _, last = index.rpartition("-")
-            keys = range(int(first or index), int(last if first else index) + 1)
-            if not 1 <= len(keys) <= MOST_DRAGGED:
-                raise ValueError
-        except ValueError:
-            raise ConfigError("--drag takes i:dx,dy or i-j:dx,dy, such as 12:-4,0 (point 12 moves 4 pixels to the left), not "
-                              f"{text!r}.") from None
-        if twice := [key for key in keys if key in drag]:
-            raise ConfigError(f"--drag names point {twice[0]} twice.")
-        drag |= dict.fromkeys(keys, (dx, dy))
-    return drag
-
-
-def parse_numbers(flag: str, text: str) -> list[float]:
-    """`0,0.5,1` -> numbers. Raises ConfigError for another form."""
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise ConfigError(f"{flag} takes numbers with commas between, such as 0,0.5,1, not {text!r}.") from None
-
-
-def parse_line(text: str) -> tuple[tuple[float, float], tuple[float, float]]:
-    """`x0,y0,x1,y1` -> both ends (x, y). Raises ConfigError for another form or a line without a length."""
-    numbers = parse_numbers("--m-mode", text)
-    if len(numbers) != 4 or numbers[:2] == numbers[2:] or not all(0 <= n < 65_536 for n in numbers):
-        raise ConfigError(f"--m-mode takes the two ends of a line in pixels, such as 40,90,150,100, not {text!r}.")
-    return (numbers[0], numbers[1]), (numbers[2], numbers[3])
 
 
 def check_coded(dicom: bool, any_view: bool) -> None:
@@ -250,101 +215,6 @@ def keypoints_command(
                f"volumes.svg, measures.json{OBJECTS * dicom}")
 
 
-@app.command()
-def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML, such as configs/kdm-a4c-112.yaml.")],
-    stage: Annotated[str | None, typer.Option("--stage", help="Train this stage alone.", show_default=False)] = None,
-    from_bundle: Annotated[str | None, typer.Option("--from", metavar="BUNDLE", help="Start from trained weights.",
-                                                    show_default=False)] = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Where the run is kept.", show_default=False)] = None,
-    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override a value; repeatable.",
-                                                        show_default=False)] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")] = False,
-) -> None:
-    """Train a bundle, all stages in order or one at a time."""
-    from echokdm.methods.train import train_config
-
-    train_config(config, stage=stage, from_bundle=from_bundle, out=out, overrides=overrides or [], dry_run=dry_run)
-
-
-@app.command()
-def generate(
-    context: typer.Context,
-    source: Annotated[list[Path], typer.Option("--source", "--exemplar", metavar="IMG", help="A picture; repeatable where the method takes "
-                                               "several.")],
-    bundle: Annotated[str, typer.Option("--bundle", help="Trained weights: a folder, or the name of shipped ones: face, people.")],
-    source_keypoints: Annotated[list[Path] | None, typer.Option("--source-keypoints", metavar="FILE", show_default=False, help="A source's "
-                                                                "key-points, one file a source: .pts, dlib .xml, .json of OpenPose, COCO "
-                                                                "or MediaPipe, .npy.")] = None,
-    driving: Annotated[Path | None, typer.Option("--driving", metavar="VIDEO", help="A clip whose motion is carried over.",
-                                                 show_default=False)] = None,
-    keypoints: Annotated[Path | None, typer.Option("--keypoints", metavar="FILE", show_default=False, help="Key-points asked for: of the "
-                                                   "driving clip or, without one, in the first source's pixels.")] = None,
-    condition: Annotated[Path | None, typer.Option("--condition", metavar="IMG", help="A picture of what goes where.",
-                                                   show_default=False)] = None,
-    drag: Annotated[list[str] | None, typer.Option("--drag", metavar="i:dx,dy", help="Move key-point i, or i-j all from i to j, by "
-                                                   "pixels of the source; repeatable.", show_default=False)] = None,
-    gamma: Annotated[str | None, typer.Option("--gamma", metavar="0,0.5,1", help="Shares of the motion, a frame each.",
-                                              show_default=False)] = None,
-    relative: Annotated[bool, typer.Option("--relative", help="Carry over the driving clip's motion since its first frame.")] = False,
-    whole: Annotated[bool, typer.Option("--whole", help="Don't cut pictures to their key-points.")] = False,
-    steps: Annotated[int | None, typer.Option("--steps", help="Network steps; default: the method's own.", show_default=False)] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = defaults.SEED,
-    device: DeviceOption = defaults.DEVICE,
-    out: OutOption = None,
-    overwrite: OverwriteOption = False,
-) -> None:
-    """Generate with a bundle of any method: move key-points, follow a driving clip, or fill in a condition."""
-    folder = output_folder(context, out, overwrite)
-    offsets, shares = parse_drag(drag or []), None if gamma is None else parse_numbers("--gamma", gamma)
-    from echokdm.methods.generate import generate as run_generation
-    from echokdm.report.generation import write_generation
-
-    result = run_generation(bundle, source, source_keypoints=source_keypoints or [], driving=driving, keypoints=keypoints,
-                            condition=condition, drag=offsets, gammas=shares, relative=relative, whole=whole, steps=steps, seed=seed,
-                            device=device)
-    command = repeatable("generate", bundle=Path(bundle).resolve().name, source=["IMG"] * len(source),
-                         source_keypoints=["FILE"] * len(source_keypoints or []) or None, driving="VIDEO" if driving else None,
-                         keypoints="FILE" if keypoints else None, condition="IMG" if condition else None, drag=drag or None, gamma=gamma,
-                         relative=relative, whole=whole, steps=steps, seed=seed, device=device)
-    write_generation(result, folder, overwrite=overwrite, command=command)
-    if result.empty:
-        typer.echo(f"The files of key-points hold nobody in {result.empty} frames.")
-    made = "generated.png" if len(result.frames) == 1 else "frames, generated.mp4, generated.gif"
-    typer.echo(f"Synthetic, research only: {told_path(folder / 'report.html', out)}, beside it {made}, strip.png, run.json")
-
-
-@app.command()
-def methods() -> None:
-    """List the methods that can be trained, with what `generate` takes for each and its paper."""
-    from echokdm.methods.base import survey_methods
-
-    for plugin in survey_methods():
-        if plugin.reason:
-            typer.echo(f"{plugin.name}: not available: {plugin.reason}")
-            continue
-        takes = ", ".join("several --source" if wish == "sources" else f"--{wish}" for wish in sorted(plugin.value.takes))
-        typer.echo(f"{plugin.name}: {plugin.value.title}\n  takes {takes}\n  {plugin.value.paper}")
-
-
-@app.command()
-def evaluate(
-    context: typer.Context,
-    bundle: BundleOption = defaults.BUNDLE,
-    data: Annotated[str, typer.Option("--data", metavar="phantom|FOLDER|ADAPTER:ROOT", help="Held-out phantoms of its kind, a folder of "
-                                           "clips, or the held-out split of a data set.")] = defaults.DATA,
-    out: OutOption = None,
-    device: DeviceOption = defaults.DEVICE,
-    overwrite: OverwriteOption = False,
-) -> None:
-    """Score a bundle as the paper's tables do."""
-    folder = output_folder(context, out, overwrite)
-    from echokdm.evaluation.run import evaluate as run_evaluation
-
-    run_evaluation(bundle=bundle, data=data, out=folder, device=device, overwrite=overwrite)
-
-
-@app.command()
 def doctor() -> None:
     """Say what works on this machine, and how to mend what does not."""
     from echokdm.cli.doctor import main
@@ -352,6 +222,10 @@ def doctor() -> None:
     raise typer.Exit(main())
 
 
+app.command()(train)
+app.command()(generate)
+app.command()(methods)
+app.command()(evaluate)
 app.command()(studio)
 app.command()(run)
 app.command()(deid)
@@ -364,4 +238,5 @@ app.command()(augment)
 app.command()(validate)
 app.command()(audit)
 app.command()(adapters)
+app.command()(doctor)
 app.add_typer(data_app, name="data")

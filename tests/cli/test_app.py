@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from echokdm.cli.app import app, parse_drag
+from echokdm.cli.app import app
+from echokdm.cli.parsing import parse_drag
 from echokdm.core.errors import ConfigError
 from echokdm.core.types import Clip
 from echokdm.io.tracings import write_tracings
