@@ -22,10 +22,10 @@ FPS = 12.5  # of the output where no driving clip tells it
 
 @dataclass(frozen=True)
 class Generation:
-    """What was asked of a method and what came of it. frames: (T, 3, H, W) in [0, 1] at `fps`, of the first source's size where the
-    method carries its pixels, else of the model's. options: what repeats it, without a file's name.
+    """What was asked of a method and what came of it.
 
-    empty: frames for which the files of key-points hold nobody.
+    frames: (T, 3, H, W) in [0, 1] at `fps`, of the first source's size where the method carries its pixels, else of the model's. options:
+    what repeats it, without a file's name. empty: frames for which the files of key-points hold nobody.
     """
 
     request: "Request"

@@ -85,8 +85,9 @@ class Wishes(Value):
 
 
 class Change(Value):
-    """One step: a point moved, sliders moved, or what was dragged, what was corrected or everything taken back. frame: the result's that is
-    looked at.
+    """One step: a point moved, sliders moved, or what was dragged, what was corrected or everything taken back.
+
+    frame: the result's that is looked at.
     """
 
     frame: int = Field(default=0, ge=0)

@@ -26,9 +26,10 @@ STILL_PX = 0.5  # of the model's, up to which a picture counts as standing still
 
 @dataclass(frozen=True)
 class Moved:
-    """A picture moved, frame by frame. frames: (T, C, S, S) in [0, 1], carried and, where `hidden` (T, 1, FINER S, FINER S) in [0, 1] says
-    so, drawn; drawn: the picture (T, C, S, S) that is taken there. flow: (T, 2, S, S) backward px; fine: the same, (T, 2, FINER S,
-    FINER S) px of its own.
+    """A picture moved, frame by frame.
+
+    frames: (T, C, S, S) in [0, 1], carried and, where `hidden` (T, 1, FINER S, FINER S) in [0, 1] says so, drawn; drawn: the picture
+    (T, C, S, S) that is taken there. flow: (T, 2, S, S) backward px; fine: the same, (T, 2, FINER S, FINER S) px of its own.
     """
 
     frames: Tensor
