@@ -45,7 +45,8 @@ def test_spline_and_model_share_labels_and_differ_in_the_picture(example: Module
     own = real.ef[(real.patient == model.patient[0]).nonzero()[0, 0]]
     assert abs(float(own - model.ef[0])) > 1  # another ejection fraction than the patient has
     difference = (spline.clips.float() - model.clips.float()).abs()
-    assert difference.mean() > 1 and difference[:, 0].mean() < 20  # one heart, drawn by two hands
+    by_frame = difference.mean(dim=(0, 2, 3))
+    assert by_frame.max() > 1 and by_frame[0] < 20  # one heart, drawn by two hands, most apart where most was asked
 
 
 def test_labels_lie_on_the_picture(example: ModuleType, out: Path) -> None:
