@@ -22,9 +22,9 @@ _TILE, _OVERLAP = (1088, 1440), 192
 # What PP-OCR takes for text (rapidocr's config.yaml), and the pixels of a patch.
 _TEXT, _LEAST = 0.3, 12
 # From which mean over a patch it is one: of pictures of many frames, where real clean clips of benchmarks/deid_text.py reach .73 (fine
-# strokes of them .66), of single frames, where a fine line of the probe's echo reaches .77, and of what differs between frames, where
-# leaflets and specks reach .84, and those of phantoms of 112 px .90.
-_SURE, _SURE_OF_ONE, _SURE_OF_CHANGES = 0.75, 0.85, 0.92
+# strokes of them .66), of what differs between frames, where leaflets and specks reach .84, and those of phantoms of 112 px .90, and of
+# what flashes in one frame, where real clips reach .73, and phantoms, both with and without what is usual, .95.
+_SURE, _SURE_OF_CHANGES, _SURE_OF_FLASH = 0.75, 0.92, 0.87
 # The network sees letters in hearts as well, but as patches nearly as high as wide: in benchmarks/deid_text.py words are longer than this
 # times their height and fill their box.
 _LONG, _FULL = 2.5, 0.7
@@ -32,7 +32,9 @@ _LONG, _FULL = 2.5, 0.7
 _END = 4  # frames at the clip's ends, where print that fades is seen whole
 _TIMES = 3  # what differs from the frames around it is shown with so much more contrast
 _TOGETHER = 4  # frames in one gray picture of what is brief: it is dark but for flicker
-_FLASHES, _PLACE = 3, (16, 48)  # frames that are also shown one by one, for what is in a place of so many rows and columns
+# Frames between the ends whose flashes are shown one by one, for what is in a place of so many rows and columns, and the gray levels by
+# which that place has to flash: words of 40 levels do by 10 and more on average, as thin as they may be.
+_FLASHES, _PLACE, _FLASH = 3, (16, 48), 5
 _USUAL = 3  # a pixel's greatest flickers of which all are taken for tissue's; what comes and goes at once does so once or twice
 
 
@@ -70,20 +72,31 @@ def find_words(frames: np.ndarray | LongFrames, sector: np.ndarray, mask: np.nda
     if any(is_read((_shown(strokes),), _SURE, large=False) for strokes in fine) or is_read((_shown(changes[box]),), _SURE_OF_CHANGES):
         return True
     usual, flashes = _flicker_and_flashes(frames)
+    for flicker in (_flicker(frames, t) for t in flashes):  # a leaflet that looks like a word in one way doesn't in the other
+        if all(is_read((_shown(seen),), _SURE_OF_FLASH, large=False) for seen in (_above(flicker, usual), flicker)):
+            return True
     grays = _brief(frames, usual)
-    return (any(is_read((frames[t],), _SURE_OF_ONE) for t in flashes)
-            or any(is_read(few, _SURE_OF_CHANGES) for few in iter(lambda: list(islice(grays, 3)), [])))
+    return any(is_read(few, _SURE_OF_CHANGES) for few in iter(lambda: list(islice(grays, 3)), []))
 
 
 def _flicker_and_flashes(frames: np.ndarray | LongFrames) -> tuple[np.ndarray, list[int]]:
-    """((h, w) uint8, by how much a pixel flickers more than once or twice; the frames with most beyond that in a word's place)."""
+    """((h, w) uint8, by how much a pixel flickers more than once or twice; the frames with most beyond that in a word's place).
+
+    The ends are told by one side alone, so that tissue flashes most in them: they are apart from the order of the others.
+    """
     greatest = np.zeros((_USUAL, *frames.shape[1:]), np.uint8)
     for flicker in _flickers(frames):
         for kept in greatest:
             kept[:], flicker = np.maximum(kept, flicker), np.minimum(kept, flicker)
     usual = greatest[-1]
-    most = [ndimage.uniform_filter(_above(flicker, usual).astype(np.float32), _PLACE).max() for flicker in _flickers(frames)]
-    return usual, [int(t) for t in np.argsort(most)[: -_FLASHES - 1 : -1]]
+    most = np.array([_flash(_above(flicker, usual)) for flicker in _flickers(frames)])
+    inner = 1 + np.argsort(most[1:-1])[: -_FLASHES - 1 : -1]
+    return usual, [int(t) for t in dict.fromkeys((*inner, 0, len(most) - 1)) if most[t] >= _FLASH]
+
+
+def _flash(above: np.ndarray) -> float:
+    """The greatest mean over a word's place, upright or turned."""
+    return max(float(ndimage.uniform_filter(above.astype(np.float32), place).max()) for place in (_PLACE, _PLACE[::-1]))
 
 
 def _brief(frames: np.ndarray | LongFrames, usual: np.ndarray) -> Iterator[np.ndarray]:
@@ -95,11 +108,14 @@ def _brief(frames: np.ndarray | LongFrames, usual: np.ndarray) -> Iterator[np.nd
 
 def _flickers(frames: np.ndarray | LongFrames) -> Iterator[np.ndarray]:
     """(h, w) uint8 of each frame: by how much it is brighter, or darker, than both of its neighbours; at the ends, than the next two."""
+    return (_flicker(frames, t) for t in range(len(frames)))
+
+
+def _flicker(frames: np.ndarray | LongFrames, t: int) -> np.ndarray:
     last = len(frames) - 1
-    for t, frame in enumerate(frames):
-        one, other = ((t - 1, t + 1) if 0 < t < last else (1, 2) if t == 0 else (last - 1, last - 2))
-        near, far = frames[min(one, last)], frames[min(abs(other), last)]
-        yield np.maximum(_above(frame, np.maximum(near, far)), _above(np.minimum(near, far), frame))
+    one, other = (t - 1, t + 1) if 0 < t < last else (1, 2) if t == 0 else (last - 1, last - 2)
+    frame, near, far = frames[t], frames[min(one, last)], frames[min(abs(other), last)]
+    return np.maximum(_above(frame, np.maximum(near, far)), _above(np.minimum(near, far), frame))
 
 
 def _above(a: np.ndarray, b: np.ndarray) -> np.ndarray:
