@@ -32,9 +32,10 @@ _LONG, _FULL = 2.5, 0.7
 _END = 4  # frames at the clip's ends, where print that fades is seen whole
 _TIMES = 3  # what differs from the frames around it is shown with so much more contrast
 _TOGETHER = 4  # frames in one gray picture of what is brief: it is dark but for flicker
-# Frames between the ends whose flashes are shown one by one, for what is in a place of so many rows and columns, and the gray levels by
-# which that place has to flash: words of 40 levels do by 10 and more on average, as thin as they may be.
-_FLASHES, _PLACE, _FLASH = 3, (16, 48), 5
+_FLASHES = 3  # frames between the ends whose flashes are shown one by one
+# A word's place, rows and columns, and the gray levels by which it has to differ, on average, from what was there before or after to be
+# shown at all: words of a contrast of 40 levels do so by 10, or, as thin and small as benchmarks/deid_text.py draws them, by 4.
+_PLACE, _LEAST_CHANGE = (16, 48), 3
 _USUAL = 3  # a pixel's greatest flickers of which all are taken for tissue's; what comes and goes at once does so once or twice
 
 
@@ -69,13 +70,15 @@ def find_words(frames: np.ndarray | LongFrames, sector: np.ndarray, mask: np.nda
     if any(is_read(few, _SURE) for few in [*((one[box],) for pair in lasting for one in pair), (first, last, frames[-1])]):
         return True
     fine = (ndimage.white_tophat(last, 3), ndimage.black_tophat(frames[-_END:].max(0), 3))
-    if any(is_read((_shown(strokes),), _SURE, large=False) for strokes in fine) or is_read((_shown(changes[box]),), _SURE_OF_CHANGES):
+    if any(is_read((_shown(strokes),), _SURE, large=False) for strokes in fine):
+        return True
+    if _change(changes[box]) >= _LEAST_CHANGE and is_read((_shown(changes[box]),), _SURE_OF_CHANGES):
         return True
     usual, flashes = _flicker_and_flashes(frames)
     for flicker in (_flicker(frames, t) for t in flashes):  # a leaflet that looks like a word in one way doesn't in the other
         if all(is_read((_shown(seen),), _SURE_OF_FLASH, large=False) for seen in (_above(flicker, usual), flicker)):
             return True
-    grays = _brief(frames, usual)
+    grays = (_shown(above) for above in _brief(frames, usual) if _change(above) >= _LEAST_CHANGE)
     return any(is_read(few, _SURE_OF_CHANGES) for few in iter(lambda: list(islice(grays, 3)), []))
 
 
@@ -89,21 +92,21 @@ def _flicker_and_flashes(frames: np.ndarray | LongFrames) -> tuple[np.ndarray, l
         for kept in greatest:
             kept[:], flicker = np.maximum(kept, flicker), np.minimum(kept, flicker)
     usual = greatest[-1]
-    most = np.array([_flash(_above(flicker, usual)) for flicker in _flickers(frames)])
+    most = np.array([_change(_above(flicker, usual)) for flicker in _flickers(frames)])
     inner = 1 + np.argsort(most[1:-1])[: -_FLASHES - 1 : -1]
-    return usual, [int(t) for t in dict.fromkeys((*inner, 0, len(most) - 1)) if most[t] >= _FLASH]
+    return usual, [int(t) for t in dict.fromkeys((*inner, 0, len(most) - 1)) if most[t] >= _LEAST_CHANGE]
 
 
-def _flash(above: np.ndarray) -> float:
+def _change(difference: np.ndarray) -> float:
     """The greatest mean over a word's place, upright or turned."""
-    return max(float(ndimage.uniform_filter(above.astype(np.float32), place).max()) for place in (_PLACE, _PLACE[::-1]))
+    return max(float(ndimage.uniform_filter(difference.astype(np.float32), place).max()) for place in (_PLACE, _PLACE[::-1]))
 
 
 def _brief(frames: np.ndarray | LongFrames, usual: np.ndarray) -> Iterator[np.ndarray]:
     """(h, w) for some frames each: what is in one of them and neither in the one before nor in the one after, beyond the usual flicker."""
     flickers = _flickers(frames)
     while some := list(islice(flickers, _TOGETHER)):
-        yield _shown(_above(np.max(some, 0), usual))
+        yield _above(np.max(some, 0), usual)
 
 
 def _flickers(frames: np.ndarray | LongFrames) -> Iterator[np.ndarray]:
