@@ -1,10 +1,12 @@
 """Fixtures for every test: one thread a worker, small counts, and the real material that ECHOKDM_TEST_DATA names."""
 
+import hashlib
 import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,6 +44,29 @@ def squeeze_weights(test_data: Path) -> Path:
     from echokdm.losses.perceptual import find_backbone
 
     return find_backbone("squeeze")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _search_once() -> Iterator[None]:
+    """The few clips that hundreds of tests read are searched for words once a worker; tests/deid/conftest.py takes that back."""
+    from echokdm.core.frames import LongFrames
+    from echokdm.deid.words import find_words
+
+    found: dict[bytes, bool] = {}
+
+    def search(frames: np.ndarray | LongFrames, *given: Any) -> bool:
+        if isinstance(frames, LongFrames):
+            return find_words(frames, *given)
+        sector, mask, lasting, changes = given
+        arrays = (frames, sector, mask, *(one for pair in lasting for one in pair), changes)
+        key = hashlib.sha256(b"".join(str((a.shape, a.dtype)).encode() + a.tobytes() for a in arrays)).digest()
+        if key not in found:
+            found[key] = find_words(frames, *given)
+        return found[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("echokdm.deid.marks.find_words", search)
+        yield
 
 
 @pytest.fixture

@@ -8,8 +8,16 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 from scipy import ndimage
 
+from echokdm.deid import words
+
 HEIGHT, WIDTH, APEX, HALF, NEAR, FAR = 120, 160, (80, 6), 40, 6, 100
 US_MULTIFRAME = "1.2.840.10008.5.1.4.1.1.3.1"
+
+
+@pytest.fixture(autouse=True)
+def _search_anew(monkeypatch):
+    """Here the search itself is tested."""
+    monkeypatch.setattr("echokdm.deid.marks.find_words", words.find_words)
 
 
 def inside_fan(margin=0.0):
