@@ -9,6 +9,7 @@ that other work on the machine does not count.
 """
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,11 +19,12 @@ from echokdm.core import defaults
 from echokdm.core.samplers import SAMPLERS
 from echokdm.echo.derive import load_pipeline
 from echokdm.evaluation.held_out import ED_TO_ES, FIRST_SEED, held_out_pairs
+from echokdm.methods.kdm.drawing import Drawing
 from echokdm.metrics.image import image_scores
 from echokdm.metrics.intervals import mean_interval, ratio_interval
 
 CHUNK = 8  # patients a call
-PAPER = SAMPLERS["paper"]
+PAPER = Drawing(**SAMPLERS["paper"])
 
 
 def main() -> int:
@@ -36,8 +38,8 @@ def main() -> int:
     from rich.progress import track
 
     pipeline, distances = load_pipeline(arguments.bundle), perceptual_distances()
-    samplers = {"few": {"steps": arguments.steps, "flow_steps": arguments.flow_steps, "scheduler": arguments.scheduler},
-                "paper": PAPER}
+    few_calls = Drawing(steps=arguments.steps, flow_steps=arguments.flow_steps, scheduler=arguments.scheduler)
+    samplers = {"few": few_calls, "paper": PAPER}
     scores: dict[str, list[np.ndarray]] = {name: [] for name in samplers}
     squared: dict[str, list[np.ndarray]] = {name: [] for name in samplers}
     seconds = dict.fromkeys(samplers, 0.0)
@@ -45,13 +47,14 @@ def main() -> int:
         pairs = held_out_pairs([FIRST_SEED + i for i in range(first, min(first + CHUNK, arguments.patients))])
         rows = [i for i, kind in enumerate(pairs.kinds) if kind == ED_TO_ES]
         if not first:  # warm up
-            pipeline(pairs.source[:1], pairs.source_keypoints[0], pairs.target_keypoints[:1], sector=pairs.sector[0], steps=1, flow_steps=1)
+            pipeline(pairs.source[:1], pairs.source_keypoints[0], pairs.target_keypoints[:1], sector=pairs.sector[0],
+                     drawing=Drawing(steps=1, flow_steps=1))
         for name, sampler in samplers.items():
             given = pairs.source[rows], pairs.source_keypoints[rows], pairs.target_keypoints[rows]
-            told = {"sector": pairs.sector[rows], "valve_opening": pairs.valve_opening[rows], **sampler}
+            told = {"sector": pairs.sector[rows], "valve_opening": pairs.valve_opening[rows]}
             start = time.process_time()
-            flow = pipeline(*given, **told, without="f2i").flow
-            made = pipeline(*given, **told, flow=flow).frames
+            flow = pipeline(*given, **told, drawing=replace(sampler, without="f2i")).flow
+            made = pipeline(*given, **told, drawing=sampler, flow=flow).frames
             seconds[name] += time.process_time() - start
             found = image_scores(made, pairs.target[rows], pairs.valid[rows], distances)
             scores[name].append(found["LPIPS_squeeze"])
@@ -59,7 +62,7 @@ def main() -> int:
     few, many = (np.concatenate(scores[name]) for name in samplers)
     for name, values in (("few", few), ("paper", many)):
         found = mean_interval(values)
-        calls = samplers[name]["steps"] + samplers[name].get("samples", 2) * samplers[name]["flow_steps"]
+        calls = samplers[name].steps + samplers[name].samples * samplers[name].flow_steps
         print(f"      {name}: {calls} calls a frame, LPIPS-squeeze {found.value:.4f} [{found.low:.4f}, {found.high:.4f}], "
               f"MSE {np.concatenate(squared[name]).mean():.5f}, {seconds[name] / len(values):.3f} s of processor time a frame")
     print(f"      {torch.get_num_threads()} threads, {len(few)} ED to ES pairs, seeds from {FIRST_SEED}")

@@ -39,7 +39,8 @@ from echokdm.data.pairs import PAIRS
 from echokdm.data.posed import Kind, posed_store
 from echokdm.io.read import read_clip
 from echokdm.losses.perceptual import Perceptual
-from echokdm.methods.generate import Generation, generate
+from echokdm.methods.generate import Generation, PictureWish, generate
+from echokdm.methods.kdm.drawing import Drawing
 from echokdm.methods.kdm.editing import exact, move
 from echokdm.methods.kdm.pipeline import KDMPipeline
 from echokdm.metrics.intervals import mean_interval
@@ -111,7 +112,7 @@ def made_of(bundle: str, file: Path, points: Tensor, asked: Tensor) -> Generatio
     with tempfile.TemporaryDirectory() as folder:
         for name, values in (("own", points), ("asked", asked)):
             np.save(Path(folder) / f"{name}.npy", values.numpy())
-        return generate(bundle, [file], source_keypoints=[Path(folder) / "own.npy"], keypoints=Path(folder) / "asked.npy")
+        return generate(bundle, [file], PictureWish(keypoints=Path(folder) / "asked.npy"), source_keypoints=[Path(folder) / "own.npy"])
 
 
 def photo_row(name: str, what: str, photo: Tensor, points: Tensor, asked: Tensor, result: Generation, schema: KeypointSchema) -> dict:
@@ -198,7 +199,7 @@ def phantoms(kind: Kind, bundle: str, count: int, cache: Path) -> pd.DataFrame:
                 before, after = (torch.from_numpy(store["keypoints"][i, t].copy()) for t in (source, target))
                 image, truth = (torch.from_numpy(store["image"][i, t].astype(np.float32) / 255)[None] for t in (source, target))
                 true_flow = torch.from_numpy(store["flow"][i, pair].astype(np.float32))[None]
-                raw = pipeline.predict_flow(image, before[None], after[None], whole, exact=False)
+                raw = pipeline.predict_flow(image, before[None], after[None], whole, Drawing(exact=False))
                 still = torch.zeros_like(raw)
                 result = move(pipeline, image, before, after[None])
                 flows = {"no edit": still, "spline": seen_tps_flow(before, after, size, size),

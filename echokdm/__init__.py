@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from echokdm.echo.wish import Sampling, Wish
     from echokdm.io import read_clip
     from echokdm.methods.kdm.adapt import adapt_bundle
+    from echokdm.methods.kdm.drawing import Drawing
     from echokdm.methods.kdm.pipeline import KDMPipeline
     from echokdm.report.synthesis import write_keypoints, write_synthesis
 
@@ -24,6 +25,7 @@ _arrange_threads()  # torch reads it when it is loaded, which is after this line
 
 _HOME = {
     "Derived": "echokdm.echo.derive",
+    "Drawing": "echokdm.methods.kdm.drawing",
     "KDMPipeline": "echokdm.methods.kdm.pipeline",
     "Making": "echokdm.cohort.make",
     "Sampling": "echokdm.echo.wish",
@@ -42,9 +44,9 @@ _HOME = {
     "write_synthesis": "echokdm.report.synthesis",
 }
 
-__all__ = ["Derived", "KDMPipeline", "Making", "Sampling", "Synthesis", "Wish", "__version__", "adapt_bundle", "audit_cohort",
-           "augment_cohort", "derive_keypoints", "plan_cohort", "read_clip", "read_sources", "synthesize", "validate_folder",
-           "write_keypoints", "write_synthesis"]
+__all__ = ["Derived", "Drawing", "KDMPipeline", "Making", "Sampling", "Synthesis", "Wish", "__version__", "adapt_bundle",
+           "audit_cohort", "augment_cohort", "derive_keypoints", "plan_cohort", "read_clip", "read_sources", "synthesize",
+           "validate_folder", "write_keypoints", "write_synthesis"]
 
 
 def __getattr__(name: str) -> Any:

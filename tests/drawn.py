@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from echokdm.core.errors import GeometryError
 from echokdm.core.types import Clip
+from echokdm.methods.kdm.drawing import Drawing
 from echokdm.methods.kdm.pipeline import Ventricle
 from echokdm.ops.render import spread_motion
 from echokdm.ops.warp import warp
@@ -66,7 +67,7 @@ class DrawnPipeline:
         with torch.no_grad():
             self.components["segmenter"].weight.fill_(0.5)
             self.components["segmenter"].bias.fill_(0.25)
-        self.calls: list[dict] = []  # of each clip, which may take several
+        self.calls: list[Drawing] = []  # of each clip, which may take several
         self.valve_openings: list[torch.Tensor] = []  # of each call
         self.confidence: torch.Tensor | None = None  # (T,), of whatever clip it sees
 
@@ -85,14 +86,12 @@ class DrawnPipeline:
     def right_heart(self, frames: torch.Tensor, sector) -> torch.Tensor:
         return torch.zeros(len(frames), *frames.shape[2:], dtype=torch.bool)
 
-    def __call__(self, source, source_keypoints, target_keypoints, sector, steps=8, strength=1.0, seed=0, gamma=1.0, without=None,
-                 valve_opening=None, chunk=8, **further):
+    def __call__(self, source, source_keypoints, target_keypoints, sector, drawing=Drawing(), valve_opening=None, chunk=8):
         self.valve_openings.append(valve_opening)
-        options = {"steps": steps, "strength": strength, "seed": seed, "without": without, **further}
-        if self.calls[-1:] != [options]:
-            self.calls.append(options)
+        if self.calls[-1:] != [drawing]:
+            self.calls.append(drawing)
         start = source_keypoints.reshape(-1, 40, 2).expand(len(target_keypoints), -1, -1).float()
-        flow = spread_motion(start, target_keypoints.float(), 112, 112) * gamma
+        flow = spread_motion(start, target_keypoints.float(), 112, 112) * drawing.gamma
         warped = warp(source.expand(len(flow), -1, -1, -1), flow) * torch.as_tensor(np.asarray(sector))
         return SimpleNamespace(frames=warped.clamp(0, 1), flow=flow, warped=warped)
 

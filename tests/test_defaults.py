@@ -21,11 +21,10 @@ from echokdm.pipeline.options import KINDS, PipelineOptions
 ROOT = Path(__file__).parents[1]
 NAMES = {name.lower(): value for name, value in vars(defaults).items() if name.isupper() and name not in ("AUDIT_BUNDLE", "FRAME_SIZE")}
 
-# What users call, and what is called beneath: all modules of these, and for KDM the pipeline alone.
+# What users call, and what is called beneath: all modules of these, and for KDM how it is run.
 # The methods' own configurations and networks count training steps and have noise levels of their own.
-PLACES = ("cohort", "cohort.audit", "echo", "evaluation", "io.dicom_out", "methods.generate", "methods.kdm.pipeline", "pipeline")
+PLACES = ("cohort", "cohort.audit", "echo", "evaluation", "io.dicom_out", "methods.generate", "methods.kdm.drawing", "pipeline")
 OTHER_MEANINGS = {
-    ("predict_flow", "steps"): defaults.FLOW_STEPS,  # of K2F-net
     ("audit", "bundle"): defaults.AUDIT_BUNDLE, ("audit_cohort", "bundle"): defaults.AUDIT_BUNDLE,
     ("pipeline keypoints", "split"): "70/15/15",  # of real patients, where augment's is of synthetic clips
     ("finish_clip", "split"): "",  # of a clip that belongs to none
@@ -106,7 +105,7 @@ def test_no_other_default_is_told_twice_and_differently() -> None:
 def test_the_commands_and_functions_are_all_seen() -> None:
     where = {told.where for told in ALL}
     assert {"echokdm synth", "echokdm augment", "echokdm evaluate", "echokdm generate", "echokdm audit", "echokdm run", "pipeline augment",
-            "pipeline ", "echokdm.synthesize synthesize", "echokdm.methods.kdm.pipeline.KDMPipeline __call__"} <= where
+            "pipeline ", "echokdm.synthesize synthesize", "echokdm.methods.kdm.drawing.Drawing __init__"} <= where
 
 
 def texts() -> dict[str, str]:

@@ -92,6 +92,41 @@ def test_public_functions_are_typed_and_documented() -> None:
     assert not faults, "\n".join(faults)
 
 
+def methods(tree: ast.Module) -> Iterator[tuple[ast.ClassDef | None, ast.FunctionDef]]:
+    """Public functions of a module, and public and special methods of its public classes with their class."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            yield None, node
+        elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from ((node, inner) for inner in node.body if isinstance(inner, ast.FunctionDef)
+                        and (not inner.name.startswith("_") or inner.name.endswith("__")))
+
+
+def test_public_functions_take_eight_parameters_at_most() -> None:
+    """What else there is to say is a value's, a frozen dataclass whose fields are documented.
+
+    Two kinds have names that others write, one parameter each: commands, whose parameters are options, and constructors of networks and
+    pipelines, whose parameters are keys of a bundle's files.
+    """
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE if path.relative_to(ROOT / "echokdm").parts[0] != "cli"}
+    bases = {node.name: [ast.unparse(base).split(".")[-1] for base in node.bases]
+             for tree in trees.values() for node in tree.body if isinstance(node, ast.ClassDef)}
+
+    def kept_in_bundles(name: str) -> bool:
+        return name in ("ConfigMixin", "DiffusionPipeline", "ModelMixin", "Module") or any(map(kept_in_bundles, bases.get(name, ())))
+
+    faults = []
+    for path, tree in trees.items():
+        for owner, function in methods(tree):
+            given = function.args
+            named = [*given.posonlyargs, *given.args, *given.kwonlyargs, *filter(None, (given.vararg, given.kwarg))]
+            count = len(named) - (bool(named) and named[0].arg in ("self", "cls"))
+            if count > 8 and not (owner is not None and function.name == "__init__" and kept_in_bundles(owner.name)):
+                where = function.name if owner is None else f"{owner.name}.{function.name}"
+                faults.append(f"{name_of(path)}:{function.lineno}: {where} takes {count} parameters")
+    assert not faults, "\n".join(faults)
+
+
 def test_no_heavy_import_at_the_top_of_light_modules() -> None:
     """Reading, writing and geometry load their codecs when used; core loads torch alone."""
     late = {"diffusers", "highdicom", "monai", "pydicom", "matplotlib", "av", "lpips", "nibabel", "torchvision"}

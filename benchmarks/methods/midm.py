@@ -24,7 +24,7 @@ from bars import Bars, machine  # noqa: E402
 
 from echokdm.core.config import load_config  # noqa: E402
 from echokdm.methods.midm import METHOD  # noqa: E402
-from echokdm.methods.midm.pipeline import MIDMPipeline  # noqa: E402
+from echokdm.methods.midm.pipeline import Changes, MIDMPipeline  # noqa: E402
 from echokdm.methods.midm.tables import ABLATIONS, COPY, FIGURES, FULL, NOISES, ONE_TIME, Held, Judge  # noqa: E402
 from echokdm.methods.train import train_config  # noqa: E402
 from echokdm.metrics.sliced_wasserstein import sliced_wasserstein  # noqa: E402
@@ -59,9 +59,9 @@ class Runs:
         return MIDMPipeline.from_pretrained(self._train(f"{name}-{seed}", "joint", [f"seed={seed}", *settings], warmed))
 
 
-def figures(pipeline: MIDMPipeline, held: Held, judge: Judge, seed: int, **options) -> np.ndarray:
+def figures(pipeline: MIDMPipeline, held: Held, judge: Judge, seed: int, changes: Changes = Changes()) -> np.ndarray:
     """(columns,): mean figures of `COLUMNS` over the held-out pairs."""
-    made = pipeline(held.exemplar, held.condition, seed=seed, **options).frames
+    made = pipeline(held.exemplar, held.condition, changes, seed=seed).frames
     return np.array([*(v.mean() for v in judge.scores(made, held).values()), sliced_wasserstein(made, held.truth)])
 
 
@@ -80,8 +80,8 @@ def save_pictures(file: Path, pipeline: MIDMPipeline, held: Held, count: int = 8
     condition, exemplar = held.condition[:count], held.exemplar[:count]
     other = exemplar.roll(1, 0)
     full = pipeline(exemplar, condition)
-    rows = [condition, exemplar, full.warped, pipeline(exemplar, condition, rematch=False).frames, full.frames, held.truth[:count], other,
-            pipeline(other, condition).frames]
+    once = pipeline(exemplar, condition, Changes(rematch=False))
+    rows = [condition, exemplar, full.warped, once.frames, full.frames, held.truth[:count], other, pipeline(other, condition).frames]
     grid = torch.cat([torch.cat(list(F.interpolate(row, scale_factor=2)), 2) for row in rows], 1)
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray((grid.permute(1, 2, 0) * 255).round().byte().numpy()).save(file)
@@ -110,11 +110,11 @@ def main() -> int:
     held, judge = Held(pipelines[0], METHOD.data(config)), Judge()
     save_pictures(arguments.runs / "midm.png", pipelines[0], held)
 
-    def scores(pipes: list[MIDMPipeline], **options) -> np.ndarray:
-        return np.stack([figures(pipe, held, judge, seed, **options) for seed, pipe in zip(seeds, pipes, strict=False)])
+    def scores(pipes: list[MIDMPipeline], changes: Changes = Changes()) -> np.ndarray:
+        return np.stack([figures(pipe, held, judge, seed, changes) for seed, pipe in zip(seeds, pipes, strict=False)])
 
     copied = np.array([[*(v.mean() for v in judge.scores(held.exemplar, held).values()), sliced_wasserstein(held.exemplar, held.truth)]])
-    table_3 = {COPY: copied} | {name: scores(pipelines, **options) for name, options in ABLATIONS.items()}
+    table_3 = {COPY: copied} | {name: scores(pipelines, changes) for name, changes in ABLATIONS.items()}
     table_3[TRAINED_ONCE] = scores(once)
     table_4 = {f"{noise:.0%}": scores(pipelines[:1], strength=noise) for noise in NOISES}
     print(f"{machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; {config.data.adapter}, {config.data.root} "

@@ -56,11 +56,12 @@ def generate(
     """Generate with a bundle of any method: move key-points, follow a driving clip, or fill in a condition."""
     folder = output_folder(context, out, overwrite)
     offsets, shares = parse_drag(drag or []), None if gamma is None else parse_numbers("--gamma", gamma)
+    from echokdm.methods.generate import PictureWish
     from echokdm.methods.generate import generate as run_generation
     from echokdm.report.generation import write_generation
 
-    result = run_generation(bundle, source, source_keypoints=source_keypoints or [], driving=driving, keypoints=keypoints,
-                            condition=condition, drag=offsets, gammas=shares, relative=relative, whole=whole, steps=steps, seed=seed,
+    wish = PictureWish(driving, keypoints, condition, offsets, shares, relative)
+    result = run_generation(bundle, source, wish, source_keypoints=source_keypoints or [], whole=whole, steps=steps, seed=seed,
                             device=device)
     command = repeatable("generate", bundle=Path(bundle).resolve().name, source=["IMG"] * len(source),
                          source_keypoints=["FILE"] * len(source_keypoints or []) or None, driving="VIDEO" if driving else None,

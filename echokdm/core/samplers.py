@@ -1,4 +1,4 @@
-"""Ways to run KDM's networks, each by its name, as what it changes of `core.defaults`."""
+"""Ways to run KDM's networks, each by its name, as what it changes of a `Drawing`."""
 
 from collections.abc import Mapping
 from typing import Any, Final

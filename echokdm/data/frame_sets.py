@@ -1,5 +1,6 @@
 """Items of several frames of one subject, drawn from a store so that none is met twice in an item."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -20,6 +21,20 @@ def first_alike(images: np.ndarray, k: int) -> int:
     return next((j for j in range(k) if np.array_equal(images[j], images[k])), k)
 
 
+@dataclass(frozen=True)
+class Listed:
+    """What a data set says itself of the rows of its store; None: nothing.
+
+    pairs: (P, 3) of row, source, target, which picture is made of which; further sources are then the subject's other pictures.
+    references: (rows, R) of rows, -1 for none, listed as examples of a row: they come before drawn others, the first ones where in order.
+    asked: how many rows, the first ones, items are of and others are drawn from; the rest are examples alone. None: all.
+    """
+
+    pairs: np.ndarray | None = None
+    references: np.ndarray | None = None
+    asked: int | None = None
+
+
 class FrameSets(Dataset):
     """Several frames of one sequence, no two of them alike. Item (step, i) depends on (seed, step, i) alone.
 
@@ -28,15 +43,12 @@ class FrameSets(Dataset):
     as many other subjects, named `other_frames` and so on. in_order: item (step, i) is of sequence or pair i, never mirrored.
 
     store: `image` and, where known, `keypoints` and `condition`, with `alike` (kept,): of each frame the first that looks the same,
-    ABSENT where there is none. pairs: (P, 3) of row, source, target where the data set says which picture is made of which; further
-    sources are then the subject's other pictures. Sequences with too few frames are passed over. Raises DataError where all are.
-    references: (rows, R) of rows, -1 for none, which the data set lists as examples of a row: they come before drawn others, the first ones
-    where in_order. asked: how many rows, the first ones, items are of and others are drawn from; the rest are examples alone. None: all.
+    ABSENT where there is none. Sequences with too few frames are passed over. Raises DataError where all are.
     """
 
     def __init__(self, store: ArrayStore, schema: KeypointSchema | None, count: int, seed: int, others: int = 0,
-                 in_order: bool = False, pairs: np.ndarray | None = None, references: np.ndarray | None = None,
-                 asked: int | None = None) -> None:
+                 in_order: bool = False, listed: Listed = Listed()) -> None:
+        pairs, references, asked = listed.pairs, listed.references, listed.asked
         kept = store["image"].shape[1]
         if pairs is None and count > kept:
             raise DataError(f"{count} frames of a sequence are needed, but {kept} are kept: raise data.frames.")

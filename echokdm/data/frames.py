@@ -15,7 +15,7 @@ from torch import Tensor
 from echokdm.core.types import KeypointSchema, Sequence
 from echokdm.data.adapters import Adapter, find_adapter
 from echokdm.data.adapters.problems import PAIR, REFERENCES
-from echokdm.data.frame_sets import ABSENT, FrameSets, first_alike
+from echokdm.data.frame_sets import ABSENT, FrameSets, Listed, first_alike
 from echokdm.data.splits import held_out_rows, training_rows
 from echokdm.data.store import ArrayStore, Layout
 
@@ -164,7 +164,8 @@ class FrameSource:
         directed = bool(groups[0].names)
         kept = max(len(group.names) for group in groups) if directed else self.config.frames
         pairs = np.array([(row, *pair) for row, group in enumerate(groups) for pair in group.pairs], np.int64) if directed else None
-        return FrameSets(self._store(groups, split, kept), self.schema, count, seed, others, in_order, pairs, _listed(groups), asked)
+        return FrameSets(self._store(groups, split, kept), self.schema, count, seed, others, in_order,
+                         Listed(pairs, _listed(groups), asked))
 
     def _store(self, groups: list[_Group], split: str, kept: int) -> ArrayStore:
         first, size = self._sample(), self.size

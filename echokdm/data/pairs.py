@@ -4,6 +4,7 @@ Every data set here is map-style over keys (step, i): what it returns depends on
 """
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,6 +115,21 @@ def from_bytes(row: np.ndarray) -> Tensor:
     return torch.from_numpy(row.astype(np.float32)).reshape(-1, *row.shape[-2:]) / 255
 
 
+@dataclass(frozen=True)
+class Variety:
+    """What pairs are drawn, and how they are varied.
+
+    procedural: the fraction of items drawn from the procedural store. gray_jitter: standard deviation of log gamma, and half of it of log
+    gain, the same for both frames. drift: the fraction of hearts that also swing as a whole. valves: the fraction of hearts that are
+    looked for until the valves open or shut by more than half from source to target.
+    """
+
+    procedural: float = 0.0
+    gray_jitter: float = 0.3
+    drift: float = 0.0
+    valves: float = 0.0
+
+
 class FlowPairs(Dataset):
     """Pairs with flow from both stores: source, target, flow, sector, key-points (nan: there is no heart), has_keypoints,
     keypoint_error, valve_opening.
@@ -121,34 +137,30 @@ class FlowPairs(Dataset):
     keypoint_error: (2,) how far a segmenter errs in both frames alike and in the target alone, as shares of a stage's `keypoint_jitter`.
     valve_opening: of the target's heart, 0 shut to 1 wide open; 0.5 where it is not known, as it is made of some hearts too.
 
-    procedural_share: the fraction of items drawn from the procedural store. flows: stands in for the exact flows. schema: of
-    the phantoms' key-points; ConfigError where the store has another number of them.
-    drift_share: the fraction of hearts that also swing as a whole. valve_share: the fraction of hearts that are looked for until
-    the valves open or shut by more than half from source to target. Half the items are mirrored left-right; a mirrored heart
-    keeps its key-point order (first ends on the image's left) by exchanging the schema's left-right pairs.
+    flows: stands in for the exact flows. schema: of the phantoms' key-points; ConfigError where the store has another number of them.
+    Half the items are mirrored left-right; a mirrored heart keeps its key-point order (first ends on the image's left) by exchanging
+    the schema's left-right pairs. Where there is one store alone, every item is drawn from it.
     """
 
-    def __init__(self, phantoms: ArrayStore | None, procedural: ArrayStore | None, procedural_share: float, seed: int,
-                 gray_jitter: float = 0.3, flows: ArrayStore | None = None, drift_share: float = 0.0, valve_share: float = 0.0,
-                 schema: KeypointSchema = A4C_BLOODPOOL_40) -> None:
+    def __init__(self, phantoms: ArrayStore | None, procedural: ArrayStore | None, seed: int, variety: Variety = Variety(), *,
+                 flows: ArrayStore | None = None, schema: KeypointSchema = A4C_BLOODPOOL_40) -> None:
         if phantoms is not None and phantoms["keypoints"].shape[2] != len(schema):
             raise ConfigError(f"The phantoms have {phantoms['keypoints'].shape[2]} key-points, {schema.name} has {len(schema)}.")
         self.schema = schema
-        self.phantoms, self.procedural, self.seed, self.gray_jitter = phantoms, procedural, seed, gray_jitter
-        self.drift_share, self.valve_share = drift_share, valve_share
+        self.phantoms, self.procedural, self.seed, self.variety = phantoms, procedural, seed, variety
         self.channels = 3 if phantoms is not None and phantoms["image"].ndim == 5 else 1
         self.flows = phantoms if flows is None else flows
-        self.share = 1.0 if phantoms is None else 0.0 if procedural is None else procedural_share
+        self.share = 1.0 if phantoms is None else 0.0 if procedural is None else variety.procedural
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
         rng = np.random.default_rng(derive_seed(self.seed, *key))
         heart = rng.random() >= self.share
         item = self._heart(rng) if heart else self._leaves(rng)
-        if heart and rng.random() < self.drift_share:
+        if heart and rng.random() < self.variety.drift:
             item = swing(item, float(rng.normal(0, 3.0)), float(rng.normal(0, 2.0)), float(rng.normal(0, 0.06)))
         if rng.random() < 0.5:
             item = mirror(item, self.schema)
-        gamma, gain = np.exp(rng.normal(0, self.gray_jitter, 2) * (1.0, 0.5))
+        gamma, gain = np.exp(rng.normal(0, self.variety.gray_jitter, 2) * (1.0, 0.5))
         for name in ("source", "target"):
             item[name] = (item[name] * float(gain)).clamp(0, 1) ** float(gamma)
         return item
@@ -156,7 +168,7 @@ class FlowPairs(Dataset):
     def _heart(self, rng: np.random.Generator) -> dict[str, Tensor]:
         assert self.phantoms is not None and self.flows is not None  # else the share of leaves is all
         store, p, k = self.phantoms, int(rng.integers(self.phantoms.count)), int(rng.integers(PAIRS))
-        if self.schema.valves and rng.random() < self.valve_share:
+        if self.schema.valves and rng.random() < self.variety.valves:
             for _ in range(TRIES):
                 target, source = store["opening"][p][store["pair"][p, k]]
                 if abs(target - source) > 0.5:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from echokdm.core.frames import Frames
+    from echokdm.methods.kdm.drawing import Drawing
     from echokdm.methods.kdm.pipeline import KDMOutput, Ventricle
 
 Progress = Callable[[str], None]
@@ -25,8 +26,7 @@ class Mover(Protocol):
     """What moves frames by their key-points, as `KDMPipeline.__call__` says."""
 
     def __call__(self, source: "Tensor", source_keypoints: "Tensor", target_keypoints: "Tensor", *, sector: "Tensor",
-                 steps: int = defaults.STEPS, strength: float = defaults.STRENGTH, seed: int = defaults.SEED, without: Any = None,
-                 valve_opening: "Tensor | None" = None, chunk: int = ...) -> "KDMOutput": ...
+                 drawing: "Drawing" = ..., valve_opening: "Tensor | None" = None, chunk: int = ...) -> "KDMOutput": ...
 
 
 class HeartPipeline(Mover, Protocol):

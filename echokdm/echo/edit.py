@@ -1,8 +1,7 @@
 """The frames that a trajectory asks for, at the source's own size: each source frame edited, or one frame alone moved."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from echokdm.echo.derive import Derived
 from echokdm.echo.plan import Trajectory
 from echokdm.echo.wish import Sampling
 from echokdm.io.frame import ModelClip, resize_like, to_model_frame
+from echokdm.methods.kdm.drawing import Drawing
 
 STILL_PX = 1e-3  # of the model's frame; key-points that move by less ask for nothing
 FINEST_PX = 1.0  # sigma in the model's frame: what F2I redraws is coarser, and finer speckle is the source's own
@@ -46,9 +46,9 @@ def edit_clip(source: Derived, trajectory: Trajectory, pipeline: Mover, sampling
     from_frame = sampling.from_frame
     picks = trajectory.frames if from_frame is None else np.full(len(trajectory.frames), from_frame)
     model = source.model
-    options = sampling.options() | ({"without": "f2i"} if from_frame is None else {})
+    drawing = sampling.drawing() if from_frame is not None else replace(sampling.drawing(), without="f2i")
     gatherings = Gathering(to_levels, from_levels), Gathering(), Gathering(), Gathering()
-    moves = _moves(source, trajectory, picks, pipeline, from_frame is not None, options)
+    moves = _moves(source, trajectory, picks, pipeline, from_frame is not None, drawing)
     for number, (pick, (flow, warped, change)) in enumerate(zip(picks, moves, strict=True), 1):
         frame = source.native.carry(source.clip.frames[pick], flow)
         if change is not None:
@@ -66,20 +66,20 @@ def edit_clip(source: Derived, trajectory: Trajectory, pipeline: Mover, sampling
 
 
 def _moves(source: Derived, trajectory: Trajectory, picks: np.ndarray, pipeline: Mover, one: bool,
-           options: dict[str, Any]) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+           drawing: Drawing) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
     """Of each frame in turn: flow (2, S, S), the source frame `picks` (N,) carried by it (1, S, S), and what F2I redrew (1, S, S) or None.
 
-    one: all are made of one source frame. options: of the pipeline's.
+    one: all are made of one source frame.
     """
     frames, size = source.model.clip.frames, source.model.clip.size
     moved = np.abs(trajectory.keypoints - source.keypoints[picks]).max((1, 2)) > STILL_PX
-    made = _made(source, trajectory, picks, np.arange(len(picks)) if one else np.flatnonzero(moved), pipeline, one, options)
+    made = _made(source, trajectory, picks, np.arange(len(picks)) if one else np.flatnonzero(moved), pipeline, one, drawing)
     for pick, asked in zip(picks, moved, strict=True):
         yield next(made) if one or asked else (torch.zeros(2, *size), frames[pick], None)
 
 
 def _made(source: Derived, trajectory: Trajectory, picks: np.ndarray, rows: np.ndarray, pipeline: Mover, one: bool,
-          options: dict[str, Any]) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+          drawing: Drawing) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
     """As `_moves`, of the frames at `rows` alone: what the pipeline makes of them."""
     frames, sector = source.model.clip.frames, torch.as_tensor(source.model.sector_mask)
     for first in range(0, len(rows), AT_A_TIME):
@@ -87,10 +87,10 @@ def _made(source: Derived, trajectory: Trajectory, picks: np.ndarray, rows: np.n
         start = picks[:1] if one else picks[some]
         own = torch.as_tensor(source.keypoints[start], dtype=torch.float32)
         made = pipeline(frames[torch.as_tensor(start)], own[0] if one else own,
-                        torch.as_tensor(trajectory.keypoints[some], dtype=torch.float32), sector=sector,
-                        valve_opening=torch.as_tensor(trajectory.valve_opening[some]), **options)
+                        torch.as_tensor(trajectory.keypoints[some], dtype=torch.float32), sector=sector, drawing=drawing,
+                        valve_opening=torch.as_tensor(trajectory.valve_opening[some]))
         flow, warped = made.flow.cpu(), made.warped.cpu()
-        redrawn = one and options["without"] != "f2i"
+        redrawn = one and drawing.without != "f2i"
         change = _coarse(made.frames.cpu() - warped) if redrawn else [None] * len(some)
         yield from zip(flow, warped, change, strict=True)
 

@@ -8,6 +8,7 @@ from echokdm.core import defaults
 from echokdm.core.errors import ConfigError, GeometryError
 from echokdm.core.samplers import SAMPLERS
 from echokdm.core.types import A4C_BLOODPOOL_40
+from echokdm.methods.kdm.drawing import Drawing
 from echokdm.ops.strain import GLS_RANGE
 from echokdm.ops.timing import BEATS_RANGE, RATE_RANGE
 from echokdm.ops.trajectory import EF_RANGE
@@ -78,7 +79,7 @@ class Sampling:
     """How the networks are run.
 
     seed: of their noise. from_frame: make every frame from this one alone, as KDM does (Oh et al., the echo task), instead of each from
-    the clip's own of the same phase. steps, strength, without: of that one-frame mode, see `KDMPipeline`. sampler: "own", or "paper" for
+    the clip's own of the same phase. steps, strength, without: of that one-frame mode, see `Drawing`. sampler: "own", or "paper" for
     the paper's, which steps and strength belong to: see `core.samplers`.
     """
 
@@ -107,10 +108,10 @@ class Sampling:
         if self.from_frame is not None and frames is not None and not 0 <= self.from_frame < frames:
             raise ConfigError(f"--from-frame {self.from_frame} is not in the clip, which has frames 0 to {frames - 1}.")
 
-    def options(self) -> dict[str, Any]:
-        """How a pipeline is called in the one-frame mode."""
+    def drawing(self) -> Drawing:
+        """How the networks are run in the one-frame mode."""
         own = {"steps": self.steps, "strength": self.strength, "seed": self.seed, "without": self.without}
-        return {**own, **SAMPLERS[self.sampler]}
+        return Drawing(**{**own, **SAMPLERS[self.sampler]})
 
     def record(self) -> dict[str, Any]:
         """For run.json."""

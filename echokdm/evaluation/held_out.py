@@ -1,7 +1,7 @@
 """Scores of a pipeline on phantoms that no training saw: what the paper's tables hold, a row for each pair and method."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 from echokdm.core import defaults
 from echokdm.core.seeding import generator
 from echokdm.data.adapters.phantoms import HELD_OUT
+from echokdm.methods.kdm.drawing import Drawing
 from echokdm.metrics.flow import flow_errors
 from echokdm.metrics.image import Distance, image_scores
 from echokdm.metrics.keypoints import mean_distance, redetect
@@ -82,8 +83,7 @@ def tps_warp(source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor,
 
 
 @torch.no_grad()
-def score_pairs(pipeline: Any, pairs: HeldOutPairs, distances: Mapping[str, Distance], *, steps: int = defaults.STEPS,
-                strength: float = defaults.STRENGTH, flow_steps: int = defaults.FLOW_STEPS, seed: int = defaults.SEED,
+def score_pairs(pipeline: Any, pairs: HeldOutPairs, distances: Mapping[str, Distance], drawing: Drawing = Drawing(),
                 strengths: Sequence[float] = ()) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every method on every pair -> (images, flows), long tables.
 
@@ -91,19 +91,18 @@ def score_pairs(pipeline: Any, pairs: HeldOutPairs, distances: Mapping[str, Dist
     "EF true" (both percent, ED to ES alone). flows: patient, pair, flow, against, region, MAE, RMSE, EPE, motion (px, the
     mean length of `against`). pipeline: a KDMPipeline; methods whose networks it lacks are left out.
     """
-    options = {"steps": steps, "flow_steps": flow_steps, "seed": seed}
     given = (pairs.source, pairs.source_keypoints, pairs.target_keypoints)
     inside = pairs.sector[:, None].float()
     told = {"sector": pairs.sector, "valve_opening": pairs.valve_opening}
-    full = pipeline(*given, **told, strength=strength, **options)
+    full = pipeline(*given, **told, drawing=drawing)
     spline, spline_flow = tps_warp(*given, pairs.sector)
     made = {NO_EDIT: pairs.source, TPS: spline, NO_F2I: full.warped}
     if pipeline.k2i is not None:
-        made[NO_K2F] = pipeline(*given, **told, without="k2f", **options).frames
+        made[NO_K2F] = pipeline(*given, **told, drawing=replace(drawing, without="k2f")).frames
     made[KDM] = full.frames
     device = pipeline.k2f.device
-    own = torch.cat([pipeline.predict_flow(*(part[i:i + 1].to(device) for part in (*given, inside)), steps=flow_steps, seed=seed,
-                                           exact=False).cpu() for i in range(len(pairs))])  # alike in any company
+    own = torch.cat([pipeline.predict_flow(*(part[i:i + 1].to(device) for part in (*given, inside)), replace(drawing, exact=False)).cpu()
+                     for i in range(len(pairs))])  # alike in any company
     made[OWN_WARP] = warp_inside(pairs.source, own, inside)
     flows = {"no motion": torch.zeros_like(pairs.flow), TPS: spline_flow, K2F: own, CARRIED: full.flow}
     if pipeline.of_net is not None:
@@ -112,7 +111,7 @@ def score_pairs(pipeline: Any, pairs: HeldOutPairs, distances: Mapping[str, Dist
     made[TRUE_WARP] = warp_inside(pairs.source, pairs.flow, inside)
     images = pd.concat([_picture_rows(pairs, name, frames, distances) for name, frames in made.items()], ignore_index=True)
     images = _add_keypoints(pipeline, pairs, images, made)
-    swept = [_sweep(pipeline, pairs, full.flow, k, distances, options) for k in strengths]
+    swept = [_sweep(pipeline, pairs, full.flow, distances, replace(drawing, strength=k)) for k in strengths]
     return pd.concat([images, *swept], ignore_index=True), _flow_rows(pairs, flows)
 
 
@@ -121,14 +120,14 @@ def _picture_rows(pairs: HeldOutPairs, method: str, frames: Tensor, distances: M
     return pd.DataFrame({"patient": pairs.seeds, "pair": pairs.kinds, "method": method, "strength": np.nan, **scores})
 
 
-def _sweep(pipeline: Any, pairs: HeldOutPairs, flow: Tensor, strength: float, distances: Mapping[str, Distance],
-           options: dict[str, Any]) -> pd.DataFrame:
+def _sweep(pipeline: Any, pairs: HeldOutPairs, flow: Tensor, distances: Mapping[str, Distance],
+           drawing: Drawing) -> pd.DataFrame:
     """KDM from another noise level (KDM, appendix C), on the same flow; ED to ES alone."""
     rows = [i for i, kind in enumerate(pairs.kinds) if kind == ED_TO_ES]
     made = pipeline(pairs.source[rows], pairs.source_keypoints[rows], pairs.target_keypoints[rows], sector=pairs.sector[rows],
-                    valve_opening=pairs.valve_opening[rows], flow=flow[rows], strength=strength, **options).frames
+                    valve_opening=pairs.valve_opening[rows], flow=flow[rows], drawing=drawing).frames
     scores = image_scores(made, pairs.target[rows], pairs.valid[rows], distances)
-    return pd.DataFrame({"patient": pairs.seeds[rows], "pair": ED_TO_ES, "method": KDM, "strength": strength, **scores})
+    return pd.DataFrame({"patient": pairs.seeds[rows], "pair": ED_TO_ES, "method": KDM, "strength": drawing.strength, **scores})
 
 
 def _add_keypoints(pipeline: Any, pairs: HeldOutPairs, images: pd.DataFrame, made: dict[str, Tensor]) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Scores of a clip's own motion made again from its end-diastolic frame (KDM, section 5.2), by third of the beat."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from echokdm.echo.derive import Derived
 from echokdm.echo.wish import Sampling
 from echokdm.evaluation.held_out import KDM, NO_EDIT, NO_F2I, NO_K2F, TPS, tps_warp
+from echokdm.methods.kdm.drawing import Drawing
 from echokdm.metrics.image import Distance, image_scores
 from echokdm.metrics.keypoints import mean_distance
 from echokdm.metrics.temporal import fetched_inside
@@ -54,17 +56,17 @@ def score_resynthesis(pipeline: Any, source: Derived, detect: Callable[[Tensor],
     """
     frames, keypoints, beats = source.model.clip.frames[:], source.keypoints, source.beats
     sector, first = torch.as_tensor(source.model.sector_mask), int(source.beats[0][0])
-    how = {"steps": sampling.steps, "seed": sampling.seed}
+    drawing = Drawing(steps=sampling.steps, strength=sampling.strength, seed=sampling.seed)
     volumes = simpson_volume(keypoints)
     points = torch.as_tensor(keypoints, dtype=torch.float32)
     total = len(frames)
     image, start = frames[first:first + 1], points[first]
     told = {"sector": sector, "valve_opening": torch.as_tensor(valve_opening(volumes))}
-    out = pipeline(image, start, points, **told, strength=sampling.strength, **how)
+    out = pipeline(image, start, points, **told, drawing=drawing)
     still = image.expand(total, -1, -1, -1)
     made = {NO_EDIT: still, TPS: tps_warp(still, start.expand(total, -1, -1), points, sector.expand(total, -1, -1))[0], NO_F2I: out.warped}
     if pipeline.k2i is not None:
-        made[NO_K2F] = pipeline(image, start, points, **told, **how, without="k2f").frames
+        made[NO_K2F] = pipeline(image, start, points, **told, drawing=replace(drawing, without="k2f")).frames
     made[KDM] = out.frames
     mask = fetched_inside(out.flow, sector.expand(total, 1, -1, -1))
     thirds = beat_thirds(volumes, beats)

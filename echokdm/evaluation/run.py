@@ -144,12 +144,13 @@ def _score_phantoms(pipeline: HeartPipeline, distances: "Mapping[str, Perceptual
 
     from echokdm.core.progress import track
     from echokdm.evaluation.held_out import FIRST_SEED, held_out_pairs, score_pairs
+    from echokdm.methods.kdm.drawing import Drawing
 
     images, flows = [], []
     for first in track(range(0, patients, CHUNK), label="held-out phantoms"):
         pairs = held_out_pairs([FIRST_SEED + i for i in range(first, min(first + CHUNK, patients))], pipeline.size)
-        picture, flow = score_pairs(pipeline, pairs, distances, strengths=STRENGTHS if first < SWEPT else (), steps=sampling.steps,
-                                    strength=sampling.strength, seed=sampling.seed)
+        drawing = Drawing(steps=sampling.steps, strength=sampling.strength, seed=sampling.seed)
+        picture, flow = score_pairs(pipeline, pairs, distances, drawing, STRENGTHS if first < SWEPT else ())
         images.append(picture)
         flows.append(flow)
     facts = {"data": f"{patients} held-out phantoms, seeds {FIRST_SEED} to {FIRST_SEED + patients - 1}, one pair of each kind a patient",

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +18,29 @@ if TYPE_CHECKING:
     from echokdm.methods.base import Generated, Method, Request
 
 FPS = 12.5  # of the output where no driving clip tells it
+
+
+@dataclass(frozen=True)
+class PictureWish:
+    """What is asked of pictures; nothing of it: what the method makes of them alone.
+
+    driving: a clip whose motion is wanted. keypoints: the file of its key-points or, without it, of places in the first source.
+    condition: a picture of what goes where. drag: key-point -> (dx, dy) px of the first source. gammas: shares of the motion, a frame
+    each. relative: the driving clip's motion since its first frame is carried over, not its places.
+    """
+
+    driving: str | Path | None = None
+    keypoints: str | Path | None = None
+    condition: str | Path | None = None
+    drag: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+    gammas: Sequence[float] | None = None
+    relative: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """For run.json: of files only whether there were any."""
+        files = {name: getattr(self, name) is not None for name in ("driving", "keypoints", "condition")}
+        return files | {"drag": {str(k): list(v) for k, v in self.drag.items()},
+                        "gammas": None if self.gammas is None else list(self.gammas), "relative": self.relative}
 
 
 @dataclass(frozen=True)
@@ -39,16 +62,14 @@ class Generation:
     empty: int = 0
 
 
-def generate(bundle: str | Path, sources: Sequence[str | Path], *, source_keypoints: Sequence[str | Path] = (),
-             driving: str | Path | None = None, keypoints: str | Path | None = None, condition: str | Path | None = None,
-             drag: Mapping[int, tuple[float, float]] | None = None, gammas: Sequence[float] | None = None, relative: bool = False,
-             whole: bool = False, steps: int | None = None, seed: int = defaults.SEED, device: str = defaults.DEVICE) -> Generation:
+def generate(bundle: str | Path, sources: Sequence[str | Path], wish: PictureWish = PictureWish(), *,
+             source_keypoints: Sequence[str | Path] = (), whole: bool = False, steps: int | None = None, seed: int = defaults.SEED,
+             device: str = defaults.DEVICE) -> Generation:
     """Generate frames with a trained bundle of any method.
 
-    sources: pictures; several where the method takes them. source_keypoints: a file for each. driving: a clip whose motion is
-    wanted. keypoints: the file of its key-points or, without it, of places in the first source. condition: a picture of what goes
-    where. drag: key-point -> (dx, dy) px of the first source. gammas: shares of the motion, a frame each. whole: don't cut pictures
-    to their key-points. Raises ConfigError for a wish that the method doesn't know, BundleError, ClipError and GeometryError.
+    sources: pictures; several where the method takes them. source_keypoints: a file for each. whole: don't cut pictures to their
+    key-points. steps: network calls a frame, None for the method's own. Raises ConfigError for a wish that the method doesn't know,
+    BundleError, ClipError and GeometryError.
     """
     from echokdm.data.frames import three_channels
     from echokdm.methods.base import Request, method_of
@@ -58,9 +79,10 @@ def generate(bundle: str | Path, sources: Sequence[str | Path], *, source_keypoi
     began = time.perf_counter()
     folder = find_bundle(bundle)
     method = method_of(folder)
-    if drag and (driving or keypoints):
+    drag, keypoints = wish.drag, wish.keypoints
+    if drag and (wish.driving or keypoints):
         raise ConfigError("--drag moves the source's own key-points: leave --driving and --keypoints out.")
-    _check(method, len(sources), len(source_keypoints), driving=driving, condition=condition, drag=drag, gamma=gammas,
+    _check(method, len(sources), len(source_keypoints), driving=wish.driving, condition=wish.condition, drag=drag, gamma=wish.gammas,
            keypoints=keypoints or source_keypoints)
     size = int(bundle_config(folder)["size"])
     pipeline = method.pipeline.from_pretrained(folder).to(device)
@@ -70,7 +92,7 @@ def generate(bundle: str | Path, sources: Sequence[str | Path], *, source_keypoi
     if drag and schema is not None:
         check_drag(drag, len(schema))
     clips = [_first(path) for path in sources]
-    clip = None if driving is None else _read(driving)
+    clip = None if wish.driving is None else _read(wish.driving)
     told = _points(keypoints, schema, clips[0] if clip is None else clip)
     files: Sequence[str | Path | None] = source_keypoints or [None] * len(sources)
     given = [_points(file, schema, source) for file, source in zip(files, clips, strict=True)]
@@ -82,7 +104,7 @@ def generate(bundle: str | Path, sources: Sequence[str | Path], *, source_keypoi
     pictures = _joined([part.frames for part in parts])
     assert pictures is not None  # `_check` asks for one at least
     request = Request(pictures, _joined([part.points for part in parts if part.points is not None]), parts[0].others,
-                      gammas=_joined([gammas]), relative=relative, steps=steps, seed=seed)
+                      gammas=_joined([wish.gammas]), relative=wish.relative, steps=steps, seed=seed)
     fps = FPS
     if clip is not None:
         if told is not None and len(told) != len(clip):
@@ -92,13 +114,11 @@ def generate(bundle: str | Path, sources: Sequence[str | Path], *, source_keypoi
         cut = _square(clip, around, size, whole, found)
         targets = cut.others if found is not None and len(found) == len(clip) else None if told is None else cut.points
         request, fps = replace(request, driving=cut.frames, target_keypoints=targets), clip.fps
-    if condition is not None:
-        request = replace(request, condition=_square(_first(condition), None, size, True).frames)
+    if wish.condition is not None:
+        request = replace(request, condition=_square(_first(wish.condition), None, size, True).frames)
     empty = sum(int(points.isnan().all(-1).all(-1).sum()) for points in (told, *given) if points is not None)
-    options = {"bundle": folder.name, "sources": len(sources), "source_keypoints": bool(source_keypoints), "driving": driving is not None,
-               "keypoints": keypoints is not None, "condition": condition is not None,
-               "drag": {str(k): list(v) for k, v in (drag or {}).items()}, "gammas": None if gammas is None else list(gammas),
-               "relative": relative, "whole": whole, "steps": steps, "seed": seed, "device": device}
+    options = {"bundle": folder.name, "sources": len(sources), "source_keypoints": bool(source_keypoints), **wish.record(),
+               "whole": whole, "steps": steps, "seed": seed, "device": device}
     made = method.generate(pipeline, request)
     frames: Frames = made.frames
     if made.carried is not None:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +54,8 @@ class Missing:
         self.pipeline, self.gain = pipeline, gain
         self.components, self.size, self.bundle_name = pipeline.components, pipeline.size, pipeline.bundle_name
 
-    def __call__(self, source, source_keypoints, target_keypoints, **options):
-        return self.pipeline(source, source_keypoints, target_keypoints, gamma=self.gain, **options)
+    def __call__(self, source, source_keypoints, target_keypoints, *, drawing, **options):
+        return self.pipeline(source, source_keypoints, target_keypoints, drawing=replace(drawing, gamma=self.gain), **options)
 
     def segment(self, *arguments, **options):
         return self.pipeline.segment(*arguments, **options)
@@ -209,7 +210,7 @@ def test_pixels_that_do_not_follow_are_made_again_and_then_rejected(one_frame: b
     poor, gain = (0.4, 0.85) if one_frame else (-0.5, 0.5)  # of the whole motion; of what is added to the source's own
     bad = Missing(pipeline, poor)
     manifest = augment_cohort(plan, two, tmp_path / "bad", Making(tries=3, one_frame=one_frame), bundle=bad)
-    assert len({call["seed"] for call in pipeline.calls}) == 3  # other noise each time
+    assert len({call.seed for call in pipeline.calls}) == 3  # other noise each time
     assert not manifest["accepted"].any() and (manifest["tries"] == 3).all()
     assert manifest["reason"].str.fullmatch(r"measured \d+\.\d, drawn \d+\.\d").all()
     assert (manifest["drawn"] < 49).all() and (manifest["drawn"] >= 45).all()  # the last wish lay nearer to what was measured

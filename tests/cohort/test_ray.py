@@ -62,9 +62,9 @@ def failing(pipeline, fail):
     class Failing:
         components, segment, bundle_name = pipeline.components, pipeline.segment, pipeline.bundle_name
 
-        def __call__(self, *arguments, seed, **options):
-            fail(seed)
-            return pipeline(*arguments, seed=seed, **options)
+        def __call__(self, *arguments, drawing, **options):
+            fail(drawing.seed)
+            return pipeline(*arguments, drawing=drawing, **options)
 
     return Failing()
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from echokdm.core.types import A4C_BLOODPOOL_40
-from echokdm.data.pairs import FRAMES, PAIRS, FlowPairs, mirror, phantom_store, procedural_store, swing
+from echokdm.data.pairs import FRAMES, PAIRS, FlowPairs, Variety, mirror, phantom_store, procedural_store, swing
 from echokdm.data.store import ArrayStore
 from echokdm.ops.fill import warp_inside
 from echokdm.ops.warp import sample_points
@@ -47,8 +47,8 @@ def test_cached_flow_explains_the_cached_frames(stores):
 
 
 def test_an_item_depends_on_its_key_alone_and_has_a_heart_or_none(stores):
-    pairs = FlowPairs(*stores, 0.5, seed=4)
-    a, b = pairs[(3, 1)], FlowPairs(*stores, 0.5, seed=4)[(3, 1)]
+    pairs = FlowPairs(*stores, 4, Variety(procedural=0.5))
+    a, b = pairs[(3, 1)], FlowPairs(*stores, 4, Variety(procedural=0.5))[(3, 1)]
     assert all(torch.equal(a[k], b[k]) for k in a)
     items = [pairs[(0, i)] for i in range(40)]
     hearts = [bool(i["has_keypoints"]) for i in items]
@@ -59,16 +59,16 @@ def test_an_item_depends_on_its_key_alone_and_has_a_heart_or_none(stores):
 def test_how_far_valves_are_open_is_told_of_most_hearts_and_pairs_that_open_or_shut_them_can_be_had(stores):
     opening = stores[0]["opening"]
     assert (opening[:, :2] == 0).all() and opening.max() > 0.5  # shut at end-diastole and end-systole
-    pairs = FlowPairs(stores[0], None, 0.0, seed=0)
+    pairs = FlowPairs(stores[0], None, seed=0)
     told = [float(pairs[(0, i)]["valve_opening"]) for i in range(80)]
     assert 3 < told.count(0.5) < 30 and set(told) <= {0.5, *opening.flatten().tolist()}
-    changing = FlowPairs(stores[0], None, 0.0, seed=0, valve_share=1.0)
+    changing = FlowPairs(stores[0], None, 0, Variety(valves=1.0))
     plain, sought = (np.mean([float(data[(0, i)]["valve_opening"]) for i in range(80)]) for data in (pairs, changing))
     assert sought > plain + 0.1
 
 
 def test_a_mirrored_item_is_still_consistent(stores):
-    pairs = FlowPairs(stores[0], None, 0.0, seed=0, gray_jitter=0.0)
+    pairs = FlowPairs(stores[0], None, 0, Variety(gray_jitter=0.0))
     item = next(item for item in (pairs[(0, k)] for k in range(9)) if item["flow"].abs().max() > 1)
     for one in (item, mirror(item, A4C_BLOODPOOL_40)):
         target, source, flow = one["target_keypoints"][None], one["source_keypoints"][None], one["flow"][None]
@@ -78,7 +78,7 @@ def test_a_mirrored_item_is_still_consistent(stores):
 
 
 def test_a_swung_item_moves_the_heart_as_stated(stores):
-    item = FlowPairs(stores[0], None, 0.0, seed=0, gray_jitter=0.0)[(0, 0)]
+    item = FlowPairs(stores[0], None, 0, Variety(gray_jitter=0.0))[(0, 0)]
     moved = swing(item, 3.0, -1.0, 0.0)
     shift = moved["target_keypoints"] - item["target_keypoints"]
     inner = shift.norm(dim=-1).argsort(descending=True)[:8]  # those beyond the fading margin at the sector's edge

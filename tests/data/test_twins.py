@@ -6,7 +6,7 @@ import torch
 
 from echokdm.core.errors import ConfigError
 from echokdm.core.types import A4C_BLOODPOOL_40
-from echokdm.data.pairs import ALONE, mirror, phantom_store
+from echokdm.data.pairs import ALONE, Variety, mirror, phantom_store
 from echokdm.data.twins import ERROR, FRAMES, TwinPairs, twin_store
 from echokdm.methods.kdm.config import KDMConfig
 from echokdm.methods.kdm.data import KDMData
@@ -20,8 +20,8 @@ def stores(tmp_path_factory):
     return twin_store(folder / "twins", 3, first_seed=40), phantom_store(folder / "hearts", 2)
 
 
-def twin_pairs(stores, share=1.0, **settings):
-    return TwinPairs(stores[0], share, stores[1], None, 0.0, seed=5, **settings)
+def twin_pairs(stores, share=1.0, variety=Variety()):
+    return TwinPairs(stores[0], share, stores[1], None, 5, variety)
 
 
 def test_the_cached_flows_lead_from_one_twin_to_the_other(stores):
@@ -65,7 +65,8 @@ def test_as_many_hearts_are_twins_as_are_asked_for_in_the_form_of_the_others(sto
 
 
 def test_a_mirrored_twin_is_still_consistent(stores):
-    item = next(item for item in (twin_pairs(stores, gray_jitter=0.0)[(0, k)] for k in range(20)) if item["flow"].abs().max() > 2)
+    pairs = twin_pairs(stores, variety=Variety(gray_jitter=0.0))
+    item = next(item for item in (pairs[(0, k)] for k in range(20)) if item["flow"].abs().max() > 2)
     for one in (item, mirror(item, A4C_BLOODPOOL_40)):
         target, source, flow = one["target_keypoints"][None], one["source_keypoints"][None], one["flow"][None]
         assert (target + sample_points(flow, target) - source).norm(dim=-1).median() < 0.5 * (target - source).norm(dim=-1).median()

@@ -14,6 +14,7 @@ from echokdm.echo.plan import Wish, frame_times, plan, with_events
 from echokdm.echo.synthesis import synthesize, weights_hash
 from echokdm.echo.wish import Sampling
 from echokdm.io.tracings import write_tracings
+from echokdm.methods.kdm.drawing import Drawing
 from echokdm.ops.cycle import clip_ejection_fraction
 from echokdm.report.synthesis import measures
 
@@ -193,14 +194,13 @@ def test_a_missed_wish_is_said(drawn_clip: Clip, pipeline) -> None:
 
 def test_options_reach_the_model(drawn_clip: Clip, pipeline) -> None:
     result = synthesize(drawn_clip, sampling=Sampling(from_frame=2, steps=3, seed=7, without="f2i"), bundle=pipeline)
-    assert pipeline.calls == [{"steps": 3, "strength": 1.0, "seed": 7, "without": "f2i"}]
+    assert pipeline.calls == [Drawing(steps=3, seed=7, without="f2i")]
     assert result.options["seed"] == 7 and result.options["without"] == "f2i"
 
 
 def test_the_papers_sampler_is_one_word(drawn_clip: Clip, pipeline) -> None:
     result = synthesize(drawn_clip, sampling=Sampling(from_frame=2, sampler="paper"), bundle=pipeline)
-    assert pipeline.calls == [{"steps": 100, "strength": 0.5, "flow_steps": 200, "samples": 1, "exact": False, "carry_detail": False,
-                               "quantize": True, "seed": 0, "without": None}]
+    assert pipeline.calls == [Drawing(steps=100, strength=0.5, flow_steps=200, samples=1, exact=False, carry_detail=False, quantize=True)]
     assert result.options["sampler"] == "paper"
 
 

@@ -24,13 +24,14 @@ from echokdm.evaluation.held_out import (
     tps_warp,
 )
 from echokdm.evaluation.paper import compared, phantom_tables
+from echokdm.methods.kdm.drawing import Drawing
 from echokdm.ops.warp import sample_points
 
 
 @pytest.fixture(scope="module")
 def scored(tiny_pipeline, pairs):
     distances = {"l1": lambda a, b, m: ((a - b).abs() * m).sum((1, 2, 3)) / m.sum((1, 2, 3))}
-    return score_pairs(tiny_pipeline, pairs, distances, steps=1, flow_steps=1, strengths=(0.0, 1.0))
+    return score_pairs(tiny_pipeline, pairs, distances, Drawing(steps=1, flow_steps=1), (0.0, 1.0))
 
 
 def test_patients_were_in_no_training(pairs):
@@ -101,7 +102,7 @@ def test_a_patient_is_scored_alike_in_any_company(tiny_pipeline, pairs, scored):
     from dataclasses import fields, replace
 
     alone = replace(pairs, **{f.name: getattr(pairs, f.name)[2:] for f in fields(pairs)})
-    images, _ = score_pairs(tiny_pipeline, alone, {}, steps=1, flow_steps=1)
+    images, _ = score_pairs(tiny_pipeline, alone, {}, Drawing(steps=1, flow_steps=1))
     before, _ = scored
     both = [t[(t["method"] == KDM) & (t["patient"] == FIRST_SEED + 1) & t["strength"].isna()].sort_values("pair")["MSE_img"].to_numpy()
             for t in (before, images)]

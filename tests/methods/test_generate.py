@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from echokdm.cli.app import app
 from echokdm.core import defaults
 from echokdm.core.errors import ConfigError, GeometryError
-from echokdm.methods.generate import generate
+from echokdm.methods.generate import PictureWish, generate
 from echokdm.ops.resample import rescale_centres
 from echokdm.ops.warp import sample_points
 from echokdm.phantom.face import FacePhantom
@@ -52,20 +52,21 @@ def face(tmp_path_factory):
 
 
 def test_keypoints_in_the_pictures_own_pixels_are_carried_to_the_models(face):
-    whole = generate(face / "run" / "bundle", [face / "face.png"], source_keypoints=[face / "face.pts"], keypoints=face / "pose.npy",
-                     whole=True)
+    whole = generate(face / "run" / "bundle", [face / "face.png"], PictureWish(keypoints=face / "pose.npy"),
+                     source_keypoints=[face / "face.pts"], whole=True)
     truth = torch.from_numpy(np.load(face / "pose.npy"))
     assert torch.allclose(whole.request.target_keypoints, (truth + 0.5) / 2 - 0.5, atol=1e-3)
     assert torch.allclose(whole.request.source_keypoints[0], whole.request.target_keypoints[0], atol=2e-3)
     assert whole.made.frames.shape == (2, 3, 64, 64) and whole.made.flow.shape == (2, 2, 64, 64)
-    cut = generate(face / "run" / "bundle", [face / "face.png"], source_keypoints=[face / "face.pts"], keypoints=face / "pose.npy")
+    cut = generate(face / "run" / "bundle", [face / "face.png"], PictureWish(keypoints=face / "pose.npy"),
+                   source_keypoints=[face / "face.pts"])
     box = cut.request.source_keypoints[0].amax(0) - cut.request.source_keypoints[0].amin(0)
     assert 0.5 < float(box.max()) / 64 < 0.6  # 1 / 1.8 of the square
 
 
 def test_drag_and_gamma(face):
-    dragged = generate(face / "run" / "bundle", [face / "face.png"], source_keypoints=[face / "face.pts"], drag={30: (3.0, -2.0)},
-                       whole=True)
+    dragged = generate(face / "run" / "bundle", [face / "face.png"], PictureWish(drag={30: (3.0, -2.0)}),
+                       source_keypoints=[face / "face.pts"], whole=True)
     assert len(dragged.made.frames) == 1
     # The flow is made to carry the points: where the nose's tip goes, the flow leads back to where it was.
     flow = dragged.made.carried.flow
@@ -73,8 +74,8 @@ def test_drag_and_gamma(face):
     assert torch.allclose(dragged.request.target_keypoints[0, 30] - dragged.request.source_keypoints[0, 30], torch.tensor([1.5, -1.0]))
     back = sample_points(flow, rescale_centres(dragged.request.target_keypoints[:, 30:31], 1 / finer))[0, 0] / finer
     assert torch.allclose(back, torch.tensor([-1.5, 1.0]), atol=0.3)
-    swept = generate(face / "run" / "bundle", [face / "face.png"], source_keypoints=[face / "face.pts"], keypoints=face / "pose.npy",
-                     gammas=[0.0, 0.5, 1.0], whole=True)
+    swept = generate(face / "run" / "bundle", [face / "face.png"], PictureWish(keypoints=face / "pose.npy", gammas=[0.0, 0.5, 1.0]),
+                     source_keypoints=[face / "face.pts"], whole=True)
     assert torch.equal(swept.made.flow[0], torch.zeros(2, 64, 64)) and torch.allclose(swept.made.flow[1] * 2, swept.made.flow[2], atol=1e-5)
 
 
@@ -86,8 +87,8 @@ def test_a_photo_comes_back_at_its_own_size_and_untouched_further_off(face):
     pixels = (photo.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
     Image.fromarray(pixels).save(face / "photo.png")
     np.save(face / "photo.npy", phantom.keypoints(torch.zeros(1, 1))[0].numpy() + np.float32([90, 30]))
-    made = generate(face / "run" / "bundle", [face / "photo.png"], source_keypoints=[face / "photo.npy"],
-                    drag={i: (0.0, 9.0) for i in (*range(6, 11), 56, 57, 58, 65, 66, 67)})
+    wish = PictureWish(drag={i: (0.0, 9.0) for i in (*range(6, 11), 56, 57, 58, 65, 66, 67)})
+    made = generate(face / "run" / "bundle", [face / "photo.png"], wish, source_keypoints=[face / "photo.npy"])
     assert made.frames.shape == (1, 3, 200, 310)
     result = (made.frames[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
     changed = np.abs(result.astype(int) - pixels).max(2) > 0
@@ -111,7 +112,7 @@ def test_a_page_tells_in_words_what_was_asked(face, tmp_path):
 def test_a_driving_clip_is_followed_by_what_the_detector_finds(face):
     np.savez_compressed(face / "drive.npz", frames=(FacePhantom([9], 64).frames(torch.arange(3)[None] / 8)[0].permute(0, 2, 3, 1).numpy()
                                                     * 255).astype(np.uint8), fps=10.0)
-    out = generate(face / "run" / "bundle", [face / "face.png"], driving=face / "drive.npz", relative=True, whole=True)
+    out = generate(face / "run" / "bundle", [face / "face.png"], PictureWish(driving=face / "drive.npz", relative=True), whole=True)
     assert len(out.made.frames) == 3 and out.fps == 10.0
     assert torch.allclose(out.made.flow[0].abs().max(), torch.tensor(0.0), atol=8.0)
 
@@ -134,13 +135,14 @@ def test_the_command_writes_all_of_its_outputs_twice_the_same(face, tmp_path):
 
 def test_a_picture_in_which_no_face_is_found_is_refused(face):
     with pytest.raises(GeometryError, match="No face"):
-        generate(face / "run" / "bundle", [face / "face.png"], driving=face / "face.png")
+        generate(face / "run" / "bundle", [face / "face.png"], PictureWish(driving=face / "face.png"))
 
 
 def test_keypoints_of_another_picture_are_refused(face):
     np.save(face / "far.npy", np.load(face / "pose.npy")[:1] + 200)
     with pytest.raises(GeometryError, match="belong to another one"):
-        generate(face / "run" / "bundle", [face / "face.png"], source_keypoints=[face / "far.npy"], keypoints=face / "pose.npy")
+        generate(face / "run" / "bundle", [face / "face.png"], PictureWish(keypoints=face / "pose.npy"),
+                 source_keypoints=[face / "far.npy"])
 
 
 @pytest.mark.parametrize(("options", "words"), [
@@ -149,11 +151,10 @@ def test_keypoints_of_another_picture_are_refused(face):
     ({"drag": {68: (1, 1)}, "source_keypoints": ["face.pts"]}, "points 0 to 67"), ({"sources": 0}, "at least one picture"),
 ])
 def test_a_wish_that_the_method_does_not_know_is_told(face, options, words):
-    sources = [face / "face.png"] * options.pop("sources", 1)
-    given = {k: face / v if isinstance(v, str) else [face / file for file in v] if isinstance(v, list) else v for k, v in options.items()}
-    options = {"whole": True} | given
+    sources, files = [face / "face.png"] * options.pop("sources", 1), [face / file for file in options.pop("source_keypoints", ())]
+    wish = PictureWish(**{k: face / v if isinstance(v, str) else v for k, v in options.items()})
     with pytest.raises(ConfigError, match=words):
-        generate(face / "run" / "bundle", sources, **options)
+        generate(face / "run" / "bundle", sources, wish, source_keypoints=files, whole=True)
 
 
 @pytest.mark.parametrize(("file", "words"), [("none.pts", "key-points does not exist"), ("face.png", "of no kind that is known"),
@@ -162,7 +163,7 @@ def test_keypoints_of_another_kind_are_told(face, file, words):
     np.save(face / "wrong.npy", np.zeros((4, 2)))
     (face / "person.json").write_text(json.dumps({"people": [{"pose_keypoints_2d": [10.0, 12.0, 1.0] * 18}]}))
     with pytest.raises(GeometryError, match=words):
-        generate(face / "run" / "bundle", [face / "face.png"], source_keypoints=[face / "face.pts"], keypoints=face / file)
+        generate(face / "run" / "bundle", [face / "face.png"], PictureWish(keypoints=face / file), source_keypoints=[face / "face.pts"])
 
 
 def test_frames_without_anybody_are_counted(face):
@@ -182,15 +183,16 @@ def test_frames_without_anybody_are_counted(face):
     pose = np.load(face / "pose.npy")
     pose[1:] = np.nan
     np.save(face / "gaps.npy", pose)
-    made = generate(face / "run" / "bundle", [face / "face.png"], source_keypoints=[face / "face.pts"], keypoints=face / "gaps.npy")
+    made = generate(face / "run" / "bundle", [face / "face.png"], PictureWish(keypoints=face / "gaps.npy"),
+                    source_keypoints=[face / "face.pts"])
     assert made.empty == len(pose) - 1 > 0
 
 
 def test_a_drag_of_no_point_is_refused_before_a_picture_is_read(face):
     with pytest.raises(ConfigError, match="points 0 to 67"):
-        generate(face / "run" / "bundle", [face / "none.png"], source_keypoints=[face / "face.pts"], drag={68: (1.0, 1.0)})
+        generate(face / "run" / "bundle", [face / "none.png"], PictureWish(drag={68: (1.0, 1.0)}), source_keypoints=[face / "face.pts"])
 
 
 def test_an_echo_bundle_leads_to_synth(face):
     with pytest.raises(ConfigError, match="echokdm synth"):
-        generate(defaults.BUNDLE, [face / "face.png"], drag={0: (1.0, 1.0)})
+        generate(defaults.BUNDLE, [face / "face.png"], PictureWish(drag={0: (1.0, 1.0)}))

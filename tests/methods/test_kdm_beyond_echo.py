@@ -21,9 +21,9 @@ def test_a_bundle_knows_its_keypoints_and_makes_colour_pictures(trained):
     assert pipe.segmenter is None and len(pipe.schema) == count
     source, points = torch.rand(1, 3, 64, 64), torch.rand(3, count, 2) * 40 + 10
     points[1, 5:] = torch.nan  # seen in one frame alone
-    out = pipe(source, points[0], points, sector=torch.ones(64, 64, dtype=torch.bool), steps=2)
+    out = pipe(source, points[0], points, sector=torch.ones(64, 64, dtype=torch.bool))
     assert out.frames.shape == (3, 3, 64, 64) and out.frames.isfinite().all() and out.flow.isfinite().all()
-    again = pipe(source, points[0], points[1:2], sector=torch.ones(64, 64, dtype=torch.bool), steps=2)
+    again = pipe(source, points[0], points[1:2], sector=torch.ones(64, 64, dtype=torch.bool))
     assert torch.equal(again.frames[0], out.frames[1])
 
 

@@ -5,6 +5,7 @@ import torch
 
 from echokdm.core import defaults
 from echokdm.core.errors import BundleError, GeometryError
+from echokdm.methods.kdm.drawing import Drawing
 from echokdm.methods.kdm.pipeline import KDMPipeline
 
 
@@ -24,7 +25,7 @@ def heart():
 
 def test_output_has_the_shape_of_the_trajectory_and_is_black_outside_the_sector(pipe, heart):
     source, points, sector = heart
-    out = pipe(source, points[0], points, sector=sector, steps=2)
+    out = pipe(source, points[0], points, sector=sector)
     assert out.frames.shape == (10, 1, 112, 112) and out.flow.shape == (10, 2, 112, 112)
     assert out.frames.min() >= 0 and out.frames.max() <= 1
     assert (out.frames[:, :, ~sector] == 0).all() and (out.flow[:, :, ~sector] == 0).all()
@@ -32,28 +33,29 @@ def test_output_has_the_shape_of_the_trajectory_and_is_black_outside_the_sector(
 
 def test_a_frame_does_not_depend_on_its_neighbours_and_a_seed_repeats(pipe, heart):
     source, points, sector = heart
-    whole = pipe(source, points[0], points, sector=sector, steps=2, seed=3)
-    part = pipe(source, points[0], points[4:6], sector=sector, steps=2, seed=3)
+    whole = pipe(source, points[0], points, sector=sector, drawing=Drawing(seed=3))
+    part = pipe(source, points[0], points[4:6], sector=sector, drawing=Drawing(seed=3))
     assert torch.equal(whole.frames[4:6], part.frames)
-    assert not torch.equal(whole.frames, pipe(source, points[0], points, sector=sector, steps=2, seed=4).frames)
+    assert not torch.equal(whole.frames, pipe(source, points[0], points, sector=sector, drawing=Drawing(seed=4)).frames)
 
 
 def test_ablations_and_gamma(pipe, heart):
     source, points, sector = heart
-    warp_only = pipe(source, points[0], points[3:5], sector=sector, without="f2i")
+    warp_only = pipe(source, points[0], points[3:5], sector=sector, drawing=Drawing(without="f2i"))
     assert torch.equal(warp_only.frames, (warp_only.warped).clamp(0, 1))
-    still = pipe(source, points[0], points[3:5], sector=sector, without="f2i", gamma=0.0)
+    still = pipe(source, points[0], points[3:5], sector=sector, drawing=Drawing(without="f2i", gamma=0.0))
     assert torch.allclose(still.frames, (source * sector).expand(2, -1, -1, -1), atol=1e-5)
-    direct = pipe(source, points[0], points[3:5], sector=sector, steps=2, without="k2f")
+    direct = pipe(source, points[0], points[3:5], sector=sector, drawing=Drawing(without="k2f"))
     assert direct.frames.shape == (2, 1, 112, 112) and (direct.flow == 0).all()
 
 
 def test_a_call_takes_one_sample_of_the_flow_as_it_is_drawn_where_it_is_told_to(pipe, heart):
     source, points, sector = heart
     given = source.expand(8, -1, -1, -1), points[:1].expand(8, -1, -1), points[1:9], sector.float().expand(8, 1, -1, -1)
-    one, two = (pipe.predict_flow(*given, samples=samples, exact=False) for samples in (1, 2))
+    one, two = (pipe.predict_flow(*given, Drawing(samples=samples, exact=False)) for samples in (1, 2))
     assert not torch.equal(one, two)
-    assert torch.equal(pipe(source, points[0], points[1:9], sector=sector, without="f2i", samples=1, exact=False).flow, one)
+    drawing = Drawing(without="f2i", samples=1, exact=False)
+    assert torch.equal(pipe(source, points[0], points[1:9], sector=sector, drawing=drawing).flow, one)
 
 
 def test_wrong_keypoints_and_unknown_bundles_are_named(pipe, heart):
@@ -101,5 +103,5 @@ def test_the_shipped_nets_open_valves_that_are_told_to_be_open_and_their_seeds_m
     near = ((x - middle[:, :1, None]) ** 2 + (y - middle[:, 1:, None]) ** 2 < 12**2)[:, None]
     shut, opened = (((made[told].frames - frames[:, 1]) ** 2)[near].mean() for told in (0.0, 1.0))
     assert opened < 0.8 * shut
-    flow = pipe(frames[:, 0], points[:, 0], points[:, 1], seed=1, without="f2i", **given).flow
+    flow = pipe(frames[:, 0], points[:, 0], points[:, 1], drawing=Drawing(seed=1, without="f2i"), **given).flow
     assert (flow - made[0.0].flow).norm(dim=1).mean() < 0.06 * flow.norm(dim=1).mean()

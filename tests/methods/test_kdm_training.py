@@ -8,6 +8,7 @@ import torch
 from echokdm.core.config import load_config
 from echokdm.core.errors import BundleError, ConfigError
 from echokdm.methods.kdm.config import STAGES, KDMConfig
+from echokdm.methods.kdm.drawing import Drawing
 from echokdm.methods.kdm.pipeline import KDMPipeline
 from echokdm.methods.train import train_config
 
@@ -98,7 +99,8 @@ def test_the_224_configuration_trains_every_stage_and_samples(tmp_path):
     bundle = train_config(Path(__file__).parents[2] / "configs" / "kdm-a4c-224.yaml", out=tmp_path / "run", overrides=overrides)
     pipe = KDMPipeline.from_pretrained(bundle)
     points = torch.rand(2, 40, 2) * 100 + 60
-    made = pipe(torch.rand(1, 1, 224, 224), points[0], points, sector=torch.ones(224, 224, dtype=torch.bool), steps=1, flow_steps=1)
+    made = pipe(torch.rand(1, 1, 224, 224), points[0], points, sector=torch.ones(224, 224, dtype=torch.bool),
+                drawing=Drawing(steps=1, flow_steps=1))
     assert made.frames.shape == (2, 1, 224, 224) and made.frames.isfinite().all()
 
 

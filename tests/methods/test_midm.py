@@ -16,7 +16,7 @@ from echokdm.methods.base import Request
 from echokdm.methods.midm import METHOD
 from echokdm.methods.midm.conditions import condition_images, edge_images, pair_images
 from echokdm.methods.midm.config import STAGES, MIDMConfig
-from echokdm.methods.midm.pipeline import MIDMPipeline
+from echokdm.methods.midm.pipeline import Changes, MIDMPipeline
 from echokdm.methods.midm.tables import ABLATIONS, DIVERSITY, TO_EXEMPLARS, Held, Judge, exemplar_table, tables
 from echokdm.methods.train import train_config
 
@@ -89,12 +89,12 @@ def test_a_picture_does_not_depend_on_its_neighbours_and_a_seed_repeats(pipe, pi
 def test_switches_take_parts_out(pipe, pictures):
     exemplar, frames, _ = pictures
     full = pipe(exemplar, frames)
-    bare = pipe(exemplar, frames, diffuse=False)
+    bare = pipe(exemplar, frames, Changes(diffuse=False))
     assert torch.equal(bare.frames, bare.warped) and torch.equal(bare.warped, full.warped)
-    once = pipe(exemplar, frames, rematch=False)
+    once = pipe(exemplar, frames, Changes(rematch=False))
     assert not torch.equal(once.frames, full.frames) and torch.equal(once.warped, full.warped)
-    assert not torch.equal(pipe(exemplar, frames, strength=0.5).frames, full.frames)
-    assert not torch.equal(pipe(exemplar, frames, steps=2).frames, full.frames)
+    assert not torch.equal(pipe(exemplar, frames, Changes(strength=0.5)).frames, full.frames)
+    assert not torch.equal(pipe(exemplar, frames, Changes(steps=2)).frames, full.frames)
 
 
 def test_requests(pipe, pictures):

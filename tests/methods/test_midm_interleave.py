@@ -8,7 +8,7 @@ import torch
 
 from echokdm.engine.sampling import build_scheduler
 from echokdm.methods.midm.config import MatchingConfig
-from echokdm.methods.midm.interleave import interleave
+from echokdm.methods.midm.interleave import Networks, interleave
 from echokdm.methods.midm.stages import domain_loss, noise_loss, warp_loss
 from echokdm.ops.matching import correlation, cycle_confidence, soft_warp
 
@@ -32,10 +32,13 @@ def unet(noisy, t):
     return SimpleNamespace(sample=0.3 * noisy + 0.1)
 
 
+NETWORKS = Networks(matcher, unet, build_scheduler("ddim", "epsilon"), nullcontext)
+
+
 def run(**options):
     how = MatchingConfig(**{"temperature": 0.2, "threshold": 0.3, "calls": CALLS, **options})
     scheduler = build_scheduler("ddim", "epsilon")
-    course = interleave(matcher, unet, scheduler, CONDITION, EXEMPLAR, NOISE, how, arithmetic=nullcontext)
+    course = interleave(Networks(matcher, unet, scheduler, nullcontext), CONDITION, EXEMPLAR, NOISE, how)
     return course, [float(scheduler.alphas_cumprod[t]) for t in scheduler.timesteps[-CALLS:]]
 
 
@@ -73,15 +76,13 @@ def test_cycles_take_each_warp_back_onto_the_exemplar():
 
 def test_noise_level_sets_the_start_and_without_the_denoiser_the_warp_is_the_result():
     assert run(strength=0.35)[1][0] < run(strength=0.2)[1][0]  # more noise, less signal
-    course = interleave(matcher, unet, build_scheduler("ddim", "epsilon"), CONDITION, EXEMPLAR, NOISE, MatchingConfig(),
-                        arithmetic=nullcontext, diffuse=False)
+    course = interleave(NETWORKS, CONDITION, EXEMPLAR, NOISE, MatchingConfig(), diffuse=False)
     assert torch.equal(course.latent, course.warps[0]) and not course.noises
 
 
 def test_flow_says_where_the_warp_fetched_from():
     exemplar = normal(5, channels=16)  # wide enough for no two places to be alike
-    course = interleave(matcher, unet, build_scheduler("ddim", "epsilon"), exemplar.roll(1, 3), exemplar, exemplar,
-                        MatchingConfig(temperature=0.01), arithmetic=nullcontext, diffuse=False)
+    course = interleave(NETWORKS, exemplar.roll(1, 3), exemplar, exemplar, MatchingConfig(temperature=0.01), diffuse=False)
     flow = course.flow(0.01)[:, :, :, 1:]
     assert torch.allclose(flow[:, 0], torch.tensor(-1.0), atol=0.05) and torch.allclose(flow[:, 1], torch.tensor(0.0), atol=0.05)
 

@@ -61,7 +61,7 @@ def test_outlined_share_and_what_their_labels_tell_of() -> None:
 
 def test_training_learns_the_drawn_ventricle(tmp_path: Path) -> None:
     torch.manual_seed(derive_seed(0))
-    stage = SegmenterStage(Drawn(), seed=0, held_out=Drawn(), validated=20, batch_size=8,
+    stage = SegmenterStage(AugmentedClips(Drawn(), seed=0), held_out=Drawn(), validated=20, batch_size=8,
                            network=Segmenter(6, (8, 8, 16, 16, 16, 8)))
     before = stage.validate()["segmenter/dice"]
     train_stage(stage, tmp_path, steps=60, settings=LoopSettings("no", device="cpu"))

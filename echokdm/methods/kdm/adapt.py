@@ -23,7 +23,7 @@ from echokdm.io.atomic import atomic_folder
 from echokdm.methods.bundle import CONFIG, bundle_config, find_bundle, set_confidence
 from echokdm.methods.kdm.card import adapted_card
 from echokdm.methods.kdm.config import KDMConfig
-from echokdm.methods.kdm.segmentation import EmptyClips, SegmenterStage, frame_dice
+from echokdm.methods.kdm.segmentation import AugmentedClips, EmptyClips, SegmenterStage, frame_dice
 from echokdm.methods.train import load_component, save_component
 from echokdm.networks.segmenter import FINDS_AT, Segmenter
 
@@ -136,9 +136,9 @@ def adapt_bundle(data: str | Path, out: str | Path, *, bundle: str | Path = defa
             return Scores(ed, es, float(frame_dice(network, map(hearts.row, range(unseen.count))).mean()))
 
         before = scores()
-        stage = SegmenterStage(PhantomClips(phantoms, seed, config.segmenter.warped_share), seed, empty=EmptyClips(procedural, seed),
-                               batch_size=BATCH, learning_rate=lesson.learning_rate, outlined=outlined, outlined_share=OUTLINED_SHARE,
-                               network=network)
+        clips = AugmentedClips(PhantomClips(phantoms, seed, config.segmenter.warped_share), seed, EmptyClips(procedural, seed),
+                               outlined=outlined, outlined_share=OUTLINED_SHARE)
+        stage = SegmenterStage(clips, batch_size=BATCH, learning_rate=lesson.learning_rate, network=network)
         train_stage(stage, Path(scratch) / "training", steps=lesson.steps, seed=derive_seed(seed, 4),
                     settings=LoopSettings(save_every=lesson.steps, device="cpu"))
         network.half().float()  # as it is kept

@@ -9,7 +9,7 @@ from echokdm.data.adapters.camus import CAMUS, camus_split
 from echokdm.data.adapters.phantoms import HELD_OUT
 from echokdm.data.clip_store import clip_store
 from echokdm.data.outlined import OutlinedFrames, OutlinedSource, outlined_store
-from echokdm.data.pairs import FlowPairs, phantom_store, procedural_store
+from echokdm.data.pairs import FlowPairs, Variety, phantom_store, procedural_store
 from echokdm.data.posed import posed_store, schema_of
 from echokdm.data.store import ArrayStore
 from echokdm.data.twins import TwinPairs, twin_store
@@ -79,14 +79,14 @@ class KDMData:
 
     def pairs(self, stage: str, share: float, flows: ArrayStore | None = None, valve_share: float = 0.0,
               twin_share: float = 0.0) -> FlowPairs:
-        """What a stage draws from; share: of procedural pairs. flows: in place of the exact ones. valve_share: as in `FlowPairs`.
+        """What a stage draws from; share: of procedural pairs. flows: in place of the exact ones. valve_share: `Variety.valves`.
 
         twin_share: as in `TwinPairs`.
         """
         seed = derive_seed(self.config.seed, STAGES.index(stage))
         drift = self.config.data.drift_share if self.heart and stage in ("flow_codec", "k2f") else 0.0
         stores = self.patients() if share < 1 else None, self.procedural() if share > 0 else None
+        variety = Variety(share, drift=drift, valves=valve_share)
         if twin_share > 0:
-            return TwinPairs(self.twins(), twin_share, *stores, share, seed, flows=flows, drift_share=drift, valve_share=valve_share,
-                             schema=self.schema)
-        return FlowPairs(*stores, share, seed, flows=flows, drift_share=drift, valve_share=valve_share, schema=self.schema)
+            return TwinPairs(self.twins(), twin_share, *stores, seed, variety, flows=flows, schema=self.schema)
+        return FlowPairs(*stores, seed, variety, flows=flows, schema=self.schema)

@@ -13,6 +13,7 @@ from torch import Tensor
 from echokdm.core import defaults
 from echokdm.core.types import KeypointSchema
 from echokdm.methods.kdm.conditions import warp_source
+from echokdm.methods.kdm.drawing import Drawing
 from echokdm.methods.kdm.pipeline import CHUNK, KDMPipeline
 from echokdm.ops.fill import filled_from_around
 from echokdm.ops.reach import breaks, laid_open, reach_of, uncovered
@@ -62,7 +63,8 @@ def move(pipeline: KDMPipeline, source: Tensor, begin: Tensor, targets: Tensor, 
     unknown = torch.maximum(behind, F.max_pool2d(edges.float(), FINER))
     drawn = filled_from_around(warped, unknown > 0, flow.norm(dim=1, keepdim=True) > STILL_PX)
     if bool(opened.any()):
-        drawn = drawn + opened * (pipeline(source, begin, targets, sector=sector, seed=seed, flow=flow, steps=steps).frames - drawn)
+        made = pipeline(source, begin, targets, sector=sector, drawing=Drawing(steps=steps, seed=seed), flow=flow)
+        drawn = drawn + opened * (made.frames - drawn)
     hidden = torch.maximum(opened, behind)
     frames = warped + torch.maximum(hidden, F.avg_pool2d(edges.float(), FINER)) * (drawn - warped)
     hidden = F.interpolate(hidden, fine.shape[2:], mode="bilinear", align_corners=False)
@@ -82,7 +84,7 @@ def _flows(pipeline: KDMPipeline, source: Tensor, begin: Tensor, targets: Tensor
         else:
             rows = torch.arange(CHUNK).clamp(max=len(some) - 1)  # a full chunk: the same kernels whatever the length
             given = [part.expand(CHUNK, *part.shape[1:]).to(pipeline.device) for part in (source, begin[None], sector)]
-            coarse = pipeline.predict_flow(given[0], given[1], some[rows].to(pipeline.device), given[2], seed=seed, exact=False)
+            coarse = pipeline.predict_flow(given[0], given[1], some[rows].to(pipeline.device), given[2], Drawing(seed=seed, exact=False))
             fine = enlarge_flow(coarse[:len(some)].cpu(), height, width)
         before, after = (rescale_centres(points, 1 / FINER) for points in (begin[None].expand_as(some), some))
         flows.append(exact(fine, before, after, pipeline.schema))

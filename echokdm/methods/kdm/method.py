@@ -13,7 +13,7 @@ from echokdm.core.types import KeypointSchema, luma
 from echokdm.data.adapters.camus import LICENCE as CAMUS_LICENCE
 from echokdm.data.face_finder import find_faces, predictor_file
 from echokdm.data.frames import FrameSource, three_channels
-from echokdm.data.pairs import FlowPairs, PhantomClips, estimated_flows
+from echokdm.data.pairs import FlowPairs, PhantomClips, Variety, estimated_flows
 from echokdm.data.store import ArrayStore
 from echokdm.engine.sampling import build_scheduler
 from echokdm.engine.stage import Stage
@@ -29,7 +29,7 @@ from echokdm.methods.kdm.landmarks import LandmarkStage
 from echokdm.methods.kdm.of_net import OFNetStage
 from echokdm.methods.kdm.pipeline import KDMPipeline
 from echokdm.methods.kdm.scores import score_pairs
-from echokdm.methods.kdm.segmentation import EmptyClips, JudgeStage, SegmenterStage
+from echokdm.methods.kdm.segmentation import AugmentedClips, EmptyClips, JudgeStage, SegmenterStage
 from echokdm.methods.train import load_component
 from echokdm.metrics.tables import Table
 from echokdm.networks.segmenter import CLASSES, FINDS_AT
@@ -70,13 +70,13 @@ class KDM(Method):
             data = KDMData(config.model_copy(update={"size": min(config.size, FINDS_AT)}))
             kind, hearts = (SegmenterStage, data.patients()) if name == "segmenter" else (JudgeStage, data.others())
             network = before if settings.widths is None else kind.kind(len(CLASSES), settings.widths)
-            return kind(PhantomClips(hearts, config.seed, settings.warped_share), derive_seed(config.seed, STAGES.index(name)),
-                        empty=EmptyClips(data.procedural(), config.seed), batch_size=settings.batch,
-                        held_out=PhantomClips(data.held_out(), 1), validated=min(100, draws), learning_rate=settings.lr,
-                        outlined=data.outlined(settings), outlined_share=settings.outlined_share,
-                        pumped_share=settings.pumped_share, network=network)
+            clips = AugmentedClips(PhantomClips(hearts, config.seed, settings.warped_share), derive_seed(config.seed, STAGES.index(name)),
+                                   EmptyClips(data.procedural(), config.seed), outlined=data.outlined(settings),
+                                   outlined_share=settings.outlined_share, pumped_share=settings.pumped_share)
+            return kind(clips, held_out=PhantomClips(data.held_out(), 1), validated=min(100, draws), batch_size=settings.batch,
+                        learning_rate=settings.lr, network=network)
         if name in ("of_net", "landmarks"):
-            held_out = FlowPairs(data.held_out(), None, 0.0, 1, gray_jitter=0.0, schema=data.schema)
+            held_out = FlowPairs(data.held_out(), None, 1, Variety(gray_jitter=0.0), schema=data.schema)
             if name == "of_net":
                 return OFNetStage(settings, data.pairs(name, 0.0), held_out=held_out, validated=min(200, draws), network=before)
             return LandmarkStage(settings, data.pairs(name, 0.0), len(data.schema), held_out=held_out, validated=min(100, draws),

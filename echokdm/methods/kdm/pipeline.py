@@ -1,6 +1,6 @@
 """KDM at inference: key-points to flow, flow to frames (KDM, sections 3.2-3.4, appendix B)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -20,6 +20,7 @@ from echokdm.core.types import A4C_BLOODPOOL_40
 from echokdm.engine.sampling import build_scheduler, sample
 from echokdm.methods.bundle import LARGEST, is_frame_size
 from echokdm.methods.kdm.conditions import f2i_condition, k2f_condition, outline, warp_source
+from echokdm.methods.kdm.drawing import Drawing
 from echokdm.methods.pipeline import MethodPipeline
 from echokdm.networks.codec import FlowCodec, decode, decode_flow, encode, with_detail
 from echokdm.networks.conditioned_unet import ConditionedUNet
@@ -34,7 +35,6 @@ from echokdm.ops.segmentation import segment_clip
 if TYPE_CHECKING:
     from echokdm.engine.sampling import Scheduler
 
-Ablation = Literal["f2i", "k2f"]
 EditFlow = Literal["k2f", "limbs"]
 CHUNK = 8  # frames a network call where nothing else is asked; fixed, so that no batch size can change a byte
 
@@ -68,7 +68,7 @@ class KDMPipeline(MethodPipeline):
     that move (`methods.kdm.editing`).
 
     >>> pipe = KDMPipeline.from_pretrained("a4c-phantom")                                        # doctest: +SKIP
-    >>> out = pipe(frame, keypoints, trajectory, sector=sector, seed=0)                          # doctest: +SKIP
+    >>> out = pipe(frame, keypoints, trajectory, sector=sector, drawing=Drawing(seed=1))         # doctest: +SKIP
     """
 
     COMPONENTS = {"segmenter": Segmenter, "judge": Judge, "landmarks": LandmarkNet, "of_net": PWCLite, "image_codec": VQModel,
@@ -133,24 +133,15 @@ class KDMPipeline(MethodPipeline):
         return self.segmenter if self.judge is None else self.judge
 
     @torch.no_grad()
-    def __call__(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, *, sector: Tensor, steps: int = defaults.STEPS,
-                 strength: float = defaults.STRENGTH, flow_steps: int = defaults.FLOW_STEPS, seed: int = defaults.SEED, gamma: float = 1.0,
-                 without: Ablation | None = None, scheduler: Literal["ddim", "dpm++"] = "ddim", carry_detail: bool = True,
-                 quantize: bool = False, samples: Literal[1, 2] = 2, exact: bool = True, flow: Tensor | None = None,
-                 valve_opening: Tensor | None = None, chunk: int = CHUNK,
-                 progress: Callable[[float], None] | None = None) -> KDMOutput:
+    def __call__(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, *, sector: Tensor, drawing: Drawing = Drawing(),
+                 flow: Tensor | None = None, valve_opening: Tensor | None = None, chunk: int = CHUNK) -> KDMOutput:
         """Move a frame's key-points and get the frames they ask for.
 
         source: (1, 1, H, W) in [0, 1]. source_keypoints: (40, 2), target_keypoints: (T, 40, 2), (x, y) px.
         sector: (H, W) bool; outside it the result is black. Source, its key-points and sector may also be T in number,
-        (T, 1, H, W), (T, 40, 2) and (T, H, W): one for each frame, to move many hearts in one call. steps: network calls of
-        F2I a frame. strength: k / T, the noise level at which F2I starts from the warped source; F2I sees that source at any
-        k. flow_steps: network calls of K2F for each of `samples`; these and exact: see `predict_flow`. seed: one noise, shared by
-        all frames. gamma: scales the flow (appendix B). without: "f2i" gives the warp alone, "k2f" the one-step net.
-        carry_detail: adds back what the codec loses of the warped source, where it isn't redrawn. quantize: latents pass the codebook on
-        decoding. flow: (T, 2, H, W) px, instead of K2F's. valve_opening: (T,) 0 shut to 1 wide open, as of
-        `ops.cycle.valve_opening`; 0.5 where it is not known, the default. chunk: frames a network call; another number is another sum's
-        order, and so other last digits. progress: called with the share done.
+        (T, 1, H, W), (T, 40, 2) and (T, H, W): one for each frame, to move many hearts in one call. drawing: how the networks are run.
+        flow: (T, 2, H, W) px, instead of K2F's. valve_opening: (T,) 0 shut to 1 wide open, as of `ops.cycle.valve_opening`; 0.5 where it
+        is not known, the default. chunk: frames a network call; another number is another sum's order, and so other last digits.
         Raises GeometryError for key-points of a wrong shape.
         """
         total = len(target_keypoints)
@@ -159,7 +150,7 @@ class KDMPipeline(MethodPipeline):
             raise GeometryError(f"This bundle needs the {each[0]} key-points of {self.schema.name}, (N, 2) for the source and (T, N, 2) "
                                 f"for the target, not {tuple(source_keypoints.shape)} and {tuple(target_keypoints.shape)}.")
         device = self.f2i.device
-        shared = None  # one source's latents serve all frames
+        without, shared = drawing.without, None  # one source's latents serve all frames
         if len(source) == 1 and without != "f2i":
             shared = self._encode(source.to(device)).expand(chunk, -1, -1, -1)
         size = source.shape[2:]
@@ -176,41 +167,34 @@ class KDMPipeline(MethodPipeline):
             elif without == "k2f":
                 moved = torch.zeros(chunk, 2, *size, device=device)
             else:
-                moved = self.predict_flow(images, begin, part, mask, steps=flow_steps, seed=seed, scheduler=scheduler, samples=samples,
-                                          exact=exact)
-            moved = moved * gamma
+                moved = self.predict_flow(images, begin, part, mask, drawing)
+            moved = moved * drawing.gamma
             warped = warp_source(images, moved, mask)
-            if without == "f2i" or (strength == 0 and without is None):
+            if without == "f2i" or (drawing.strength == 0 and without is None):
                 made = warped
             else:
                 latents = self._encode(images) if shared is None else shared
                 if without == "k2f":
-                    made = self._one_step(images, latents, begin, part, mask, steps, seed, scheduler, quantize)
+                    made = self._one_step(images, latents, begin, part, mask, drawing)
                 else:
-                    made = self._render(images, latents, warped, part, moved, mask, opening, steps, strength, seed, scheduler, carry_detail,
-                                        quantize)
+                    made = self._render(images, latents, warped, part, moved, mask, opening, drawing)
             frames.append((made * mask).clamp(0, 1)[:count].float().cpu())
             flows.append(moved[:count].cpu())
             warps.append(warped[:count].cpu())
-            if progress is not None:
-                progress(min(first + chunk, total) / total)
         return KDMOutput(torch.cat(frames), torch.cat(flows), torch.cat(warps))
 
     @torch.no_grad()
-    def predict_flow(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, sector: Tensor, *,
-                     steps: int = defaults.FLOW_STEPS, seed: int = defaults.SEED, scheduler: str = "ddim", samples: Literal[1, 2] = 2,
-                     exact: bool = True) -> Tensor:
+    def predict_flow(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, sector: Tensor,
+                     drawing: Drawing = Drawing()) -> Tensor:
         """K2F-net: flow (B, 2, H, W) in px for B sources and key-point pairs; zero outside the sector (B, 1, H, W).
 
-        samples: the mean of two, from one noise and from its negative: what a sample owes to its noise is nearly odd in it, so that
-        seeds differ little; or one, as the paper has it. exact: it is made to carry the target outline onto the source's, the rest
-        spread smoothly; else as it is drawn.
+        drawing: its flow_steps, samples, exact, seed and scheduler; the flow is not scaled by its gamma.
         """
         seen, inside = as_seen(source, sector, self.flow_size)
         smaller = source.shape[3] / seen.shape[3]
         begin, end = rescale_centres(source_keypoints, smaller), rescale_centres(target_keypoints, smaller)
-        flow = self._draw_flow(seen, begin, end, inside, steps, seed, scheduler, samples)
-        if exact:
+        flow = self._draw_flow(seen, begin, end, inside, drawing)
+        if drawing.exact:
             flow = carry_keypoints(flow, outline(begin, self.schema), outline(end, self.schema), outline=self.schema.closed) * inside
         return enlarge_flow(flow, *source.shape[2:]) * sector
 
@@ -226,31 +210,30 @@ class KDMPipeline(MethodPipeline):
         (seen, _), (before, _) = (as_seen(images.to(device), sector.to(device), self.flow_size) for images in (target, source))
         return enlarge_flow(self.of_net.flow(seen, before), *size).to(sector.device) * sector
 
-    def _draw_flow(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, sector: Tensor, steps: int, seed: int,
-                   scheduler: str, samples: int) -> Tensor:
+    def _draw_flow(self, source: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, sector: Tensor,
+                   drawing: Drawing) -> Tensor:
         seen = k2f_condition(source, source_keypoints, target_keypoints, sector, self.schema)
-        drawn = [self._denoise(self.k2f, seen, None, steps, seed, scheduler, sign=sign) for sign in (1.0, -1.0)[:samples]]
+        drawn = [self._denoise(self.k2f, seen, None, drawing.flow_steps, drawing, sign=sign) for sign in (1.0, -1.0)[:drawing.samples]]
         latent = torch.stack(drawn).mean(0)
         with fast_arithmetic(self.device):
             return decode_flow(self.flow_codec, latent, quantize=False).float() * sector
 
     def _render(self, source: Tensor, source_latents: Tensor, warped: Tensor, targets: Tensor, flow: Tensor, sector: Tensor,
-                valve_opening: Tensor, steps: int, strength: float, seed: int, scheduler: str, carry_detail: bool,
-                quantize: bool) -> Tensor:
+                valve_opening: Tensor, drawing: Drawing) -> Tensor:
         """F2I-net from the noised warp (section 3.4)."""
         begin = self._encode(warped)
         seen = f2i_condition(source, warped, targets, flow, sector, self.schema, valve_opening)
-        latent = self._denoise(self.f2i, seen, torch.cat([begin, source_latents], 1), steps, seed, scheduler, begin, strength)
-        made = self._decode(latent, quantize)
-        return with_detail(made, warped, self._decode(begin, quantize)) if carry_detail else made
+        latent = self._denoise(self.f2i, seen, torch.cat([begin, source_latents], 1), drawing.steps, drawing, begin)
+        made = self._decode(latent, drawing.quantize)
+        return with_detail(made, warped, self._decode(begin, drawing.quantize)) if drawing.carry_detail else made
 
-    def _one_step(self, source: Tensor, latents: Tensor, source_keypoints: Tensor, targets: Tensor, sector: Tensor, steps: int,
-                  seed: int, scheduler: str, quantize: bool) -> Tensor:
+    def _one_step(self, source: Tensor, latents: Tensor, source_keypoints: Tensor, targets: Tensor, sector: Tensor,
+                  drawing: Drawing) -> Tensor:
         """K2I-net, key-points straight to the image, from pure noise."""
         if self.k2i is None:
             raise GeometryError("This bundle has no K2I-net, so it can't run without K2F; train its stage k2i.")
         seen = k2f_condition(source, source_keypoints, targets, sector, self.schema)
-        return self._decode(self._denoise(self.k2i, seen, latents, steps, seed, scheduler), quantize)
+        return self._decode(self._denoise(self.k2i, seen, latents, drawing.steps, drawing), drawing.quantize)
 
     def _encode(self, images: Tensor) -> Tensor:
         with fast_arithmetic(self.device):
@@ -260,9 +243,12 @@ class KDMPipeline(MethodPipeline):
         with fast_arithmetic(self.device):
             return (decode(self.image_codec, latents, quantize).float() + 1) / 2
 
-    def _denoise(self, network: ConditionedUNet, pixels: Tensor, latents: Tensor | None, steps: int, seed: int, scheduler: str,
-                 start: Tensor | None = None, strength: float = defaults.STRENGTH, sign: float = 1.0) -> Tensor:
-        """A clean latent (B, L, h, w) under conditions, from one noise shared by all, so that texture stands where nothing moves."""
+    def _denoise(self, network: ConditionedUNet, pixels: Tensor, latents: Tensor | None, calls: int, drawing: Drawing,
+                 start: Tensor | None = None, sign: float = 1.0) -> Tensor:
+        """A clean latent (B, L, h, w) under conditions, from one noise shared by all, so that texture stands where nothing moves.
+
+        start: clean latents to begin from at the drawing's strength; from pure noise where None. sign: of the noise.
+        """
         with fast_arithmetic(self.device):
             condition = network.encode_condition(pixels, latents)
 
@@ -270,9 +256,9 @@ class KDMPipeline(MethodPipeline):
             with fast_arithmetic(self.device):
                 return network(noisy, t, condition)
 
-        noise = sign * seeded_randn((network.config.latent_channels, *condition.shape[2:]), seed, [0]).to(pixels.device)
-        return sample(denoise, noise.expand(len(pixels), -1, -1, -1), self._scheduler(scheduler), calls=steps, start=start,
-                      strength=strength)
+        noise = sign * seeded_randn((network.config.latent_channels, *condition.shape[2:]), drawing.seed, [0]).to(pixels.device)
+        return sample(denoise, noise.expand(len(pixels), -1, -1, -1), self._scheduler(drawing.scheduler), calls=calls, start=start,
+                      strength=drawing.strength)
 
     def _scheduler(self, kind: str) -> "Scheduler":
         return build_scheduler(kind, self.scheduler.config.prediction_type, self.scheduler.config.num_train_timesteps)

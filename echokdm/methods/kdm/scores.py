@@ -9,7 +9,8 @@ from torch import Tensor
 from echokdm.core.errors import ConfigError
 from echokdm.data.frames import FrameSource
 from echokdm.losses.perceptual import Perceptual, found_distances
-from echokdm.methods.kdm.pipeline import Ablation, KDMPipeline
+from echokdm.methods.kdm.drawing import Ablation, Drawing
+from echokdm.methods.kdm.pipeline import KDMPipeline
 from echokdm.metrics.image import TOO_SMALL, image_scores, ms_ssim
 from echokdm.metrics.intervals import mean_interval
 from echokdm.metrics.tables import Table
@@ -46,7 +47,8 @@ def pair_scores(pipeline: KDMPipeline, data: FrameSource, distances: Mapping[str
     ablations: dict[str, Ablation | None] = {NO_F2I: "f2i", NO_K2F: "k2f", KDM: None}
     for method, without in ablations.items():
         if without != "k2f" or pipeline.k2i is not None:
-            made[method] = pipeline(source, before, after, sector=sector, steps=4, seed=seed, without=without).frames
+            drawing = Drawing(steps=4, seed=seed, without=without)
+            made[method] = pipeline(source, before, after, sector=sector, drawing=drawing).frames
     made[TARGET] = target
     whole = torch.ones(len(target), 1, *target.shape[2:], dtype=torch.bool)
     scores = {method: image_scores(frames, target, whole, distances) for method, frames in made.items()}

@@ -98,18 +98,16 @@ def _wall_contrast(item: dict[str, Tensor]) -> float:
 class SegmenterStage(Stage):
     """Dice plus cross-entropy (MONAI's DiceCELoss), no class weighted, on phantom clips under strong augmentation.
 
-    clips: as `AugmentedClips` takes them; a batch is `batch_size` frames. empty: heartless clips, or None. held_out: clips of
-    other patients, of which `validate` scores `validated` by the ventricle's Dice, unaugmented. outlined, outlined_share, pumped_share:
-    as in `AugmentedClips`. network: trained weights to go on from.
+    A batch is `batch_size` frames. held_out: clips of other patients, of which `validate` scores `validated` by the ventricle's Dice,
+    unaugmented. network: trained weights to go on from.
     """
 
     name = "segmenter"
     kind: ClassVar[type[Segmenter | Judge]] = Segmenter
     ema_decay = 0.999
 
-    def __init__(self, clips: Dataset, seed: int = 0, *, empty: Dataset | None = None, held_out: Dataset | None = None,
-                 validated: int = 100, batch_size: int = 16, learning_rate: float = 2e-3, outlined: Dataset | None = None,
-                 outlined_share: float = 0.0, pumped_share: float = 0.0, network: Segmenter | Judge | None = None) -> None:
+    def __init__(self, clips: AugmentedClips, *, held_out: Dataset | None = None, validated: int = 100, batch_size: int = 16,
+                 learning_rate: float = 2e-3, network: Segmenter | Judge | None = None) -> None:
         from monai.losses import DiceCELoss
 
         self.network = network if network is not None else self.kind()
@@ -117,8 +115,7 @@ class SegmenterStage(Stage):
         self.frozen = {}
         self.learning_rate = learning_rate
         self.optimizers = {"adamw": torch.optim.AdamW(self.network.parameters(), lr=learning_rate, weight_decay=1e-3)}
-        self.dataset = AugmentedClips(clips, seed, empty, outlined=outlined, outlined_share=outlined_share,
-                                      pumped_share=pumped_share)
+        self.dataset = clips
         self.held_out, self.validated = held_out, validated
         self.batch_size = batch_size // SHOWN
         self.loss = DiceCELoss(to_onehot_y=True, softmax=True, batch=True)

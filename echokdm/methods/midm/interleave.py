@@ -36,15 +36,28 @@ class Course:
         return matched_positions(self.scores, temperature, size, size) - pixel_grid(*size, device=self.latent.device)
 
 
-def interleave(matcher: Callable[..., Tensor], unet: Callable[..., Any], scheduler: Any, condition: Tensor, exemplar: Tensor, noise: Tensor,
-               how: MatchingConfig, *, arithmetic: Callable[[], AbstractContextManager[object]],
+@dataclass(frozen=True)
+class Networks:
+    """What a course is run with.
+
+    matcher: as `DomainMatcher`. unet(noisy, timestep).sample: estimate of the noise. scheduler: of `engine.sampling`. arithmetic: a
+    context for the networks' precision.
+    """
+
+    matcher: Callable[..., Tensor]
+    unet: Callable[..., Any]
+    scheduler: Any
+    arithmetic: Callable[[], AbstractContextManager[object]]
+
+
+def interleave(networks: Networks, condition: Tensor, exemplar: Tensor, noise: Tensor, how: MatchingConfig, *,
                features: tuple[Tensor, Tensor] | None = None, diffuse: bool = True, gradients: bool = False) -> Course:
     """Match, warp, noise; then denoise and re-match in turn.
 
-    matcher: as `DomainMatcher`. unet(noisy, timestep).sample: estimate of the noise. condition, exemplar: D_X and D_Y, (B, L, h, w).
-    noise: (B, L, h, w) standard normal. arithmetic: a context for the networks' precision. features: S_X and S_Y where they are
-    known already. diffuse: False gives the first warp itself, Table 3's "no diffusion U-Net". gradients: keep them, to train.
+    condition, exemplar: D_X and D_Y, (B, L, h, w). noise: (B, L, h, w) standard normal. features: S_X and S_Y where they are known
+    already. diffuse: False gives the first warp itself, Table 3's "no diffusion U-Net". gradients: keep them, to train.
     """
+    matcher, arithmetic = networks.matcher, networks.arithmetic
     size: Size = (condition.shape[2], condition.shape[3])
     with torch.set_grad_enabled(gradients), arithmetic():
         first, known = features if features is not None else (matcher("condition", condition), matcher("exemplar", exemplar))
@@ -73,7 +86,7 @@ def interleave(matcher: Callable[..., Tensor], unet: Callable[..., Any], schedul
 
     def denoise(noisy: Tensor, timestep: Tensor) -> Tensor:
         with arithmetic():
-            output = unet(noisy.contiguous(memory_format=torch.channels_last), timestep).sample.float()
+            output = networks.unet(noisy.contiguous(memory_format=torch.channels_last), timestep).sample.float()
         course.noises.append(output)
         return output
 
@@ -85,5 +98,5 @@ def interleave(matcher: Callable[..., Tensor], unet: Callable[..., Any], schedul
         course.latent = start
         return course
     with torch.set_grad_enabled(gradients):
-        course.latent = sample(denoise, noise, scheduler, calls=how.calls, start=start, strength=how.strength, revise=revise)
+        course.latent = sample(denoise, noise, networks.scheduler, calls=how.calls, start=start, strength=how.strength, revise=revise)
     return course

@@ -17,7 +17,7 @@ from echokdm.methods.base import Generated, Method, Request
 from echokdm.methods.kdm.codec import CodecStage
 from echokdm.methods.midm.conditions import edge_images, keypoint_images
 from echokdm.methods.midm.config import STAGES, MIDMConfig
-from echokdm.methods.midm.pipeline import MIDMPipeline
+from echokdm.methods.midm.pipeline import Changes, MIDMPipeline
 from echokdm.methods.midm.prior import CodecPairs, PriorStage
 from echokdm.methods.midm.stages import TranslationStage
 from echokdm.methods.midm.tables import tables
@@ -80,7 +80,7 @@ class MIDM(Method):
     def generate(self, pipeline: MIDMPipeline, request: Request) -> Generated:
         """The looks of the first source under each condition asked for."""
         condition = self._condition(pipeline, request)
-        out = pipeline(request.sources[:1], condition, steps=request.steps, seed=request.seed)
+        out = pipeline(request.sources[:1], condition, Changes(steps=request.steps), seed=request.seed)
         return Generated(out.frames, out.flow, {"condition": condition, "first warp": out.warped,
                                                 "confidence": out.confidence.expand(-1, 3, -1, -1)})
 

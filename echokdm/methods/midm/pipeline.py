@@ -15,7 +15,7 @@ from echokdm.core.schemas import schema as schema_named
 from echokdm.core.seeding import seeded_randn
 from echokdm.engine.sampling import build_scheduler
 from echokdm.methods.midm.config import Exemplar, Kind, MatchingConfig
-from echokdm.methods.midm.interleave import interleave
+from echokdm.methods.midm.interleave import Networks, interleave
 from echokdm.methods.pipeline import MethodPipeline
 from echokdm.networks.codec import decode, encode
 from echokdm.networks.domain_matcher import DomainMatcher
@@ -39,6 +39,26 @@ class MIDMOutput:
     warped: Tensor
     flow: Tensor
     confidence: Tensor
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What one call changes of the matching that a bundle was trained with; None: nothing.
+
+    steps: network calls. strength: noise level of the start (Table 4). rematch: False for one-time matching; masked: False to rewarp
+    everywhere; diffuse: False for the first warp decoded (Table 3).
+    """
+
+    steps: int | None = None
+    strength: float | None = None
+    rematch: bool | None = None
+    masked: bool | None = None
+    diffuse: bool = True
+
+    def of(self, matching: MatchingConfig) -> MatchingConfig:
+        """The matching with these changes."""
+        given = {"calls": self.steps, "strength": self.strength, "rematch": self.rematch, "masked": self.masked}
+        return matching.model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
 class MIDMPipeline(MethodPipeline):
@@ -74,23 +94,21 @@ class MIDMPipeline(MethodPipeline):
         self.register_modules(image_codec=image_codec, unet=unet, matcher=matcher, scheduler=scheduler)
 
     @torch.no_grad()
-    def __call__(self, exemplar: Tensor, condition: Tensor, *, steps: int | None = None, strength: float | None = None, seed: int = 0,
-                 rematch: bool | None = None, masked: bool | None = None, diffuse: bool = True, quantize: bool = False) -> MIDMOutput:
+    def __call__(self, exemplar: Tensor, condition: Tensor, changes: Changes = Changes(), *, seed: int = 0,
+                 quantize: bool = False) -> MIDMOutput:
         """Give the content of each condition the looks of its exemplar.
 
-        exemplar: (T or 1, 3, H, W), condition: (T, 3, H, W), in [0, 1]. steps: network calls. strength: noise level of the start
-        (Table 4). seed: one noise, shared by all. rematch: False for one-time matching; masked: False to rewarp everywhere;
-        diffuse: False for the first warp decoded (Table 3). None: as the bundle was trained. quantize: latents pass the codebook on
-        decoding.
+        exemplar: (T or 1, 3, H, W), condition: (T, 3, H, W), in [0, 1]. changes: of the matching that the bundle was trained with.
+        seed: one noise, shared by all. quantize: latents pass the codebook on decoding.
         Raises GeometryError where the pictures' sizes differ.
         """
         total = len(condition)
         if exemplar.shape[1:] != condition.shape[1:] or len(exemplar) not in (1, total):
             raise GeometryError(f"Exemplar {tuple(exemplar.shape)} and condition {tuple(condition.shape)} must be of one size and number.")
-        given = {"calls": steps, "strength": strength, "rematch": rematch, "masked": masked}
-        how = self.matching.model_copy(update={k: v for k, v in given.items() if v is not None})
+        how = changes.of(self.matching)
         device, size = self.unet.device, condition.shape[2:]
         scheduler = build_scheduler("ddim", self.scheduler.config.prediction_type, self.scheduler.config.num_train_timesteps)
+        networks = Networks(self.matcher, self.unet, scheduler, lambda: fast_arithmetic(device))
         exemplar = exemplar.expand(total, -1, -1, -1)
         parts = []
         for first in range(0, total, CHUNK):
@@ -100,8 +118,7 @@ class MIDMPipeline(MethodPipeline):
                 known = encode(self.image_codec, torch.cat([condition[rows], exemplar[rows]]).to(device) * 2 - 1).float()
             noise = seeded_randn(tuple(known.shape[1:]), seed, [0]).to(device).expand(CHUNK, -1, -1, -1)
             content, looks = known.chunk(2)
-            course = interleave(self.matcher, self.unet, scheduler, content, looks, noise, how,
-                                arithmetic=lambda: fast_arithmetic(device), diffuse=diffuse)
+            course = interleave(networks, content, looks, noise, how, diffuse=changes.diffuse)
             with fast_arithmetic(device):
                 pictures = (decode(self.image_codec, torch.cat([course.latent, course.warps[0]]), quantize).float() + 1) / 2
             sure = torch.stack(course.confidences).mean(0) if course.confidences else torch.ones_like(course.latent[:, :1])

@@ -17,7 +17,7 @@ from echokdm.losses.features import Features
 from echokdm.losses.style import feature_distance
 from echokdm.methods.midm.conditions import pair_images
 from echokdm.methods.midm.config import CorrespondenceConfig, JointConfig, LossWeights, MIDMConfig
-from echokdm.methods.midm.interleave import Course, interleave
+from echokdm.methods.midm.interleave import Course, Networks, interleave
 from echokdm.networks.codec import decode, encode
 from echokdm.networks.domain_matcher import DomainMatcher
 from echokdm.ops.matching import correlation, soft_warp
@@ -89,8 +89,8 @@ class TranslationStage(Stage):
         with run.autocast():
             found = matcher("condition", scene.condition), matcher("exemplar", scene.exemplar)
             ideal = matcher("exemplar", scene.ideal)
-        course = interleave(matcher, self.modules.get("unet", self.unet), self.scheduler, scene.condition, scene.exemplar, noise, self.how,
-                            arithmetic=run.autocast, features=found, gradients=True)
+        networks = Networks(matcher, self.modules.get("unet", self.unet), self.scheduler, run.autocast)
+        course = interleave(networks, scene.condition, scene.exemplar, noise, self.how, features=found, gradients=True)
         losses = self._losses(scene, course, noise, found[0], ideal, run)
         weights: LossWeights = self.settings.weights
         total = torch.stack([getattr(weights, name) * value for name, value in losses.items()]).sum()

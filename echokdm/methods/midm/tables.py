@@ -1,7 +1,5 @@
 """MIDM on held-out sequences: the paper's Tables 1-4 in form, with a truth that the paper's data does not have."""
 
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +11,7 @@ from echokdm.losses.features import Backbone, Features
 from echokdm.losses.perceptual import Perceptual, has_backbone
 from echokdm.methods.midm.conditions import pair_images
 from echokdm.methods.midm.config import Exemplar
-from echokdm.methods.midm.pipeline import MIDMPipeline
+from echokdm.methods.midm.pipeline import Changes, MIDMPipeline
 from echokdm.metrics.image import frame_scores
 from echokdm.metrics.intervals import Interval, mean_interval
 from echokdm.metrics.sliced_wasserstein import sliced_wasserstein
@@ -24,8 +22,8 @@ SEED = 1  # of the held-out draw
 STYLE = ("colour", "texture", "semantic")
 FIGURES = ("LPIPS", "L1", "PSNR", "SSIM", *STYLE)  # a figure each picture; SWD is of the whole set
 COPY, FULL, ONE_TIME = "exemplar itself", "MIDM", "(-) recurrent matching"
-ABLATIONS: dict[str, dict[str, bool]] = {FULL: {}, "(-) confidence masking": {"masked": False}, ONE_TIME: {"rematch": False},
-                                         "(-) diffusion U-Net": {"diffuse": False}}
+ABLATIONS = {FULL: Changes(), "(-) confidence masking": Changes(masked=False), ONE_TIME: Changes(rematch=False),
+             "(-) diffusion U-Net": Changes(diffuse=False)}
 NOISES = (0.20, 0.25, 0.30, 0.35)  # Table 4
 NOTE = ("Condition and truth are one held-out frame, the exemplar is {exemplar}. SWD in 1e-3, of patches of 7 px. {judge} "
         "The paper scores by FID, whose network is not part of this package.")
@@ -117,11 +115,11 @@ def tables(pipeline: MIDMPipeline, data: FrameSource, seed: int = 0, judge: Judg
     held, judge = Held(pipeline, data, count), judge or Judge()
     note = NOTE.format(judge=judge.note, exemplar=NAMED[held.kind]) + f" {len(held.truth)} sequences."
 
-    def made(options: Mapping[str, Any]) -> Tensor:
-        return pipeline(held.exemplar, held.condition, seed=seed, **options).frames
+    def made(changes: Changes) -> Tensor:
+        return pipeline(held.exemplar, held.condition, changes, seed=seed).frames
 
-    rows = [judge.row(COPY, held.exemplar, held)] + [judge.row(name, made(options), held) for name, options in ABLATIONS.items()]
-    noises = [judge.row(f"{noise:.0%}", made({"strength": noise}), held) for noise in NOISES]
+    rows = [judge.row(COPY, held.exemplar, held)] + [judge.row(name, made(changes), held) for name, changes in ABLATIONS.items()]
+    noises = [judge.row(f"{noise:.0%}", made(Changes(strength=noise)), held) for noise in NOISES]
     columns = (*judge.figures, "SWD")
     made_of_others = exemplar_table(pipeline, data, seed, judge, count)
     return [Table("MIDM and without its parts (Tables 2, 3)", columns, tuple(rows), note),
