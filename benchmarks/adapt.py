@@ -1,11 +1,13 @@
-"""How many outlined patients a scanner needs: `echokdm adapt` on some of CAMUS, Dice on others, over the number of patients.
+"""How many outlined patients a scanner needs: `echokdm adapt` on some of CAMUS, Dice on others, over the number of
+patients.
 
     python benchmarks/adapt.py [--bundle B] [--patients 0,5,10,20,40] [--split choose|held-back] [--seed S]
 
-ECHOKDM_TEST_DATA names the folder that holds camus/. Patients are drawn by the seed from the part "teach" of `camus_split`, more of them
-holding fewer, and come to `adapt` as a folder of their own, as a hospital's would; it holds back some of them itself. Scored by
-`hearts.py` on the split's patients, each frame alone: the product's outline, and beside it the network's likeliest class. 0 patients,
-and a run that `adapt` did not keep: the bundle as it is. Minutes hold everything, the simulated hearts too. Bars are of BAR_PATIENTS.
+ECHOKDM_TEST_DATA names the folder that holds camus/. Patients are drawn by the seed from the part "teach" of
+`camus_split`, more of them holding fewer, and come to `adapt` as a folder of their own, as a hospital's would; it holds
+back some of them itself. Scored by `hearts.py` on the split's patients, each frame alone: the product's outline, and
+beside it the network's likeliest class. 0 patients, and a run that `adapt` did not keep: the bundle as it is. Minutes
+hold everything, the simulated hearts too. Bars are of BAR_PATIENTS.
 """
 
 import argparse
@@ -27,7 +29,8 @@ from echokdm.methods.kdm.adapt import PHANTOM_LOSS, Lesson, adapt_bundle
 from echokdm.metrics.intervals import mean_interval
 
 BAR_PATIENTS = 20
-DICE = {"ED": 0.92, "ES": 0.895}  # 30 patients in 200 steps of the prototype reached .93 and .90 by the network alone, 10 .92 and .90
+# 30 patients in 200 steps of the prototype reached .93 and .90 by the network alone, 10 .92 and .90
+DICE = {"ED": 0.92, "ES": 0.895}
 MINUTES = 5.0  # on two cores
 
 
@@ -44,8 +47,13 @@ def score(bundle: str | Path, part: str, count: int) -> pd.DataFrame:
     from rich.progress import track
 
     pipeline = load_pipeline(bundle)
-    return pd.DataFrame([measure(*heart, pipeline, way)[0] for heart in track(hearts(part, count), part, transient=True)
-                         for way in (ALONE, NETWORK)])
+    return pd.DataFrame(
+        [
+            measure(*heart, pipeline, way)[0]
+            for heart in track(hearts(part, count), part, transient=True)
+            for way in (ALONE, NETWORK)
+        ]
+    )
 
 
 def run(count: int, arguments: argparse.Namespace, bars: Bars) -> None:
@@ -58,10 +66,14 @@ def run(count: int, arguments: argparse.Namespace, bars: Bars) -> None:
             for folder in drawn(count, arguments.seed):
                 (clips / folder.name).symlink_to(folder.resolve())
             try:
-                result = adapt_bundle(clips, Path(scratch) / "bundle", bundle=bundle, lesson=Lesson(arguments.train_steps))
+                result = adapt_bundle(
+                    clips, Path(scratch) / "bundle", bundle=bundle, lesson=Lesson(arguments.train_steps)
+                )
                 bundle, lost = Path(scratch) / "bundle", result.before.phantoms - result.after.phantoms
-                told = (f"{result.learned.patients} learned from, {result.held_out.patients} judged by: {result.before.patients:.3f} -> "
-                        f"{result.after.patients:.3f}; phantoms {result.before.phantoms:.3f} -> {result.after.phantoms:.3f}")
+                told = (
+                    f"{result.learned.patients} learned from, {result.held_out.patients} judged by: {result.before.patients:.3f} -> "
+                    f"{result.after.patients:.3f}; phantoms {result.before.phantoms:.3f} -> {result.after.phantoms:.3f}"
+                )
             except NoGainError as error:
                 told, lost = f"not kept. {error}", np.nan
             minutes = (time.monotonic() - began) / 60
@@ -90,8 +102,12 @@ def main() -> int:
     """Parse the command line; print a row for each number of patients, and verdicts."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--bundle", default=defaults.BUNDLE, help="weights to go on from")
-    options.add_argument("--patients", type=counts, default=[0, 5, 10, 20, 40], help="numbers of patients; default 0,5,10,20,40")
-    options.add_argument("--split", choices=["choose", "held-back"], default="choose", help="who is scored; default choose")
+    options.add_argument(
+        "--patients", type=counts, default=[0, 5, 10, 20, 40], help="numbers of patients; default 0,5,10,20,40"
+    )
+    options.add_argument(
+        "--split", choices=["choose", "held-back"], default="choose", help="who is scored; default choose"
+    )
     options.add_argument("--scored", type=int, default=0, help="the first so many of the split, 0 for all")
     options.add_argument("--seed", type=int, default=0, help="of the draw; default 0")
     options.add_argument("--train-steps", type=int, default=Lesson().steps, help="of each run; default %(default)s")

@@ -2,9 +2,9 @@
 
     python benchmarks/adapters.py [--rows 100000]
 
-A folder in EchoNet-Dynamic's layout is made for the occasion: empty video files, so that loading one would fail, a file list and two
-traced frames of an axis and 20 chords for every video (4.2 million lines). The same number of entries then goes through the
-motion-transfer layout and the pose pairs. Bar: 10 s each.
+A folder in EchoNet-Dynamic's layout is made for the occasion: empty video files, so that loading one would fail, a file
+list and two traced frames of an axis and 20 chords for every video (4.2 million lines). The same number of entries then
+goes through the motion-transfer layout and the pose pairs. Bar: 10 s each.
 """
 
 import argparse
@@ -73,7 +73,11 @@ def main() -> int:
     rows = options.parse_args().rows
     print(machine())
     bars = Bars()
-    makers: dict[str, Callable[[Path, int], None]] = {"echonet-dynamic": make_echonet, "voxceleb": make_motion, "deepfashion": make_pairs}
+    makers: dict[str, Callable[[Path, int], None]] = {
+        "echonet-dynamic": make_echonet,
+        "voxceleb": make_motion,
+        "deepfashion": make_pairs,
+    }
     for name, make in makers.items():
         with tempfile.TemporaryDirectory() as folder:
             make(Path(folder) / "data", rows)

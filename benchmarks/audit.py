@@ -2,10 +2,11 @@
 
     python benchmarks/audit.py [--bundle B] [--patients 50] [--per-clip 4] [--copies 10] [--total 200] [--keep FOLDER] [--beyond]
 
-Held-out phantoms are the real patients: `--patients` of TRAIN, from which a cohort of either kind is made through the code of
-`echokdm augment`, and 20 of VAL and TEST. As many of a cohort's clips are audited as leave room for the copies in `--total`; the copies
-are of ten kinds, each of another patient. Bars: every copy found, 2 others flagged at most; 60 clips of the cohort alone are clean; four
-planted leaks between splits are found. --beyond: what other and stronger disguises come to, to know where the audit ends.
+Held-out phantoms are the real patients: `--patients` of TRAIN, from which a cohort of either kind is made through the
+code of `echokdm augment`, and 20 of VAL and TEST. As many of a cohort's clips are audited as leave room for the copies
+in `--total`; the copies are of ten kinds, each of another patient. Bars: every copy found, 2 others flagged at most; 60
+clips of the cohort alone are clean; four planted leaks between splits are found. --beyond: what other and stronger
+disguises come to, to know where the audit ends.
 """
 
 import csv
@@ -80,14 +81,22 @@ def plant_copies(root: Path, real: Path, patients: int, copies: int) -> dict[str
 
 
 def plant_leaks(home: Path, real: Path, listed: Rows, cohort: Path, genuine: Rows) -> tuple[Path, Path]:
-    """A few clips of both sets, whose lists put a patient of each into two splits, and clips of a patient into the wrong one."""
+    """A few clips of both sets, whose lists put a patient of each into two splits, and clips of a patient into the
+    wrong one."""
     theirs = [*listed[:8], *listed[-8:]]
     theirs[4], theirs[5] = (theirs[4][0], "TRAIN", "both"), (theirs[5][0], "VAL", "both")
     names = [row[0] for row in genuine[:8]]
-    ours = [(names[0], "TRAIN", listed[-1][2]), (names[1], "VAL", listed[3][2]), (names[2], "TRAIN", "twice"), (names[3], "TEST", "twice"),
-            *((name, "TRAIN", listed[0][2]) for name in names[4:])]
-    return (write_list(beside(real / "Videos", home / "leaky-real"), theirs),
-            write_list(beside(cohort / "Videos", home / "leaky-synthetic"), ours))
+    ours = [
+        (names[0], "TRAIN", listed[-1][2]),
+        (names[1], "VAL", listed[3][2]),
+        (names[2], "TRAIN", "twice"),
+        (names[3], "TEST", "twice"),
+        *((name, "TRAIN", listed[0][2]) for name in names[4:]),
+    ]
+    return (
+        write_list(beside(real / "Videos", home / "leaky-real"), theirs),
+        write_list(beside(cohort / "Videos", home / "leaky-synthetic"), ours),
+    )
 
 
 def tell(audit: Audit) -> None:
@@ -96,13 +105,19 @@ def tell(audit: Audit) -> None:
     own = genuine[genuine["from_own_source"] == "yes"]["motion_agreement"]
     others = audit.reference["other_motion_agreement"]
     compared = f"median {own.median():.2f}, highest {own.max():.2f}" if len(own) else "edited ones are not compared"
-    print(f"      motion agreement: {len(own)} clips with their own source, {compared}; synthetic clips with other patients, highest "
-          f"{genuine['other_motion_agreement'].max():.2f}; {len(others)} held-out patients with others, highest {others.max():.2f}; "
-          f"a copy from {COPY}")
-    print(f"      copies that the audit planted itself: {audit.found:.0%} of {len(audit.controls)} found, lowest "
-          f"{audit.controls.min():.2f}")
+    print(
+        f"      motion agreement: {len(own)} clips with their own source, {compared}; synthetic clips with other patients, highest "
+        f"{genuine['other_motion_agreement'].max():.2f}; {len(others)} held-out patients with others, highest {others.max():.2f}; "
+        f"a copy from {COPY}"
+    )
+    print(
+        f"      copies that the audit planted itself: {audit.found:.0%} of {len(audit.controls)} found, lowest "
+        f"{audit.controls.min():.2f}"
+    )
     for test in audit.tests:
-        print(f"      C_T in {test.space}: {test.statistic:+.1f} ({test.synthetic} against {test.reference}): {test.meaning}")
+        print(
+            f"      C_T in {test.space}: {test.statistic:+.1f} ({test.synthetic} against {test.reference}): {test.meaning}"
+        )
 
 
 def tell_beyond(real: Path, patients: int = 10) -> None:
@@ -116,15 +131,26 @@ def tell_beyond(real: Path, patients: int = 10) -> None:
             except EchoKDMError:
                 continue
             picked = pick_frames(len(copy.frames), QUERY_FRAMES)
-            agreements.append(compare_clips(texture(copy.frames[picked], copy.sector), torch.tensor(picked) / clip.fps,
-                                            texture(clip.frames, clip.sector), clip.fps).motion)
+            agreements.append(
+                compare_clips(
+                    texture(copy.frames[picked], copy.sector),
+                    torch.tensor(picked) / clip.fps,
+                    texture(clip.frames, clip.sector),
+                    clip.fps,
+                ).motion
+            )
         found = sum(value >= COPY for value in agreements)
         low, middle = (min(agreements), np.median(agreements)) if agreements else (np.nan, np.nan)
-        print(f"      {kind}: {found} of {len(agreements)} found (sector found in {len(agreements)} of {patients}), "
-              f"median {middle:.2f}, lowest {low:.2f}", flush=True)
+        print(
+            f"      {kind}: {found} of {len(agreements)} found (sector found in {len(agreements)} of {patients}), "
+            f"median {middle:.2f}, lowest {low:.2f}",
+            flush=True,
+        )
 
 
-def check_kind(one_frame: bool, home: Path, scratch: Path, listed: Rows, arguments: Any, pipeline: Any, bars: Bars) -> None:
+def check_kind(
+    one_frame: bool, home: Path, scratch: Path, listed: Rows, arguments: Any, pipeline: Any, bars: Bars
+) -> None:
     """Make, audit and judge a cohort of clips from one frame, or of edited ones."""
     kind, patients, real = "one-frame" if one_frame else "edited", arguments.patients, home / "real"
     cohort, scratch = home / f"cohort-{kind}", scratch / kind
@@ -134,16 +160,20 @@ def check_kind(one_frame: bool, home: Path, scratch: Path, listed: Rows, argumen
         augment_cohort(plan, sources, cohort, Making(one_frame=one_frame), bundle=pipeline)
     manifest = read_manifest(cohort)
     genuine: Rows = [(row.id, row.split, row.subject) for row in manifest[manifest["accepted"]].itertuples()]
-    genuine = genuine[:arguments.total - arguments.copies]
+    genuine = genuine[: arguments.total - arguments.copies]
     edited = set() if one_frame else {name for name, *_ in genuine}
     mixed = beside(cohort / "Videos", scratch / "mixed")
     kinds = plant_copies(mixed, real, patients, arguments.copies)
     write_list(mixed, [*genuine, *((name, "TRAIN", f"nobody-{name}") for name in kinds)], edited)
     audit = audit_cohort(real, mixed, bundle=pipeline)
-    print(f"{kind}: {patients} phantoms of TRAIN and {HELD_OUT} held out, seeds from {FIRST_SEED}; {len(genuine)} genuine clips, "
-          f"{len(kinds)} copies")
+    print(
+        f"{kind}: {patients} phantoms of TRAIN and {HELD_OUT} held out, seeds from {FIRST_SEED}; {len(genuine)} genuine clips, "
+        f"{len(kinds)} copies"
+    )
     for row in audit.pairs[audit.pairs["clip"].isin(kinds)].itertuples():
-        print(f"      {kinds[row.clip]}: motion agreement {row.motion_agreement:.2f}, pixel distance {row.pixel_distance:.3f}")
+        print(
+            f"      {kinds[row.clip]}: motion agreement {row.motion_agreement:.2f}, pixel distance {row.pixel_distance:.3f}"
+        )
     tell(audit)
     flagged = set(audit.copies["clip"])
     bars.at_least(f"{kind}: copies found, share", len(flagged & set(kinds)) / len(kinds), 1.0, 2)
@@ -168,7 +198,9 @@ def main() -> int:
     options.add_argument("--per-clip", type=int, default=4)
     options.add_argument("--copies", type=int, default=10)
     options.add_argument("--total", type=int, default=200)
-    options.add_argument("--keep", type=Path, help="a folder for real clips and cohorts, used again if there; default: thrown away")
+    options.add_argument(
+        "--keep", type=Path, help="a folder for real clips and cohorts, used again if there; default: thrown away"
+    )
     options.add_argument("--beyond", action="store_true", help="other disguises alone")
     arguments = options.parse_args()
     print(begin(arguments))

@@ -36,8 +36,10 @@ def begin(arguments: argparse.Namespace) -> str:
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    return (f"{machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; "
-            f"bundle {Path(arguments.bundle).name} (sha256 {bundle_hash(find_bundle(arguments.bundle))})")
+    return (
+        f"{machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; "
+        f"bundle {Path(arguments.bundle).name} (sha256 {bundle_hash(find_bundle(arguments.bundle))})"
+    )
 
 
 def real_clips() -> dict[str, Path]:
@@ -56,7 +58,9 @@ def raw_clips() -> "dict[str, RawFrames]":
     from echokdm.io.dicom import read_dicom
     from echokdm.io.npz import read_npz
 
-    return {name: (read_npz if path.suffix == ".npz" else read_dicom)(path, None) for name, path in real_clips().items()}
+    return {
+        name: (read_npz if path.suffix == ".npz" else read_dicom)(path, None) for name, path in real_clips().items()
+    }
 
 
 def perceptual_distances() -> dict[str, Any]:
@@ -74,7 +78,9 @@ def machine() -> str:
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
         name = names[0] if names else name
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return f"{name}, {os.cpu_count()} cores{load}"

@@ -2,9 +2,9 @@
 
     python benchmarks/cohort.py [--bundle B] [--patients 50] [--per-clip 4] [--ef uniform:20-70] [--fps 20] [--keep FOLDER]
 
-Each patient's clip of one beat gives `--per-clip` synthetic ones. Bars: EF asked against EF measured on what was accepted, MAE
-<= 3 points; >= 80 % accepted; `echokdm validate` finds no problem; the EchoNet-Dynamic adapter gives back the 40 points within half
-a pixel and their EF within half a point of the list's.
+Each patient's clip of one beat gives `--per-clip` synthetic ones. Bars: EF asked against EF measured on what was
+accepted, MAE <= 3 points; >= 80 % accepted; `echokdm validate` finds no problem; the EchoNet-Dynamic adapter gives back
+the 40 points within half a pixel and their EF within half a point of the list's.
 """
 
 import tempfile
@@ -46,7 +46,9 @@ def main() -> int:
     options.add_argument("--per-clip", type=int, default=4)
     options.add_argument("--ef", default="uniform:20-70")
     options.add_argument("--fps", type=float, default=20.0)
-    options.add_argument("--keep", type=Path, help="a folder for the cohort, gone on with where it is unfinished; default: thrown away")
+    options.add_argument(
+        "--keep", type=Path, help="a folder for the cohort, gone on with where it is unfinished; default: thrown away"
+    )
     arguments = options.parse_args()
     print(begin(arguments))
     from echokdm.phantom.a4c import A4CPhantom
@@ -65,25 +67,35 @@ def main() -> int:
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     kept = manifest[manifest["accepted"]]
     asked, drawn, measured = (kept[column].to_numpy(float) for column in ("asked", "drawn", "measured"))
-    print(f"{arguments.patients} phantoms, seeds from {FIRST_SEED}, {len(refused)} refused; {len(manifest)} clips planned, "
-          f"{int((plan['note'] != '').sum())} wishes beyond their source's range; {seconds:.0f} s with {report.frames} frames kept, "
-          f"{size / 2**20:.1f} MiB")
+    print(
+        f"{arguments.patients} phantoms, seeds from {FIRST_SEED}, {len(refused)} refused; {len(manifest)} clips planned, "
+        f"{int((plan['note'] != '').sum())} wishes beyond their source's range; {seconds:.0f} s with {report.frames} frames kept, "
+        f"{size / 2**20:.1f} MiB"
+    )
     for line in refused:
         print("     ", line)
     for number, rows in manifest.groupby("tries"):
-        print(f"      after {number} tries: {int(rows['accepted'].sum())} accepted, {int((~rows['accepted']).sum())} rejected")
+        print(
+            f"      after {number} tries: {int(rows['accepted'].sum())} accepted, {int((~rows['accepted']).sum())} rejected"
+        )
     for row in manifest[~manifest["accepted"]].itertuples():
         print(f"      rejected {row.id} (phantom clip {row.clip}), asked {row.asked:.1f}: {row.reason}")
     first = manifest["accepted"] & (manifest["tries"] == 1)
     print(f"      accepted at the first try: {100 * first.mean():.1f} %")
     label = mean_interval(ejection_fraction_error(measured, drawn), kept["clip"])
     spread = f", R2 {r_squared(measured, drawn):.3f}" if len(kept) > 1 else ""
-    print(f"      measured against the label: MAE {label.value:.2f} [{label.low:.2f}, {label.high:.2f}], "
-          f"bias {np.mean(measured - drawn):+.2f}{spread}")
+    print(
+        f"      measured against the label: MAE {label.value:.2f} [{label.low:.2f}, {label.high:.2f}], "
+        f"bias {np.mean(measured - drawn):+.2f}{spread}"
+    )
     error = mean_interval(ejection_fraction_error(measured, asked), kept["clip"])
     bars = Bars()
-    bars.check("EF asked against measured, accepted clips: MAE, points", error.value <= 3,
-               f"{error.value:.2f} [{error.low:.2f}, {error.high:.2f}]", "<= 3")
+    bars.check(
+        "EF asked against measured, accepted clips: MAE, points",
+        error.value <= 3,
+        f"{error.value:.2f} [{error.low:.2f}, {error.high:.2f}]",
+        "<= 3",
+    )
     bars.at_least("accepted, percent", 100 * manifest["accepted"].mean(), 80, 1)
     bars.check("problems that validate finds", report.sound, "; ".join(report.problems.lines()) or "none", "none")
     bars.at_most("read back: worst key-point, px", worst_point, 0.5, 3)

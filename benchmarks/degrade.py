@@ -1,6 +1,7 @@
 """Frames as they come from clinics: what makes an outline fail, drawn at random on real ones. For `confidence.py`.
 
-Each takes frames (T, H, W) in [0, 1], where the echo is (H, W) bool and a generator, and returns frames; strengths are drawn anew.
+Each takes frames (T, H, W) in [0, 1], where the echo is (H, W) bool and a generator, and returns frames; strengths are
+drawn anew.
 """
 
 import io
@@ -18,7 +19,7 @@ def polar(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(H, W) depth below the probe, 1 at the lowest pixel of the fan, and angle, -1 and 1 at its edges."""
     rows, columns = np.nonzero(inside)
     top = rows.min()
-    y, x = np.mgrid[:inside.shape[0], :inside.shape[1]]
+    y, x = np.mgrid[: inside.shape[0], : inside.shape[1]]
     y, x = y - top, x - columns[rows <= top + 2].mean()
     angle = np.arctan2(x, np.maximum(y, 1))
     return np.hypot(x, y) / (rows.max() - top), angle / np.percentile(np.abs(angle[inside]), 98)
@@ -48,14 +49,18 @@ def contrast(frames: np.ndarray, inside: np.ndarray, rng: Rng) -> np.ndarray:
 def haze(frames: np.ndarray, inside: np.ndarray, rng: Rng) -> np.ndarray:
     """Clutter over the near field, with a grain of its own."""
     depth, _ = polar(inside)
-    veil = rng.uniform(0.3, 0.7) * np.exp(-(depth / rng.uniform(0.4, 0.9)) ** 2) * (1 + 0.3 * _grain(inside.shape, 25, rng))
+    veil = (
+        rng.uniform(0.3, 0.7)
+        * np.exp(-((depth / rng.uniform(0.4, 0.9)) ** 2))
+        * (1 + 0.3 * _grain(inside.shape, 25, rng))
+    )
     veil = veil.clip(0, 0.9)
     return frames * (1 - veil) + 0.8 * veil * (1 + 0.4 * _grain(inside.shape, 1.5, rng)).clip(0)
 
 
 def _shadow(frames: np.ndarray, inside: np.ndarray, rng: Rng, least: float, most: float) -> np.ndarray:
     depth, angle = polar(inside)
-    beam = np.exp(-((angle - rng.uniform(least, most)) / rng.uniform(0.15, 0.35)) ** 4)
+    beam = np.exp(-(((angle - rng.uniform(least, most)) / rng.uniform(0.15, 0.35)) ** 4))
     return frames * (1 - rng.uniform(0.8, 1.0) * beam * ((depth - rng.uniform(0, 0.2)) / 0.05).clip(0, 1))
 
 
@@ -75,8 +80,9 @@ def coarse(frames: np.ndarray, inside: np.ndarray, rng: Rng) -> np.ndarray:
     for frame in frames:
         picture = Image.fromarray((frame * 255).astype(np.uint8))
         kept = io.BytesIO()
-        picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BILINEAR).save(kept, "JPEG",
-                                                                                                                      quality=quality)
+        picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BILINEAR).save(
+            kept, "JPEG", quality=quality
+        )
         out.append(np.asarray(Image.open(kept).resize(picture.size, Image.Resampling.BILINEAR), float) / 255)
     return np.stack(out)
 
@@ -97,13 +103,15 @@ def narrow(frames: np.ndarray, inside: np.ndarray, rng: Rng) -> np.ndarray:
     return frames * (angle > -rng.uniform(0.3, 0.9)) * (angle < rng.uniform(0.3, 0.9))
 
 
-DEGRADED: Mapping[str, Degrade] = {f.__name__: f for f in (gain_down, gain_up, contrast, haze, shadow, lateral_lost, coarse, noise, shallow,
-                                                          narrow)}
+DEGRADED: Mapping[str, Degrade] = {
+    f.__name__: f for f in (gain_down, gain_up, contrast, haze, shadow, lateral_lost, coarse, noise, shallow, narrow)
+}
 MIRRORED = "mirrored"  # as some clinics show it: the left heart on the left
 
 
 def degraded(kind: str, frames: np.ndarray, truth: np.ndarray, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
-    """Frames (T, H, W) in [0, 1] and the experts' masks (T, H, W) of them, degraded; what is black around the fan stays black."""
+    """Frames (T, H, W) in [0, 1] and the experts' masks (T, H, W) of them, degraded; what is black around the fan stays
+    black."""
     if kind == MIRRORED:
         return frames[..., ::-1].copy(), truth[..., ::-1].copy()
     inside = ndimage.binary_fill_holes(ndimage.binary_opening(frames.max(0) > 0, iterations=2))

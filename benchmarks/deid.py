@@ -1,14 +1,15 @@
-"""De-identify sixty clips with a patient planted wherever a file has room, and look for the patient in every byte that was written.
+"""De-identify sixty clips with a patient planted wherever a file has room, and look for the patient in every byte that
+was written.
 
     python benchmarks/deid.py [--keep FOLDER]
 
-Clips: pydicom's A4C DICOM, the echotracker clip of ECHOKDM_TEST_DATA, and phantoms on screens of three layouts; gray, RGB and YBR,
-8 and 16 bits, six transfer syntaxes, with and without regions. Names, numbers, dates and UIDs are planted in every attribute of the
-dictionary, in private and nested ones, overlays, file names, preambles and after the pixels, and burned in: in corners, along the
-sector's edge (up to 8 px into it), in an ECG strip, over the sector for the whole clip, of 110 to 255 levels, or for a while, of 160 or
-more. Nine files can't be masked.
-Bars: no planted string in anything written or said; no pixel of print left; nothing that can't be masked is put out; all that is clean,
-or has print in its corners alone, is.
+Clips: pydicom's A4C DICOM, the echotracker clip of ECHOKDM_TEST_DATA, and phantoms on screens of three layouts; gray,
+RGB and YBR, 8 and 16 bits, six transfer syntaxes, with and without regions. Names, numbers, dates and UIDs are planted
+in every attribute of the dictionary, in private and nested ones, overlays, file names, preambles and after the pixels,
+and burned in: in corners, along the sector's edge (up to 8 px into it), in an ECG strip, over the sector for the whole
+clip, of 110 to 255 levels, or for a while, of 160 or more. Nine files can't be masked.
+Bars: no planted string in anything written or said; no pixel of print left; nothing that can't be masked is put out;
+all that is clean, or has print in its corners alone, is.
 """
 
 import argparse
@@ -34,7 +35,9 @@ COMMAND = "import typer; from echokdm.cli.deid import deid; app = typer.Typer();
 
 def said_of(*arguments: object) -> bytes:
     """What the command says on both streams, and its traceback where it has one."""
-    done = subprocess.run([sys.executable, "-W", "always", "-c", COMMAND, *map(str, arguments)], capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", COMMAND, *map(str, arguments)], capture_output=True, check=False
+    )
     return done.stdout + done.stderr
 
 
@@ -64,7 +67,9 @@ def print_left(path: Path, planted: Planted) -> int:
 def main() -> int:
     """Write the files, run the command, look."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--keep", type=Path, help="a new folder for the files and what came of them; default: thrown away")
+    options.add_argument(
+        "--keep", type=Path, help="a new folder for the files and what came of them; default: thrown away"
+    )
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         place = given.keep or Path(scratch)
@@ -80,34 +85,62 @@ def main() -> int:
         said = said_of(source, out, "--salt", salt)
         seconds = time.perf_counter() - started
         said += said_of(source, out, "--salt", salt) + said_of(source / f"{NAME}.dcm", place / "other")
-        outputs = {pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID: path for path in sorted(out.glob("subject-*/*.dcm"))}
+        outputs = {
+            pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID: path
+            for path in sorted(out.glob("subject-*/*.dcm"))
+        }
         uid = Pseudonyms(SALT).uid
-        passed = {path: outputs.get(uid("instance", f"1.2.999.{NUMBER}.1.{number}")) for number, path in enumerate(planted)}
+        passed = {
+            path: outputs.get(uid("instance", f"1.2.999.{NUMBER}.1.{number}")) for number, path in enumerate(planted)
+        }
         quarantine = dict(line.split(",", 1) for line in (out / "quarantine.csv").read_text().splitlines()[1:])
         reasons = {path: quarantine.get(str(number), "") for number, path in enumerate(list_inputs(source)[0], 1)}
         written = {path.relative_to(out).as_posix(): unpacked(path) for path in out.rglob("*") if path.is_file()}
-        leaks = [f"{word} in {name}" for name, data in {**written, "what was said": said, "names": " ".join(written).encode()}.items()
-                 for word in found_in(data)]
+        leaks = [
+            f"{word} in {name}"
+            for name, data in {**written, "what was said": said, "names": " ".join(written).encode()}.items()
+            for word in found_in(data)
+        ]
         left = {path: print_left(target, planted[path]) for path, target in passed.items() if target is not None}
     looked_at = sum(map(len, written.values())) / 2**20
     print(f"{machine()}: {len(planted)} files, {seconds:.0f} s, {len(written)} written, {looked_at:.0f} MiB looked at")
     for kind in dict.fromkeys(file.kind for file in planted.values()):
         of_kind = [path for path, file in planted.items() if file.kind == kind]
         refused = Counter(reasons[path] for path in of_kind if passed[path] is None)
-        print(f"      {kind}: {len(of_kind) - refused.total()} of {len(of_kind)} put out, "
-              f"{sum(left.get(path, 0) for path in of_kind)} px of print left", "".join(f"; {n} {why}" for why, n in refused.items()))
+        print(
+            f"      {kind}: {len(of_kind) - refused.total()} of {len(of_kind)} put out, "
+            f"{sum(left.get(path, 0) for path in of_kind)} px of print left",
+            "".join(f"; {n} {why}" for why, n in refused.items()),
+        )
     for path, count in left.items():
         if count:
             file = planted[path]
-            print(f"      left in {path.stem[-3:]} ({file.kind}, {file.pixels.shape[1]} rows): {count} of {file.ink.sum()} px")
+            print(
+                f"      left in {path.stem[-3:]} ({file.kind}, {file.pixels.shape[1]} rows): {count} of {file.ink.sum()} px"
+            )
     bars = Bars()
     bars.at_least("files", len(planted), 60, 0)
-    bars.check("planted strings in bytes, decoded elements, pixels, names and messages", not leaks, "; ".join(leaks[:3]) or "none", "none")
+    bars.check(
+        "planted strings in bytes, decoded elements, pixels, names and messages",
+        not leaks,
+        "; ".join(leaks[:3]) or "none",
+        "none",
+    )
     bars.at_most("pixels of print left", sum(left.values()), 0, 0)
-    put_out = {answer: [passed[path] is not None for path, file in planted.items() if file.must_pass is answer] for answer in (True, False)}
+    put_out = {
+        answer: [passed[path] is not None for path, file in planted.items() if file.must_pass is answer]
+        for answer in (True, False)
+    }
     bars.at_most("files put out that can't be masked", sum(put_out[False]), 0, 0)
-    bars.at_most(f"of {len(put_out[True])} files without print in the sector, not put out", put_out[True].count(False), 0, 0)
-    bars.at_most("files neither put out nor quarantined", sum(passed[path] is None and not reasons[path] for path in planted), 0, 0)
+    bars.at_most(
+        f"of {len(put_out[True])} files without print in the sector, not put out", put_out[True].count(False), 0, 0
+    )
+    bars.at_most(
+        "files neither put out nor quarantined",
+        sum(passed[path] is None and not reasons[path] for path in planted),
+        0,
+        0,
+    )
     return bars.close()
 
 

@@ -2,10 +2,11 @@
 
     python benchmarks/deid_faults.py [--count 2000] [--seed 0]
 
-Echo clips of a small moving fan, native, RLE and JPEG 2000, each with a patient in its header, are cut short, have bits flipped,
-bytes overwritten, elements or their lengths swapped or made absurd, sizes declared that no machine holds, or unpack to a thousand times
-what they are. Among them are sound ones. Bars: every file is put out or quarantined with a reason; every sound one is put out; no byte of a
-name or an identifier, and no pixel beside the fan, is; no file takes 10 s; the process that reads them stays below 2 GiB.
+Echo clips of a small moving fan, native, RLE and JPEG 2000, each with a patient in its header, are cut short, have bits
+flipped, bytes overwritten, elements or their lengths swapped or made absurd, sizes declared that no machine holds, or
+unpack to a thousand times what they are. Among them are sound ones. Bars: every file is put out or quarantined with a
+reason; every sound one is put out; no byte of a name or an identifier, and no pixel beside the fan, is; no file takes
+10 s; the process that reads them stays below 2 GiB.
 """
 
 import argparse
@@ -59,7 +60,9 @@ def echo(pixels: np.ndarray, number: int, syntax: str) -> pydicom.Dataset:
     ds.file_meta = pydicom.dataset.FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     ds.SOPClassUID, ds.Modality = "1.2.840.10008.5.1.4.1.1.3.1", "US"
-    ds.SOPInstanceUID, ds.StudyInstanceUID, ds.SeriesInstanceUID = (f"1.2.999.{NUMBER.decode()}.{n}.{number}" for n in (1, 2, 3))
+    ds.SOPInstanceUID, ds.StudyInstanceUID, ds.SeriesInstanceUID = (
+        f"1.2.999.{NUMBER.decode()}.{n}.{number}" for n in (1, 2, 3)
+    )
     ds.PatientName, ds.PatientID = f"{NAME.decode()}^Jan", f"{NUMBER.decode()}-{number}"
     ds.NumberOfFrames, ds.Rows, ds.Columns = pixels.shape
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
@@ -95,8 +98,14 @@ def overwritten(data: bytes, rng: np.random.Generator) -> bytes:
 def absurd_size(data: bytes, rng: np.random.Generator) -> bytes:
     """Rows, Columns, NumberOfFrames or bits that no machine holds, or that the pixels contradict."""
     ds = pydicom.dcmread(pydicom.filebase.DicomBytesIO(data))
-    sizes = {"Rows": [0, 1, 65535, HEIGHT + 1], "Columns": [0, 65535, WIDTH * 2], "NumberOfFrames": [-5, 0, 2**31 - 1, 10**11, 9, 3000],
-             "BitsAllocated": [0, 1, 16, 64, 65535], "SamplesPerPixel": [0, 3, 4, 65535], "BitsStored": [0, 16, 255]}
+    sizes = {
+        "Rows": [0, 1, 65535, HEIGHT + 1],
+        "Columns": [0, 65535, WIDTH * 2],
+        "NumberOfFrames": [-5, 0, 2**31 - 1, 10**11, 9, 3000],
+        "BitsAllocated": [0, 1, 16, 64, 65535],
+        "SamplesPerPixel": [0, 3, 4, 65535],
+        "BitsStored": [0, 16, 255],
+    }
     for keyword in rng.choice(list(sizes), int(rng.integers(1, 4)), replace=False):
         setattr(ds, str(keyword), int(rng.choice(sizes[str(keyword)])))
     file = pydicom.filebase.DicomBytesIO()
@@ -131,7 +140,8 @@ def swapped_tags(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def bomb(data: bytes, rng: np.random.Generator) -> bytes:
-    """A few MB that unpack to gigabytes: a deflated data set, RLE frames of zeros, or a JPEG 2000 stream of its own size."""
+    """A few MB that unpack to gigabytes: a deflated data set, RLE frames of zeros, or a JPEG 2000 stream of its own
+    size."""
     ds = pydicom.dcmread(pydicom.filebase.DicomBytesIO(data))
     syntax = ds.file_meta.TransferSyntaxUID
     if syntax == JPEG2000Lossless:
@@ -143,7 +153,9 @@ def bomb(data: bytes, rng: np.random.Generator) -> bytes:
     ds.NumberOfFrames = frames
     file = pydicom.filebase.DicomBytesIO()
     if syntax == RLELossless:
-        ds.PixelData = pydicom.encaps.encapsulate([struct.pack("<16I", 1, 64, *[0] * 14) + b"\x81\0" * (side * side // 128)] * 60)
+        ds.PixelData = pydicom.encaps.encapsulate(
+            [struct.pack("<16I", 1, 64, *[0] * 14) + b"\x81\0" * (side * side // 128)] * 60
+        )
         ds.save_as(file)
         return file.getvalue()
     del ds.PixelData
@@ -204,7 +216,9 @@ def main() -> int:
         source.mkdir()
         sound = make_files(source, given.count, given.seed)
         ends = [time.perf_counter()]
-        summary = deidentify_folder(source, out, salt=SALT, limits=Limits(seconds=60), progress=lambda *_: ends.append(time.perf_counter()))
+        summary = deidentify_folder(
+            source, out, salt=SALT, limits=Limits(seconds=60), progress=lambda *_: ends.append(time.perf_counter())
+        )
         # With the first file the process starts.
         slowest = float(np.diff(ends)[1:].max())
         memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
@@ -222,7 +236,9 @@ def main() -> int:
         for path in out.rglob("*"):
             leaks += path.is_file() and any(word in path.read_bytes() for word in (NAME, NUMBER, str(source).encode()))
         rows = list(csv.reader((out / "quarantine.csv").read_text().splitlines()))[1:]
-        lost = sum(Pseudonyms(SALT).uid("instance", f"1.2.999.{NUMBER.decode()}.1.{number}") not in uids for number in sound)
+        lost = sum(
+            Pseudonyms(SALT).uid("instance", f"1.2.999.{NUMBER.decode()}.1.{number}") not in uids for number in sound
+        )
     bars = Bars()
     bars.at_most("files neither put out nor quarantined", given.count - len(summary.outputs) - len(rows), 0, 0)
     bars.at_most(f"of {len(sound)} sound files not put out", lost, 0, 0)

@@ -2,16 +2,17 @@
 
     python benchmarks/deid_text.py [--words 400] [--seed 1] [--camus 180] [--phantoms 100]
 
-Clips of 12 frames: of CAMUS' patients that may teach or choose (end-diastole, fading into end-systole and back), pydicom's A4C DICOM, the
-echotracker clip of ECHOKDM_TEST_DATA, and phantoms; without that folder, of pydicom and phantoms alone. Each is drawn at random, brought
-to a frame of 240 x 320 to 1080 x 1440, and gets one word: DejaVu Sans regular, bold, oblique, mono, one pixel thin or outlined; 10 to 64 px
-high (the font's size: capitals are .73 of that); black, 60 to 255 of 255 levels, or coloured; one in five turned by 90 degrees; for the
-whole clip, for one frame, of which half are the last, or fading in over it; half of them then compressed as JPEG of quality 50 to 90. It
-lies anywhere with at least .8 of its ink in the sector. Contrast is between its brightness and the mean of what it covers, in the frames
-that show it. A clip that is refused for any reason counts as found; the reasons are printed.
+Clips of 12 frames: of CAMUS' patients that may teach or choose (end-diastole, fading into end-systole and back),
+pydicom's A4C DICOM, the echotracker clip of ECHOKDM_TEST_DATA, and phantoms; without that folder, of pydicom and
+phantoms alone. Each is drawn at random, brought to a frame of 240 x 320 to 1080 x 1440, and gets one word: DejaVu Sans
+regular, bold, oblique, mono, one pixel thin or outlined; 10 to 64 px high (the font's size: capitals are .73 of that);
+black, 60 to 255 of 255 levels, or coloured; one in five turned by 90 degrees; for the whole clip, for one frame, of
+which half are the last, or fading in over it; half of them then compressed as JPEG of quality 50 to 90. It lies
+anywhere with at least .8 of its ink in the sector. Contrast is between its brightness and the mean of what it covers,
+in the frames that show it. A clip that is refused for any reason counts as found; the reasons are printed.
 Without words: CAMUS' frames, as above and at their own size; both real clips; and phantoms of 320 px and 30 frames.
-Bars: found are 99 % of the words of a contrast of 40 levels or more, and all white ones of them; of the clean clips 3 % are refused at
-most, and neither real one. Seed 0 is what the thresholds were chosen on.
+Bars: found are 99 % of the words of a contrast of 40 levels or more, and all white ones of them; of the clean clips 3 %
+are refused at most, and neither real one. Seed 0 is what the thresholds were chosen on.
 """
 
 import argparse
@@ -35,8 +36,20 @@ from echokdm.deid.reasons import Refusal
 from echokdm.io.raw import RawFrames
 from echokdm.phantom.a4c import A4CPhantom
 
-WORDS = ("KOWALSKI", "Nowak", "12.03.1961", "ID4471-88", "Schmidt", "MEYER", "1961-03-12", "Anna M.", "GARCIA", "Li Wei", "A-77123",
-         "Jones")
+WORDS = (
+    "KOWALSKI",
+    "Nowak",
+    "12.03.1961",
+    "ID4471-88",
+    "Schmidt",
+    "MEYER",
+    "1961-03-12",
+    "Anna M.",
+    "GARCIA",
+    "Li Wei",
+    "A-77123",
+    "Jones",
+)
 FONTS = {"regular": "", "bold": "-Bold", "oblique": "-Oblique", "mono": "Mono", "thin": "", "outlined": "-Bold"}
 HEIGHTS = (10, 12, 16, 20, 28, 40, 52, 64)
 SIZES = {(240, 320): 0.3, (480, 640): 0.35, (600, 800): 0.2, (768, 1024): 0.1, (1080, 1440): 0.05}
@@ -64,7 +77,9 @@ class Word(NamedTuple):
         face = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans{FONTS[self.font]}.ttf", self.height * scale)
         edge = max(self.height // 16, 1) if self.font == "outlined" else 0
         picture = Image.new("L", tuple(int(side) + 8 * scale + 2 * edge for side in face.getbbox(self.text)[2:]))
-        ImageDraw.Draw(picture).text((4 * scale, 4 * scale), self.text, 0 if edge else 255, face, stroke_width=edge, stroke_fill=255)
+        ImageDraw.Draw(picture).text(
+            (4 * scale, 4 * scale), self.text, 0 if edge else 255, face, stroke_width=edge, stroke_fill=255
+        )
         share = np.asarray(picture) / 255
         if scale > 1:  # one pixel wide once it is made smaller
             lines = ndimage.binary_dilation(skeletonize(share > 0.5), iterations=scale // 2)
@@ -76,7 +91,8 @@ class Word(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """A word in a clip, the size of its frames, its contrast, and what de-identification said; "" where the clip passed."""
+    """A word in a clip, the size of its frames, its contrast, and what de-identification said; "" where the clip
+    passed."""
 
     word: Word
     clip: str
@@ -88,7 +104,10 @@ class Trial(NamedTuple):
 @cache
 def real() -> dict[str, np.ndarray]:
     """(T, H, W) uint8 gray by name."""
-    return {name: np.rint(raw.frames @ LUMA).astype(np.uint8) if raw.frames.ndim == 4 else raw.frames for name, raw in raw_clips().items()}
+    return {
+        name: np.rint(raw.frames @ LUMA).astype(np.uint8) if raw.frames.ndim == 4 else raw.frames
+        for name, raw in raw_clips().items()
+    }
 
 
 @cache
@@ -102,7 +121,8 @@ def camus() -> list[dict]:
 
 
 def beating(row: dict, first: int) -> np.ndarray:
-    """(T, H, W) uint8: a patient's two frames, one fading into the other and back. first: 0 for end-diastole, 1 for end-systole."""
+    """(T, H, W) uint8: a patient's two frames, one fading into the other and back. first: 0 for end-diastole, 1 for
+    end-systole."""
     from echokdm.data.adapters.camus import CAMUS
 
     two = 255 * CAMUS.read(row).frames[:, 0].numpy()
@@ -140,8 +160,15 @@ def some_word(rng: np.random.Generator) -> Word:
     """Each choice by itself; one word in ten is coloured."""
     level = int(rng.choice(LEVELS))
     ink = COLOURS[int(rng.integers(len(COLOURS)))] if rng.random() < 0.1 else (level, level, level)
-    return Word(str(rng.choice(WORDS)), str(rng.choice(list(FONTS))), int(rng.choice(HEIGHTS)), ink, bool(rng.random() < 0.2),
-                str(rng.choice(TIMES)), int(rng.choice([0, 0, 0, 50, 75, 90])))
+    return Word(
+        str(rng.choice(WORDS)),
+        str(rng.choice(list(FONTS))),
+        int(rng.choice(HEIGHTS)),
+        ink,
+        bool(rng.random() < 0.2),
+        str(rng.choice(TIMES)),
+        int(rng.choice([0, 0, 0, 50, 75, 90])),
+    )
 
 
 def placed(share: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
@@ -160,8 +187,11 @@ def placed(share: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.
 
 def stamped(frames: np.ndarray, word: Word, ink: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
     """((T, H, W[, 3]) uint8 with the word, its contrast)."""
-    shown = {"all": np.ones(FRAMES), "fading": np.linspace(0, 1.2, FRAMES).clip(0, 1),
-             "one": np.arange(FRAMES) == (FRAMES - 1 if rng.random() < 0.5 else rng.integers(FRAMES))}[word.time]
+    shown = {
+        "all": np.ones(FRAMES),
+        "fading": np.linspace(0, 1.2, FRAMES).clip(0, 1),
+        "one": np.arange(FRAMES) == (FRAMES - 1 if rng.random() < 0.5 else rng.integers(FRAMES)),
+    }[word.time]
     under = (frames[shown > 0.9] * ink).sum() / (ink.sum() * (shown > 0.9).sum())
     share = (shown[:, None, None] * ink)[..., None]
     drawn = np.rint(frames[..., None] * (1 - share) + np.array(word.ink) * share).astype(np.uint8)
@@ -209,8 +239,11 @@ def trial(rng: np.random.Generator) -> tuple[Trial, np.ndarray]:
 
 def clean(camus_frames: int, phantoms: int) -> list[tuple[str, str]]:
     """(clip, what was said) of clips without print."""
-    told = [(f"camus {place}", said(beating(row, first))) for place, row in enumerate(camus()[: camus_frames // 2] if TEST_DATA else [])
-            for first in (0, 1)]
+    told = [
+        (f"camus {place}", said(beating(row, first)))
+        for place, row in enumerate(camus()[: camus_frames // 2] if TEST_DATA else [])
+        for first in (0, 1)
+    ]
     told += [(name, said(frames)) for name, frames in real().items()]
     return told + [(f"phantom {seed}", said(phantom(seed, 30))) for seed in range(900, 900 + phantoms)]
 
@@ -227,21 +260,35 @@ def main() -> int:
     rng = np.random.default_rng(given.seed)
     trials = [trial(rng)[0] for _ in range(given.words)]
     seen = [one for one in trials if one.contrast >= CONTRAST]
-    for what, kind in (("font", lambda one: one.word.font), ("height", lambda one: one.word.height), ("shown", lambda one: one.word.time),
-                       ("turned", lambda one: one.word.turned), ("JPEG", lambda one: one.word.quality), ("frame", lambda one: one.size),
-                       ("clip", lambda one: one.clip)):
+    for what, kind in (
+        ("font", lambda one: one.word.font),
+        ("height", lambda one: one.word.height),
+        ("shown", lambda one: one.word.time),
+        ("turned", lambda one: one.word.turned),
+        ("JPEG", lambda one: one.word.quality),
+        ("frame", lambda one: one.size),
+        ("clip", lambda one: one.clip),
+    ):
         tried, found = Counter(map(kind, seen)), Counter(kind(one) for one in seen if one.said)
         print(f"{what}, found / tried:", ", ".join(f"{key}: {found[key]} / {tried[key]}" for key in sorted(tried)))
     dim = [one for one in trials if one.contrast < CONTRAST]
     print(f"of less contrast, found / tried: {sum(bool(one.said) for one in dim)} / {len(dim)}")
-    print("refused as:", ", ".join(f"{reason or 'not'}: {count}" for reason, count in Counter(one.said for one in trials).items()))
+    print(
+        "refused as:",
+        ", ".join(f"{reason or 'not'}: {count}" for reason, count in Counter(one.said for one in trials).items()),
+    )
     for one in seen:
         if not one.said:
             print(f"not found: {one.word}, contrast {one.contrast:.0f}, {one.clip}, {one.size}")
     told = clean(given.camus, given.phantoms)
     print("clean clips refused:", ", ".join(f"{name} ({reason})" for name, reason in told if reason) or "none")
     bars, white = Bars(), [one for one in seen if one.word.ink == (255, 255, 255)]
-    bars.at_least(f"share found of {len(seen)} words of {CONTRAST} levels or more", np.mean([bool(one.said) for one in seen]), 0.99, 3)
+    bars.at_least(
+        f"share found of {len(seen)} words of {CONTRAST} levels or more",
+        np.mean([bool(one.said) for one in seen]),
+        0.99,
+        3,
+    )
     bars.at_least(f"share found of {len(white)} white words", np.mean([bool(one.said) for one in white]), 1, 3)
     bars.at_most(f"share refused of {len(told)} clean clips", np.mean([bool(reason) for _, reason in told]), 0.03, 3)
     bars.at_most("clean real clips refused", sum(bool(reason) for name, reason in told if name in real()), 0, 0)

@@ -1,13 +1,15 @@
-"""Edited clips beside their sources, at native size: identity, fine detail, flicker, speckle, and the ejection fraction found again.
+"""Edited clips beside their sources, at native size: identity, fine detail, flicker, speckle, and the ejection fraction
+found again.
 
     python benchmarks/edit.py [--bundle B] [--patients 60] [--fractions 25 45 65] [--look FOLDER] [CLIP ...]
 
-Without CLIP: pydicom's A4C example and, where ECHOKDM_TEST_DATA is set, the echotracker clip and --patients of CAMUS' (two frames each, the
-part `judge` of `camus_split`, which taught the default segmenter nothing). Each is asked for what it does and for each ejection fraction
-that it allows. Detail: energy in the top three octaves (differences of Gaussians of sigma 0, 1, 2, 4 px) over the source's; speckle:
-half-width of the autocorrelation down and across, and mean over spread, in windows. Inside the sector, and further down where the picture
-was moved by more than half a pixel. EF: what is measured on the output minus what was asked, the measuring network's error on the source
-(measured minus asked where nothing is asked) taken out. Bars: issue "The whole clip, at its own size".
+Without CLIP: pydicom's A4C example and, where ECHOKDM_TEST_DATA is set, the echotracker clip and --patients of CAMUS'
+(two frames each, the part `judge` of `camus_split`, which taught the default segmenter nothing). Each is asked for what
+it does and for each ejection fraction that it allows. Detail: energy in the top three octaves (differences of Gaussians
+of sigma 0, 1, 2, 4 px) over the source's; speckle: half-width of the autocorrelation down and across, and mean over
+spread, in windows. Inside the sector, and further down where the picture was moved by more than half a pixel. EF: what
+is measured on the output minus what was asked, the measuring network's error on the source (measured minus asked where
+nothing is asked) taken out. Bars: issue "The whole clip, at its own size".
 """
 
 from pathlib import Path
@@ -51,8 +53,8 @@ def speckle(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
     found = []
     for y in range(0, image.shape[0] - WINDOW, WINDOW):
         for x in range(0, image.shape[1] - WINDOW, WINDOW):
-            part = image[y:y + WINDOW, x:x + WINDOW]
-            if not inside[y:y + WINDOW, x:x + WINDOW].all() or part.std() < 0.01:
+            part = image[y : y + WINDOW, x : x + WINDOW]
+            if not inside[y : y + WINDOW, x : x + WINDOW].all() or part.std() < 0.01:
                 continue
             fine = part - ndimage.gaussian_filter(part, WINDOW / 6)
             power = np.abs(np.fft.fft2(fine - fine.mean(), (2 * WINDOW, 2 * WINDOW))) ** 2
@@ -83,8 +85,12 @@ def texture_row(result: Synthesis) -> dict[str, float]:
                 sums[name] += np.stack([octaves(frames[t], region) for frames in (made, real)]) * region.sum()
         if t % max(1, len(real) // 4) == 0:
             grains.append([speckle(frames[t], inside) for frames in (made, real)])
-    row = {f"octave {k + 1}{end}": sums[name][0, k] / sums[name][1, k] for name, end in (("sector", ""), ("moved", ", moved"))
-           for k in range(3) if sums[name][1, k] > 0}
+    row = {
+        f"octave {k + 1}{end}": sums[name][0, k] / sums[name][1, k]
+        for name, end in (("sector", ""), ("moved", ", moved"))
+        for k in range(3)
+        if sums[name][1, k] > 0
+    }
     grain = np.nanmean(grains, 0)
     row |= dict(zip(("speckle down", "speckle across", "speckle mean over spread"), grain[0] / grain[1], strict=True))
     if len(real) > 2:
@@ -98,7 +104,9 @@ def clip_rows(name: str, clip: Clip, fractions: list[float], pipeline, look: Pat
     same = synthesize(clip, bundle=pipeline)
     found = same.ejection_fractions()
     offset = np.nan if found["measured"] is None else found["measured"] - found["asked"]
-    rows = [{"clip": name, "asked": np.nan, "psnr": psnr(same.clip.frames, same.real_frames(), torch.as_tensor(same.mask))}]
+    rows = [
+        {"clip": name, "asked": np.nan, "psnr": psnr(same.clip.frames, same.real_frames(), torch.as_tensor(same.mask))}
+    ]
     for ef in fractions:
         try:
             result = synthesize(clip, Wish(ef=ef), bundle=pipeline)
@@ -106,8 +114,15 @@ def clip_rows(name: str, clip: Clip, fractions: list[float], pipeline, look: Pat
             print(f"      {name}, EF {ef:g}: {error}")
             continue
         got = result.ejection_fractions()["measured"]
-        rows.append({"clip": name, "asked": ef, "source": found["source"], "missed": np.nan if got is None else got - ef - offset,
-                     **texture_row(result)})
+        rows.append(
+            {
+                "clip": name,
+                "asked": ef,
+                "source": found["source"],
+                "missed": np.nan if got is None else got - ef - offset,
+                **texture_row(result),
+            }
+        )
         if look is not None:
             from echokdm.report.synthesis import write_synthesis
 
@@ -124,7 +139,9 @@ def report(table: pd.DataFrame, what: str, bars: Bars) -> None:
             continue
         low, high = FLICKER if name.startswith("change") else SPECKLE if name.startswith("speckle") else DETAIL
         found = mean_interval(each) if len(each) > 2 else None
-        text = f"{each.mean():.3f}" + (f" [{found.low:.3f}, {found.high:.3f}]" if found else f" ({', '.join(f'{v:.3f}' for v in each)})")
+        text = f"{each.mean():.3f}" + (
+            f" [{found.low:.3f}, {found.high:.3f}]" if found else f" ({', '.join(f'{v:.3f}' for v in each)})"
+        )
         if name.endswith("moved"):
             print(f"      {what}: {name} {text}")
         else:
@@ -140,19 +157,28 @@ def main() -> int:
     """Parse the command line, print figures and verdicts."""
     options = parser(__doc__, 60, "CAMUS patients")
     options.add_argument("clips", nargs="*", type=Path, metavar="CLIP")
-    options.add_argument("--fractions", nargs="*", type=float, default=[25.0, 45.0, 65.0], help="EFs asked for, percent")
+    options.add_argument(
+        "--fractions", nargs="*", type=float, default=[25.0, 45.0, 65.0], help="EFs asked for, percent"
+    )
     options.add_argument("--look", type=Path, help="write each result's folder here")
     arguments = options.parse_args()
     print(begin(arguments))
     pipeline, bars = load_pipeline(arguments.bundle), Bars()
     paths = {path.stem: path for path in arguments.clips} or real_clips()
-    rows = [row for name, path in paths.items() for row in clip_rows(name, read_clip(path), arguments.fractions, pipeline, arguments.look)]
+    rows = [
+        row
+        for name, path in paths.items()
+        for row in clip_rows(name, read_clip(path), arguments.fractions, pipeline, arguments.look)
+    ]
     report(pd.DataFrame(rows), "video clips", bars)
     if TEST_DATA and not arguments.clips and arguments.patients:
         from hearts import hearts
 
-        rows = [row for subject, clip, _ in hearts("judge", arguments.patients)
-                for row in clip_rows(subject, clip, arguments.fractions, pipeline, None)]
+        rows = [
+            row
+            for subject, clip, _ in hearts("judge", arguments.patients)
+            for row in clip_rows(subject, clip, arguments.fractions, pipeline, None)
+        ]
         report(pd.DataFrame(rows), "CAMUS", bars)
     return bars.close()
 

@@ -2,9 +2,9 @@
 
     python benchmarks/ef_on_request.py [--bundle B] [--patients 100] [--fps 20]
 
-Each held-out phantom's clip of one beat is synthesised with one EF between 20 and 70 %, evenly spread over the patients; the
-segmenter finds the ventricle in the source and in the output. A request beyond what a source allows, which `synth` refuses with
-the range, is asked again at that range's end. Bars: MAE <= 4 points, R2 >= 0.9.
+Each held-out phantom's clip of one beat is synthesised with one EF between 20 and 70 %, evenly spread over the
+patients; the segmenter finds the ventricle in the source and in the output. A request beyond what a source allows,
+which `synth` refuses with the range, is asked again at that range's end. Bars: MAE <= 4 points, R2 >= 0.9.
 """
 
 import numpy as np
@@ -60,18 +60,27 @@ def main() -> int:
         adapted += asked != wish
         seeds.append(FIRST_SEED + i)
         ef = result.ejection_fractions()
-        rows.append((asked, *(np.nan if ef[k] is None else ef[k] for k in ("drawn", "measured", "source")),
-                     float(phantom.ejection_fraction[0])))
+        rows.append(
+            (
+                asked,
+                *(np.nan if ef[k] is None else ef[k] for k in ("drawn", "measured", "source")),
+                float(phantom.ejection_fraction[0]),
+            )
+        )
     asked, drawn, measured, source, truth = np.array(rows, float).reshape(-1, 5).T
     found = np.isfinite(measured)
-    print(f"{arguments.patients} phantoms, seeds from {FIRST_SEED}; {len(rows)} synthesised, {adapted} of them at the end of their range; "
-          f"{len(refused)} refused; ventricle found in {int(found.sum())} outputs")
+    print(
+        f"{arguments.patients} phantoms, seeds from {FIRST_SEED}; {len(rows)} synthesised, {adapted} of them at the end of their range; "
+        f"{len(refused)} refused; ventricle found in {int(found.sum())} outputs"
+    )
     for line in refused:
         print("     ", line)
     if not found.all():
         print("      not found in the output of seeds", *(seeds[i] for i in np.flatnonzero(~found)))
     own = mean_interval(ejection_fraction_error(source, truth))
-    print(f"      the segmenter on the sources: MAE {own.value:.2f} [{own.low:.2f}, {own.high:.2f}] points against the phantom's own EF")
+    print(
+        f"      the segmenter on the sources: MAE {own.value:.2f} [{own.low:.2f}, {own.high:.2f}] points against the phantom's own EF"
+    )
     print(f"      drawn by the key-points: MAE {ejection_fraction_error(drawn, asked).mean():.2f} points")
     error = mean_interval(ejection_fraction_error(measured, asked))
     bias = mean_interval(measured - asked)
@@ -79,13 +88,24 @@ def main() -> int:
     for low in range(20, 70, 10):
         part = found & (asked >= low) & (asked < low + 10)
         if part.any():
-            print(f"      asked {low}-{low + 10}: n {int(part.sum())}, measured - asked {np.mean((measured - asked)[part]):+.2f}, "
-                  f"MAE {np.abs(measured - asked)[part].mean():.2f}")
+            print(
+                f"      asked {low}-{low + 10}: n {int(part.sum())}, measured - asked {np.mean((measured - asked)[part]):+.2f}, "
+                f"MAE {np.abs(measured - asked)[part].mean():.2f}"
+            )
     bars = Bars()
-    bars.check("EF on request: MAE, points", error.value <= 4, f"{error.value:.2f} [{error.low:.2f}, {error.high:.2f}]", "<= 4")
-    bars.at_least("EF on request: R2", r_squared(measured[found], asked[found]) if found.sum() > 1 else float("nan"), 0.9, 3)
+    bars.check(
+        "EF on request: MAE, points", error.value <= 4, f"{error.value:.2f} [{error.low:.2f}, {error.high:.2f}]", "<= 4"
+    )
+    bars.at_least(
+        "EF on request: R2", r_squared(measured[found], asked[found]) if found.sum() > 1 else float("nan"), 0.9, 3
+    )
     everywhere = bool(len(rows) and found.all())
-    bars.check("EF on request: outputs in which the ventricle was found", everywhere, f"{int(found.sum())} of {len(rows)}", "all")
+    bars.check(
+        "EF on request: outputs in which the ventricle was found",
+        everywhere,
+        f"{int(found.sum())} of {len(rows)}",
+        "all",
+    )
     return bars.close()
 
 

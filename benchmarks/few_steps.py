@@ -2,10 +2,10 @@
 
     python benchmarks/few_steps.py [--bundle B] [--patients 24] [--steps 2] [--flow-steps 1]
 
-The paper's sampler: 200 calls of K2F-net from noise, once, its flow as it is drawn; then 100 of F2I-net from k = 100 of T = 200. Ours:
---flow-steps for each of K2F-net's two samples and --steps, from k = T.
-Bars: at most 10 calls a frame give LPIPS within 2 % of that, at least 15 times faster, by the processor time that either takes, so
-that other work on the machine does not count.
+The paper's sampler: 200 calls of K2F-net from noise, once, its flow as it is drawn; then 100 of F2I-net from k = 100 of
+T = 200. Ours: --flow-steps for each of K2F-net's two samples and --steps, from k = T.
+Bars: at most 10 calls a frame give LPIPS within 2 % of that, at least 15 times faster, by the processor time that
+either takes, so that other work on the machine does not count.
 """
 
 import time
@@ -47,8 +47,13 @@ def main() -> int:
         pairs = held_out_pairs([FIRST_SEED + i for i in range(first, min(first + CHUNK, arguments.patients))])
         rows = [i for i, kind in enumerate(pairs.kinds) if kind == ED_TO_ES]
         if not first:  # warm up
-            pipeline(pairs.source[:1], pairs.source_keypoints[0], pairs.target_keypoints[:1], sector=pairs.sector[0],
-                     drawing=Drawing(steps=1, flow_steps=1))
+            pipeline(
+                pairs.source[:1],
+                pairs.source_keypoints[0],
+                pairs.target_keypoints[:1],
+                sector=pairs.sector[0],
+                drawing=Drawing(steps=1, flow_steps=1),
+            )
         for name, sampler in samplers.items():
             given = pairs.source[rows], pairs.source_keypoints[rows], pairs.target_keypoints[rows]
             told = {"sector": pairs.sector[rows], "valve_opening": pairs.valve_opening[rows]}
@@ -63,12 +68,19 @@ def main() -> int:
     for name, values in (("few", few), ("paper", many)):
         found = mean_interval(values)
         calls = samplers[name].steps + samplers[name].samples * samplers[name].flow_steps
-        print(f"      {name}: {calls} calls a frame, LPIPS-squeeze {found.value:.4f} [{found.low:.4f}, {found.high:.4f}], "
-              f"MSE {np.concatenate(squared[name]).mean():.5f}, {seconds[name] / len(values):.3f} s of processor time a frame")
+        print(
+            f"      {name}: {calls} calls a frame, LPIPS-squeeze {found.value:.4f} [{found.low:.4f}, {found.high:.4f}], "
+            f"MSE {np.concatenate(squared[name]).mean():.5f}, {seconds[name] / len(values):.3f} s of processor time a frame"
+        )
     print(f"      {torch.get_num_threads()} threads, {len(few)} ED to ES pairs, seeds from {FIRST_SEED}")
     ratio, bars = ratio_interval(few, many), Bars()
     bars.at_most("network calls a frame", arguments.steps + 2 * arguments.flow_steps, 10, 0)
-    bars.check("LPIPS, few over the paper's", ratio.value <= 1.02, f"{ratio.value:.4f} [{ratio.low:.4f}, {ratio.high:.4f}]", "<= 1.02")
+    bars.check(
+        "LPIPS, few over the paper's",
+        ratio.value <= 1.02,
+        f"{ratio.value:.4f} [{ratio.low:.4f}, {ratio.high:.4f}]",
+        "<= 1.02",
+    )
     bars.at_least("times faster", seconds["paper"] / seconds["few"], 15, 1)
     return bars.close()
 

@@ -1,8 +1,10 @@
-"""A start for colour pictures: the codecs of the bundle a4c-phantom, that of gray pictures made one of colours, into a folder of a bundle.
+"""A start for colour pictures: the codecs of the bundle a4c-phantom, that of gray pictures made one of colours, into a
+folder of a bundle.
 
     python benchmarks/gray_to_colour.py runs/start
 
-The first convolution sees the mean of the colours, and the last gives every colour the same, so that gray pictures pass as before.
+The first convolution sees the mean of the colours, and the last gives every colour the same, so that gray pictures pass
+as before.
 """
 
 import argparse
@@ -20,7 +22,9 @@ COLOURS = 3
 def in_colours(gray: VQModel) -> VQModel:
     """A codec of one channel -> of three, of the same latents for gray pictures."""
     form = gray.config
-    codec = build_codec(COLOURS, form.block_out_channels, form.latent_channels, form.num_vq_embeddings, form.layers_per_block)
+    codec = build_codec(
+        COLOURS, form.block_out_channels, form.latent_channels, form.num_vq_embeddings, form.layers_per_block
+    )
     weights = gray.state_dict()
     weights["encoder.conv_in.weight"] = weights["encoder.conv_in.weight"].expand(-1, COLOURS, -1, -1) / COLOURS
     for part in ("weight", "bias"):

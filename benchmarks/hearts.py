@@ -1,7 +1,9 @@
-"""What `real_hearts.py` measures: the product's outline of the left ventricle against others', on the clip's own pixels.
+"""What `real_hearts.py` measures: the product's outline of the left ventricle against others', on the clip's own
+pixels.
 
-The outline is the product's whole ventricle of 40 key-points (`ops.ventricle.keypoints_to_mask`), as `echokdm keypoints` finds
-them: sector, the model's square, segmenter, key-points, the key-points brought back to the clip's pixels.
+The outline is the product's whole ventricle of 40 key-points (`ops.ventricle.keypoints_to_mask`), as `echokdm
+keypoints` finds them: sector, the model's square, segmenter, key-points, the key-points brought back to the clip's
+pixels.
 """
 
 import json
@@ -48,7 +50,7 @@ def hearts(part: str, count: int = 0) -> Iterator[tuple[str, Clip, np.ndarray]]:
     """
     index = CAMUS.index(test_data() / "camus")
     kept = camus_split(index["subject"])[part]
-    for row in index[index["subject"].isin(kept[:count or None])].to_dict("records"):
+    for row in index[index["subject"].isin(kept[: count or None])].to_dict("records"):
         heart = CAMUS.read(row)
         moments = [heart.labels["ed"], heart.labels["es"]]
         clip = Clip(heart.frames[moments], PAIR_FPS, heart.labels["spacing_mm"])
@@ -61,7 +63,8 @@ def outlines_of(derived: Derived) -> list[np.ndarray]:
 
 
 def by_product(clip: Clip, pipeline: Any, way: str) -> tuple[Outlines, float, list[str]]:
-    """Outlines (None where refused), EF in percent (nan where refused), and why the product refused, a sentence a clip."""
+    """Outlines (None where refused), EF in percent (nan where refused), and why the product refused, a sentence a
+    clip."""
     try:
         if way == PAIR:
             derived = derive_keypoints(clip, bundle=pipeline)
@@ -72,7 +75,7 @@ def by_product(clip: Clip, pipeline: Any, way: str) -> tuple[Outlines, float, li
     volumes, refused = np.full(2, np.nan), []
     for t in range(2):
         try:
-            derived = derive_keypoints(clip.with_frames(clip.frames[t:t + 1]), bundle=pipeline)
+            derived = derive_keypoints(clip.with_frames(clip.frames[t : t + 1]), bundle=pipeline)
         except EchoKDMError as error:
             refused.append(str(error))
             continue
@@ -102,11 +105,20 @@ def by_network(clip: Clip, pipeline: Any) -> tuple[Outlines, float, list[str]]:
 def measure(subject: str, clip: Clip, truth: np.ndarray, pipeline: Any, way: str) -> tuple[Row, Outlines]:
     """A patient's figures in one way, and the outlines that they rest on."""
     outlines, found, refused = by_network(clip, pipeline) if way == NETWORK else by_product(clip, pipeline, way)
-    row: Row = {"way": way, "subject": subject, "clips": 2 if way == ALONE else 1, "refused": refused, "EF": found,
-                "expert EF": expert_ejection_fraction(truth, clip.spacing_mm)}
+    row: Row = {
+        "way": way,
+        "subject": subject,
+        "clips": 2 if way == ALONE else 1,
+        "refused": refused,
+        "EF": found,
+        "expert EF": expert_ejection_fraction(truth, clip.spacing_mm),
+    }
     for phase, mine, theirs in zip(PHASES, outlines, truth, strict=True):
-        row |= {f"Dice {phase}": np.nan if mine is None else float(dice(mine, theirs)),
-                f"area {phase}": np.nan if mine is None else float(mine.sum()), f"expert area {phase}": float(theirs.sum())}
+        row |= {
+            f"Dice {phase}": np.nan if mine is None else float(dice(mine, theirs)),
+            f"area {phase}": np.nan if mine is None else float(mine.sum()),
+            f"expert area {phase}": float(theirs.sum()),
+        }
     return row, outlines
 
 
@@ -116,7 +128,8 @@ def expert_ejection_fraction(truth: np.ndarray, spacing_mm: tuple[float, float] 
 
 
 def thinned_phantom(seed: int, pipeline: Any) -> list[Row]:
-    """EF of two beats of a held-out phantom at 50 frames/s and thinned; "true EF": of its true volumes at the same frames."""
+    """EF of two beats of a held-out phantom at 50 frames/s and thinned; "true EF": of its true volumes at the same
+    frames."""
     from echokdm.phantom.a4c import A4CPhantom
 
     phantom = A4CPhantom([seed])
@@ -125,9 +138,17 @@ def thinned_phantom(seed: int, pipeline: Any) -> list[Row]:
     rows = []
     for step in STEPS:
         fps, thin = FULL_FPS / step, volumes[::step]
-        row = {"seed": seed, "fps": fps, "EF": np.nan, "refused": [], "true EF": clip_ejection_fraction(thin, complete_beats(thin, fps))}
+        row = {
+            "seed": seed,
+            "fps": fps,
+            "EF": np.nan,
+            "refused": [],
+            "true EF": clip_ejection_fraction(thin, complete_beats(thin, fps)),
+        }
         try:
-            row["EF"] = derive_keypoints(Clip(clip.frames[::step], fps, clip.spacing_mm), bundle=pipeline).ejection_fraction
+            row["EF"] = derive_keypoints(
+                Clip(clip.frames[::step], fps, clip.spacing_mm), bundle=pipeline
+            ).ejection_fraction
         except EchoKDMError as error:
             row["refused"] = [str(error)]
         rows.append(row)
@@ -144,12 +165,16 @@ def hand_tracings(pipeline: Any) -> pd.DataFrame:
         if not isinstance(frames, dict):
             continue  # what the file says of itself
         try:
-            derived = derive_keypoints(folder / name if (folder / name).exists() else get_path(name.split()[-1]), bundle=pipeline)
+            derived = derive_keypoints(
+                folder / name if (folder / name).exists() else get_path(name.split()[-1]), bundle=pipeline
+            )
         except EchoKDMError as error:
             rows += [{"clip": name, "frame": frame, "Dice": np.nan, "refused": [str(error)]} for frame in frames]
             continue
         outlines = outlines_of(derived)
         for frame, polygon in frames.items():
             traced = polygon_to_mask(polygon, *derived.clip.size)
-            rows.append({"clip": name, "frame": frame, "Dice": float(dice(outlines[int(frame)], traced)), "refused": []})
+            rows.append(
+                {"clip": name, "frame": frame, "Dice": float(dice(outlines[int(frame)], traced)), "refused": []}
+            )
     return pd.DataFrame(rows)

@@ -15,12 +15,15 @@ EXPERT, OURS = (0, 230, 60), (255, 60, 40)
 
 
 def tile(clip: Clip, truth: np.ndarray, outlines: Sequence[np.ndarray | None]) -> Image.Image:
-    """The frames of a clip side by side, each SIDE px square, the experts' outline (T, H, W) green and ours, where found, red."""
+    """The frames of a clip side by side, each SIDE px square, the experts' outline (T, H, W) green and ours, where
+    found, red."""
     made = Image.new("RGB", (SIDE * len(clip), SIDE))
     scale = SIDE / max(clip.size)
     size = round(clip.size[1] * scale), round(clip.size[0] * scale)
     for t, frame in enumerate(clip.gray[:, 0].numpy()):
-        picture = np.array(Image.fromarray((frame * 255).astype(np.uint8)).resize(size, Image.Resampling.LANCZOS).convert("RGB"))
+        picture = np.array(
+            Image.fromarray((frame * 255).astype(np.uint8)).resize(size, Image.Resampling.LANCZOS).convert("RGB")
+        )
         for mask, colour in ((truth[t], EXPERT), (outlines[t], OURS)):
             if mask is not None:
                 small = np.array(Image.fromarray(mask).convert("L").resize(size, Image.Resampling.BILINEAR)) > 127

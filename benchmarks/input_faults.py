@@ -1,16 +1,19 @@
-"""Damaged inputs of every kind to the commands: one sentence and exit code 2, or a result; never a traceback, a hang or a name.
+"""Damaged inputs of every kind to the commands: one sentence and exit code 2, or a result; never a traceback, a hang or
+a name.
 
     python benchmarks/input_faults.py [--count 3000] [--seed 0] [--kinds dicom,avi,...]
 
-A simulated heart of eight frames as DICOM (native, RLE), AVI, MP4, GIF, NIfTI, .npz and a folder of PNGs, its outlines as CSV and as NIfTI,
-key-points as .npy, an EchoNet folder's tables, a pipeline's and a configuration's YAML and a bundle's JSON and weights are cut short, have
-bits flipped, runs overwritten, doubled or taken out, or text put in that no reader expects; arrays get odd shapes and types too. Each goes
-to a command that reads it: `keypoints`, `synth`, `generate`, `augment`, `validate`, `data check`, and `run` and `train`, which only plan.
-De-identifying is `deid_faults.py`'s.
+A simulated heart of eight frames as DICOM (native, RLE), AVI, MP4, GIF, NIfTI, .npz and a folder of PNGs, its outlines
+as CSV and as NIfTI, key-points as .npy, an EchoNet folder's tables, a pipeline's and a configuration's YAML and a
+bundle's JSON and weights are cut short, have bits flipped, runs overwritten, doubled or taken out, or text put in that
+no reader expects; arrays get odd shapes and types too. Each goes to a command that reads it: `keypoints`, `synth`,
+`generate`, `augment`, `validate`, `data check`, and `run` and `train`, which only plan. De-identifying is
+`deid_faults.py`'s.
 
-All inputs lie in a folder that is called like a patient, whose name stands where the formats hold names and remarks. Bars: no exception but
-those that end in one sentence; no command takes 10 s of processor time or a minute; the process stays below 2 GiB; no planted string is
-printed or written; no input is changed; where a command fails nothing of its output is left.
+All inputs lie in a folder that is called like a patient, whose name stands where the formats hold names and remarks.
+Bars: no exception but those that end in one sentence; no command takes 10 s of processor time or a minute; the process
+stays below 2 GiB; no planted string is printed or written; no input is changed; where a command fails nothing of its
+output is left.
 """
 
 import argparse
@@ -39,9 +42,28 @@ from echokdm.core.progress import track
 PATIENT = f"{NAME.decode()}_{NUMBER.decode()}"
 FIRST_SEED, FPS, FRAMES = 9_700_000, 16.0, 8
 CPU_SECONDS, WALL_SECONDS, GIB = 10.0, 60.0, 2.0
-TEXTS = (b"nan", b"-inf", b"1e999", b"9" * 400, b"-1", b"\0", b"\xff\xfe", b"[" * 3000, b"&a [*a]", b"!!python/object:os.system x",
-         b"2024-99-99", b"../../../etc/passwd", b'"', b"\r\n", b"{}", b"null", b"0x7fffffffffffffff", b"1.2.3", "\u2764".encode(),
-         b",,,,,,")
+TEXTS = (
+    b"nan",
+    b"-inf",
+    b"1e999",
+    b"9" * 400,
+    b"-1",
+    b"\0",
+    b"\xff\xfe",
+    b"[" * 3000,
+    b"&a [*a]",
+    b"!!python/object:os.system x",
+    b"2024-99-99",
+    b"../../../etc/passwd",
+    b'"',
+    b"\r\n",
+    b"{}",
+    b"null",
+    b"0x7fffffffffffffff",
+    b"1.2.3",
+    "\u2764".encode(),
+    b",,,,,,",
+)
 FEW = ["--frames", "2", "--steps", "1"]
 Case = tuple[Path, list[str]]
 """The file to damage, in place, and a command's words."""
@@ -60,8 +82,19 @@ def prepare(folder: Path) -> dict[str, list[Case]]:
     clip = A4CPhantom([FIRST_SEED]).clip(FPS)[0]
     frames = clip.frames[:FRAMES]
     gray = np.rint(frames[:, 0].numpy() * 255).astype(np.uint8)
-    files = {kind: folder / f"{PATIENT}.{ending}" for kind, ending in {
-        "dicom": "dcm", "rle": "rle.dcm", "avi": "avi", "mp4": "mp4", "gif": "gif", "nifti": "nii.gz", "npz": "npz", "png": "png"}.items()}
+    files = {
+        kind: folder / f"{PATIENT}.{ending}"
+        for kind, ending in {
+            "dicom": "dcm",
+            "rle": "rle.dcm",
+            "avi": "avi",
+            "mp4": "mp4",
+            "gif": "gif",
+            "nifti": "nii.gz",
+            "npz": "npz",
+            "png": "png",
+        }.items()
+    }
     for kind, syntax in (("dicom", ExplicitVRLittleEndian), ("rle", RLELossless)):
         echo(gray, 0, syntax).save_as(files[kind], enforce_file_format=True)
     write_avi(files["avi"], frames, FPS)
@@ -80,13 +113,24 @@ def prepare(folder: Path) -> dict[str, list[Case]]:
     for number, picture in enumerate(pictures):
         picture.save(pages / f"{PATIENT}_{number}.png", pnginfo=remark)
     points = A4CPhantom([FIRST_SEED]).keypoints(np_phases(FPS, FRAMES))[0].numpy()
-    clips = {kind: [(path, words) for words in (["keypoints", str(path)], ["synth", str(path), "--ef", "40", *FEW])]
-             for kind, path in files.items() if kind != "png"}
+    clips = {
+        kind: [(path, words) for words in (["keypoints", str(path)], ["synth", str(path), "--ef", "40", *FEW])]
+        for kind, path in files.items()
+        if kind != "png"
+    }
     clips["frames"] = [(pages / f"{PATIENT}_3.png", ["keypoints", str(pages)])]
-    clips["driving"] = [(files["avi"], ["synth", str(files["npz"]), "--driving", str(files["avi"]), *FEW]),
-                        (files["dicom"], ["augment", str(files["dicom"]), "{out}", "--per-clip", "1", "--steps", "1", "--tries", "1"])]
-    return clips | outlines(folder, files, gray, points) | tables(folder, files["avi"]) | plans(folder) | bundles(
-        folder, files["npz"], find_bundle("a4c-phantom")) | generated(folder, files["png"], points)
+    clips["driving"] = [
+        (files["avi"], ["synth", str(files["npz"]), "--driving", str(files["avi"]), *FEW]),
+        (files["dicom"], ["augment", str(files["dicom"]), "{out}", "--per-clip", "1", "--steps", "1", "--tries", "1"]),
+    ]
+    return (
+        clips
+        | outlines(folder, files, gray, points)
+        | tables(folder, files["avi"])
+        | plans(folder)
+        | bundles(folder, files["npz"], find_bundle("a4c-phantom"))
+        | generated(folder, files["png"], points)
+    )
 
 
 def np_phases(fps: float, count: int) -> Any:
@@ -109,9 +153,15 @@ def outlines(folder: Path, files: dict[str, Path], gray: np.ndarray, points: np.
     masks = fill_polygon(torch.from_numpy(points).float(), *gray.shape[1:])[:, 0].round().numpy().astype(np.uint8)
     labels, csv = folder / f"{PATIENT}_gt.nii.gz", folder / f"{PATIENT}.csv"
     nibabel.save(nibabel.Nifti1Image(masks.transpose(2, 1, 0)[:, :, None], np.diag([0.8, 0.8, 1, 1])), labels)
-    rows = [f"{PATIENT}.avi,{x1:.2f},{y1:.2f},{x2:.2f},{y2:.2f},0" for (x1, y1), (x2, y2) in zip(points[0], points[0][::-1], strict=True)]
+    rows = [
+        f"{PATIENT}.avi,{x1:.2f},{y1:.2f},{x2:.2f},{y2:.2f},0"
+        for (x1, y1), (x2, y2) in zip(points[0], points[0][::-1], strict=True)
+    ]
     csv.write_text("FileName,X1,Y1,X2,Y2,Frame\n" + "\n".join([f"{PATIENT}.avi,56,20,56,90,0", *rows[:20]]) + "\n")
-    return {kind: [(path, ["keypoints", str(files["npz"]), "--keypoints", str(path)])] for kind, path in (("masks", labels), ("csv", csv))}
+    return {
+        kind: [(path, ["keypoints", str(files["npz"]), "--keypoints", str(path)])]
+        for kind, path in (("masks", labels), ("csv", csv))
+    }
 
 
 def tables(folder: Path, video: Path) -> dict[str, list[Case]]:
@@ -120,8 +170,10 @@ def tables(folder: Path, video: Path) -> dict[str, list[Case]]:
     (root / "Videos").mkdir(parents=True)
     shutil.copy(video, root / "Videos" / f"{PATIENT}.avi")
     listed, traced = root / "FileList.csv", root / "VolumeTracings.csv"
-    listed.write_text("FileName,EF,ESV,EDV,FrameHeight,FrameWidth,FPS,NumberOfFrames,Split\n"
-                      f"{PATIENT},55.1,40.2,90.3,112,112,16,8,TRAIN\n")
+    listed.write_text(
+        "FileName,EF,ESV,EDV,FrameHeight,FrameWidth,FPS,NumberOfFrames,Split\n"
+        f"{PATIENT},55.1,40.2,90.3,112,112,16,8,TRAIN\n"
+    )
     rows = [f"{PATIENT}.avi,{40 + i},{20 + i},{70 - i},{24 + i},{frame}" for frame in (0, 4) for i in range(21)]
     traced.write_text("FileName,X1,Y1,X2,Y2,Frame\n" + "\n".join(rows) + "\n")
     commands = (["validate", str(root)], ["data", "check", "echonet-dynamic", str(root)])
@@ -132,7 +184,9 @@ def plans(folder: Path) -> dict[str, list[Case]]:
     """A pipeline and a configuration, of the shipped ones."""
     shipped = Path(__file__).resolve().parents[1]
     pipeline, config = folder / f"{PATIENT}.yaml", folder / f"{PATIENT}_train.yaml"
-    pipeline.write_text((shipped / "pipelines" / "a4c-phantom-smoke.yaml").read_text().replace("configs/", f"{shipped}/configs/"))
+    pipeline.write_text(
+        (shipped / "pipelines" / "a4c-phantom-smoke.yaml").read_text().replace("configs/", f"{shipped}/configs/")
+    )
     shutil.copy(shipped / "configs" / "kdm-a4c-112.yaml", config)
     return {"yaml": [(pipeline, ["run", str(pipeline), "--dry-run"]), (config, ["train", str(config), "--dry-run"])]}
 
@@ -141,7 +195,12 @@ def bundles(folder: Path, clip: Path, shipped: Path) -> dict[str, list[Case]]:
     """Files of a bundle that are read to find a ventricle."""
     copy = folder / "bundle"
     shutil.copytree(shipped, copy)
-    names = ("model_index.json", "segmenter/config.json", "segmenter/diffusion_pytorch_model.safetensors", "k2f/config.json")
+    names = (
+        "model_index.json",
+        "segmenter/config.json",
+        "segmenter/diffusion_pytorch_model.safetensors",
+        "k2f/config.json",
+    )
     return {"bundle": [(copy / name, ["keypoints", str(clip), "--bundle", str(copy)]) for name in names]}
 
 
@@ -150,8 +209,20 @@ def generated(folder: Path, picture: Path, points: np.ndarray) -> dict[str, list
     at, to = folder / "at.npy", folder / "to.npy"
     np.save(at, points[:1])
     np.save(to, points[3:5])
-    words = ["generate", "--bundle", "a4c-phantom", "--source", str(picture), "--source-keypoints", str(at), "--keypoints", str(to),
-             "--whole", "--steps", "1"]
+    words = [
+        "generate",
+        "--bundle",
+        "a4c-phantom",
+        "--source",
+        str(picture),
+        "--source-keypoints",
+        str(at),
+        "--keypoints",
+        str(to),
+        "--whole",
+        "--steps",
+        "1",
+    ]
     return {"generate": [(path, words) for path in (picture, at, to)]}
 
 
@@ -159,7 +230,9 @@ def flipped(data: bytes, rng: np.random.Generator) -> bytes:
     """One to 32 bits, half of the time within the first 400 bytes."""
     damaged = bytearray(data)
     for _ in range(2 ** int(rng.integers(0, 6))):
-        damaged[int(rng.integers(0, min(400, len(data)) if rng.random() < 0.5 else len(data)))] ^= 1 << int(rng.integers(8))
+        damaged[int(rng.integers(0, min(400, len(data)) if rng.random() < 0.5 else len(data)))] ^= 1 << int(
+            rng.integers(8)
+        )
     return bytes(damaged)
 
 
@@ -178,7 +251,7 @@ def texts(data: bytes, rng: np.random.Generator) -> bytes:
     """One to three of TEXTS, over what is there or between."""
     for _ in range(int(rng.integers(1, 4))):
         at, text = int(rng.integers(0, len(data))), TEXTS[int(rng.integers(len(TEXTS)))]
-        data = data[:at] + text + data[at + (len(text) if rng.random() < 0.5 else 0):]
+        data = data[:at] + text + data[at + (len(text) if rng.random() < 0.5 else 0) :]
     return data
 
 
@@ -202,10 +275,19 @@ def odd_arrays(data: bytes, rng: np.random.Generator) -> bytes:
     array = arrays[name]
     numbers = array if array.dtype.kind in "biuf" else np.zeros(array.shape)
     odd: list[Callable[[], np.ndarray]] = [
-        lambda: array[..., None], lambda: array.reshape(-1)[:0], lambda: numbers.astype(float) * np.nan, lambda: np.array("9" * 5000),
-        lambda: numbers.astype(complex), lambda: array.astype("datetime64[s]") if array.dtype.kind in "iu" else array.astype("S8"),
-        lambda: array.reshape(-1), lambda: np.broadcast_to(array, (3, *array.shape)), lambda: numbers.astype(float) * 1e300,
-        lambda: numbers.astype("<f2"), lambda: np.zeros(3, [("a", "i4"), ("b", "f8")]), lambda: -numbers.astype(float)]
+        lambda: array[..., None],
+        lambda: array.reshape(-1)[:0],
+        lambda: numbers.astype(float) * np.nan,
+        lambda: np.array("9" * 5000),
+        lambda: numbers.astype(complex),
+        lambda: array.astype("datetime64[s]") if array.dtype.kind in "iu" else array.astype("S8"),
+        lambda: array.reshape(-1),
+        lambda: np.broadcast_to(array, (3, *array.shape)),
+        lambda: numbers.astype(float) * 1e300,
+        lambda: numbers.astype("<f2"),
+        lambda: np.zeros(3, [("a", "i4"), ("b", "f8")]),
+        lambda: -numbers.astype(float),
+    ]
     file = io.BytesIO()
     changed = odd[int(rng.integers(len(odd)))]()
     if name:
@@ -215,7 +297,15 @@ def odd_arrays(data: bytes, rng: np.random.Generator) -> bytes:
     return file.getvalue()
 
 
-WOUNDS: tuple[Callable[[bytes, np.random.Generator], bytes], ...] = (flipped, cut, overwritten, moved, texts, number_changed, odd_arrays)
+WOUNDS: tuple[Callable[[bytes, np.random.Generator], bytes], ...] = (
+    flipped,
+    cut,
+    overwritten,
+    moved,
+    texts,
+    number_changed,
+    odd_arrays,
+)
 
 
 def fingerprint(folder: Path) -> str:
@@ -260,8 +350,15 @@ def work(pipe: Connection, home: str) -> None:
         raised = result.exception
         fault = "" if raised is None or isinstance(raised, SystemExit) else f"{type(raised).__name__}: {raised}"[:200]
         printed.seek(0)
-        pipe.send((result.exit_code, fault, result.output.encode() + printed.read(), spent,
-                   resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
+        pipe.send(
+            (
+                result.exit_code,
+                fault,
+                result.output.encode() + printed.read(),
+                spent,
+                resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+            )
+        )
 
 
 class Worker:
@@ -300,14 +397,18 @@ def main() -> int:
         home, source = Path(place, "work"), Path(place, PATIENT)
         home.mkdir()
         source.mkdir()
-        kinds = {kind: cases for kind, cases in prepare(source).items() if not given.kinds or kind in given.kinds.split(",")}
+        kinds = {
+            kind: cases for kind, cases in prepare(source).items() if not given.kinds or kind in given.kinds.split(",")
+        }
         worker = Worker(home)
         for kind, cases in kinds.items():  # what is sound is taken
             for _, words in cases:
                 out = home / "out"
                 done = worker.run(command(words, out))
                 if done is None or done[0] not in (0, 3) and kind != "tables":
-                    raise SystemExit(f"A sound {kind} is refused by {words[0]}: {done and (done[0], done[1], done[2][-300:])}")
+                    raise SystemExit(
+                        f"A sound {kind} is refused by {words[0]}: {done and (done[0], done[1], done[2][-300:])}"
+                    )
                 shutil.rmtree(out, ignore_errors=True)
         for number in track(range(given.count), label="damaged inputs"):
             rng = np.random.default_rng([given.seed, number])
@@ -334,8 +435,11 @@ def main() -> int:
                 memory = max(memory, most)
                 faults["left"] += [where] if code not in (0, 3) and out.exists() else []
             found = [file for file in home.rglob("*") if file.name != "printed"]
-            if any(word in str(file.relative_to(home)).encode() + (file.read_bytes() if file.is_file() else b"")
-                   for file in found for word in planted):
+            if any(
+                word in str(file.relative_to(home)).encode() + (file.read_bytes() if file.is_file() else b"")
+                for file in found
+                for word in planted
+            ):
                 faults["written"].append(where)
             if {file.name for file in home.iterdir()} - {"out", "printed"}:
                 faults["left"].append(where)
@@ -349,11 +453,21 @@ def main() -> int:
     for (kind, code), count in sorted(codes.items()):
         print(f"{count:6d}  {kind}, exit code {code}")
     bars = Bars()
-    names = {"raised": "tracebacks", "slow": f"commands of over {CPU_SECONDS:.0f} s of processor time or {WALL_SECONDS:.0f} s in all",
-             "printed": "planted strings printed", "written": "planted strings written", "changed": "inputs changed",
-             "left": "failed commands with something left"}
+    names = {
+        "raised": "tracebacks",
+        "slow": f"commands of over {CPU_SECONDS:.0f} s of processor time or {WALL_SECONDS:.0f} s in all",
+        "printed": "planted strings printed",
+        "written": "planted strings written",
+        "changed": "inputs changed",
+        "left": "failed commands with something left",
+    }
     for name, what in names.items():
-        bars.check(what, not faults[name], f"{len(faults[name])}{': ' if faults[name] else ''}{'; '.join(faults[name][:8])}", "none")
+        bars.check(
+            what,
+            not faults[name],
+            f"{len(faults[name])}{': ' if faults[name] else ''}{'; '.join(faults[name][:8])}",
+            "none",
+        )
     bars.at_most("GiB of memory at most", memory, GIB, 2)
     return bars.close()
 

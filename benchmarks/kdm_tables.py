@@ -2,8 +2,9 @@
 
     python benchmarks/kdm_tables.py [--bundle B] [--patients 200] [--out FOLDER]
 
-Bars, for each kind of pairs: lower LPIPS than TPS, without F2I and without K2F; lower MSE and MD than no edit, TPS and without
-K2F, the 95 % interval of the paired difference below zero; MSE <= 1.1 x without F2I; K2F's flow off by at most 0.4 x the motion.
+Bars, for each kind of pairs: lower LPIPS than TPS, without F2I and without K2F; lower MSE and MD than no edit, TPS and
+without K2F, the 95 % interval of the paired difference below zero; MSE <= 1.1 x without F2I; K2F's flow off by at most
+0.4 x the motion.
 """
 
 from pathlib import Path
@@ -46,8 +47,12 @@ def check_flow(flows: pd.DataFrame, bars: Bars) -> None:
     """K2F's flow in the heart over the mean true motion there."""
     part = flows[(flows["flow"] == CARRIED) & (flows["against"] == "truth") & (flows["region"] == "heart")]
     found = {score: ratio_interval(part[score], part["motion"], part["patient"]) for score in ("EPE", "MAE")}
-    bars.check("K2F-net's end-point error / mean true motion in the heart", found["EPE"].value <= 0.4,
-               f"{bracketed(found['EPE'])} (MAE over dx, dy: {found['MAE'].value:.3f})", "<= 0.4")
+    bars.check(
+        "K2F-net's end-point error / mean true motion in the heart",
+        found["EPE"].value <= 0.4,
+        f"{bracketed(found['EPE'])} (MAE over dx, dy: {found['MAE'].value:.3f})",
+        "<= 0.4",
+    )
 
 
 def main() -> int:

@@ -10,7 +10,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from echokdm.ops.ventricle import keypoints_from_mask, keypoints_from_polygon, keypoints_to_mask, polygon_to_mask, simpson_volume
+from echokdm.ops.ventricle import (
+    keypoints_from_mask,
+    keypoints_from_polygon,
+    keypoints_to_mask,
+    polygon_to_mask,
+    simpson_volume,
+)
 
 FRAMES, SIZE = 400, 112
 
@@ -39,8 +45,12 @@ def main() -> None:
     back = np.hypot(*np.moveaxis(again - np.stack(found), -1, 0))
     volume = 100 * (simpson_volume(np.stack(found)) / simpson_volume(truth) - 1)
     print(f"key-points from {SIZE}-px masks: {rate:.0f} frames a second of one core's time")
-    print(f"against the analytic outline: mean {error.mean():.2f} px, 99 % of points within {np.quantile(error, 0.99):.2f} px")
-    print(f"key-points -> mask -> key-points: mean {back.mean():.2f} px, 99 % of points within {np.quantile(back, 0.99):.2f} px")
+    print(
+        f"against the analytic outline: mean {error.mean():.2f} px, 99 % of points within {np.quantile(error, 0.99):.2f} px"
+    )
+    print(
+        f"key-points -> mask -> key-points: mean {back.mean():.2f} px, 99 % of points within {np.quantile(back, 0.99):.2f} px"
+    )
     print(f"volume: mean error {volume.mean():+.2f} %, standard deviation {volume.std():.2f} %")
 
 

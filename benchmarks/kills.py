@@ -1,12 +1,14 @@
-"""Kill commands at random moments: the same command, run again, gives the bytes of an undisturbed run, and nothing is left over.
+"""Kill commands at random moments: the same command, run again, gives the bytes of an undisturbed run, and nothing is
+left over.
 
     python benchmarks/kills.py [--moments 20] [--commands deid,synth,augment,run] [--seed 0] [--bundle a4c-phantom]
 
-`deid` (with a salt) of small moving fans; `synth` and `augment` of simulated hearts; `run` from simulated hearts to a cohort. Each is
-begun `--moments` times, each time into a folder of its own, ended by SIGKILL and SIGTERM in turn at a moment drawn evenly from an
-undisturbed run's duration, alone or with all its processes, and then run to its end. Bars: no output's bytes and no name differ from the
-undisturbed run's, hidden ones included; SIGTERM ends it with 143 and one sentence, unless it came before the command had begun or after
-its end. Left out are `run.log`, and of `synth` the page, which tells timings.
+`deid` (with a salt) of small moving fans; `synth` and `augment` of simulated hearts; `run` from simulated hearts to a
+cohort. Each is begun `--moments` times, each time into a folder of its own, ended by SIGKILL and SIGTERM in turn at a
+moment drawn evenly from an undisturbed run's duration, alone or with all its processes, and then run to its end. Bars:
+no output's bytes and no name differ from the undisturbed run's, hidden ones included; SIGTERM ends it with 143 and one
+sentence, unless it came before the command had begun or after its end. Left out are `run.log`, and of `synth` the page,
+which tells timings.
 """
 
 import argparse
@@ -50,23 +52,34 @@ def prepare(folder: Path, bundle: str) -> dict[str, list[str]]:
         pixels = np.rint(clip.frames[:, 0].numpy() * 255).astype(np.uint8)
         np.savez_compressed(folder / "clips" / f"{n}.npz", frames=pixels, fps=clip.fps)
     (folder / "kills.yaml").write_text(PIPELINE.format(bundle=bundle))
-    return {"deid": "deid ../dicom out --salt ../salt".split(),
-            "synth": f"synth ../clips/0.npz --ef 40 --out out --bundle {bundle}".split(),
-            "augment": f"augment ../clips out --per-clip 2 --tries 1 --bundle {bundle}".split(),
-            "run": "run ../kills.yaml --out out".split()}
+    return {
+        "deid": "deid ../dicom out --salt ../salt".split(),
+        "synth": f"synth ../clips/0.npz --ef 40 --out out --bundle {bundle}".split(),
+        "augment": f"augment ../clips out --per-clip 2 --tries 1 --bundle {bundle}".split(),
+        "run": "run ../kills.yaml --out out".split(),
+    }
 
 
 def start(words: list[str], folder: Path) -> "subprocess.Popen[str]":
     """A command in a process of its own, in a folder of its own."""
     folder.mkdir(exist_ok=True)
-    return subprocess.Popen([sys.executable, "-c", "from echokdm.cli.app import app; app()", *words], cwd=folder, text=True,
-                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", "from echokdm.cli.app import app; app()", *words],
+        cwd=folder,
+        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
 
 
 def everything(folder: Path) -> dict[str, bytes]:
     """All that lies in a folder, hidden or not: bytes by place, of a folder none."""
     found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))}
-    return {name: path.read_bytes() if path.is_file() and not TIMED.fullmatch(path.name) else b"" for name, path in found.items()}
+    return {
+        name: path.read_bytes() if path.is_file() and not TIMED.fullmatch(path.name) else b""
+        for name, path in found.items()
+    }
 
 
 def disturb(words: list[str], folder: Path, number: int, after: float, whole: bool) -> tuple[int, str]:
@@ -107,17 +120,36 @@ def main() -> int:
                 folder, number = root / f"{name}-{moment}", (signal.SIGKILL, signal.SIGTERM)[moment % 2]
                 after = float(rng.uniform(0, seconds))
                 code, last = disturb(words, folder, number, after, bool(moment // 2 % 2))
-                print(f"      {name}, {signal.Signals(number).name} after {after:.1f} of {seconds:.1f} s: exit code {code}", flush=True)
+                print(
+                    f"      {name}, {signal.Signals(number).name} after {after:.1f} of {seconds:.1f} s: exit code {code}",
+                    flush=True,
+                )
                 early = code in (0, -signal.SIGTERM)
-                if number == signal.SIGTERM and not early and not (code == 128 + number and last.startswith("Stopped by SIGTERM")):
+                if (
+                    number == signal.SIGTERM
+                    and not early
+                    and not (code == 128 + number and last.startswith("Stopped by SIGTERM"))
+                ):
                     unclean.append(f"{after:.1f} s")
                 start(words, folder).communicate()
                 found = everything(folder)
-                other += [f"{after:.1f} s: {place}" for place in sorted(expected.keys() | found.keys())
-                          if expected.get(place) != found.get(place)]
-            bars.check(f"{name}: outputs of other bytes or names after {arguments.moments} kills", not other,
-                       f"{', '.join(other[:5]) or 'none'} of {len(expected)}", "none")
-            bars.check(f"{name}: SIGTERM without its sentence and exit code", not unclean, ", ".join(unclean[:5]) or "none", "none")
+                other += [
+                    f"{after:.1f} s: {place}"
+                    for place in sorted(expected.keys() | found.keys())
+                    if expected.get(place) != found.get(place)
+                ]
+            bars.check(
+                f"{name}: outputs of other bytes or names after {arguments.moments} kills",
+                not other,
+                f"{', '.join(other[:5]) or 'none'} of {len(expected)}",
+                "none",
+            )
+            bars.check(
+                f"{name}: SIGTERM without its sentence and exit code",
+                not unclean,
+                ", ".join(unclean[:5]) or "none",
+                "none",
+            )
     return bars.close()
 
 

@@ -2,12 +2,13 @@
 
     python benchmarks/leaks.py [--draws 20]
 
-A small folder is made for each adapter (`tests/small_sets.py`; with clips shorter than what is kept of them, frames that come twice, and
-a clip that stands still), a few identities for each phantom. Of the training and the held-out split, items of a target and one, two
-and three sources are drawn: in how many is the target one of its sources, or a source met twice, pixel by pixel? In how many items of
-a picture and its exemplar of another subject are both the same? How many subjects of the held-out part are learned from? Then the
-pairs that KDM's stages draw from its stores of phantoms and clips; of its twins (`data/twins.py`) a share are a frame with itself on
-purpose, so they are not counted. Bar: 0 of each.
+A small folder is made for each adapter (`tests/small_sets.py`; with clips shorter than what is kept of them, frames
+that come twice, and a clip that stands still), a few identities for each phantom. Of the training and the held-out
+split, items of a target and one, two and three sources are drawn: in how many is the target one of its sources, or a
+source met twice, pixel by pixel? In how many items of a picture and its exemplar of another subject are both the same?
+How many subjects of the held-out part are learned from? Then the pairs that KDM's stages draw from its stores of
+phantoms and clips; of its twins (`data/twins.py`) a share are a frame with itself on purpose, so they are not counted.
+Bar: 0 of each.
 """
 
 import argparse
@@ -40,7 +41,9 @@ FOLDS = {"echonet-pediatric": {"split": "0", "held_out": "1"}}
 def repeated(sets: FrameSets, draws: int) -> tuple[int, int]:
     """(items that show a frame twice, items), `draws` of each sequence or pair."""
     items = [sets[step, i] for step in range(draws) for i in range(len(sets))]
-    return sum(len({frame.numpy().tobytes() for frame in item["frames"]}) < len(item["frames"]) for item in items), len(items)
+    return sum(len({frame.numpy().tobytes() for frame in item["frames"]}) < len(item["frames"]) for item in items), len(
+        items
+    )
 
 
 def copied(sets: FrameSets, draws: int) -> tuple[int, int]:
@@ -71,20 +74,30 @@ def check_adapter(bars: Bars, name: str, root: str, cache: Path, draws: int) -> 
             pass
     bars.check(f"{name}: exemplars that are the target", copies == 0, f"{copies} of {items}", "0")
     learned, held = (set(part(1, 0).subjects.tolist()) for part in (source.train, source.held_out))
-    bars.check(f"{name}: held-out subjects that are learned from", not learned & held, f"{len(learned & held)} of {len(held)}", "0")
+    bars.check(
+        f"{name}: held-out subjects that are learned from",
+        not learned & held,
+        f"{len(learned & held)} of {len(held)}",
+        "0",
+    )
 
 
 def check_store(bars: Bars, name: str, store: ArrayStore) -> None:
     """Pairs of one store that are a frame with itself."""
-    same = sum(np.array_equal(store["image"][row, target], store["image"][row, source])
-               for row in range(store.count) for target, source in store["pair"][row])
+    same = sum(
+        np.array_equal(store["image"][row, target], store["image"][row, source])
+        for row in range(store.count)
+        for target, source in store["pair"][row]
+    )
     bars.check(f"{name}: pairs of a frame with itself", same == 0, f"{same} of {store['pair'][..., 0].size}", "0")
 
 
 def main() -> int:
     """Make the folders, draw, print the verdicts."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--draws", type=int, default=20, help="items of each sequence or pair, split and number of sources; default 20")
+    options.add_argument(
+        "--draws", type=int, default=20, help="items of each sequence or pair, split and number of sources; default 20"
+    )
     draws = options.parse_args().draws
     print(machine())
     bars, left_out = Bars(), []

@@ -1,9 +1,11 @@
-"""Memory of `echokdm keypoints` and `echokdm synth --ef 40` on long clips: a phantom's beat, over and over, each time in other noise.
+"""Memory of `echokdm keypoints` and `echokdm synth --ef 40` on long clips: a phantom's beat, over and over, each time
+in other noise.
 
     python benchmarks/long_clips.py [--frames 500,2000] [--kind mp4|dicom] [--bundle B] [--threads 1]
 
-Each of --frames is a clip of so many frames of 640 x 480. Bars: under 2 GB with the most, and no more than 300 MB over the fewest. Memory
-is the process's peak; what lies in temporary files, two bytes a pixel, is none. About 0.4 s of one core a frame.
+Each of --frames is a clip of so many frames of 640 x 480. Bars: under 2 GB with the most, and no more than 300 MB over
+the fewest. Memory is the process's peak; what lies in temporary files, two bytes a pixel, is none. About 0.4 s of one
+core a frame.
 """
 
 import argparse
@@ -68,15 +70,34 @@ def main() -> int:
         for length in lengths:
             clip = save(folder / f"{length}.{'dcm' if arguments.kind == 'dicom' else 'mp4'}", length)
             for command, found in peaks.items():
-                words = [sys.executable, "-m", "echokdm", command, str(clip), "--bundle", str(bundle), "--out", str(folder / command)]
+                words = [
+                    sys.executable,
+                    "-m",
+                    "echokdm",
+                    command,
+                    str(clip),
+                    "--bundle",
+                    str(bundle),
+                    "--out",
+                    str(folder / command),
+                ]
                 run = measure(words + (["--ef", "40"] if command == "synth" else []) + ["--overwrite"], environment)
                 found.append(run.memory)
                 print(f"      {command}, {length} frames: {run.memory:.2f} GB, {run}", flush=True)
     bars = Bars()
     for command, found in peaks.items():
-        bars.check(f"{command}, {lengths[-1]} frames of {WIDTH} x {HEIGHT}, peak memory", found[-1] < LIMIT, f"{found[-1]:.2f} GB",
-                   f"< {LIMIT:g} GB")
-        bars.check(f"    over {lengths[0]} frames", found[-1] - found[0] < GROWTH, f"{found[-1] - found[0]:+.2f} GB", f"< {GROWTH:g} GB")
+        bars.check(
+            f"{command}, {lengths[-1]} frames of {WIDTH} x {HEIGHT}, peak memory",
+            found[-1] < LIMIT,
+            f"{found[-1]:.2f} GB",
+            f"< {LIMIT:g} GB",
+        )
+        bars.check(
+            f"    over {lengths[0]} frames",
+            found[-1] - found[0] < GROWTH,
+            f"{found[-1] - found[0]:+.2f} GB",
+            f"< {GROWTH:g} GB",
+        )
     return bars.close()
 
 

@@ -1,6 +1,6 @@
 """End-point error and speed of the OF-net against scikit-image's TV-L1, on the same held-out phantom pairs, in one run.
 
-    python benchmarks/of_net.py BUNDLE_OR_OF_NET_FOLDER [--patients 50] [--threads 2]
+python benchmarks/of_net.py BUNDLE_OR_OF_NET_FOLDER [--patients 50] [--threads 2]
 """
 
 import argparse
@@ -17,7 +17,8 @@ from echokdm.phantom.a4c import A4CPhantom
 
 
 def held_out_pairs(patients: int, size: int) -> dict[str, Tensor]:
-    """Of every held-out patient, the ED -> ES pair and one between drawn phases: images, true flow, where it is valid."""
+    """Of every held-out patient, the ED -> ES pair and one between drawn phases: images, true flow, where it is
+    valid."""
     parts: dict[str, list[Tensor]] = {"target": [], "source": [], "flow": [], "valid": [], "heart": []}
     for first in range(0, patients, 8):
         seeds = [HELD_OUT + i for i in range(first, min(first + 8, patients))]
@@ -56,7 +57,7 @@ def main() -> None:
     count = len(pairs["target"])
 
     def single(i: int) -> Tensor:
-        return network.flow(pairs["target"][i:i + 1], pairs["source"][i:i + 1])
+        return network.flow(pairs["target"][i : i + 1], pairs["source"][i : i + 1])
 
     single(0)
     began = time.perf_counter()
@@ -64,21 +65,30 @@ def main() -> None:
     alone = (time.perf_counter() - began) / count
     began = time.perf_counter()
     for i in range(0, count, 16):
-        network.flow(pairs["target"][i:i + 16], pairs["source"][i:i + 16])
+        network.flow(pairs["target"][i : i + 16], pairs["source"][i : i + 16])
     batched = (time.perf_counter() - began) / count
     began = time.perf_counter()
-    theirs = torch.cat([tv_l1(pairs["target"][i:i + 1], pairs["source"][i:i + 1]) for i in range(count)])
+    theirs = torch.cat([tv_l1(pairs["target"][i : i + 1], pairs["source"][i : i + 1]) for i in range(count)])
     classical = (time.perf_counter() - began) / count
 
-    print(f"{count} pairs of {arguments.patients} held-out phantoms at {arguments.size} px, {arguments.threads} threads; errors in px")
+    print(
+        f"{count} pairs of {arguments.patients} held-out phantoms at {arguments.size} px, {arguments.threads} threads; errors in px"
+    )
     print(f"{'':12}{'sector':>9}{'heart':>9}{'ms a pair':>11}")
     zero = torch.zeros_like(ours)
-    rows = (("zero flow", zero, 0.0), ("TV-L1", theirs, classical), ("OF-net", ours, alone), ("OF-net x 16", ours, batched))
+    rows = (
+        ("zero flow", zero, 0.0),
+        ("TV-L1", theirs, classical),
+        ("OF-net", ours, alone),
+        ("OF-net x 16", ours, batched),
+    )
     for name, flow, seconds in rows:
         error = (flow - pairs["flow"]).square().sum(1, keepdim=True).sqrt()
         sector, heart = (error[mask].mean().item() for mask in (pairs["valid"], pairs["valid"] & pairs["heart"]))
         print(f"{name:12}{sector:9.3f}{heart:9.3f}{1000 * seconds:11.1f}")
-    print(f"TV-L1 takes {classical / alone:.1f} times as long as the OF-net pair by pair, {classical / batched:.1f} times in batches of 16")
+    print(
+        f"TV-L1 takes {classical / alone:.1f} times as long as the OF-net pair by pair, {classical / batched:.1f} times in batches of 16"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""The package's own perceptual distance: does it order spoiled pictures as people do, and does it teach as well as SqueezeNet.
+"""The package's own perceptual distance: does it order spoiled pictures as people do, and does it teach as well as
+SqueezeNet.
 
     python benchmarks/perceptual.py                              # order, and rank correlation with LPIPS, on 60 held-out pictures
     python benchmarks/perceptual.py --taught OWN SQUEEZE         # two bundles: F2I-net taught 1,000 steps by either distance
@@ -6,9 +7,9 @@
 The two bundles come from
     echokdm train configs/kdm-a4c-112.yaml --stage f2i --from a4c-phantom --set f2i.steps=1000 --set f2i.perceptual=own|squeeze --out RUN
 
-Bars: larger distances at every further strength, mean over the pictures, of blur, noise, shift and texture; Spearman's correlation with
-LPIPS-squeeze over all pictures, kinds and strengths >= .85; the weights < 3 MB; LPIPS-squeeze of F2I-net taught by it at most 1 % above
-that taught by LPIPS-squeeze.
+Bars: larger distances at every further strength, mean over the pictures, of blur, noise, shift and texture; Spearman's
+correlation with LPIPS-squeeze over all pictures, kinds and strengths >= .85; the weights < 3 MB; LPIPS-squeeze of
+F2I-net taught by it at most 1 % above that taught by LPIPS-squeeze.
 """
 
 import argparse
@@ -29,12 +30,16 @@ def check_order(bars: Bars) -> None:
     print(f"{machine()}; {own.provenance}; {len(pictures)} held-out pictures of simulators")
     mine = ladder_distances(own, pictures)
     for kind, means, share in zip(KINDS, mine.mean(0), monotone_share(mine), strict=True):
-        bars.check(f"{kind}, mean distances", bool((np.diff(means) > 0).all()), " ".join(f"{m:.3f}" for m in means), "rising")
+        bars.check(
+            f"{kind}, mean distances", bool((np.diff(means) > 0).all()), " ".join(f"{m:.3f}" for m in means), "rising"
+        )
         print(f"      in order in {share:.1%} of single steps")
     for name, judge in perceptual_distances().items():
         theirs = ladder_distances(judge, pictures)
-        print(f"      {judge.provenance}; within a kind " + ", ".join(
-            f"{kind} {rank_correlation(mine[:, k], theirs[:, k]):.3f}" for k, kind in enumerate(KINDS)))
+        print(
+            f"      {judge.provenance}; within a kind "
+            + ", ".join(f"{kind} {rank_correlation(mine[:, k], theirs[:, k]):.3f}" for k, kind in enumerate(KINDS))
+        )
         value = rank_correlation(mine, theirs)
         if name == "squeeze":
             bars.at_least("rank correlation with LPIPS-squeeze", value, 0.85)

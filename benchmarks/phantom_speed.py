@@ -36,7 +36,9 @@ def main() -> None:
         list(pool.map(lambda seeds: seconds(seeds, args.frames, args.size), batches))
     wall = time.perf_counter() - start
     count = args.patients * args.frames
-    print(f"{count} frames of {args.patients} patients, {args.size} px, {args.workers} threads: {wall:.1f} s, {count / wall:.1f} frames/s")
+    print(
+        f"{count} frames of {args.patients} patients, {args.size} px, {args.workers} threads: {wall:.1f} s, {count / wall:.1f} frames/s"
+    )
     phantom = A4CPhantom(batches[0], args.size)
     start = time.perf_counter()
     phantom.flow(phantom.end_systole, torch.zeros(len(batches[0])))

@@ -1,10 +1,12 @@
-"""Do the phantoms bracket real hearts? `python benchmarks/phantom_statistics.py --patients 500` and `... --camus --patients 200`
+"""Do the phantoms bracket real hearts? `python benchmarks/phantom_statistics.py --patients 500` and `... --camus
+--patients 200`
 
-For every statistic: the phantoms' 5th, 50th and 95th percentile beside the real clips' values, and whether these lie inside.
-Real clips: pydicom's A4C DICOM and, where ECHOKDM_TEST_DATA is set, the echotracker clip, as the package's reader crops them; their
-flow is scikit-image's TV-L1, the phantoms' is exact.
-With --camus: contrast, haze and walls of CAMUS' 200 patients that may teach, by their experts' labels, beside the phantoms', by their own.
-CAMUS's quartiles must lie inside the phantoms' 10th to 90th percentile, and the medians within 15 % of each other.
+For every statistic: the phantoms' 5th, 50th and 95th percentile beside the real clips' values, and whether these lie
+inside. Real clips: pydicom's A4C DICOM and, where ECHOKDM_TEST_DATA is set, the echotracker clip, as the package's
+reader crops them; their flow is scikit-image's TV-L1, the phantoms' is exact.
+With --camus: contrast, haze and walls of CAMUS' 200 patients that may teach, by their experts' labels, beside the
+phantoms', by their own. CAMUS's quartiles must lie inside the phantoms' 10th to 90th percentile, and the medians within
+15 % of each other.
 """
 
 import argparse
@@ -41,11 +43,15 @@ def phantom_rows(seeds: list[int], size: int, lpips: Perceptual) -> list[dict[st
     flow = phantom.flow(phantom.end_systole, torch.zeros(len(seeds)))
     valid = phantom.valid(phantom.end_systole, torch.zeros(len(seeds)))
     r, _ = phantom.scanner.sector.polar(phantom.scanner.sector.pixels_mm(size))
-    depth = ((r - phantom.scanner.sector.face_radius[:, None]) / phantom.scanner.sector.depth[:, None]).view(-1, size, size)
+    depth = ((r - phantom.scanner.sector.face_radius[:, None]) / phantom.scanner.sector.depth[:, None]).view(
+        -1, size, size
+    )
     rows = []
     for b in range(len(seeds)):
-        pairs = (frames[b, 2:2 + PAIRS], frames[b, 2 + PAIRS:])
-        rows.append(clip_statistics(pairs, phantom.sector[b], depth[b], frames[b, 0], frames[b, 1], flow[b], valid[b, 0], lpips))
+        pairs = (frames[b, 2 : 2 + PAIRS], frames[b, 2 + PAIRS :])
+        rows.append(
+            clip_statistics(pairs, phantom.sector[b], depth[b], frames[b, 0], frames[b, 1], flow[b], valid[b, 0], lpips)
+        )
     return rows
 
 
@@ -74,7 +80,9 @@ def real_row(path: Path, ed: int, es: int, size: int, lpips: Perceptual) -> dict
     flow = tvl1(frames[ed], frames[es])
     fetched = (grid + flow).round().long().clamp(0, size - 1)
     valid = inside & inside[fetched[1], fetched[0]]
-    return clip_statistics((frames[:-1], frames[1:]), inside, (radius - near) / (far - near), frames[ed], frames[es], flow, valid, lpips)
+    return clip_statistics(
+        (frames[:-1], frames[1:]), inside, (radius - near) / (far - near), frames[ed], frames[es], flow, valid, lpips
+    )
 
 
 def table(rows: list[dict[str, float]], real: dict[str, dict[str, float]]) -> tuple[str, int]:
@@ -116,13 +124,17 @@ def camus_walls(folder: Path) -> list[dict[str, float]]:
         sector = binary_fill_holes(binary_closing(gray > 0, iterations=2))
         return frame_walls(gray / 255, np.asarray(label.dataobj).T, sector, float(picture.header.get_zooms()[0]))
 
-    return [heart_walls(frame(patient, "ED"), frame(patient, "ES")) 
-            for patient in (folder / name for name in camus_split(p.name for p in folder.iterdir())["teach"])]
+    return [
+        heart_walls(frame(patient, "ED"), frame(patient, "ES"))
+        for patient in (folder / name for name in camus_split(p.name for p in folder.iterdir())["teach"])
+    ]
 
 
 def wall_table(phantoms: list[dict[str, float]], camus: list[dict[str, float]]) -> tuple[str, int]:
     """The printed table of `--camus`, and in how many rows the phantoms are not like hearts."""
-    lines = [f"{'':26s} {'CAMUS q1':>9s} {'median':>8s} {'q3':>8s} {'ph. p10':>9s} {'p50':>8s} {'p90':>8s} {'apart':>6s}"]
+    lines = [
+        f"{'':26s} {'CAMUS q1':>9s} {'median':>8s} {'q3':>8s} {'ph. p10':>9s} {'p50':>8s} {'p90':>8s} {'apart':>6s}"
+    ]
     failed = 0
     for key in phantoms[0]:
         first, middle, third = np.nanpercentile([row[key] for row in camus], (25, 50, 75))
@@ -130,8 +142,10 @@ def wall_table(phantoms: list[dict[str, float]], camus: list[dict[str, float]]) 
         apart = median / middle - 1
         good = low <= first and third <= high and abs(apart) <= MEDIANS_APART
         failed += not good
-        lines.append(f"{key:26s} {first:9.2f} {middle:8.2f} {third:8.2f} {low:9.2f} {median:8.2f} {high:8.2f} {100 * apart:5.0f}% "
-                     f"{'pass' if good else 'FAIL'}")
+        lines.append(
+            f"{key:26s} {first:9.2f} {middle:8.2f} {third:8.2f} {low:9.2f} {median:8.2f} {high:8.2f} {100 * apart:5.0f}% "
+            f"{'pass' if good else 'FAIL'}"
+        )
     return "\n".join(lines), failed
 
 
@@ -142,7 +156,10 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=112)
     parser.add_argument("--camus", action="store_true", help="compare walls with CAMUS's instead")
     args = parser.parse_args()
-    batches = [list(range(args.first_seed + i, args.first_seed + min(i + 10, args.patients))) for i in range(0, args.patients, 10)]
+    batches = [
+        list(range(args.first_seed + i, args.first_seed + min(i + 10, args.patients)))
+        for i in range(0, args.patients, 10)
+    ]
     if args.camus:
         if not TEST_DATA:
             parser.error("set ECHOKDM_TEST_DATA to the folder that holds camus/")

@@ -1,10 +1,11 @@
-"""Run a pipeline undisturbed, again, and killed in every stage: how long it takes, and whether its outputs are the same bytes.
+"""Run a pipeline undisturbed, again, and killed in every stage: how long it takes, and whether its outputs are the same
+bytes.
 
     python benchmarks/pipeline.py [--pipeline pipelines/a4c-phantom-smoke.yaml] [--keep FOLDER] [--after 2]
 
-Bars: under 10 minutes; the second run under 10 s; after a `kill -9` in each stage, `--after` seconds after it began, and a last run
-that goes to the end, every output has the bytes of the undisturbed run's. Left out are the log, the training's own records of
-minutes (its log, events, done.json and the model card, which tells them) and the cache.
+Bars: under 10 minutes; the second run under 10 s; after a `kill -9` in each stage, `--after` seconds after it began,
+and a last run that goes to the end, every output has the bytes of the undisturbed run's. Left out are the log, the
+training's own records of minutes (its log, events, done.json and the model card, which tells them) and the cache.
 """
 
 import argparse
@@ -75,11 +76,19 @@ def main() -> int:
         for step in read_pipeline(arguments.pipeline).steps:
             after = 0.0 if step.kind == "report" else arguments.after  # a page is written at once
             met = kill_in(step.name, arguments.pipeline, out, after)
-            print(f"      killed in {step.name}, {after:g} s after it began" + ("" if met else ": it was done already"), flush=True)
+            print(
+                f"      killed in {step.name}, {after:g} s after it began" + ("" if met else ": it was done already"),
+                flush=True,
+            )
         seconds(arguments.pipeline, out)
         second = outputs(out)
         other = sorted({name for name in first.keys() | second.keys() if first.get(name) != second.get(name)})
-        bars.check("outputs with other bytes after the kills", not other, f"{', '.join(other[:5]) or 'none'} of {len(first)}", "none")
+        bars.check(
+            "outputs with other bytes after the kills",
+            not other,
+            f"{', '.join(other[:5]) or 'none'} of {len(first)}",
+            "none",
+        )
     return bars.close()
 
 

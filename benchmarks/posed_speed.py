@@ -1,4 +1,5 @@
-"""Frames a second of the face, body and object phantoms on one core: `python benchmarks/posed_speed.py --identities 8 --size 64`."""
+"""Frames a second of the face, body and object phantoms on one core: `python benchmarks/posed_speed.py --identities 8
+--size 64`."""
 
 import argparse
 import time
@@ -29,8 +30,10 @@ def main() -> None:
         phantom.visible(phases[:, 0], phases[:, -1])
         times.append(time.perf_counter())
         drawn, shown, moved = (b - a for a, b in zip(times, times[1:], strict=False))
-        print(f"{kind.__name__}: {drawn / args.identities * 1000:.0f} ms an identity, {args.identities * args.frames / shown:.0f} frames/s "
-              f"at {args.size} px, flow and visibility {moved / args.identities * 1000:.1f} ms a pair")
+        print(
+            f"{kind.__name__}: {drawn / args.identities * 1000:.0f} ms an identity, {args.identities * args.frames / shown:.0f} frames/s "
+            f"at {args.size} px, flow and visibility {moved / args.identities * 1000:.1f} ms a pair"
+        )
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
     python benchmarks/real_hearts.py [--bundle B] [--split choose] [--patients N] [--sheet FILE.png]
     python benchmarks/real_hearts.py [--bundle B] --network-alone | --phantoms N | --tracings
 
-ECHOKDM_TEST_DATA names the folder that holds camus/ and echo/. --split: a part of `camus_split`, or both for "choose" beside
-"held_back" with the gap between them; the patients held back are for a final check, not for choosing by. Ours: the product's whole
-ventricle of 40 key-points, on the clip's own pixels, found in each frame alone and in the two as a clip. The experts' EF is had from
-their masks by the same single-plane Simpson. What was refused counts as refused and in no other figure. In brackets: 95 % intervals by
-bootstrap over patients. --network-alone: the segmenter's likeliest class without key-points. --phantoms: EF of two beats of held-out
-phantoms, thinned from 50 to 6 frames/s. --tracings: Dice with four frames traced by hand.
+ECHOKDM_TEST_DATA names the folder that holds camus/ and echo/. --split: a part of `camus_split`, or both for "choose"
+beside "held_back" with the gap between them; the patients held back are for a final check, not for choosing by. Ours:
+the product's whole ventricle of 40 key-points, on the clip's own pixels, found in each frame alone and in the two as a
+clip. The experts' EF is had from their masks by the same single-plane Simpson. What was refused counts as refused and
+in no other figure. In brackets: 95 % intervals by bootstrap over patients. --network-alone: the segmenter's likeliest
+class without key-points. --phantoms: EF of two beats of held-out phantoms, thinned from 50 to 6 frames/s. --tracings:
+Dice with four frames traced by hand.
 """
 
 import argparse
@@ -31,14 +32,26 @@ from echokdm.evaluation.held_out import FIRST_SEED
 from echokdm.metrics.intervals import Interval, correlation_interval, mean_interval, ratio_interval
 
 SHOWN = 60  # patients of a sheet
-FIGURES = tuple(f"{what} {phase}{end}" for what, end in (("Dice", ""), ("area", ", mean of ratios"), ("area", ", ratio of sums"))
-                for phase in PHASES)
+FIGURES = tuple(
+    f"{what} {phase}{end}"
+    for what, end in (("Dice", ""), ("area", ", mean of ratios"), ("area", ", ratio of sums"))
+    for phase in PHASES
+)
 EF_FIGURES = ("EF, MAE", "EF, bias", "EF, r")
 # Least and greatest value of a figure, by which weights are judged.
 BARS = {
-    "a4c": {"Dice ED": (0.935, 1), "Dice ES": (0.915, 1), "area ED, mean of ratios": (0.96, 1.04), "area ES, mean of ratios": (0.96, 1.04),
-            "refused, %": (0, 1), "EF, MAE": (0, 6.5), "EF, bias": (-1.5, 1.5), "EF, r": (0.8, 1)},
-    "a4c-phantom": {"Dice ED": (0.89, 1), "Dice ES": (0.86, 1), "EF, MAE": (0, 12), "EF, bias": (-4, 4)}}
+    "a4c": {
+        "Dice ED": (0.935, 1),
+        "Dice ES": (0.915, 1),
+        "area ED, mean of ratios": (0.96, 1.04),
+        "area ES, mean of ratios": (0.96, 1.04),
+        "refused, %": (0, 1),
+        "EF, MAE": (0, 6.5),
+        "EF, bias": (-1.5, 1.5),
+        "EF, r": (0.8, 1),
+    },
+    "a4c-phantom": {"Dice ED": (0.89, 1), "Dice ES": (0.86, 1), "EF, MAE": (0, 12), "EF, bias": (-4, 4)},
+}
 MEAN_MOVES, ONE_MOVES = 2.0, 6.0  # points of EF, by thinning
 TRACED_MEAN, TRACED_LEAST = 0.90, 0.86  # Dice
 
@@ -48,11 +61,19 @@ def figures(rows: pd.DataFrame) -> dict[str, Interval]:
     error, found = rows["EF"] - rows["expert EF"], {}
     for phase in PHASES:
         mine, theirs = rows[f"area {phase}"], rows[f"expert area {phase}"]
-        found |= {f"Dice {phase}": mean_interval(rows[f"Dice {phase}"]), f"area {phase}, mean of ratios": mean_interval(mine / theirs),
-                  f"area {phase}, ratio of sums": ratio_interval(mine, theirs)}
+        found |= {
+            f"Dice {phase}": mean_interval(rows[f"Dice {phase}"]),
+            f"area {phase}, mean of ratios": mean_interval(mine / theirs),
+            f"area {phase}, ratio of sums": ratio_interval(mine, theirs),
+        }
     found["refused, %"] = mean_interval(100 * rows["refused"].map(len) / rows["clips"])
-    found |= dict(zip(EF_FIGURES, (mean_interval(error.abs()), mean_interval(error), correlation_interval(rows["EF"], rows["expert EF"])),
-                      strict=True))
+    found |= dict(
+        zip(
+            EF_FIGURES,
+            (mean_interval(error.abs()), mean_interval(error), correlation_interval(rows["EF"], rows["expert EF"])),
+            strict=True,
+        )
+    )
     return found
 
 
@@ -76,7 +97,10 @@ def measure_part(part: str, pipeline: Any, arguments: argparse.Namespace) -> pd.
     if tiles:
         tiles.sort(key=lambda item: item[0])
         path = arguments.sheet
-        draw_sheet([item[1:] for item in tiles[:SHOWN]], path.with_stem(f"{path.stem}-{part}") if arguments.split == "both" else path)
+        draw_sheet(
+            [item[1:] for item in tiles[:SHOWN]],
+            path.with_stem(f"{path.stem}-{part}") if arguments.split == "both" else path,
+        )
     return table
 
 
@@ -91,12 +115,20 @@ def print_figures(tables: dict[str, pd.DataFrame], held_to: str | None, bars: Ba
     for way in next(iter(tables.values()))["way"].unique():
         columns = {part: table[table["way"] == way] for part, table in tables.items()}
         found = {part: figures(rows) for part, rows in columns.items()}
-        print(f"\n{way}".ljust(32) + "".join(f"{part:>28}" for part in found) + ("           gap" if len(found) > 1 else ""))
+        print(
+            f"\n{way}".ljust(32)
+            + "".join(f"{part:>28}" for part in found)
+            + ("           gap" if len(found) > 1 else "")
+        )
         for name in (*FIGURES, "refused, %", *(() if way == NETWORK else EF_FIGURES)):
             values = [column[name] for column in found.values()]
             digits = 1 if name in ("refused, %", *EF_FIGURES[:2]) else 3
             line = "".join(f"{f'{v.value:.{digits}f} [{v.low:.{digits}f}, {v.high:.{digits}f}]':>28}" for v in values)
-            print(f"  {name}".ljust(31) + line + (f"{values[-1].value - values[0].value:>+14.{digits}f}" if len(values) > 1 else ""))
+            print(
+                f"  {name}".ljust(31)
+                + line
+                + (f"{values[-1].value - values[0].value:>+14.{digits}f}" if len(values) > 1 else "")
+            )
         for part, rows in columns.items():
             print(f"  {part}: refused {int(rows['refused'].map(len).sum())} of {int(rows['clips'].sum())} clips")
             print_refusals(rows["refused"])
@@ -114,13 +146,20 @@ def check_phantoms(count: int, pipeline: Any, bars: Bars) -> None:
     seeds = track(range(FIRST_SEED, FIRST_SEED + count), "phantoms", transient=True)
     table = pd.DataFrame([row for seed in seeds for row in thinned_phantom(seed, pipeline)])
     found, true = (table.pivot(index="seed", columns="fps", values=name) for name in ("EF", "true EF"))
-    print(f"\nphantoms, {count}: frames/s; mean EF; mean and largest change from {FULL_FPS:g} frames/s; the same of true volumes")
+    print(
+        f"\nphantoms, {count}: frames/s; mean EF; mean and largest change from {FULL_FPS:g} frames/s; the same of true volumes"
+    )
     for fps in sorted(found, reverse=True):
         moved, sampled = (values[fps] - values[FULL_FPS] for values in (found, true))
-        print(f"  {fps:5.1f}  {found[fps].mean():5.1f}  {moved.mean():+5.1f} {_largest(moved):+6.1f}    "
-              f"{true[fps].mean():5.1f}  {sampled.mean():+5.1f} {_largest(sampled):+6.1f}")
+        print(
+            f"  {fps:5.1f}  {found[fps].mean():5.1f}  {moved.mean():+5.1f} {_largest(moved):+6.1f}    "
+            f"{true[fps].mean():5.1f}  {sampled.mean():+5.1f} {_largest(sampled):+6.1f}"
+        )
         if fps < FULL_FPS:
-            for what, value, bar in (("change of the mean EF", moved.mean(), MEAN_MOVES), ("largest change", _largest(moved), ONE_MOVES)):
+            for what, value, bar in (
+                ("change of the mean EF", moved.mean(), MEAN_MOVES),
+                ("largest change", _largest(moved), ONE_MOVES),
+            ):
                 bars.check(f"{fps:.1f} frames/s: {what}", abs(value) <= bar, f"{value:+.1f}", f"within {bar:g}")
     print(f"  refused {int(table['refused'].map(len).sum())} of {len(table)} clips")
     print_refusals(table["refused"])
@@ -145,9 +184,15 @@ def check_tracings(pipeline: Any, bars: Bars) -> None:
 def main() -> int:
     """Parse the command line, print figures and verdicts."""
     options = parser(__doc__, 0, "so many patients of the part, 0 for all")
-    options.add_argument("--split", choices=[*PARTS, "held-back", "both"], default="choose", help="whose patients; default choose")
-    options.add_argument("--sheet", type=Path, help=f"a PNG of up to {SHOWN} patients, experts green, ours red, worst first")
-    options.add_argument("--bars", choices=list(BARS), help="what to hold the weights to; default: by the bundle's name, else none")
+    options.add_argument(
+        "--split", choices=[*PARTS, "held-back", "both"], default="choose", help="whose patients; default choose"
+    )
+    options.add_argument(
+        "--sheet", type=Path, help=f"a PNG of up to {SHOWN} patients, experts green, ours red, worst first"
+    )
+    options.add_argument(
+        "--bars", choices=list(BARS), help="what to hold the weights to; default: by the bundle's name, else none"
+    )
     options.add_argument("--network-alone", action="store_true", help="the segmenter's own Dice, quick")
     options.add_argument("--phantoms", type=int, metavar="N", help="instead: EF of N phantom clips, thinned")
     options.add_argument("--tracings", action="store_true", help="instead: frames traced by hand")

@@ -2,12 +2,13 @@
 
     python benchmarks/scale.py [workers] [memory] [kill] [disk] [--bundle B] [--patients 8] [--per-clip 4] [--pairs 3] [--steps 2]
 
-`workers`: the same phantom cohort by one worker and by two, one thread each, in pairs; clips a second while all workers are at work, so
-that the start of Ray, the loading of the bundle and the last clip of a worker that waits for the other are left out, then with them.
-Bar: the median ratio >= 1.8; it needs two free cores. `memory`: peak of the driver (bytes that are its own, and resident) at 100 and at
-1,000 clips of a stand-in for the networks, in fresh processes. Bar: within 5 %. `kill`: killed when the first clip is there and run
-again. Bar: every planned clip once, the bytes of an undisturbed run. `disk`: the output on a small tmpfs, which takes the right to
-mount one. Bar: a clear stop; with room, the same bytes. Without a name all four.
+`workers`: the same phantom cohort by one worker and by two, one thread each, in pairs; clips a second while all workers
+are at work, so that the start of Ray, the loading of the bundle and the last clip of a worker that waits for the other
+are left out, then with them. Bar: the median ratio >= 1.8; it needs two free cores. `memory`: peak of the driver (bytes
+that are its own, and resident) at 100 and at 1,000 clips of a stand-in for the networks, in fresh processes. Bar:
+within 5 %. `kill`: killed when the first clip is there and run again. Bar: every planned clip once, the bytes of an
+undisturbed run. `disk`: the output on a small tmpfs, which takes the right to mount one. Bar: a clear stop; with room,
+the same bytes. Without a name all four.
 """
 
 import dataclasses
@@ -92,8 +93,11 @@ def once(folder: Path, plan: pd.DataFrame) -> bool:
     """Whether the finished cohort has every planned clip exactly once."""
     manifest, listed = pd.read_csv(folder / "manifest.csv"), pd.read_csv(folder / "FileList.csv")
     kept = manifest[manifest["accepted"] == 1]["id"].tolist()
-    return (manifest["id"].tolist() == plan["id"].tolist() and listed["FileName"].tolist() == kept
-            and sorted(path.stem for path in (folder / "Videos").iterdir()) == kept)
+    return (
+        manifest["id"].tolist() == plan["id"].tolist()
+        and listed["FileName"].tolist() == kept
+        and sorted(path.stem for path in (folder / "Videos").iterdir()) == kept
+    )
 
 
 def compare_workers(bars: Bars, scratch: Path, options: Any) -> None:
@@ -108,30 +112,49 @@ def compare_workers(bars: Bars, scratch: Path, options: Any) -> None:
             told: list[tuple[int, float, float]] = []
             began = time.monotonic()
             with ray_engine(count) as engine:
+
                 def timed(build: Any, items: Any, engine: Any = engine, told: Any = told) -> Any:
                     for result, *times in engine(partial(Timed, build), items):
                         told.append(tuple(times))
                         yield result
+
                 out = scratch / f"out-{pair}-{count}"
-                augment_cohort(plan, sources, out, Making(steps=options.steps, tries=1, tolerance=100), bundle=pipeline, engine=timed)
+                augment_cohort(
+                    plan,
+                    sources,
+                    out,
+                    Making(steps=options.steps, tries=1, tolerance=100),
+                    bundle=pipeline,
+                    engine=timed,
+                )
             wall[count] = time.monotonic() - began
             rate[count] = steady_rate(pd.DataFrame(told, columns=["worker", "begun", "ended"]), count)
             seconds += [ended - begun for _, begun, ended in told] if count == 1 else []
         ratios.append(rate[2] / rate[1])
         walls.append(wall[1] / wall[2])
-        print(f"      pair {pair + 1}: one worker {rate[1]:.3f} clips/s, two {rate[2]:.3f}, ratio {ratios[-1]:.2f}; with start-up and "
-              f"tail {wall[1]:.0f} s and {wall[2]:.0f} s", flush=True)
+        print(
+            f"      pair {pair + 1}: one worker {rate[1]:.3f} clips/s, two {rate[2]:.3f}, ratio {ratios[-1]:.2f}; with start-up and "
+            f"tail {wall[1]:.0f} s and {wall[2]:.0f} s",
+            flush=True,
+        )
     frames = pd.read_csv(out / "FileList.csv")["NumberOfFrames"]
     size = np.mean([path.stat().st_size for path in (out / "Videos").iterdir()])
-    print(f"      {len(plan)} clips of {frames.mean():.1f} frames, {options.steps} steps: {np.median(seconds):.2f} s a clip on one thread "
-          f"(median), {np.median(seconds) / frames.mean():.2f} s a frame; {size / frames.mean() / 1024:.1f} KiB a frame of video")
+    print(
+        f"      {len(plan)} clips of {frames.mean():.1f} frames, {options.steps} steps: {np.median(seconds):.2f} s a clip on one thread "
+        f"(median), {np.median(seconds) / frames.mean():.2f} s a frame; {size / frames.mean() / 1024:.1f} KiB a frame of video"
+    )
     print(f"      with start-up and tail: median ratio {np.median(walls):.2f}")
-    bars.check("two workers against one, clips a second, median of pairs", bool(np.median(ratios) >= 1.8),
-               f"{np.median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})", ">= 1.8")
+    bars.check(
+        "two workers against one, clips a second, median of pairs",
+        bool(np.median(ratios) >= 1.8),
+        f"{np.median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})",
+        ">= 1.8",
+    )
 
 
 def steady_rate(clips: pd.DataFrame, workers: int) -> float:
-    """Clips a second between the first moment when all workers work and the last; a clip that is cut by it counts in part."""
+    """Clips a second between the first moment when all workers work and the last; a clip that is cut by it counts in
+    part."""
     each = clips.groupby("worker").agg(begun=("begun", "min"), ended=("ended", "max"))
     if len(each) != workers:
         return float("nan")
@@ -148,20 +171,26 @@ def driver_memory(clips: int, folder: Path) -> None:
     given, _ = read_sources(phantom_files(folder / "clips", 4), pipeline)
     source = given[0]
     standin = Standin(keypoints_to_mask(source.keypoints[source.open().ed], 112, 112))
-    sources = [dataclasses.replace(given[i % len(given)], number=i + 1, keypoints=given[i % len(given)].keypoints.copy())
-               for i in range(clips // 4)]
+    sources = [
+        dataclasses.replace(given[i % len(given)], number=i + 1, keypoints=given[i % len(given)].keypoints.copy())
+        for i in range(clips // 4)
+    ]
     plan = plan_cohort(sources, 4)
     me, peaks, going = psutil.Process(), {"own": 0.0, "resident": 0.0}, threading.Event()
 
     def watch() -> None:
         while not going.wait(0.25):
             memory = me.memory_full_info()
-            peaks["own"], peaks["resident"] = (max(peaks[k], v / 2**20) for k, v in (("own", memory.uss), ("resident", memory.rss)))
+            peaks["own"], peaks["resident"] = (
+                max(peaks[k], v / 2**20) for k, v in (("own", memory.uss), ("resident", memory.rss))
+            )
 
     with ray_engine(2) as engine:
         thread = threading.Thread(target=watch)
         thread.start()
-        manifest = augment_cohort(plan, sources, folder / "out", Making(tries=1, tolerance=200), bundle=standin, engine=engine)
+        manifest = augment_cohort(
+            plan, sources, folder / "out", Making(tries=1, tolerance=200), bundle=standin, engine=engine
+        )
         going.set()
         thread.join()
     print(json.dumps(peaks | {"accepted": int(manifest["accepted"].sum())}))
@@ -172,13 +201,22 @@ def compare_memory(bars: Bars, scratch: Path) -> None:
     peaks = {}
     for clips in (100, 1000):
         began = time.monotonic()
-        done = subprocess.run([sys.executable, __file__, "--child", "memory", str(clips), str(scratch / str(clips))], check=True,
-                              capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, __file__, "--child", "memory", str(clips), str(scratch / str(clips))],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
         peaks[clips] = json.loads(done.stdout.splitlines()[-1])
-        print(f"      {clips} clips: {peaks[clips]['own']:.0f} MiB of its own, {peaks[clips]['resident']:.0f} MiB resident; "
-              f"{peaks[clips]['accepted']} accepted, {time.monotonic() - began:.0f} s", flush=True)
+        print(
+            f"      {clips} clips: {peaks[clips]['own']:.0f} MiB of its own, {peaks[clips]['resident']:.0f} MiB resident; "
+            f"{peaks[clips]['accepted']} accepted, {time.monotonic() - began:.0f} s",
+            flush=True,
+        )
     bars.at_most("driver's own memory, 1,000 clips over 100", peaks[1000]["own"] / peaks[100]["own"], 1.05, 3)
-    bars.at_most("driver's resident memory, 1,000 clips over 100", peaks[1000]["resident"] / peaks[100]["resident"], 1.05, 3)
+    bars.at_most(
+        "driver's resident memory, 1,000 clips over 100", peaks[1000]["resident"] / peaks[100]["resident"], 1.05, 3
+    )
 
 
 def cohort(folder: Path, out: Path, workers: int, bundle: str = defaults.BUNDLE) -> pd.DataFrame:
@@ -202,8 +240,11 @@ def kill(bars: Bars, scratch: Path) -> None:
     whole = contents(scratch / "alone")
     for victim in ("worker", "driver"):
         out = scratch / victim
-        driver = subprocess.Popen([sys.executable, __file__, "--child", "cohort", str(scratch / "clips"), str(out)],
-                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        driver = subprocess.Popen(
+            [sys.executable, __file__, "--child", "cohort", str(scratch / "clips"), str(out)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         while not list(out.glob("cohort-parts/SYN*.json")) and driver.poll() is None:
             time.sleep(0.05)
         family = psutil.Process(driver.pid).children(recursive=True)
@@ -213,11 +254,17 @@ def kill(bars: Bars, scratch: Path) -> None:
         _, alive = psutil.wait_procs(family, 60)
         made = len(list(out.glob("cohort-parts/SYN*.json")))
         state = "it went on and finished" if code == 0 else f"exit code {code}, {made} of {len(plan)} clips there"
-        print(f"      kill -9 of a {victim}, with {len(workers)} workers: {state}; {len(alive)} processes of Ray left after a minute",
-              flush=True)
+        print(
+            f"      kill -9 of a {victim}, with {len(workers)} workers: {state}; {len(alive)} processes of Ray left after a minute",
+            flush=True,
+        )
         cohort(scratch / "clips", out, 2)
-        bars.check(f"after kill -9 of a {victim}: each clip once, the undisturbed run's bytes",
-                   bool(workers) and once(out, plan) and contents(out) == whole, f"{len(plan)} clips", "all")
+        bars.check(
+            f"after kill -9 of a {victim}: each clip once, the undisturbed run's bytes",
+            bool(workers) and once(out, plan) and contents(out) == whole,
+            f"{len(plan)} clips",
+            "all",
+        )
 
 
 def disk(bars: Bars, scratch: Path) -> None:
@@ -227,7 +274,9 @@ def disk(bars: Bars, scratch: Path) -> None:
     out = scratch / "small"
     out.mkdir()
     room = max(96, sum(map(len, contents(scratch / "alone").values())) // 2048)  # KiB, half of what is needed
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room}k", "none", str(out)], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={room}k", "none", str(out)], capture_output=True
+    ).returncode:
         print("      not measured: no right to mount a tmpfs here")
         return
     try:
@@ -237,11 +286,20 @@ def disk(bars: Bars, scratch: Path) -> None:
         except OutputError as error:
             said = str(error)
         print(f"      {room} KiB: {said}", flush=True)
-        bars.check("a full disk: a clear stop", "disk is full" in said and "goes on from there" in said, said.split(":")[0], "told")
+        bars.check(
+            "a full disk: a clear stop",
+            "disk is full" in said and "goes on from there" in said,
+            said.split(":")[0],
+            "told",
+        )
         subprocess.run(["mount", "-o", "remount,size=100m", str(out)], check=True)
         plan = cohort(scratch / "clips", out, 2)
-        bars.check("with room: each clip once, the undisturbed run's bytes",
-                   once(out, plan) and contents(out) == contents(scratch / "alone"), f"{len(plan)} clips", "all")
+        bars.check(
+            "with room: each clip once, the undisturbed run's bytes",
+            once(out, plan) and contents(out) == contents(scratch / "alone"),
+            f"{len(plan)} clips",
+            "all",
+        )
     finally:
         subprocess.run(["umount", str(out)], check=True)
 
@@ -261,7 +319,12 @@ def main() -> int:
     bars = Bars()
     for part in parts:
         with tempfile.TemporaryDirectory() as scratch:
-            run = {"workers": partial(compare_workers, options=arguments), "memory": compare_memory, "kill": kill, "disk": disk}[part]
+            run = {
+                "workers": partial(compare_workers, options=arguments),
+                "memory": compare_memory,
+                "kill": kill,
+                "disk": disk,
+            }[part]
             run(bars, Path(scratch))
     return bars.close()
 

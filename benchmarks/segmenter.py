@@ -25,8 +25,11 @@ from echokdm.ops.segmentation import segment_clip
 from echokdm.ops.ventricle import keypoints_from_mask, simpson_volume
 
 
-def held_out_figures(network: Segmenter, patients: int, fps: float = 30.0, chunk: int = 5) -> dict[str, np.ndarray | list[str]]:
-    """On a beat of each held-out phantom: Dice of single frames and by `segment_clip`, EF (true, measured), refusals."""
+def held_out_figures(
+    network: Segmenter, patients: int, fps: float = 30.0, chunk: int = 5
+) -> dict[str, np.ndarray | list[str]]:
+    """On a beat of each held-out phantom: Dice of single frames and by `segment_clip`, EF (true, measured),
+    refusals."""
     from echokdm.phantom.a4c import A4CPhantom
 
     single, clips, fractions, refused = [], [], [], []
@@ -47,9 +50,18 @@ def held_out_figures(network: Segmenter, patients: int, fps: float = 30.0, chunk
                 continue
             clips.append(lv_dice(masks.long(), labels[b, :count]).numpy())
             volume = np.array([float(simpson_volume(keypoints_from_mask(m))) for m in masks.numpy() if m.any()])
-            fractions.append([clip_ejection_fraction(v, turning_points(v, complete_beats(v, fps))) for v in (truth[b, :count], volume)])
-    return {"single": np.concatenate(single), "clips": np.concatenate(clips) if clips else np.zeros(0),
-            "fractions": np.array(fractions).reshape(-1, 2), "refused": refused}
+            fractions.append(
+                [
+                    clip_ejection_fraction(v, turning_points(v, complete_beats(v, fps)))
+                    for v in (truth[b, :count], volume)
+                ]
+            )
+    return {
+        "single": np.concatenate(single),
+        "clips": np.concatenate(clips) if clips else np.zeros(0),
+        "fractions": np.array(fractions).reshape(-1, 2),
+        "refused": refused,
+    }
 
 
 def overlay(frames: Tensor, masks: Tensor, path: Path, shown: int = 20, zoom: int = 3) -> None:
@@ -61,10 +73,14 @@ def overlay(frames: Tensor, masks: Tensor, path: Path, shown: int = 20, zoom: in
     for t in np.unique(np.linspace(0, len(frames) - 1, shown).round().astype(int)):
         gray = (frames[t, 0] / frames.max().clamp(min=1e-3)).clamp(0, 1).sqrt().numpy()
         picture = np.repeat(np.kron(gray, np.ones((zoom, zoom)))[..., None], 3, 2)
-        picture[find_boundaries(np.kron(masks[t].numpy(), np.ones((zoom, zoom), bool)), mode="inner")] = (1.0, 0.85, 0.0)
+        picture[find_boundaries(np.kron(masks[t].numpy(), np.ones((zoom, zoom), bool)), mode="inner")] = (
+            1.0,
+            0.85,
+            0.0,
+        )
         tiles.append(picture)
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % 5)
-    rows = [np.concatenate(tiles[i:i + 5], 1) for i in range(0, len(tiles), 5)]
+    rows = [np.concatenate(tiles[i : i + 5], 1) for i in range(0, len(tiles), 5)]
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray((np.concatenate(rows) * 255).astype(np.uint8)).save(path)
 
@@ -84,7 +100,9 @@ def real_clip(network: Segmenter, clip: Clip, label: str, out: Path | None) -> N
         return
     area = masks.sum((1, 2)).float()
     jump = (area[1:] - area[:-1]).abs().max() / area.max() if len(area) > 1 else torch.zeros(())
-    print(f"{label}: {len(area)} frames in {time.perf_counter() - began:.2f} s, largest jump {100 * float(jump):.1f} % of the ED area")
+    print(
+        f"{label}: {len(area)} frames in {time.perf_counter() - began:.2f} s, largest jump {100 * float(jump):.1f} % of the ED area"
+    )
     print("  area, px:", *(int(a) for a in area))
     if out is not None:
         overlay(frames, masks, out / f"{label}.png")
@@ -103,7 +121,9 @@ def main() -> None:
         figures = held_out_figures(network, arguments.patients)
         for name, text in (("single", "a frame by itself"), ("clips", "by segment_clip")):
             scores = figures[name]
-            print(f"Dice on held-out phantoms, {text}: mean {scores.mean():.4f}, 5th percentile {np.percentile(scores, 5):.3f}")
+            print(
+                f"Dice on held-out phantoms, {text}: mean {scores.mean():.4f}, 5th percentile {np.percentile(scores, 5):.3f}"
+            )
         error = figures["fractions"][:, 1] - figures["fractions"][:, 0]
         print(f"EF by segment_clip: MAE {np.abs(error).mean():.2f} points, bias {error.mean():+.2f}")
         print(f"{len(figures['refused'])} of {arguments.patients} clips refused")

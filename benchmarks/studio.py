@@ -1,11 +1,13 @@
-"""How quickly `echokdm studio` answers: a preview while the mouse moves, the full picture when it is let go; and memory over 200 drags.
+"""How quickly `echokdm studio` answers: a preview while the mouse moves, the full picture when it is let go; and memory
+over 200 drags.
 
     python benchmarks/studio.py [--bundle B] [--patients 12] [--threads 2]
 
-On pydicom's clip, 320 x 240, and on the echotracker clip at its own size, 1024 x 768, where ECHOKDM_TEST_DATA names it. --patients is the
-number of steps of each kind; the median counts, and the slowest stands beside it. A preview is all that the page waits for but the way to
-it: the plan, the picture, its JPEG, the curves. Processor seconds stand beside each, since idle is what else runs on the machine. Bars: a
-preview at most 150 ms, the full picture of one frame at most 1.5 s, and at most 64 MB more after 200 drags than after the first 20.
+On pydicom's clip, 320 x 240, and on the echotracker clip at its own size, 1024 x 768, where ECHOKDM_TEST_DATA names it.
+--patients is the number of steps of each kind; the median counts, and the slowest stands beside it. A preview is all
+that the page waits for but the way to it: the plan, the picture, its JPEG, the curves. Processor seconds stand beside
+each, since idle is what else runs on the machine. Bars: a preview at most 150 ms, the full picture of one frame at most
+1.5 s, and at most 64 MB more after 200 drags than after the first 20.
 """
 
 import statistics
@@ -48,7 +50,9 @@ def pulled(session: Session, frame: int, by: float) -> Change:
     """A point of a frame pulled to the left, as the page asks for it."""
     asked = session.asked
     x, y = asked.source.heart.model.to_source(asked.trajectory.keypoints[frame, POINT])
-    return Change.model_validate({"frame": frame, "move": {"picture": "result", "frame": frame, "point": POINT, "to": (x - by, y)}})
+    return Change.model_validate(
+        {"frame": frame, "move": {"picture": "result", "frame": frame, "point": POINT, "to": (x - by, y)}}
+    )
 
 
 def seconds(work: Callable[[], object]) -> tuple[float, float]:
@@ -59,7 +63,9 @@ def seconds(work: Callable[[], object]) -> tuple[float, float]:
 
 
 def full_picture(session: Session, change: Change) -> tuple[float, float]:
-    """Seconds from a step to the pixels of the frame that is looked at; the clip's further frames are not waited for."""
+    """Seconds from a step to the pixels of the frame that is looked at; the clip's further frames are not waited
+    for."""
+
     def step() -> None:
         session.change(change)
         wait(lambda: session.making.pixels is not None)
@@ -75,7 +81,9 @@ def resident_mb() -> float:
 
 def report(bars: Bars, what: str, times: list[tuple[float, float]], bar: float) -> None:
     clock, busy = zip(*times, strict=True)
-    told = f"{what}, s, median of {len(times)} (slowest {max(clock):.3f}; of the processors {statistics.median(busy):.3f})"
+    told = (
+        f"{what}, s, median of {len(times)} (slowest {max(clock):.3f}; of the processors {statistics.median(busy):.3f})"
+    )
     bars.at_most(told, statistics.median(clock), bar, 3)
 
 
@@ -98,7 +106,12 @@ def main() -> int:
             drags = [seconds(lambda i=i: preview(session, pulled(session, i % frames, 1 + i % 5))) for i in steps]  # noqa: B023
             report(bars, f"{name}: preview of a drag", drags, 0.15)
             slides = [Change.model_validate({"frame": i % frames, "wishes": {"ef": 30.0 + i % 20}}) for i in steps]
-            report(bars, f"{name}: preview of the EF slider", [seconds(lambda c=c: preview(session, c)) for c in slides], 0.15)  # noqa: B023
+            report(
+                bars,
+                f"{name}: preview of the EF slider",
+                [seconds(lambda c=c: preview(session, c)) for c in slides],
+                0.15,
+            )  # noqa: B023
             pictures = [full_picture(session, pulled(session, 3 * i % frames, 1)) for i in steps]
             report(bars, f"{name}: full picture of one frame", pictures, 1.5)
             if name == "pydicom" and sys.platform == "linux":
@@ -108,8 +121,12 @@ def main() -> int:
                     if i % 10 == 9:
                         wait(lambda: session.making.pixels is not None)  # noqa: B023
                     sizes.append(resident_mb())
-                bars.at_most(f"{name}: memory, MB, after {DRAGS} drags over that after {WARM} ({sizes[WARM - 1]:.0f})",
-                             sizes[-1] - sizes[WARM - 1], GROWTH_MB, 1)
+                bars.at_most(
+                    f"{name}: memory, MB, after {DRAGS} drags over that after {WARM} ({sizes[WARM - 1]:.0f})",
+                    sizes[-1] - sizes[WARM - 1],
+                    GROWTH_MB,
+                    1,
+                )
     return bars.close()
 
 

@@ -2,9 +2,10 @@
 
     python benchmarks/synth_time.py [--bundle B] [--patients 1] [--threads 2] [--busy 1]
 
---patients is the number of runs; the fastest counts. --threads limits the commands' threads. --busy: after each run one more beside so many
-processes of one thread each that multiply matrices. Bars: at most 15 s, under 3 GB, --help under 0.5 s; beside busy processes at most twice
-the time, and the same bytes. Processor seconds stand beside each time, since idle is what else runs on the machine.
+--patients is the number of runs; the fastest counts. --threads limits the commands' threads. --busy: after each run one
+more beside so many processes of one thread each that multiply matrices. Bars: at most 15 s, under 3 GB, --help under
+0.5 s; beside busy processes at most twice the time, and the same bytes. Processor seconds stand beside each time, since
+idle is what else runs on the machine.
 """
 
 import contextlib
@@ -24,7 +25,8 @@ BUSY = "import numpy\na = numpy.ones((500, 500))\nwhile True: a @ a"
 
 
 class Run(NamedTuple):
-    """Of one command: seconds by the clock and of the processors, peak GB of memory, what it printed, and the bytes of what it made."""
+    """Of one command: seconds by the clock and of the processors, peak GB of memory, what it printed, and the bytes of
+    what it made."""
 
     seconds: float
     processor: float
@@ -100,8 +102,12 @@ def main() -> int:
     bars.at_most(f"echokdm synth --demo, 30 frames, fastest of {len(runs)}, s from the shell", fastest.seconds, 15, 1)
     bars.check("its peak memory", memory < 3, f"{memory:.2f} GB", "< 3 GB")
     if beside:
-        bars.at_most(f"beside {arguments.busy} busy, fastest over fastest alone", min(beside).seconds / fastest.seconds, 2, 2)
-        bars.check("the same bytes in all runs", len({run.made for run in runs + beside}) == 1, ", ".join(MADE), "the same")
+        bars.at_most(
+            f"beside {arguments.busy} busy, fastest over fastest alone", min(beside).seconds / fastest.seconds, 2, 2
+        )
+        bars.check(
+            "the same bytes in all runs", len({run.made for run in runs + beside}) == 1, ", ".join(MADE), "the same"
+        )
     bars.check("echokdm --help, fastest of 5", min(helps) < 0.5, f"{min(helps):.2f} s", "< 0.5 s")
     return bars.close()
 

@@ -44,9 +44,27 @@ _HOME = {
     "write_synthesis": "echokdm.report.synthesis",
 }
 
-__all__ = ["Derived", "Drawing", "KDMPipeline", "Making", "Sampling", "Synthesis", "Wish", "__version__", "adapt_bundle",
-           "audit_cohort", "augment_cohort", "derive_keypoints", "plan_cohort", "read_clip", "read_sources", "synthesize",
-           "validate_folder", "write_keypoints", "write_synthesis"]
+__all__ = [
+    "Derived",
+    "Drawing",
+    "KDMPipeline",
+    "Making",
+    "Sampling",
+    "Synthesis",
+    "Wish",
+    "__version__",
+    "adapt_bundle",
+    "audit_cohort",
+    "augment_cohort",
+    "derive_keypoints",
+    "plan_cohort",
+    "read_clip",
+    "read_sources",
+    "synthesize",
+    "validate_folder",
+    "write_keypoints",
+    "write_synthesis",
+]
 
 
 def __getattr__(name: str) -> Any:

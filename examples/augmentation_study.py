@@ -2,11 +2,12 @@
 
     python examples/augmentation_study.py --out study [--sizes 25 50 100] [--seeds 5] [--rounds 2] [--judge validation]
 
-Patients are simulated hearts whose outlines are known exactly. Each round adds one synthetic clip a patient, with another ejection
-fraction: made by the model, and beside it by a thin-plate spline alone, which moves the same pictures to the same key-points. A small
-U-Net learns the left ventricle from end-diastolic and end-systolic frames, and a small 3-D network the ejection fraction from a clip
-and the U-Net's ventricle in it: from the patients alone, with the spline's clips, or with the model's, for the same number of steps.
-A seed draws the patients and the initial weights. Everything is kept in --out; a run that was stopped goes on there.
+Patients are simulated hearts whose outlines are known exactly. Each round adds one synthetic clip a patient, with
+another ejection fraction: made by the model, and beside it by a thin-plate spline alone, which moves the same pictures
+to the same key-points. A small U-Net learns the left ventricle from end-diastolic and end-systolic frames, and a small
+3-D network the ejection fraction from a clip and the U-Net's ventricle in it: from the patients alone, with the
+spline's clips, or with the model's, for the same number of steps. A seed draws the patients and the initial weights.
+Everything is kept in --out; a run that was stopped goes on there.
 """
 
 import argparse
@@ -45,10 +46,11 @@ SIDE = 56  # px of the clips that the ejection fraction is learnt from
 
 
 class Cases(NamedTuple):
-    """N labelled clips of half the size. clips: (N, FRAMES, SIDE, SIDE) uint8, one beat. frames: (N, 2, SIDE, SIDE) uint8, those at
+    """N labelled clips of half the size. clips: (N, FRAMES, SIDE, SIDE) uint8, one beat. frames: (N, 2, SIDE, SIDE)
+    uint8, those at
 
-    end-diastole and end-systole. masks: (N, 2, SIDE, SIDE) bool, their ventricles. ef: (N,) percent, of the outlines in these two
-    at full size. patient: (N,).
+    end-diastole and end-systole. masks: (N, 2, SIDE, SIDE) bool, their ventricles. ef: (N,) percent, of the outlines in
+    these two at full size. patient: (N,).
     """
 
     frames: Tensor
@@ -70,8 +72,13 @@ def case(frames: Tensor, outlines: np.ndarray, traced: Sequence[int], patient: i
     """One clip (T, 1, 112, 112) in [0, 1], with 40 points (2, 40, 2) px in its end-diastolic and end-systolic frame."""
     clip = (F.avg_pool2d(frames, 2)[None, :, 0] * 255).round().to(torch.uint8)
     masks = np.stack([keypoints_to_mask(points, *frames.shape[-2:]) for points in outlines])
-    return Cases(clip[:, list(traced)], F.avg_pool2d(torch.from_numpy(masks).float(), 2)[None] >= 0.5, clip,
-                 torch.tensor([float(ejection_fraction(*simpson_volume(outlines)))]), torch.tensor([patient]))
+    return Cases(
+        clip[:, list(traced)],
+        F.avg_pool2d(torch.from_numpy(masks).float(), 2)[None] >= 0.5,
+        clip,
+        torch.tensor([float(ejection_fraction(*simpson_volume(outlines)))]),
+        torch.tensor([patient]),
+    )
 
 
 def joined(cases: Sequence[Cases]) -> Cases:
@@ -102,7 +109,8 @@ def real_cases(seeds: Sequence[int], path: Path) -> Cases:
 
 
 def make_cohorts(seeds: Sequence[int], rounds: int, bundle: str, out: Path) -> None:
-    """Round by round a cohort of one clip a patient, as `echokdm augment` writes it, and beside it the spline's clips, .npz."""
+    """Round by round a cohort of one clip a patient, as `echokdm augment` writes it, and beside it the spline's clips,
+    .npz."""
     wanted = [out / f"round{number}" for number in range(rounds)]
     if all(folder.with_suffix(".npz").exists() for folder in wanted):
         return
@@ -112,12 +120,19 @@ def make_cohorts(seeds: Sequence[int], rounds: int, bundle: str, out: Path) -> N
     opened = {source.number: source for source in sources}
     for number, folder in enumerate(wanted):
         plan = echokdm.plan_cohort(sources, 1, EF, seed=number)
-        manifest = echokdm.augment_cohort(plan, sources, folder, bundle=pipeline,
-                                          progress=lambda text, name=folder.name: print(f"{name}: {text}", flush=True))
+        manifest = echokdm.augment_cohort(
+            plan,
+            sources,
+            folder,
+            bundle=pipeline,
+            progress=lambda text, name=folder.name: print(f"{name}: {text}", flush=True),
+        )
         kept = manifest[manifest["accepted"]]
         print(f"{folder.name}: {len(kept)} of {len(plan)} accepted, {manifest['tries'].mean():.2f} tries")
-        save(folder.with_suffix(".npz"), joined([spline_case(opened[row.clip].open(), row.drawn, row.clip - 1)
-                                                 for row in kept.itertuples()]))
+        save(
+            folder.with_suffix(".npz"),
+            joined([spline_case(opened[row.clip].open(), row.drawn, row.clip - 1) for row in kept.itertuples()]),
+        )
 
 
 def save(path: Path, cases: Cases) -> None:
@@ -136,13 +151,16 @@ def spline_case(source: Derived, ef: float, patient: int) -> Cases:
     """Each frame moved by a thin-plate spline to the key-points that the model would be given: no network draws."""
     sector, wish = torch.as_tensor(source.model.sector_mask), plan_trajectory(source, source.ed, Wish(ef=ef))
     own, points = (torch.as_tensor(p, dtype=torch.float32) for p in (source.keypoints[wish.frames], wish.keypoints))
-    frames, _ = tps_warp(source.model.clip.frames[torch.as_tensor(wish.frames)], own, points, sector.expand(len(points), -1, -1))
+    frames, _ = tps_warp(
+        source.model.clip.frames[torch.as_tensor(wish.frames)], own, points, sector.expand(len(points), -1, -1)
+    )
     traced = [wish.ed, wish.es]
     return case(frames.clamp(0, 1), wish.keypoints[traced], traced, patient)
 
 
 def read_cohort(folder: Path) -> Cases:
-    """A cohort read back from its folder, as any other EchoNet data set; patient: the place among the clips it was made from."""
+    """A cohort read back from its folder, as any other EchoNet data set; patient: the place among the clips it was made
+    from."""
     from echokdm.cohort.make import read_manifest
     from echokdm.data.adapters import find_adapter
 
@@ -157,7 +175,9 @@ def read_cohort(folder: Path) -> Cases:
     return joined(found)
 
 
-# Two networks, learnt by one recipe that was chosen on the validation patients: an outline, and from clip and outline the EF.
+# Two networks, learnt by one recipe that was chosen on the validation patients: an outline, and from clip and outline
+# the EF.
+
 
 def lv_network() -> nn.Module:
     """Frame (B, 1, SIDE, SIDE) as `standard` gives it -> logit of the left ventricle (B, 1, SIDE, SIDE)."""
@@ -177,12 +197,15 @@ def lv_loss(network: nn.Module, cases: Cases, draw: torch.Generator) -> Tensor:
 def lv_probability(network: nn.Module, frames: Tensor) -> Tensor:
     """Of each pixel of frames (N, T, SIDE, SIDE) uint8, the same shape."""
     with torch.no_grad():
-        found = [network(standard(part.flatten(0, 1)[:, None] / 255)).sigmoid().view(part.shape) for part in frames.split(10)]
+        found = [
+            network(standard(part.flatten(0, 1)[:, None] / 255)).sigmoid().view(part.shape) for part in frames.split(10)
+        ]
     return torch.cat(found)
 
 
 class EFNetwork(nn.Module):
-    """Clips and their ventricles' probability, both (B, FRAMES, SIDE, SIDE) in [0, 1] -> EF (B,), 0 at 45 % and 1 at 75 %."""
+    """Clips and their ventricles' probability, both (B, FRAMES, SIDE, SIDE) in [0, 1] -> EF (B,), 0 at 45 % and 1 at 75
+    %."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -190,8 +213,14 @@ class EFNetwork(nn.Module):
         for inputs, outputs, stride in ((2, 16, (1, 2, 2)), (16, 24, 2), (24, 32, 2)):
             layers += [nn.Conv3d(inputs, outputs, 3, stride, 1), nn.GroupNorm(8, outputs), nn.ReLU()]
         # Averaged over the picture alone: what comes when tells the ejection.
-        self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool3d((FRAMES // 4, 1, 1)), nn.Flatten(), nn.Linear(8 * FRAMES, 32),
-                                    nn.ReLU(), nn.Linear(32, 1))
+        self.layers = nn.Sequential(
+            *layers,
+            nn.AdaptiveAvgPool3d((FRAMES // 4, 1, 1)),
+            nn.Flatten(),
+            nn.Linear(8 * FRAMES, 32),
+            nn.ReLU(),
+            nn.Linear(32, 1),
+        )
 
     def forward(self, clips: Tensor, ventricles: Tensor) -> Tensor:
         return self.layers(torch.stack([standard(clips), ventricles], 1))[:, 0]
@@ -203,7 +232,8 @@ def ef_loss(network: nn.Module, cases: Cases, ventricles: Tensor, draw: torch.Ge
 
 
 def jitter(pixels: Tensor, ventricles: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Each case (B, C, H, W) in [0, 1] shifted, turned, scaled and brightened by its own draw; its ventricles move along."""
+    """Each case (B, C, H, W) in [0, 1] shifted, turned, scaled and brightened by its own draw; its ventricles move
+    along."""
     reach = torch.tensor([0.1, 0.1, 0.2, 0.1, 0.5])[:, None]  # half the side, twice; radians; share; powers of two
     x, y, turn, scale, gamma = (2 * torch.rand(5, len(pixels), generator=draw) - 1) * reach
     cos, sin = (1 + scale) * turn.cos(), (1 + scale) * turn.sin()
@@ -211,7 +241,7 @@ def jitter(pixels: Tensor, ventricles: Tensor, draw: torch.Generator) -> tuple[T
     both = torch.cat([pixels, ventricles], 1)
     moved = F.grid_sample(both, F.affine_grid(matrix, list(both.shape), align_corners=False), align_corners=False)
     pixels, ventricles = moved.split([pixels.shape[1], ventricles.shape[1]], 1)
-    return pixels.clamp(0, 1) ** (2 ** gamma).view(-1, 1, 1, 1), ventricles
+    return pixels.clamp(0, 1) ** (2**gamma).view(-1, 1, 1, 1), ventricles
 
 
 def standard(frames: Tensor) -> Tensor:
@@ -219,9 +249,17 @@ def standard(frames: Tensor) -> Tensor:
     return (frames - frames.mean((-2, -1), keepdim=True)) / frames.std((-2, -1), keepdim=True).clamp(min=1e-3)
 
 
-def fit(network: nn.Module, loss: Callable[[list[Tensor]], Tensor], kinds: Sequence[Cases], batch: int, rate: float, steps: int,
-        draw: torch.Generator) -> nn.Module:
-    """`steps` batches of rows, as many of the one kind as of the other where there are two; loss: of the rows (B,) of each kind."""
+def fit(
+    network: nn.Module,
+    loss: Callable[[list[Tensor]], Tensor],
+    kinds: Sequence[Cases],
+    batch: int,
+    rate: float,
+    steps: int,
+    draw: torch.Generator,
+) -> nn.Module:
+    """`steps` batches of rows, as many of the one kind as of the other where there are two; loss: of the rows (B,) of
+    each kind."""
     optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
     for _ in range(steps):
@@ -233,7 +271,8 @@ def fit(network: nn.Module, loss: Callable[[list[Tensor]], Tensor], kinds: Seque
 
 
 def train_and_judge(kinds: Sequence[Cases], judge: Cases, seed: int, steps: Sequence[int]) -> pd.DataFrame:
-    """Both networks learnt from real cases, and synthetic ones where there are any; a row a judged case: LV (Dice) and EF (points)."""
+    """Both networks learnt from real cases, and synthetic ones where there are any; a row a judged case: LV (Dice) and
+    EF (points)."""
     draw = generator(seed, 2)
     torch.manual_seed(derive_seed(seed, 3))
     lv, ef = lv_network(), EFNetwork()
@@ -257,6 +296,7 @@ def train_and_judge(kinds: Sequence[Cases], judge: Cases, seed: int, steps: Sequ
 
 # From all trainings to a table and a figure.
 
+
 def over_seeds(values: pd.Series) -> tuple[float, float, float]:
     """Mean of a value a seed, and Student's 95 % interval; nan for one seed."""
     from scipy.stats import t
@@ -268,7 +308,8 @@ def over_seeds(values: pd.Series) -> tuple[float, float, float]:
 def summary(results: pd.DataFrame) -> pd.DataFrame:
     """A row an arm, and one a paired difference of two arms, for each score and number of patients.
 
-    low, high: 95 % over seeds (Student's t). tests_low, tests_high, of differences: 95 % over the judged patients (bootstrap).
+    low, high: 95 % over seeds (Student's t). tests_low, tests_high, of differences: 95 % over the judged patients
+    (bootstrap).
     """
     rows = []
     for score, (patients, part) in product(SCORES, results.groupby("patients")):
@@ -279,8 +320,20 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
             rows.append((score, patients, arm, len(seeds), *over_seeds(seeds[arm]), np.nan, np.nan))
         for arm, other in combinations(arms[::-1], 2):
             tests = difference_interval(pairs[arm], pairs[other], pairs.index.get_level_values("case"))
-            rows.append((score, patients, f"{arm} - {other}", len(seeds), *over_seeds(seeds[arm] - seeds[other]), tests.low, tests.high))
-    return pd.DataFrame(rows, columns=["score", "patients", "arm", "seeds", "mean", "low", "high", "tests_low", "tests_high"])
+            rows.append(
+                (
+                    score,
+                    patients,
+                    f"{arm} - {other}",
+                    len(seeds),
+                    *over_seeds(seeds[arm] - seeds[other]),
+                    tests.low,
+                    tests.high,
+                )
+            )
+    return pd.DataFrame(
+        rows, columns=["score", "patients", "arm", "seeds", "mean", "low", "high", "tests_low", "tests_high"]
+    )
 
 
 def draw_figure(table: pd.DataFrame, path: Path) -> None:
@@ -296,7 +349,9 @@ def draw_figure(table: pd.DataFrame, path: Path) -> None:
         for i, (arm, name) in enumerate(ARMS.items()):
             rows = table[(table["score"] == score) & (table["arm"] == arm)].set_index("patients").reindex(sizes)
             reach = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
-            panel.errorbar(np.arange(len(sizes)) + 0.08 * (i - 1), rows["mean"], reach, marker="o", capsize=3, label=name)
+            panel.errorbar(
+                np.arange(len(sizes)) + 0.08 * (i - 1), rows["mean"], reach, marker="o", capsize=3, label=name
+            )
         panel.set(xticks=range(len(sizes)), xticklabels=sizes, xlabel="patients", ylabel=label)
     axes[0].legend(frameon=False)
     with atomic_file(path) as temporary:
@@ -304,30 +359,53 @@ def draw_figure(table: pd.DataFrame, path: Path) -> None:
     plt.close(figure)
 
 
-def study(out: Path, bundle: str = defaults.BUNDLE, sizes: Sequence[int] = (25, 50, 100), rounds: int = 2, seeds: int = 5,
-          arms: Sequence[str] = tuple(ARMS), steps: Sequence[int] = (1200, 1000), judge: str = "test", judged: int = 100) -> pd.DataFrame:
-    """Make what `out` lacks: cohorts, trainings, results.csv (every score), summary.csv and figure.png. Returns the summary.
+def study(
+    out: Path,
+    bundle: str = defaults.BUNDLE,
+    sizes: Sequence[int] = (25, 50, 100),
+    rounds: int = 2,
+    seeds: int = 5,
+    arms: Sequence[str] = tuple(ARMS),
+    steps: Sequence[int] = (1200, 1000),
+    judge: str = "test",
+    judged: int = 100,
+) -> pd.DataFrame:
+    """Make what `out` lacks: cohorts, trainings, results.csv (every score), summary.csv and figure.png. Returns the
+    summary.
 
     judge: "test", or "validation" to choose a recipe by. judged: how many of those patients.
     """
     count = max(sizes)
     first = {"test": TEST, "validation": VALIDATION}[judge]
-    real, others = (real_cases(range(start, start + number), out / f"{name}-{number}.npz")
-                    for name, start, number in (("patients", POOL, count), (judge, first, judged)))
+    real, others = (
+        real_cases(range(start, start + number), out / f"{name}-{number}.npz")
+        for name, start, number in (("patients", POOL, count), (judge, first, judged))
+    )
     cohort = out / f"{count}-patients"
     make_cohorts(range(POOL, POOL + count), rounds, bundle, cohort)
-    extra = {"none": [], "spline": [joined([load(cohort / f"round{r}.npz") for r in range(rounds)])],
-             "echokdm": [joined([read_cohort(cohort / f"round{r}") for r in range(rounds)])]}
+    extra = {
+        "none": [],
+        "spline": [joined([load(cohort / f"round{r}.npz") for r in range(rounds)])],
+        "echokdm": [joined([read_cohort(cohort / f"round{r}") for r in range(rounds)])],
+    }
     results = []
     for seed, patients, arm in product(range(seeds), sizes, arms):
-        path = out / "trainings" / f"{judge}-{judged}-{rounds}rounds-{steps[0]}-{steps[1]}steps" / f"{patients}-{arm}-{seed}.csv"
+        path = (
+            out
+            / "trainings"
+            / f"{judge}-{judged}-{rounds}rounds-{steps[0]}-{steps[1]}steps"
+            / f"{patients}-{arm}-{seed}.csv"
+        )
         if not path.exists():
             chosen = torch.randperm(count, generator=generator(seed, 1))[:patients]
             table = train_and_judge([cases.of(chosen) for cases in (real, *extra[arm])], others, seed, steps)
             with atomic_file(path) as temporary:
                 table.assign(patients=patients, arm=arm, seed=seed).to_csv(temporary, index=False)
         results.append(pd.read_csv(path, keep_default_na=False))
-        print(f"{patients} patients, {arm}, seed {seed}: {results[-1][list(SCORES)].mean().round(4).to_dict()}", flush=True)
+        print(
+            f"{patients} patients, {arm}, seed {seed}: {results[-1][list(SCORES)].mean().round(4).to_dict()}",
+            flush=True,
+        )
     results = pd.concat(results, ignore_index=True)
     table = summary(results)
     for name, written in (("results.csv", results), ("summary.csv", table)):
@@ -340,20 +418,37 @@ def study(out: Path, bundle: str = defaults.BUNDLE, sizes: Sequence[int] = (25, 
 def main() -> None:
     """Parse the command line, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="a folder for cohorts, trainings, results.csv, summary.csv and figure.png")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="a folder for cohorts, trainings, results.csv, summary.csv and figure.png",
+    )
     parser.add_argument("--bundle", default=defaults.BUNDLE, help="trained weights: a shipped name or a folder")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[25, 50, 100], help="numbers of patients; the largest is made")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[25, 50, 100], help="numbers of patients; the largest is made"
+    )
     parser.add_argument("--rounds", type=int, default=2, help="synthetic clips a patient")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--steps", type=int, nargs=2, default=[1200, 1000], help="batches for the outline, and for the ejection fraction")
-    parser.add_argument("--judge", choices=("test", "validation"), default="test", help="validation: to choose a recipe by")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        nargs=2,
+        default=[1200, 1000],
+        help="batches for the outline, and for the ejection fraction",
+    )
+    parser.add_argument(
+        "--judge", choices=("test", "validation"), default="test", help="validation: to choose a recipe by"
+    )
     parser.add_argument("--judged", type=int, default=100, help="patients to judge by")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # sums in one order, so the same figures again
     table = study(**vars(arguments))
-    print(f"\nSimulated patients; {arguments.judged} of {arguments.judge} to judge by, seeds 0 to {arguments.seeds - 1}; "
-          f"{platform.processor() or platform.machine()}, one thread, torch {torch.__version__}")
+    print(
+        f"\nSimulated patients; {arguments.judged} of {arguments.judge} to judge by, seeds 0 to {arguments.seeds - 1}; "
+        f"{platform.processor() or platform.machine()}, one thread, torch {torch.__version__}"
+    )
     print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}", na_rep=""))
 
 

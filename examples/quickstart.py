@@ -1,6 +1,6 @@
 """From a clip to its key-points, and to the same heart with another ejection fraction.
 
-    python examples/quickstart.py CLIP FOLDER
+python examples/quickstart.py CLIP FOLDER
 """
 
 import sys

@@ -24,7 +24,8 @@ TEST_DATA = os.environ.get("ECHOKDM_TEST_DATA", "")
 ASK = f"set ECHOKDM_TEST_DATA to the folder that holds {', '.join(FOLDERS[:-1])} and {FOLDERS[-1]}"
 
 if TEST_DATA and not os.environ.get("ECHOKDM_BACKBONES"):
-    os.environ["ECHOKDM_BACKBONES"] = str(Path(TEST_DATA).resolve() / "backbone")  # in the environment for subprocesses too
+    # in the environment for subprocesses too
+    os.environ["ECHOKDM_BACKBONES"] = str(Path(TEST_DATA).resolve() / "backbone")
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +41,8 @@ def test_data() -> Path:
 
 @pytest.fixture(scope="session")
 def squeeze_weights(test_data: Path) -> Path:
-    """The file of SqueezeNet's weights, for tests of what is measured or trained with them; BundleError where it is missing."""
+    """The file of SqueezeNet's weights, for tests of what is measured or trained with them; BundleError where it is
+    missing."""
     from echokdm.losses.perceptual import find_backbone
 
     return find_backbone("squeeze")
@@ -48,7 +50,8 @@ def squeeze_weights(test_data: Path) -> Path:
 
 @pytest.fixture(autouse=True, scope="session")
 def _search_once() -> Iterator[None]:
-    """The few clips that hundreds of tests read are searched for words once a worker; tests/deid/conftest.py takes that back."""
+    """The few clips that hundreds of tests read are searched for words once a worker; tests/deid/conftest.py takes that
+    back."""
     from echokdm.core.frames import LongFrames
     from echokdm.deid.words import find_words
 
@@ -81,7 +84,8 @@ def no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def valid_dicom() -> Callable[[Path], None]:
-    """valid_dicom(file): fails where dciodvfy (Debian's dicom3tools) finds an error; skips where it is not installed."""
+    """valid_dicom(file): fails where dciodvfy (Debian's dicom3tools) finds an error; skips where it is not
+    installed."""
     validator = shutil.which("dciodvfy")
 
     def check(file: Path) -> None:
@@ -90,17 +94,31 @@ def valid_dicom() -> Callable[[Path], None]:
         told = subprocess.run([validator, str(file)], capture_output=True, text=True, check=False).stderr.splitlines()
         assert told, "it says of what kind the file is"
         # Synthetic Data (0008,001C) came into the standard in 2023, after the validator that Debian has.
-        assert not [line for line in told if line.startswith("Error") and "(0x0008,0x001c)" not in line], "\n".join(told)
+        assert not [line for line in told if line.startswith("Error") and "(0x0008,0x001c)" not in line], "\n".join(
+            told
+        )
 
     return check
 
 
-FEW = {"patients": 1, "procedural": 2, "held_out": 1, "twins": 1, "hearts": 1, "posed": 1, "root": 2, "frames": 5, "workers": 0}  # of data
+# of data
+FEW = {
+    "patients": 1,
+    "procedural": 2,
+    "held_out": 1,
+    "twins": 1,
+    "hearts": 1,
+    "posed": 1,
+    "root": 2,
+    "frames": 5,
+    "workers": 0,
+}
 
 
 @pytest.fixture(scope="session")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
-    """few(file, overrides) -> overrides that shrink a training's counts alone: FEW subjects, and in each stage one step of two items.
+    """few(file, overrides) -> overrides that shrink a training's counts alone: FEW subjects, and in each stage one step
+    of two items.
 
     Simulated data are cached for the whole session, a folder each kind.
     """
@@ -114,9 +132,14 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
         fields = type(config.data).model_fields
         kind = getattr(config.data, "adapter", None) or config.data.phantom
         stages = [name for name in find_method(config.method).stages(config) if getattr(config, name).steps]
-        counts = {name: count for name, count in FEW.items() if name in fields and str(fields[name].default).isdecimal()}
-        return [f"data.cache={cache / kind}", *(f"data.{name}={count}" for name, count in counts.items()),
-                *(f"{stage}.{count}" for stage in stages for count in ("steps=1", "batch=2"))]
+        counts = {
+            name: count for name, count in FEW.items() if name in fields and str(fields[name].default).isdecimal()
+        }
+        return [
+            f"data.cache={cache / kind}",
+            *(f"data.{name}={count}" for name, count in counts.items()),
+            *(f"{stage}.{count}" for stage in stages for count in ("steps=1", "batch=2")),
+        ]
 
     return shrink
 

@@ -1,4 +1,5 @@
-"""A drawn heart whose ventricle is known, and a pipeline that needs no training: dark is blood, motion is a spread of key-points."""
+"""A drawn heart whose ventricle is known, and a pipeline that needs no training: dark is blood, motion is a spread of
+key-points."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -22,7 +23,8 @@ HALF_WIDTH, HALF_LENGTH = 20.0, 36.0  # at end-diastole, frame 0
 
 
 def shrink(t: int) -> float:
-    """Size of the ventricle's half-axes at frame t, 1 at end-diastole, 0.85 at end-systole: an EF of 1 - 0.85^3 = 38.6 %."""
+    """Size of the ventricle's half-axes at frame t, 1 at end-diastole, 0.85 at end-systole: an EF of 1 - 0.85^3 = 38.6
+    %."""
     return 1 - 0.15 * (1 - np.cos(2 * np.pi * t / FRAMES)) / 2
 
 
@@ -52,7 +54,9 @@ def ellipse(t: int = 0, centre: np.ndarray = CENTRE, count: int = 20) -> np.ndar
     s = shrink(t)
     y = (np.arange(count) + 0.5) / count * 2 - 1
     half = HALF_WIDTH * s * np.sqrt(1 - y**2)
-    rows = np.stack([centre[0] - half, centre[1] + HALF_LENGTH * s * y, centre[0] + half, centre[1] + HALF_LENGTH * s * y], 1)
+    rows = np.stack(
+        [centre[0] - half, centre[1] + HALF_LENGTH * s * y, centre[0] + half, centre[1] + HALF_LENGTH * s * y], 1
+    )
     axis = np.array([[centre[0], centre[1] - HALF_LENGTH * s, centre[0], centre[1] + HALF_LENGTH * s]])
     return np.concatenate([axis, rows])
 
@@ -71,7 +75,9 @@ class DrawnPipeline:
         self.valve_openings: list[torch.Tensor] = []  # of each call
         self.confidence: torch.Tensor | None = None  # (T,), of whatever clip it sees
 
-    def segment(self, frames: torch.Tensor, sector, fps: float, made: bool = False, any_view: bool = False) -> Ventricle:
+    def segment(
+        self, frames: torch.Tensor, sector, fps: float, made: bool = False, any_view: bool = False
+    ) -> Ventricle:
         inside = np.asarray(sector).astype(bool)
         deep = ndimage.binary_erosion(inside, iterations=6)
         masks = []
@@ -86,7 +92,9 @@ class DrawnPipeline:
     def right_heart(self, frames: torch.Tensor, sector) -> torch.Tensor:
         return torch.zeros(len(frames), *frames.shape[2:], dtype=torch.bool)
 
-    def __call__(self, source, source_keypoints, target_keypoints, sector, drawing=Drawing(), valve_opening=None, chunk=8):
+    def __call__(
+        self, source, source_keypoints, target_keypoints, sector, drawing=Drawing(), valve_opening=None, chunk=8
+    ):
         self.valve_openings.append(valve_opening)
         if self.calls[-1:] != [drawing]:
             self.calls.append(drawing)
@@ -99,7 +107,9 @@ class DrawnPipeline:
 @pytest.fixture
 def heart() -> SimpleNamespace:
     """What is known of the drawn heart."""
-    return SimpleNamespace(centre=CENTRE, frames=FRAMES, half_width=HALF_WIDTH, half_length=HALF_LENGTH, fps=FPS, ellipse=ellipse)
+    return SimpleNamespace(
+        centre=CENTRE, frames=FRAMES, half_width=HALF_WIDTH, half_length=HALF_LENGTH, fps=FPS, ellipse=ellipse
+    )
 
 
 @pytest.fixture
@@ -126,8 +136,17 @@ def pipeline() -> DrawnPipeline:
 def as_every_bundle(monkeypatch: pytest.MonkeyPatch) -> Callable[[DrawnPipeline], None]:
     """Puts a pipeline in place of what any bundle's name or folder would load."""
     # All of them imported first: one that came later would take the one put in place for its own, and keep it.
-    modules = [import_module(f"echokdm.{name}") for name in ("echo.bundle", "echo.derive", "echo.synthesis", "cohort.make",
-                                                             "cohort.audit.run", "evaluation.run")]
+    modules = [
+        import_module(f"echokdm.{name}")
+        for name in (
+            "echo.bundle",
+            "echo.derive",
+            "echo.synthesis",
+            "cohort.make",
+            "cohort.audit.run",
+            "evaluation.run",
+        )
+    ]
 
     def put(pipeline: DrawnPipeline) -> None:
         for module in modules:

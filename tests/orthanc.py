@@ -1,4 +1,5 @@
-"""A real archive: Orthanc, started on free ports of the loopback interface with a folder of its own; and clips of patients for it."""
+"""A real archive: Orthanc, started on free ports of the loopback interface with a folder of its own; and clips of
+patients for it."""
 
 import io
 import json
@@ -54,21 +55,37 @@ class Orthanc:
             urllib.request.urlopen(urllib.request.Request(f"{self.rest}/patients/{one}", method="DELETE")).close()
 
 
-WANTING = "" if PROGRAM and PLUGIN.exists() else "needs the archive Orthanc with its DICOMweb plugin, Debian's orthanc and orthanc-dicomweb"
+WANTING = (
+    ""
+    if PROGRAM and PLUGIN.exists()
+    else "needs the archive Orthanc with its DICOMweb plugin, Debian's orthanc and orthanc-dicomweb"
+)
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[Orthanc]:
     """Orthanc, for as long as the block lasts. folder: empty."""
     web, dicom, ours = free_port(), free_port(), free_port()
-    settings = {"StorageDirectory": str(folder / "files"), "IndexDirectory": str(folder / "files"), "HttpPort": web, "DicomPort": dicom,
-                "DicomAet": "ORTHANC", "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "Plugins": [str(PLUGIN)],
-                "DicomModalities": {"ours": ["ECHOKDM", "127.0.0.1", ours]}, "DicomCheckCalledAet": True, "OverwriteInstances": False,
-                "DicomAssociationCloseDelay": 0}
+    settings = {
+        "StorageDirectory": str(folder / "files"),
+        "IndexDirectory": str(folder / "files"),
+        "HttpPort": web,
+        "DicomPort": dicom,
+        "DicomAet": "ORTHANC",
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "Plugins": [str(PLUGIN)],
+        "DicomModalities": {"ours": ["ECHOKDM", "127.0.0.1", ours]},
+        "DicomCheckCalledAet": True,
+        "OverwriteInstances": False,
+        "DicomAssociationCloseDelay": 0,
+    }
     (folder / "settings.json").write_text(json.dumps(settings))
     with (folder / "log").open("w") as log:
         process = subprocess.Popen([PROGRAM, str(folder / "settings.json")], stdout=log, stderr=log)
-    made = Orthanc(f"http://127.0.0.1:{web}", f"http://127.0.0.1:{web}/dicom-web", f"dimse://ORTHANC@127.0.0.1:{dicom}", ours)
+    made = Orthanc(
+        f"http://127.0.0.1:{web}", f"http://127.0.0.1:{web}/dicom-web", f"dimse://ORTHANC@127.0.0.1:{dicom}", ours
+    )
     try:
         until = time.monotonic() + 60
         while True:
@@ -85,7 +102,8 @@ def running(folder: Path) -> Iterator[Orthanc]:
 
 
 def planted(folder: Path, count: int, first: int = 8_200_000) -> list[Path]:
-    """DICOM clips of simulated hearts, each of a patient whose name, ID, dates and UIDs are PLANTED; files named so too."""
+    """DICOM clips of simulated hearts, each of a patient whose name, ID, dates and UIDs are PLANTED; files named so
+    too."""
     folder.mkdir(parents=True, exist_ok=True)
     made = []
     for n, clip in enumerate(A4CPhantom(range(first, first + count)).clip(20.0)):

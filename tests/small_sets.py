@@ -1,4 +1,5 @@
-"""Small folders in the layout of every adapter, of random pictures no two of which are alike; for tests and `benchmarks/leaks.py`."""
+"""Small folders in the layout of every adapter, of random pictures no two of which are alike; for tests and
+`benchmarks/leaks.py`."""
 
 import json
 from collections.abc import Callable
@@ -32,7 +33,8 @@ def video(path: Path, seed: int, frames: int = 5, side: int = 32) -> None:
 
 
 def pose_pairs(root: Path, prefix: str, name: Callable[[int, int], str], people: int = 2, pictures: int = 4) -> Path:
-    """Pose-transfer pairs: every ordered pair of `pictures` pictures of each of `people` people a split, less those back to picture 0.
+    """Pose-transfer pairs: every ordered pair of `pictures` pictures of each of `people` people a split, less those
+    back to picture 0.
 
     name(person, picture): of a file. So that a direction can be told, nothing is ever to be made into picture 0.
     """
@@ -43,7 +45,9 @@ def pose_pairs(root: Path, prefix: str, name: Callable[[int, int], str], people:
             for k, file in enumerate(files):
                 picture(root / split / file, 1000 * s + 100 * p + k)
         lines = [f"{file}:{joints}:{joints}" for files in shown for file in files]
-        (root / f"{prefix}-annotation-{split}.csv").write_text("name:keypoints_y:keypoints_x\n" + "\n".join(lines) + "\n")
+        (root / f"{prefix}-annotation-{split}.csv").write_text(
+            "name:keypoints_y:keypoints_x\n" + "\n".join(lines) + "\n"
+        )
         pairs = [f"{a},{b}" for files in shown for a in files for b in files[1:] if a != b]
         (root / f"{prefix}-pairs-{split}.csv").write_text("from,to\n" + "\n".join(pairs) + "\n")
     return root
@@ -71,7 +75,8 @@ def ixmas(root: Path, actors: tuple[str, ...] = ("alba", "amel", "andreas"), fra
 
 
 def conditioned(root: Path, count: int = 6, conditions: bool = True, references: bool = True) -> Path:
-    """Single pictures, with conditions and with examples from other pictures where asked for: CelebA-HQ, LSUN-Churches."""
+    """Single pictures, with conditions and with examples from other pictures where asked for: CelebA-HQ,
+    LSUN-Churches."""
     for k in range(count):
         picture(root / "images" / f"{k}.png", k, 32, 32)
         if conditions:
@@ -84,7 +89,9 @@ def conditioned(root: Path, count: int = 6, conditions: bool = True, references:
 
 def motion(root: Path) -> Path:
     """Two clips of a subject in training, one in the test: videos, a strip, and a clip that stands still."""
-    for k, (split, name) in enumerate((("train", "id1#a#1"), ("train", "id1#b#2"), ("train", "id2#a#1"), ("test", "id3#a#1"))):
+    for k, (split, name) in enumerate(
+        (("train", "id1#a#1"), ("train", "id1#b#2"), ("train", "id2#a#1"), ("test", "id3#a#1"))
+    ):
         video(root / split / f"{name}.gif", k)
     for k in range(3):
         picture(root / "test" / "id4#still" / f"{k}.png", 9, 32, 32)
@@ -96,8 +103,10 @@ def motion(root: Path) -> Path:
 def celebv(root: Path) -> Path:
     """Six clips of four videos; no landmarks."""
     names = {"a_0": "a", "a_1": "a", "b_0": "b", "c_0": "c", "d_0": "d", "d_1": "d"}
-    clips = {name: {"ytb_id": video, "duration": {"start_sec": 0, "end_sec": 1}, "attributes": {"appearance": [0]}}
-             for name, video in names.items()}
+    clips = {
+        name: {"ytb_id": video, "duration": {"start_sec": 0, "end_sec": 1}, "attributes": {"appearance": [0]}}
+        for name, video in names.items()
+    }
     root.mkdir(parents=True)
     (root / "celebvhq_info.json").write_text(json.dumps({"clips": clips}))
     for k, name in enumerate(names):
@@ -116,7 +125,9 @@ def mp4(path: Path, seed: int) -> None:
 
 def openpose(root: Path, joints: int = JOINTS) -> Path:
     """Four clips with one person's joints in every frame."""
-    points = np.stack([np.linspace(3, 28, joints), np.linspace(28, 3, joints), np.full(joints, 0.9)], 1).ravel().tolist()
+    points = (
+        np.stack([np.linspace(3, 28, joints), np.linspace(28, 3, joints), np.full(joints, 0.9)], 1).ravel().tolist()
+    )
     for c in range(4):
         video(root / f"clip{c}.gif", c)
         (root / f"clip{c}_json").mkdir()
@@ -170,8 +181,12 @@ def echonet(root: Path) -> Path:
     splits = {"0XA": "TRAIN", "0XB": "TRAIN", "0XC": "TRAIN", "0XD": "TEST", "0XE": "TEST"}
     for k, name in enumerate(splits):
         video(root / "Videos" / f"{name}.avi", k, side=112)
-    (root / "FileList.csv").write_text("FileName,EF,Split\n" + "".join(f"{name},50,{split}\n" for name, split in splits.items()))
-    lines = "".join(f"{name}.avi,{','.join(map(str, line))},{t}\n" for name in splits for t in (0, 2) for line in tracing())
+    (root / "FileList.csv").write_text(
+        "FileName,EF,Split\n" + "".join(f"{name},50,{split}\n" for name, split in splits.items())
+    )
+    lines = "".join(
+        f"{name}.avi,{','.join(map(str, line))},{t}\n" for name in splits for t in (0, 2) for line in tracing()
+    )
     (root / "VolumeTracings.csv").write_text("FileName,X1,Y1,X2,Y2,Frame\n" + lines)
     return root
 
@@ -183,8 +198,10 @@ def pediatric(root: Path) -> Path:
         names = {f"CR{view}{k}": k % 2 for k in range(4)}
         for k, name in enumerate(names):
             video(root / folder / "Videos" / f"{name}.avi", 10 * view + k, side=112)
-        (root / folder / "FileList.csv").write_text("FileName,EF,Sex,Age,Weight,Height,Split\n" + "".join(
-            f"{name}.avi,60,F,5,20,110,{fold}\n" for name, fold in names.items()))
+        (root / folder / "FileList.csv").write_text(
+            "FileName,EF,Sex,Age,Weight,Height,Split\n"
+            + "".join(f"{name}.avi,60,F,5,20,110,{fold}\n" for name, fold in names.items())
+        )
         lines = "".join(f"{name}.avi,{x},{y},{t}\n" for name in names for t in (0, 2) for x, y in ring)
         (root / folder / "VolumeTracings.csv").write_text("FileName,X,Y,Frame\n" + lines)
     return root
@@ -194,8 +211,11 @@ def lvh(root: Path) -> Path:
     """EchoNet-LVH: three clips, two of them to learn from."""
     splits = {"0XA": "train", "0XB": "train", "0XC": "test"}
     header = "HashedFileName,Calc,CalcValue,Frame,X1,X2,Y1,Y2,Frames,FPS,Width,Height,split\n"
-    lines = [f"{name},{calc},1.0,1,20,20,{y},{y + 20},5,25,112,112,{split}\n" for name, split in splits.items()
-             for y, calc in ((10, "IVSd"), (30, "LVIDd"), (60, "LVPWd"))]
+    lines = [
+        f"{name},{calc},1.0,1,20,20,{y},{y + 20},5,25,112,112,{split}\n"
+        for name, split in splits.items()
+        for y, calc in ((10, "IVSd"), (30, "LVIDd"), (60, "LVPWd"))
+    ]
     for k, name in enumerate(splits):
         video(root / "Batch1" / f"{name}.avi", k, side=112)
     (root / "MeasurementsList.csv").write_text(header + "".join(lines))
@@ -244,11 +264,24 @@ def keypoint_clips(root: Path, count: int = 6, frames: int = 5) -> Path:
 
 _MOTION = ("aist", "bair", "dfdc", "fashion", "mgif", "taichi-hd", "uva-nemo", "voxceleb")
 FOLDERS: dict[str, Callable[[Path], Path]] = {
-    "deepfashion": deepfashion, "market-1501": market, "ixmas": ixmas, "celeba-hq": conditioned, "lsun-churches": conditioned,
-    "celebv-hq": celebv, "openpose": openpose, "openpose-body25": lambda root: openpose(root, 25),
-    "openpose-body25b": lambda root: openpose(root, 25), "faces-pts": faces_pts, "faces-dlib": faces_dlib,
+    "deepfashion": deepfashion,
+    "market-1501": market,
+    "ixmas": ixmas,
+    "celeba-hq": conditioned,
+    "lsun-churches": conditioned,
+    "celebv-hq": celebv,
+    "openpose": openpose,
+    "openpose-body25": lambda root: openpose(root, 25),
+    "openpose-body25b": lambda root: openpose(root, 25),
+    "faces-pts": faces_pts,
+    "faces-dlib": faces_dlib,
     "kitti": lambda root: views(root, "data_kitti.hdf5", lambda scene, view: f"{scene:02d}_{view:05d}"),
     "shapenet-chairs": lambda root: views(root, "data_chair.hdf5", lambda scene, view: f"m{scene}_{20 * view}_10"),
-    "echonet-dynamic": echonet, "echonet-pediatric": pediatric, "echonet-lvh": lvh, "camus": camus, "clips": clips,
-    **dict.fromkeys(_MOTION, motion)}
+    "echonet-dynamic": echonet,
+    "echonet-pediatric": pediatric,
+    "echonet-lvh": lvh,
+    "camus": camus,
+    "clips": clips,
+    **dict.fromkeys(_MOTION, motion),
+}
 """Adapter -> who makes a folder that it reads; those that simulate need none."""

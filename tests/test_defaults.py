@@ -19,13 +19,27 @@ from echokdm.ops.trajectory import EF_RANGE
 from echokdm.pipeline.options import KINDS, PipelineOptions
 
 ROOT = Path(__file__).parents[1]
-NAMES = {name.lower(): value for name, value in vars(defaults).items() if name.isupper() and name not in ("AUDIT_BUNDLE", "FRAME_SIZE")}
+NAMES = {
+    name.lower(): value
+    for name, value in vars(defaults).items()
+    if name.isupper() and name not in ("AUDIT_BUNDLE", "FRAME_SIZE")
+}
 
 # What users call, and what is called beneath: all modules of these, and for KDM how it is run.
 # The methods' own configurations and networks count training steps and have noise levels of their own.
-PLACES = ("cohort", "cohort.audit", "echo", "evaluation", "io.dicom_out", "methods.generate", "methods.kdm.drawing", "pipeline")
+PLACES = (
+    "cohort",
+    "cohort.audit",
+    "echo",
+    "evaluation",
+    "io.dicom_out",
+    "methods.generate",
+    "methods.kdm.drawing",
+    "pipeline",
+)
 OTHER_MEANINGS = {
-    ("audit", "bundle"): defaults.AUDIT_BUNDLE, ("audit_cohort", "bundle"): defaults.AUDIT_BUNDLE,
+    ("audit", "bundle"): defaults.AUDIT_BUNDLE,
+    ("audit_cohort", "bundle"): defaults.AUDIT_BUNDLE,
     ("pipeline keypoints", "split"): "70/15/15",  # of real patients, where augment's is of synthetic clips
     ("finish_clip", "split"): "",  # of a clip that belongs to none
     ("echokdm studio", "port"): 0,  # of a page: any that is free
@@ -56,14 +70,21 @@ def commands() -> Iterator[Told]:
 def functions() -> Iterator[tuple[str, Callable[..., Any]]]:
     for place in PLACES:
         top = importlib.import_module(f"echokdm.{place}")
-        inner = [importlib.import_module(m.name) for m in pkgutil.iter_modules(getattr(top, "__path__", []), f"{top.__name__}.")]
+        inner = [
+            importlib.import_module(m.name)
+            for m in pkgutil.iter_modules(getattr(top, "__path__", []), f"{top.__name__}.")
+        ]
         for module in (top, *inner):
             for name, thing in vars(module).items():
                 if getattr(thing, "__module__", None) != module.__name__:
                     continue
                 members = inspect.getmembers(thing, inspect.isfunction) if inspect.isclass(thing) else [(name, thing)]
                 yield from ((f"{module.__name__}.{name}", f) for _, f in members if inspect.isfunction(f))
-    yield from ((f"echokdm.{name}", getattr(echokdm, name)) for name in echokdm.__all__ if inspect.isfunction(getattr(echokdm, name)))
+    yield from (
+        (f"echokdm.{name}", getattr(echokdm, name))
+        for name in echokdm.__all__
+        if inspect.isfunction(getattr(echokdm, name))
+    )
 
 
 def signatures() -> Iterator[Told]:
@@ -76,7 +97,8 @@ def signatures() -> Iterator[Told]:
 def pipelines() -> Iterator[Told]:
     for kind, model in {**KINDS, "": PipelineOptions}.items():
         for name, field in model.model_fields.items():
-            if not field.is_required() and not (name in getattr(model, "reads", {}) and field.default in KINDS):  # another stage
+            # another stage
+            if not field.is_required() and not (name in getattr(model, "reads", {}) and field.default in KINDS):
                 yield Told(f"pipeline {kind}", name, field.default)
 
 
@@ -87,15 +109,24 @@ ALL = [*commands(), *signatures(), *pipelines()]
 def test_one_value_for_each_default(name: str) -> None:
     """None leaves it to what is beneath; every other value is the one of `core.defaults`."""
     told = [t for t in ALL if t.name == name and t.value is not None]
-    wrong = [t for t in told if t.value != next((v for (end, n), v in OTHER_MEANINGS.items() if n == name and t.where.endswith(end)),
-                                                NAMES[name])]
+    wrong = [
+        t
+        for t in told
+        if t.value
+        != next((v for (end, n), v in OTHER_MEANINGS.items() if n == name and t.where.endswith(end)), NAMES[name])
+    ]
     assert told and not wrong, "\n".join(map(str, wrong))
 
 
 def test_no_other_default_is_told_twice_and_differently() -> None:
-    """Of commands, pipelines and the public names: a default that two share belongs into `core.defaults`, or has one value."""
+    """Of commands, pipelines and the public names: a default that two share belongs into `core.defaults`, or has one
+    value."""
     elsewhere = {*NAMES, "engine"}  # an engine is told by its name on the command line, and is itself in Python
-    public = [t for t in ALL if re.match(r"echokdm( |\.\w+ )|pipeline ", t.where) and t.value is not None and t.name not in elsewhere]
+    public = [
+        t
+        for t in ALL
+        if re.match(r"echokdm( |\.\w+ )|pipeline ", t.where) and t.value is not None and t.name not in elsewhere
+    ]
     values: dict[str, set[str]] = {}
     for told in public:
         values.setdefault(told.name, set()).add(repr(told.value))
@@ -104,15 +135,32 @@ def test_no_other_default_is_told_twice_and_differently() -> None:
 
 def test_the_commands_and_functions_are_all_seen() -> None:
     where = {told.where for told in ALL}
-    assert {"echokdm synth", "echokdm augment", "echokdm evaluate", "echokdm generate", "echokdm audit", "echokdm run", "pipeline augment",
-            "pipeline ", "echokdm.synthesize synthesize", "echokdm.methods.kdm.drawing.Drawing __init__"} <= where
+    assert {
+        "echokdm synth",
+        "echokdm augment",
+        "echokdm evaluate",
+        "echokdm generate",
+        "echokdm audit",
+        "echokdm run",
+        "pipeline augment",
+        "pipeline ",
+        "echokdm.synthesize synthesize",
+        "echokdm.methods.kdm.drawing.Drawing __init__",
+    } <= where
 
 
 def texts() -> dict[str, str]:
     """Documents, and the words and code of notebooks."""
-    pages = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))}
-    books = {path.name: "\n\n".join("".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"])
-             for path in sorted((ROOT / "examples").glob("*.ipynb"))}
+    pages = {
+        path.name: path.read_text(encoding="utf-8")
+        for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    }
+    books = {
+        path.name: "\n\n".join(
+            "".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+        )
+        for path in sorted((ROOT / "examples").glob("*.ipynb"))
+    }
     return pages | books
 
 
@@ -121,21 +169,25 @@ def written(value: str | float) -> str:
     return value if isinstance(value, str) else f"{value:g}"
 
 
-NAMED = re.compile(r"`(?:--)?([a-z][a-z_-]*)`[^`|()]*\(default `?([^`)]+)`?\)")  # `--steps` or `steps`, a few words, (default 2)
+# `--steps` or `steps`, a few words, (default 2)
+NAMED = re.compile(r"`(?:--)?([a-z][a-z_-]*)`[^`|()]*\(default `?([^`)]+)`?\)")
 ROW = re.compile(r"^\| (?:`--[a-z-]+`)? *\| `([a-z_]+)` \| `([^`]+)` \|", re.M)  # option, in Python, default
 NUMBER = re.compile(r"\b(\d+|two|three|four|five|six|eight|ten)\b")
 
 
 @pytest.mark.parametrize("page", texts())
 def test_documents_and_notebooks_tell_the_same(page: str) -> None:
-    """A default is told as "`--steps` (default 2)", or in the table of the quickstart, so that it can be compared here."""
+    """A default is told as "`--steps` (default 2)", or in the table of the quickstart, so that it can be compared
+    here."""
     text = texts()[page]
     for name, value in [*NAMED.findall(text), *ROW.findall(text)]:
         name = name.replace("-", "_")
         assert name in NAMES and value == written(NAMES[name]), f"{name} (default {value})"
     known = "|".join(name.replace("_", "[_ -]") for name in NAMES)
     for sentence in re.split(r"[.:;]\s|\n\n|\n\|", NAMED.sub("", text)):
-        loose = re.search(r"\bdefaults?\b", sentence) and re.search(rf"\b({known})\b", sentence) and NUMBER.search(sentence)
+        loose = (
+            re.search(r"\bdefaults?\b", sentence) and re.search(rf"\b({known})\b", sentence) and NUMBER.search(sentence)
+        )
         assert not loose, f"write this default as `name` (default value): {sentence.strip()}"
 
 
@@ -159,7 +211,13 @@ def test_the_default_bundle_is_shipped() -> None:
 def test_no_module_writes_a_default_of_its_own() -> None:
     """Changing the bundle changes one line: no other module, benchmark or program asks for it by its name."""
     files = [path for folder in ("echokdm", "benchmarks", "examples") for path in (ROOT / folder).rglob("*.py")]
-    written = [path.relative_to(ROOT).as_posix() for path in files
-               if re.search(rf"""(bundle\w*(: [^=\n]+)? ?= ?|load_pipeline\(|find_bundle\()["']{defaults.BUNDLE}["']""",
-                            path.read_text(encoding="utf-8"), re.IGNORECASE)]
+    written = [
+        path.relative_to(ROOT).as_posix()
+        for path in files
+        if re.search(
+            rf"""(bundle\w*(: [^=\n]+)? ?= ?|load_pipeline\(|find_bundle\()["']{defaults.BUNDLE}["']""",
+            path.read_text(encoding="utf-8"),
+            re.IGNORECASE,
+        )
+    ]
     assert written == ["echokdm/core/defaults.py"]

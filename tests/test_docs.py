@@ -1,4 +1,5 @@
-"""What README and docs say is so: commands and options exist, Python names exist, links lead somewhere, blocks that say so run."""
+"""What README and docs say is so: commands and options exist, Python names exist, links lead somewhere, blocks that say
+so run."""
 
 import ast
 import importlib
@@ -13,24 +14,38 @@ import pytest
 import typer
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 RUN = re.compile(r"^<!-- run -->\n```python\n(.*?)^```", re.M | re.S)  # a block that needs nothing but a clip.dcm
 RUNNING = [page for page in PAGES if RUN.search(page.read_text(encoding="utf-8"))]
 
 
 def blocks(page: Path, language: str) -> list[str]:
     """Fenced blocks of one language; "" for those without one."""
-    return [text for found, text in re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S) if found == language]
+    return [
+        text
+        for found, text in re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+        if found == language
+    ]
 
 
 def command_lines() -> list[tuple[str, str]]:
-    return [(page.name, line) for page in PAGES for block in blocks(page, "") for line in block.splitlines()
-            if re.match(r"(\.venv/bin/)?echokdm ", line)]
+    return [
+        (page.name, line)
+        for page in PAGES
+        for block in blocks(page, "")
+        for line in block.splitlines()
+        if re.match(r"(\.venv/bin/)?echokdm ", line)
+    ]
 
 
 def python_sources() -> list[tuple[str, str]]:
     examples = [(path.name, path.read_text(encoding="utf-8")) for path in sorted((ROOT / "examples").glob("*.py"))]
-    return examples + [(page.name, block) for page in PAGES for language in ("python", "py") for block in blocks(page, language)]
+    return examples + [
+        (page.name, block) for page in PAGES for language in ("python", "py") for block in blocks(page, language)
+    ]
 
 
 @pytest.mark.parametrize(("page", "line"), command_lines())
@@ -56,16 +71,24 @@ def test_python_names_exist(page: str, source: str) -> None:
 
     nodes = [*ast.walk(ast.parse(source))]
     used = {node.attr for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "echokdm"}
-    imports = [(node.module, alias.name) for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names
-               if (node.module or "").startswith("echokdm.")]
+    imports = [
+        (node.module, alias.name)
+        for node in nodes
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if (node.module or "").startswith("echokdm.")
+    ]
     assert (used or imports) and used <= set(echokdm.__all__), f"{page}: {used - set(echokdm.__all__)}"
     for module, name in imports:
-        assert hasattr(importlib.import_module(module), name) or importlib.util.find_spec(f"{module}.{name}"), f"{page}: {module}.{name}"
+        assert hasattr(importlib.import_module(module), name) or importlib.util.find_spec(f"{module}.{name}"), (
+            f"{page}: {module}.{name}"
+        )
 
 
 @pytest.mark.parametrize("page", RUNNING, ids=lambda page: page.name)
 def test_blocks_that_say_so_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of the page's blocks by itself, in a folder where clip.dcm is a simulated heart's beat, since files are known by content."""
+    """Each of the page's blocks by itself, in a folder where clip.dcm is a simulated heart's beat, since files are
+    known by content."""
     from echokdm.phantom.a4c import A4CPhantom
 
     heart = A4CPhantom([1_010_100]).clip(9.0)[0]

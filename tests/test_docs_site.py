@@ -1,4 +1,5 @@
-"""docs/hooks: the site's navigation holds every page, its generated reference all that there is, its tutorials what the notebooks are now.
+"""docs/hooks: the site's navigation holds every page, its generated reference all that there is, its tutorials what the
+notebooks are now.
 
 Without MkDocs, which `make docs` alone needs.
 """
@@ -71,7 +72,9 @@ def test_the_navigation_holds_every_page_once(hooks: SimpleNamespace, pages: dic
     written = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
     there = [*leaves(site()["nav"])]
     assert sorted(there) == sorted({*written, *pages, *hooks.links.BESIDE.values(), *hooks.links.NOTEBOOKS.values()})
-    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "examples").glob("*.ipynb")} == set(hooks.links.NOTEBOOKS)
+    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "examples").glob("*.ipynb")} == set(
+        hooks.links.NOTEBOOKS
+    )
 
 
 def test_nothing_is_fetched_from_outside() -> None:
@@ -84,13 +87,17 @@ def test_nothing_is_fetched_from_outside() -> None:
 
 def test_every_public_name_has_its_place(pages: dict[str, str]) -> None:
     told = dict(re.findall(r"^::: (\S+)\.(\w+)$", pages["reference/python.md"], re.M))
-    assert sorted(re.findall(r"^::: \S+\.(\w+)$", pages["reference/python.md"], re.M)) == sorted(set(echokdm.__all__) - {"__version__"})
+    assert sorted(re.findall(r"^::: \S+\.(\w+)$", pages["reference/python.md"], re.M)) == sorted(
+        set(echokdm.__all__) - {"__version__"}
+    )
     assert all(hasattr(importlib.import_module(home), name) for home, name in told.items())
 
 
 def test_modules_that_readers_are_sent_to_have_theirs(pages: dict[str, str]) -> None:
     told = re.findall(r"^::: (\S+)$", pages["reference/modules.md"], re.M)
-    assert {"echokdm.report.figures", "echokdm.data.adapters", "echokdm.evaluation.run", "echokdm.engine.stage"} <= set(told)
+    assert {"echokdm.report.figures", "echokdm.data.adapters", "echokdm.evaluation.run", "echokdm.engine.stage"} <= set(
+        told
+    )
     assert all(importlib.import_module(name) for name in told)
 
 
@@ -99,17 +106,25 @@ def test_every_option_of_every_command_is_told(pages: dict[str, str]) -> None:
 
     told = sections(pages["reference/commands.md"])
     program = typer.main.get_command(app)
-    commands = {**{name: c for name, c in program.commands.items() if name != "data"},
-                **{f"data {name}": c for name, c in program.commands["data"].commands.items()}}
+    commands = {
+        **{name: c for name, c in program.commands.items() if name != "data"},
+        **{f"data {name}": c for name, c in program.commands["data"].commands.items()},
+    }
     assert sorted(told) == sorted(f"echokdm {name}" for name in commands) and len(commands) >= 15
     for name, command in commands.items():
         table = rows(told[f"echokdm {name}"])
         assert command.help.split("\n")[0] in told[f"echokdm {name}"] and len(table) == len(command.params)
         for parameter in command.params:
             if parameter.param_type_name == "option":
-                assert any(set(parameter.opts) <= set(re.findall(r"--[\w-]+", row[0])) and row[3] for row in table.values()), parameter.opts
+                assert any(
+                    set(parameter.opts) <= set(re.findall(r"--[\w-]+", row[0])) and row[3] for row in table.values()
+                ), parameter.opts
     synth = rows(told["echokdm synth"])
-    assert synth["--steps"][1:3] == ["whole number", "`2`"] and synth["--bundle"][2] == "`a4c`" and "V&#124;P%" in synth["--edv"][1]
+    assert (
+        synth["--steps"][1:3] == ["whole number", "`2`"]
+        and synth["--bundle"][2] == "`a4c`"
+        and "V&#124;P%" in synth["--edv"][1]
+    )
 
 
 def test_every_key_is_told(hooks: SimpleNamespace, pages: dict[str, str]) -> None:
@@ -126,15 +141,26 @@ def test_every_key_is_told(hooks: SimpleNamespace, pages: dict[str, str]) -> Non
         for heading, below in sections(text, "### ").items():
             for path in re.findall(r"`([\w.]+)`", heading.split("{")[0]):
                 tables.append((blocks.pop(path), rows(below)))
-        assert not blocks and set(method.stages(method.config(name="x", method=name))) <= set(method.config.model_fields)
+        assert not blocks and set(method.stages(method.config(name="x", method=name))) <= set(
+            method.config.model_fields
+        )
     used: set[str] = set()
     for model, table in tables:
-        keys = {field.alias or name: name for name, field in model.model_fields.items() if hooks.reference.block_of(field) is None}
+        keys = {
+            field.alias or name: name
+            for name, field in model.model_fields.items()
+            if hooks.reference.block_of(field) is None
+        }
         assert set(table) == set(keys), model
-        assert all(row[1] and row[3] for row in table.values()), f"{model}: {[key for key, row in table.items() if not row[3]]}"
+        assert all(row[1] and row[3] for row in table.values()), (
+            f"{model}: {[key for key, row in table.items() if not row[3]]}"
+        )
         unsaid = [name for name in keys.values() if name not in hooks.reference.comments(model)]
         names = [base.__name__ for base in hooks.reference.ancestors(model)]
-        used |= {next((f"{base}.{name}" for base in reversed(names) if f"{base}.{name}" in hooks.reference.KEYS), name) for name in unsaid}
+        used |= {
+            next((f"{base}.{name}" for base in reversed(names) if f"{base}.{name}" in hooks.reference.KEYS), name)
+            for name in unsaid
+        }
     assert set(hooks.reference.KEYS) <= used, f"nothing needs these of keys.yaml: {set(hooks.reference.KEYS) - used}"
 
 
@@ -149,11 +175,18 @@ def test_a_key_has_the_default_of_its_block(pages: dict[str, str]) -> None:
 @pytest.mark.parametrize("name", ["quickstart", "cohort", "face", "own_data"])
 def test_a_tutorial_shows_the_notebook_as_it_is(hooks: SimpleNamespace, name: str) -> None:
     """Where this fails, `python docs/hooks/tutorials.py NAME` records its outputs anew."""
-    record, cells = hooks.tutorials.recorded(name), [cell for cell in hooks.tutorials.cells(name) if cell["kind"] == "code"]
-    assert {key: output["source"] for key, output in record.items()} == {c["id"]: hooks.tutorials.digest(c["source"]) for c in cells}
+    record, cells = (
+        hooks.tutorials.recorded(name),
+        [cell for cell in hooks.tutorials.cells(name) if cell["kind"] == "code"],
+    )
+    assert {key: output["source"] for key, output in record.items()} == {
+        c["id"]: hooks.tutorials.digest(c["source"]) for c in cells
+    }
     text = json.dumps([{key: value for key, value in output.items() if key != "picture"} for output in record.values()])
     assert not re.search(r"/(home|root|tmp|work|Users)/", text), "a path of a machine"
-    assert not any("picture" in record[cell] for cell in hooks.tutorials.WITHOUT_FRAMES.get(name, ())), "frames of a patient"
+    assert not any("picture" in record[cell] for cell in hooks.tutorials.WITHOUT_FRAMES.get(name, ())), (
+        "frames of a patient"
+    )
     page = hooks.tutorials.pages()[f"tutorials/{name}.md"]
     assert page.startswith("# ") and page.count("```python") == len(cells) and ".ipynb)" not in page
 
@@ -161,18 +194,25 @@ def test_a_tutorial_shows_the_notebook_as_it_is(hooks: SimpleNamespace, name: st
 def test_docstrings_become_lists(hooks: SimpleNamespace) -> None:
     text = "Make it.\n\nside: px, <= 8. low, high: what is\nleft. A colon: no name.\nRaises ValueError."
     assert hooks.docstrings.markdown(text, {"side", "low", "high"}) == (
-        "Make it.\n\n- `side`: px, &lt;= 8.\n- `low`, `high`: what is left. A colon: no name.\n\nRaises ValueError.")
+        "Make it.\n\n- `side`: px, &lt;= 8.\n- `low`, `high`: what is left. A colon: no name.\n\nRaises ValueError."
+    )
     google = "Make it.\n\nArgs:\n    side: px.\n    low: left.\n"
     assert hooks.docstrings.markdown(google, {"side", "low"}) == google
     assert hooks.docstrings.descriptions(google, {"side", "low"}) == {"side": "px.", "low": "left."}
 
 
 def test_links_lead_from_the_page_that_they_are_moved_to(hooks: SimpleNamespace) -> None:
-    text = ("[a](docs/data.md#x) [b](examples/face.ipynb) [c](LICENSE) [d](https://e.f) ![p](docs/pictures/flow.webp)\n"
-            "```\n[k](LICENSE)\n```\n")
+    text = (
+        "[a](docs/data.md#x) [b](examples/face.ipynb) [c](LICENSE) [d](https://e.f) ![p](docs/pictures/flow.webp)\n"
+        "```\n[k](LICENSE)\n```\n"
+    )
     assert hooks.links.moved(text, "", "index.md") == (
-        "[a](data.md#x) [b](tutorials/face.md) c (`LICENSE`) [d](https://e.f) ![p](pictures/flow.webp)\n```\n[k](LICENSE)\n```\n")
-    assert hooks.links.moved("[q](../README.md) [m](methods.md)", "docs", "concepts/x.md") == "[q](../index.md) [m](../methods.md)"
+        "[a](data.md#x) [b](tutorials/face.md) c (`LICENSE`) [d](https://e.f) ![p](pictures/flow.webp)\n```\n[k](LICENSE)\n```\n"
+    )
+    assert (
+        hooks.links.moved("[q](../README.md) [m](methods.md)", "docs", "concepts/x.md")
+        == "[q](../index.md) [m](../methods.md)"
+    )
 
 
 def test_contributors_are_told_the_floors_that_there_are() -> None:

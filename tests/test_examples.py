@@ -24,12 +24,17 @@ Runner = Callable[[str], tuple[Path, str]]
 
 def cells_of(path: Path, kind: str) -> list[str]:
     """The text of each cell of one kind."""
-    return ["".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == kind]
+    return [
+        "".join(cell["source"])
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+        if cell["cell_type"] == kind
+    ]
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Runner:
-    """run(name) -> (the folder it wrote, what it printed); it starts in an empty `examples` that has `configs` beside it."""
+    """run(name) -> (the folder it wrote, what it printed); it starts in an empty `examples` that has `configs` beside
+    it."""
     here = tmp_path / "examples"
     here.mkdir()
     (tmp_path / "configs").symlink_to(EXAMPLES.parent / "configs")
@@ -37,11 +42,20 @@ def run(tmp_path: Path) -> Runner:
     def go(name: str) -> tuple[Path, str]:
         script = tmp_path / f"{name}.py"
         script.write_text("\n".join(cells_of(EXAMPLES / f"{name}.ipynb", "code")), encoding="utf-8")
-        done = subprocess.run([sys.executable, str(script)], cwd=here, capture_output=True, text=True,
-                              env=os.environ | {"OMP_NUM_THREADS": "1"})
+        done = subprocess.run(
+            [sys.executable, str(script)],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
         assert done.returncode == 0, done.stderr
-        assert without_figures(done.stdout) == without_figures(shown(name)), f"docs/hooks/tutorials.py {name} records its outputs anew"
-        assert [path.name for path in here.iterdir()] == ["out"] and [path.name for path in (here / "out").iterdir()] == [name]
+        assert without_figures(done.stdout) == without_figures(shown(name)), (
+            f"docs/hooks/tutorials.py {name} records its outputs anew"
+        )
+        assert [path.name for path in here.iterdir()] == ["out"] and [
+            path.name for path in (here / "out").iterdir()
+        ] == [name]
         return here / "out" / name, done.stdout
 
     return go
@@ -67,10 +81,19 @@ def number_after(text: str, words: str) -> float:
 
 def test_every_example_is_run_by_a_test() -> None:
     assert [path.stem for path in NOTEBOOKS] == ["cohort", "face", "own_data", "quickstart"]
-    others = {path.name for path in EXAMPLES.iterdir() if path.suffix != ".ipynb" and not path.name.startswith(("_", ".", "out"))}
-    tests = {"quickstart.py": "test_examples.py", "augmentation_study.py": "cohort/test_augmentation_study.py",
-             "plugin": "data/adapters/test_plugin.py"}
-    assert others == set(tests) and all(name in (Path(__file__).parent / test).read_text(encoding="utf-8") for name, test in tests.items())
+    others = {
+        path.name
+        for path in EXAMPLES.iterdir()
+        if path.suffix != ".ipynb" and not path.name.startswith(("_", ".", "out"))
+    }
+    tests = {
+        "quickstart.py": "test_examples.py",
+        "augmentation_study.py": "cohort/test_augmentation_study.py",
+        "plugin": "data/adapters/test_plugin.py",
+    }
+    assert others == set(tests) and all(
+        name in (Path(__file__).parent / test).read_text(encoding="utf-8") for name, test in tests.items()
+    )
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -97,21 +120,34 @@ def test_quickstart_gives_the_ejection_fraction(run: Runner) -> None:
     assert abs(measured - 35) < 12  # on real clips it falls short of what was drawn, as the notebook says
     record = json.loads((out / "ef35" / "run.json").read_text())
     assert record["output"]["frames"] == 16 and record["ef_percent"]["drawn"] == pytest.approx(drawn, abs=0.1)
-    assert {"synth.mp4", "synth.gif", "synth.dcm", "keypoints.csv", "report.html"} <= {path.name for path in (out / "ef35").iterdir()}
+    assert {"synth.mp4", "synth.gif", "synth.dcm", "keypoints.csv", "report.html"} <= {
+        path.name for path in (out / "ef35").iterdir()
+    }
     assert "the same bytes: True" in printed
 
 
 def test_the_quickstart_program(tmp_path: Path) -> None:
     """As the notebook, of any clip: here of a simulated heart's beat."""
     heart = A4CPhantom([1010100]).clip(12.0)[0]
-    np.savez(tmp_path / "clip.npz", frames=np.rint(heart.frames[:, 0].numpy() * 255).astype(np.uint8), fps=heart.fps,
-             spacing_mm=np.array(heart.spacing_mm))
-    done = subprocess.run([sys.executable, str(EXAMPLES / "quickstart.py"), "clip.npz", "made"], cwd=tmp_path, capture_output=True,
-                          text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    np.savez(
+        tmp_path / "clip.npz",
+        frames=np.rint(heart.frames[:, 0].numpy() * 255).astype(np.uint8),
+        fps=heart.fps,
+        spacing_mm=np.array(heart.spacing_mm),
+    )
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "quickstart.py"), "clip.npz", "made"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 0, done.stderr
     assert f"{len(heart)} frames of 112 x 112" in done.stdout and abs(number_after(done.stdout, "drawn:") - 35) < 2
     assert {path.name for path in (tmp_path / "made").iterdir()} == {"keypoints", "ef35"}
-    assert (tmp_path / "made" / "ef35" / "synth.dcm").is_file() and (tmp_path / "made" / "keypoints" / "keypoints.csv").is_file()
+    assert (tmp_path / "made" / "ef35" / "synth.dcm").is_file() and (
+        tmp_path / "made" / "keypoints" / "keypoints.csv"
+    ).is_file()
 
 
 def test_cohort_is_what_was_asked_and_sound(run: Runner) -> None:
@@ -132,7 +168,7 @@ def test_face_follows_the_drag(run: Runner) -> None:
     assert (out / "run" / "bundle" / "model_index.json").is_file()
     dx, dy = re.search(r"flow at the chin: \((\S+), (\S+)\) px", printed).groups()
     assert abs(float(dx)) < 1 and abs(float(dy) + 5) < 1
-    frames = [np.asarray(Image.open(out / "gamma.png"), float)[:160, 112 + 164 * k:272 + 164 * k] for k in range(4)]
+    frames = [np.asarray(Image.open(out / "gamma.png"), float)[:160, 112 + 164 * k : 272 + 164 * k] for k in range(4)]
     moved = [np.abs(frame - frames[0]).mean() for frame in frames[1:]]
     assert 0 < moved[0] < moved[1] < moved[2]  # the farther, the more is changed
     record = json.loads((out / "generated" / "run.json").read_text())

@@ -6,8 +6,26 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "numpy", "pandas", "diffusers", "monai", "torchvision", "pydicom", "matplotlib", "av", "lpips", "skimage", "scipy",
-         "nibabel", "PIL", "accelerate", "torchmetrics", "tensorboard", "highdicom")
+HEAVY = (
+    "torch",
+    "numpy",
+    "pandas",
+    "diffusers",
+    "monai",
+    "torchvision",
+    "pydicom",
+    "matplotlib",
+    "av",
+    "lpips",
+    "skimage",
+    "scipy",
+    "nibabel",
+    "PIL",
+    "accelerate",
+    "torchmetrics",
+    "tensorboard",
+    "highdicom",
+)
 
 
 def modules_after(code: str) -> set[str]:
@@ -29,8 +47,17 @@ except SystemExit as end:
 """
 
 
-@pytest.mark.parametrize("code", ["import echokdm", "import echokdm; dir(echokdm); echokdm.__version__", "import echokdm.cli.app",
-                                  command("--help"), command("--version"), command("synth", "--help")])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import echokdm",
+        "import echokdm; dir(echokdm); echokdm.__version__",
+        "import echokdm.cli.app",
+        command("--help"),
+        command("--version"),
+        command("synth", "--help"),
+    ],
+)
 def test_nothing_heavy_is_loaded(code: str) -> None:
     loaded = modules_after(code)
     assert "echokdm" in loaded

@@ -10,12 +10,18 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = sorted((ROOT / "echokdm").rglob("*.py"))
-CODE = [path for folder in ("echokdm", "tests", "benchmarks", "examples") for path in sorted((ROOT / folder).rglob("*.py"))]
+CODE = [
+    path for folder in ("echokdm", "tests", "benchmarks", "examples") for path in sorted((ROOT / folder).rglob("*.py"))
+]
 
 
 FOLDERS = (".ci", "benchmarks", "configs", "docs", "echokdm", "examples", "pipelines", "tests")
-TEXTS = [path for path in sorted([*ROOT.iterdir(), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))])
-         if path.is_file() and path.suffix in ("", ".cfg", ".csv", ".ipynb", ".json", ".md", ".py", ".toml", ".txt", ".yaml", ".yml")]
+TEXTS = [
+    path
+    for path in sorted([*ROOT.iterdir(), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))])
+    if path.is_file()
+    and path.suffix in ("", ".cfg", ".csv", ".ipynb", ".json", ".md", ".py", ".toml", ".txt", ".yaml", ".yml")
+]
 
 
 def name_of(path: Path) -> str:
@@ -49,11 +55,15 @@ def test_nothing_executes_what_it_reads() -> None:
             faults.append(f"{name_of(path)}: pickle")
         for name, node in calls(path):
             keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
-            unsafe = (name in ("eval", "exec", "__import__")
-                      or name.endswith(("yaml.load", "yaml.unsafe_load", "yaml.full_load"))
-                      or name.endswith("torch.load") and keywords.get("weights_only") != "True"
-                      or name.endswith("np.load") and keywords.get("allow_pickle", "False") != "False"
-                      or keywords.get("shell") == "True")
+            unsafe = (
+                name in ("eval", "exec", "__import__")
+                or name.endswith(("yaml.load", "yaml.unsafe_load", "yaml.full_load"))
+                or name.endswith("torch.load")
+                and keywords.get("weights_only") != "True"
+                or name.endswith("np.load")
+                and keywords.get("allow_pickle", "False") != "False"
+                or keywords.get("shell") == "True"
+            )
             if unsafe:
                 faults.append(f"{name_of(path)}:{node.lineno}: {name}")
     assert not faults, "\n".join(faults)
@@ -65,8 +75,11 @@ def test_nothing_is_left_undone() -> None:
     for path in PACKAGE:
         with tokenize.open(path) as file:
             comments = [token for token in tokenize.generate_tokens(file.readline) if token.type == tokenize.COMMENT]
-        faults += [f"{name_of(path)}:{token.start[0]}: {token.string}" for token in comments
-                   if re.search(r"\b(TODO|FIXME|XXX|HACK)\b", token.string)]
+        faults += [
+            f"{name_of(path)}:{token.start[0]}: {token.string}"
+            for token in comments
+            if re.search(r"\b(TODO|FIXME|XXX|HACK)\b", token.string)
+        ]
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Raise) and node.exc is not None and "NotImplementedError" in ast.unparse(node.exc):
                 faults.append(f"{name_of(path)}:{node.lineno}: NotImplementedError")
@@ -98,22 +111,35 @@ def methods(tree: ast.Module) -> Iterator[tuple[ast.ClassDef | None, ast.Functio
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             yield None, node
         elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-            yield from ((node, inner) for inner in node.body if isinstance(inner, ast.FunctionDef)
-                        and (not inner.name.startswith("_") or inner.name.endswith("__")))
+            yield from (
+                (node, inner)
+                for inner in node.body
+                if isinstance(inner, ast.FunctionDef) and (not inner.name.startswith("_") or inner.name.endswith("__"))
+            )
 
 
 def test_public_functions_take_eight_parameters_at_most() -> None:
     """What else there is to say is a value's, a frozen dataclass whose fields are documented.
 
-    Two kinds have names that others write, one parameter each: commands, whose parameters are options, and constructors of networks and
-    pipelines, whose parameters are keys of a bundle's files.
+    Two kinds have names that others write, one parameter each: commands, whose parameters are options, and constructors
+    of networks and pipelines, whose parameters are keys of a bundle's files.
     """
-    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE if path.relative_to(ROOT / "echokdm").parts[0] != "cli"}
-    bases = {node.name: [ast.unparse(base).split(".")[-1] for base in node.bases]
-             for tree in trees.values() for node in tree.body if isinstance(node, ast.ClassDef)}
+    trees = {
+        path: ast.parse(path.read_text(encoding="utf-8"))
+        for path in PACKAGE
+        if path.relative_to(ROOT / "echokdm").parts[0] != "cli"
+    }
+    bases = {
+        node.name: [ast.unparse(base).split(".")[-1] for base in node.bases]
+        for tree in trees.values()
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+    }
 
     def kept_in_bundles(name: str) -> bool:
-        return name in ("ConfigMixin", "DiffusionPipeline", "ModelMixin", "Module") or any(map(kept_in_bundles, bases.get(name, ())))
+        return name in ("ConfigMixin", "DiffusionPipeline", "ModelMixin", "Module") or any(
+            map(kept_in_bundles, bases.get(name, ()))
+        )
 
     faults = []
     for path, tree in trees.items():
@@ -136,13 +162,16 @@ def test_no_heavy_import_at_the_top_of_light_modules() -> None:
             continue
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.Import | ast.ImportFrom):
-                names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+                names = (
+                    [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+                )
                 faults += [f"{name_of(path)}:{node.lineno}: {name}" for name in names if name.split(".")[0] in late]
     assert not faults, "\n".join(faults)
 
 
 def test_nothing_looks_beside_the_checkout() -> None:
-    """A clone needs nothing beside it: only CI may know of the folder of real material there, and hands it on by ECHOKDM_TEST_DATA."""
+    """A clone needs nothing beside it: only CI may know of the folder of real material there, and hands it on by
+    ECHOKDM_TEST_DATA."""
     beside = re.compile(r"""\.\.[/\\]shared\b|["'/]shared["']|["']shared[/\\]""")
     found = {name_of(path) for path in TEXTS if beside.search(path.read_text(encoding="utf-8", errors="ignore"))}
     assert found == {".ci/run"}

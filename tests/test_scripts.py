@@ -17,4 +17,6 @@ def test_a_script_imports_what_there_is(script):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "echokdm":
             module = importlib.import_module(node.module)
             for name in node.names:
-                assert hasattr(module, name.name) or importlib.util.find_spec(f"{node.module}.{name.name}"), f"{node.module}.{name.name}"
+                assert hasattr(module, name.name) or importlib.util.find_spec(f"{node.module}.{name.name}"), (
+                    f"{node.module}.{name.name}"
+                )

@@ -2,9 +2,10 @@
 
     python benchmarks/methods/kdm.py [--config configs/kdm-face-64.yaml] [--out runs/kdm-face-benchmark] [--seeds 3] [--set a.b=c ...]
 
-Trains what is not yet in --out/<seed> and goes on where it was stopped. The first seed trains everything; the others train their own
-diffusion networks on its codecs, so that a latent means the same in all. MD is to the true key-points that are seen, by the detector
-of the first seed's bundle. Bars: in the mean over seeds KDM has lower LPIPS and lower MD than without F2I and than without K2F.
+Trains what is not yet in --out/<seed> and goes on where it was stopped. The first seed trains everything; the others
+train their own diffusion networks on its codecs, so that a latent means the same in all. MD is to the true key-points
+that are seen, by the detector of the first seed's bundle. Bars: in the mean over seeds KDM has lower LPIPS and lower MD
+than without F2I and than without K2F.
 """
 
 import argparse
@@ -53,7 +54,9 @@ def main() -> int:
     arguments = options.parse_args()
     config = load_config(arguments.config, METHOD.config, arguments.set)
     root = str(10 * arguments.identities)  # the split test has a tenth as many identities
-    data = FrameSource(FrameData(adapter=f"phantom-{config.data.phantom}", root=root, cache=config.data.cache), config.size, 0)
+    data = FrameSource(
+        FrameData(adapter=f"phantom-{config.data.phantom}", root=root, cache=config.data.cache), config.size, 0
+    )
     distance, detector, seeds = Perceptual("squeeze"), None, []
     for seed in range(arguments.seeds):
         pipeline = KDMPipeline.from_pretrained(trained(arguments, seed))
@@ -61,13 +64,18 @@ def main() -> int:
         pipeline.register_modules(landmarks=detector)
         seeds.append(pair_scores(pipeline, data, {"squeeze": distance}))
     count = len(data.held_out(2, 0))
-    print(f"{data.config.adapter} at {config.size} px, {count} held-out identities, one pair of frames each; "
-          f"{len(seeds)} seeds, codecs of the first; {distance.provenance}; {machine()}\n")
+    print(
+        f"{data.config.adapter} at {config.size} px, {count} held-out identities, one pair of frames each; "
+        f"{len(seeds)} seeds, codecs of the first; {distance.provenance}; {machine()}\n"
+    )
     names = list(seeds[0][KDM])
     print("| |" + "".join(f" {name} |" for name in names) + "\n|---|" + "---:|" * len(names))
     for method in seeds[0]:
         cells = [np.array([np.nanmean(scores[method][name]) for scores in seeds]) for name in names]
-        print(f"| {method} |" + "".join(f" {v.mean():.4f}" + (f" ± {v.std(ddof=1):.4f}" if len(v) > 1 else "") + " |" for v in cells))
+        print(
+            f"| {method} |"
+            + "".join(f" {v.mean():.4f}" + (f" ± {v.std(ddof=1):.4f}" if len(v) > 1 else "") + " |" for v in cells)
+        )
     print()
     bars = Bars()
     for other in (NO_F2I, NO_K2F):

@@ -2,11 +2,11 @@
 
     python benchmarks/methods/midm.py [--runs runs/midm] [--seeds 3] [--loss-steps 300] [--set a.b=c ...]
 
-Trains what is not in --runs yet: codec and denoiser once; for every seed the matching network's warm-up, then the joint stage with
-re-matching and, from the same warm-up and for as many steps, without; for the first seed also a joint stage of --loss-steps steps
-with every loss and without each, from the same warm-up. One-time matching is scored both ways: the full model told not to re-match,
-and the model trained so, which is the harder one. Bar: MIDM's LPIPS at most 0.8 x that of one-time matching, mean over the seeds.
---loss-steps 0 leaves Table 5 out.
+Trains what is not in --runs yet: codec and denoiser once; for every seed the matching network's warm-up, then the joint
+stage with re-matching and, from the same warm-up and for as many steps, without; for the first seed also a joint stage
+of --loss-steps steps with every loss and without each, from the same warm-up. One-time matching is scored both ways:
+the full model told not to re-match, and the model trained so, which is the harder one. Bar: MIDM's LPIPS at most 0.8 x
+that of one-time matching, mean over the seeds. --loss-steps 0 leaves Table 5 out.
 """
 
 import argparse
@@ -49,7 +49,9 @@ class Runs:
         bundle = self.folder / name / "bundle"
         if start is not None and not bundle.exists():
             shutil.copytree(start, bundle)
-        return train_config(CONFIG, stage=stage, out=self.folder / name, overrides=[*self.overrides, f"name={name}", *settings])
+        return train_config(
+            CONFIG, stage=stage, out=self.folder / name, overrides=[*self.overrides, f"name={name}", *settings]
+        )
 
     def joint(self, name: str, seed: int, settings: list[str]) -> MIDMPipeline:
         """Codec and denoiser, once; a warm-up, once a seed; a joint stage with its settings."""
@@ -69,7 +71,10 @@ def print_rows(title: str, rows: dict[str, np.ndarray]) -> None:
     """rows: label -> (seeds, columns); mean and, over several seeds, standard deviation."""
     print(f"\n{title}\n{'':34}" + "".join(f"{c:>18}" for c in COLUMNS))
     for label, values in rows.items():
-        cells = [f"{m:.4f}" + (f" +- {s:.4f}" if len(values) > 1 else "") for m, s in zip(values.mean(0), values.std(0), strict=True)]
+        cells = [
+            f"{m:.4f}" + (f" +- {s:.4f}" if len(values) > 1 else "")
+            for m, s in zip(values.mean(0), values.std(0), strict=True)
+        ]
         print(f"{label:34}" + "".join(f"{c:>18}" for c in cells), flush=True)
 
 
@@ -81,18 +86,33 @@ def save_pictures(file: Path, pipeline: MIDMPipeline, held: Held, count: int = 8
     other = exemplar.roll(1, 0)
     full = pipeline(exemplar, condition)
     once = pipeline(exemplar, condition, Changes(rematch=False))
-    rows = [condition, exemplar, full.warped, once.frames, full.frames, held.truth[:count], other, pipeline(other, condition).frames]
+    rows = [
+        condition,
+        exemplar,
+        full.warped,
+        once.frames,
+        full.frames,
+        held.truth[:count],
+        other,
+        pipeline(other, condition).frames,
+    ]
     grid = torch.cat([torch.cat(list(F.interpolate(row, scale_factor=2)), 2) for row in rows], 1)
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray((grid.permute(1, 2, 0) * 255).round().byte().numpy()).save(file)
 
 
-def check_signs(bars: Bars, table: str, full: float, found: dict[str, float], printed: dict[str, float], printed_full: float) -> None:
+def check_signs(
+    bars: Bars, table: str, full: float, found: dict[str, float], printed: dict[str, float], printed_full: float
+) -> None:
     """PASS where a row of LPIPS is worse, or better, than the full model's as the paper's FID is."""
     for label, value in found.items():
         worse = printed[label] > printed_full
-        bars.check(f"{table}, {label}: the sign printed", (value > full) == worse, f"LPIPS {value:.4f} against {full:.4f}",
-                   f"{'worse' if worse else 'better'}, FID {printed[label]} against {printed_full}")
+        bars.check(
+            f"{table}, {label}: the sign printed",
+            (value > full) == worse,
+            f"LPIPS {value:.4f} against {full:.4f}",
+            f"{'worse' if worse else 'better'}, FID {printed[label]} against {printed_full}",
+        )
 
 
 def main() -> int:
@@ -100,8 +120,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs/midm"), help="where trainings are kept")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of the full model and of one-time matching")
-    parser.add_argument("--loss-steps", type=int, default=300, help="steps of each joint stage of Table 5; 0 leaves it out")
-    parser.add_argument("--set", action="append", default=[], dest="overrides", help="override a value of the configuration")
+    parser.add_argument(
+        "--loss-steps", type=int, default=300, help="steps of each joint stage of Table 5; 0 leaves it out"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], dest="overrides", help="override a value of the configuration"
+    )
     arguments = parser.parse_args()
     runs, seeds = Runs(arguments.runs, arguments.overrides), range(arguments.seeds)
     config = load_config(CONFIG, METHOD.config, arguments.overrides)
@@ -113,27 +137,42 @@ def main() -> int:
     def scores(pipes: list[MIDMPipeline], changes: Changes = Changes()) -> np.ndarray:
         return np.stack([figures(pipe, held, judge, seed, changes) for seed, pipe in zip(seeds, pipes, strict=False)])
 
-    copied = np.array([[*(v.mean() for v in judge.scores(held.exemplar, held).values()), sliced_wasserstein(held.exemplar, held.truth)]])
+    copied = np.array(
+        [
+            [
+                *(v.mean() for v in judge.scores(held.exemplar, held).values()),
+                sliced_wasserstein(held.exemplar, held.truth),
+            ]
+        ]
+    )
     table_3 = {COPY: copied} | {name: scores(pipelines, changes) for name, changes in ABLATIONS.items()}
     table_3[TRAINED_ONCE] = scores(once)
     table_4 = {f"{noise:.0%}": scores(pipelines[:1], strength=noise) for noise in NOISES}
-    print(f"{machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; {config.data.adapter}, {config.data.root} "
-          f"identities, {len(held.truth)} held-out pairs of one identity's frames, {config.size} px; condition: {config.condition}; "
-          f"seeds {list(seeds)}; {judge.lpips.provenance}")
+    print(
+        f"{machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; {config.data.adapter}, {config.data.root} "
+        f"identities, {len(held.truth)} held-out pairs of one identity's frames, {config.size} px; condition: {config.condition}; "
+        f"seeds {list(seeds)}; {judge.lpips.provenance}"
+    )
     print_rows("Table 3: parts taken out", table_3)
     print_rows("Table 4: noise level of the start", table_4)
     bars, lpips = Bars(), {name: values[:, 0] for name, values in table_3.items()}
     for name in (ONE_TIME, TRAINED_ONCE):
         ratio = lpips[FULL] / lpips[name]
-        bars.check(f"LPIPS, MIDM / one-time matching ({'the full model told so' if name == ONE_TIME else name})", ratio.mean() <= 0.8,
-                   f"{ratio.mean():.3f} +- {ratio.std():.3f} over {len(ratio)} seeds", "<= 0.8")
+        bars.check(
+            f"LPIPS, MIDM / one-time matching ({'the full model told so' if name == ONE_TIME else name})",
+            ratio.mean() <= 0.8,
+            f"{ratio.mean():.3f} +- {ratio.std():.3f} over {len(ratio)} seeds",
+            "<= 0.8",
+        )
     check_signs(bars, "Table 3", lpips[FULL][0], {k: lpips[k][0] for k in TABLE_3 if k != FULL}, TABLE_3, TABLE_3[FULL])
     noises = {noise: float(table_4[f"{noise:.0%}"][0, 0]) for noise in NOISES}
     check_signs(bars, "Table 4", noises[0.25], {k: v for k, v in noises.items() if k != 0.25}, TABLE_4, TABLE_4[0.25])
     if steps := arguments.loss_steps:
         table_5 = {FULL: scores([runs.joint(f"all-{steps}", 0, [f"joint.steps={steps}"])])}
         for loss in TABLE_5:
-            table_5[loss] = scores([runs.joint(f"no-{loss}-{steps}", 0, [f"joint.steps={steps}", f"joint.weights.{loss}=0"])])
+            table_5[loss] = scores(
+                [runs.joint(f"no-{loss}-{steps}", 0, [f"joint.steps={steps}", f"joint.weights.{loss}=0"])]
+            )
         print_rows(f"Table 5: losses left out of a joint stage of {steps} steps", table_5)
         found = {k: float(v[0, 0]) for k, v in table_5.items()}
         check_signs(bars, "Table 5", found.pop(FULL), found, TABLE_5, TABLE_3[FULL])

@@ -1,10 +1,12 @@
-"""Residual flow on held-out identities: no edit against K = 1, 2, 3 sources by one checkpoint, over seeds; the paper's Table 4, one seed.
+"""Residual flow on held-out identities: no edit against K = 1, 2, 3 sources by one checkpoint, over seeds; the paper's
+Table 4, one seed.
 
     python benchmarks/methods/residual_flow.py [--config C] [--out runs/residual-flow-benchmark] [--seeds 3] [--set a.b=c ...]
 
-Trains what is not yet in --out and goes on where it was stopped. Every variant of Table 4 is trained anew, as in the paper, from the
-same warmed-up flow and for as many steps. Bars: LPIPS at K = 1 over no edit at most 0.75, and K = 3 better than K = 2 better than
-K = 1, in the mean over seeds; the signs of Table 4 at K = 2 and, without the residual flow, at K = 3.
+Trains what is not yet in --out and goes on where it was stopped. Every variant of Table 4 is trained anew, as in the
+paper, from the same warmed-up flow and for as many steps. Bars: LPIPS at K = 1 over no edit at most 0.75, and K = 3
+better than K = 2 better than K = 1, in the mean over seeds; the signs of Table 4 at K = 2 and, without the residual
+flow, at K = 3.
 """
 
 import argparse
@@ -42,7 +44,8 @@ LPIPS = "LPIPS_squeeze"
 
 
 def train_variant(config: Path, out: Path, overrides: Sequence[str], variant: str, seed: int) -> Path:
-    """The bundle of one variant and seed; those other than the full method start from the full one's flow, warmed up."""
+    """The bundle of one variant and seed; those other than the full method start from the full one's flow, warmed
+    up."""
     folder = out / f"{variant.replace('/', '').replace(' ', '-')}-{seed}"
     switches = [f"network.{part}=false" for part in VARIANTS[variant]]
     if variant != FULL and not (folder / "flow").exists():
@@ -82,11 +85,14 @@ def main() -> int:
     data = METHOD.data(config)
     cases = {seed: held_out_cases(data, DRAW_SEED + seed) for seed in range(arguments.seeds)}
     identities = len({int(case["identity"]) for case in cases[0]})
-    print(f"{config.data.adapter}, {config.size} px, {identities} held-out identities, {len(cases[0])} cases drawn anew for each of "
-          f"{arguments.seeds} seeds; {config.data.root} identities in training; "
-          f"flow {config.flow.steps} and joint {config.joint.steps} steps of {config.joint.batch}\n"
-          f"{Perceptual('squeeze').provenance}; losses on {config.losses.backbone}\n"
-          f"{machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}", flush=True)
+    print(
+        f"{config.data.adapter}, {config.size} px, {identities} held-out identities, {len(cases[0])} cases drawn anew for each of "
+        f"{arguments.seeds} seeds; {config.data.root} identities in training; "
+        f"flow {config.flow.steps} and joint {config.joint.steps} steps of {config.joint.batch}\n"
+        f"{Perceptual('squeeze').provenance}; losses on {config.losses.backbone}\n"
+        f"{machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        flush=True,
+    )
 
     runs = [(FULL, seed) for seed in range(arguments.seeds)] + [(name, 0) for name in VARIANTS if name != FULL]
     bundles = {run: train_variant(arguments.config, arguments.out, arguments.overrides, *run) for run in runs}
@@ -104,17 +110,30 @@ def main() -> int:
 
     bars = Bars()
     ratios = full[full["K"] == 1].groupby("seed")[LPIPS].mean() / still.groupby("seed")[LPIPS].mean()
-    bars.check("LPIPS at K = 1 over no edit", ratios.mean() <= 0.75, f"{ratios.mean():.3f}, seeds {ratios.round(3).tolist()}", "<= 0.75")
+    bars.check(
+        "LPIPS at K = 1 over no edit",
+        ratios.mean() <= 0.75,
+        f"{ratios.mean():.3f}, seeds {ratios.round(3).tolist()}",
+        "<= 0.75",
+    )
     for k in (2, 3):
         more, fewer = (full[full["K"] == n].groupby("seed")[LPIPS].mean() for n in (k, k - 1))
-        bars.check(f"LPIPS, K = {k} less K = {k - 1}", (more - fewer).mean() < 0,
-                   f"{(more - fewer).mean():.4f}, seeds {(more - fewer).round(4).tolist()}", "< 0")
+        bars.check(
+            f"LPIPS, K = {k} less K = {k - 1}",
+            (more - fewer).mean() < 0,
+            f"{(more - fewer).mean():.4f}, seeds {(more - fewer).round(4).tolist()}",
+            "< 0",
+        )
     own = full[full["seed"] == 0]
     for variant, k in [(name, 2) for name in VARIANTS if name != FULL] + [("w/o res", 3)]:
         other, mine = scores[(scores["method"] == variant) & (scores["K"] == k)], own[own["K"] == k]
         found = difference_interval(other[LPIPS].to_numpy(), mine[LPIPS].to_numpy(), mine["identity"].to_numpy())
-        bars.check(f"Table 4: LPIPS of {variant} less full, K = {k}", found.value > 0,
-                   f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]", "> 0")
+        bars.check(
+            f"Table 4: LPIPS of {variant} less full, K = {k}",
+            found.value > 0,
+            f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]",
+            "> 0",
+        )
     return bars.close()
 
 

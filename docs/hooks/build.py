@@ -1,5 +1,5 @@
-"""What MkDocs does beyond copying pages: the README as the first page, tutorials from notebooks, the generated reference, and links to
-files of the repository that are no pages, which become plain names."""
+"""What MkDocs does beyond copying pages: the README as the first page, tutorials from notebooks, the generated
+reference, and links to files of the repository that are no pages, which become plain names."""
 
 import posixpath
 
@@ -23,4 +23,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Let the links of a page under docs/ lead to pages."""
     path = page.file.src_uri
-    return markdown if page.file.generated_by else moved(markdown, posixpath.join("docs", posixpath.dirname(path)), path)
+    return (
+        markdown if page.file.generated_by else moved(markdown, posixpath.join("docs", posixpath.dirname(path)), path)
+    )

@@ -1,4 +1,5 @@
-"""Docstrings whose lines read "name: what it is" -> Markdown with one list item a name, and the same as a table of descriptions.
+"""Docstrings whose lines read "name: what it is" -> Markdown with one list item a name, and the same as a table of
+descriptions.
 
 Docstrings in Google's form are left to the reader that knows it.
 """
@@ -18,16 +19,25 @@ def paragraphs(text: str) -> Iterator[str]:
 
 def split(paragraph: str, names: Collection[str]) -> tuple[str, list[tuple[list[str], str]]]:
     """A paragraph -> what comes before the first description, and (names, description) of each that follows."""
-    starts = [match for match in re.finditer(rf"(?:^|(?<=[.;)] ))({NAMES}): ", paragraph) if set(match[1].split(", ")) <= set(names)]
+    starts = [
+        match
+        for match in re.finditer(rf"(?:^|(?<=[.;)] ))({NAMES}): ", paragraph)
+        if set(match[1].split(", ")) <= set(names)
+    ]
     ends = [*[match.start() for match in starts], len(paragraph)][1:]
-    before = paragraph[:starts[0].start()] if starts else paragraph
-    return before.strip(), [(match[1].split(", "), paragraph[match.end():end].strip()) for match, end in zip(starts, ends, strict=True)]
+    before = paragraph[: starts[0].start()] if starts else paragraph
+    return before.strip(), [
+        (match[1].split(", "), paragraph[match.end() : end].strip()) for match, end in zip(starts, ends, strict=True)
+    ]
 
 
 def descriptions(text: str, names: Collection[str]) -> dict[str, str]:
-    """name -> description, of those that a docstring describes; in Google's form too, whose lines are the same but indented."""
+    """name -> description, of those that a docstring describes; in Google's form too, whose lines are the same but
+    indented."""
     lines = re.sub(r"\n(?= +[a-z_]\w*: )", "\n\n", text) if SECTION.search(text) else text
-    return {name: told for paragraph in paragraphs(lines) for found, told in split(paragraph, names)[1] for name in found}
+    return {
+        name: told for paragraph in paragraphs(lines) for found, told in split(paragraph, names)[1] for name in found
+    }
 
 
 def markdown(text: str, names: Collection[str]) -> str:
@@ -39,9 +49,13 @@ def markdown(text: str, names: Collection[str]) -> str:
         before, described = split(paragraph, names)
         parts += [before] * bool(before)
         if described:
-            parts.append("\n".join(f"- {', '.join(f'`{name}`' for name in found)}: {told}" for found, told in described))
-    return "\n\n".join("`".join(piece if k % 2 else piece.replace("<", "&lt;") for k, piece in enumerate(part.split("`")))
-                       for part in parts)
+            parts.append(
+                "\n".join(f"- {', '.join(f'`{name}`' for name in found)}: {told}" for found, told in described)
+            )
+    return "\n\n".join(
+        "`".join(piece if k % 2 else piece.replace("<", "&lt;") for k, piece in enumerate(part.split("`")))
+        for part in parts
+    )
 
 
 try:
@@ -49,6 +63,7 @@ try:
 except ModuleNotFoundError:  # what else is here needs no griffe
     pass
 else:
+
     class Described(Extension):
         """Rewrites the docstrings that a build of the site reads."""
 

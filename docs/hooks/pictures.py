@@ -2,7 +2,8 @@
 
     python docs/hooks/pictures.py
 
-draws them anew into docs/pictures, in about a minute of one CPU core. The studio's takes playwright, of the extra `test`, and Chromium.
+draws them anew into docs/pictures, in about a minute of one CPU core. The studio's takes playwright, of the extra
+`test`, and Chromium.
 """
 
 import io
@@ -33,7 +34,9 @@ def row(tiles: Sequence[tuple[str, Image.Image]], side: int = SIDE) -> Image.Ima
     canvas = Image.new("RGB", (len(tiles) * (side + gap) - gap, side + head), figures.PAPER)
     for k, (name, picture) in enumerate(tiles):
         canvas.paste(picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS), (k * (side + gap), head))
-        ImageDraw.Draw(canvas).text((k * (side + gap) + side / 2, head / 2), name, fill=figures.INK, font_size=13, anchor="mm")
+        ImageDraw.Draw(canvas).text(
+            (k * (side + gap) + side / 2, head / 2), name, fill=figures.INK, font_size=13, anchor="mm"
+        )
     return canvas
 
 
@@ -42,19 +45,36 @@ def save(name: str, picture: Image.Image) -> None:
 
 
 def flow_and_keypoints() -> None:
-    """flow: end-diastole, end-systole, the exact flow between them, and what it fetches. keypoints: the 40 with their numbers."""
+    """flow: end-diastole, end-systole, the exact flow between them, and what it fetches. keypoints: the 40 with their
+    numbers."""
     heart = A4CPhantom([SEED])
     ed, es = torch.zeros(1), heart.end_systole
     frames, points = heart.frames(torch.stack([ed, es], 1))[0], heart.keypoints(torch.stack([ed, es], 1))[0].numpy()
     flow = heart.flow(es, ed)
     reach = float(flow.square().sum(1).sqrt().max())
-    save("flow", row([("source: end-diastole", figures.to_image(frames[0], 2)), ("target: end-systole", figures.to_image(frames[1], 2)),
-                      ("flow", figures.flow_picture(flow[0], reach, 2, heart.sector[0])),
-                      ("the source, warped by it", figures.to_image(warp(frames[:1], flow)[0], 2))]))
+    save(
+        "flow",
+        row(
+            [
+                ("source: end-diastole", figures.to_image(frames[0], 2)),
+                ("target: end-systole", figures.to_image(frames[1], 2)),
+                ("flow", figures.flow_picture(flow[0], reach, 2, heart.sector[0])),
+                ("the source, warped by it", figures.to_image(warp(frames[:1], flow)[0], 2)),
+            ]
+        ),
+    )
     (left, top), side = np.maximum(points.min((0, 1)) - 10, 0).astype(int), int(np.ptp(points, (0, 1)).max()) + 20
-    near = frames[:, :, top:top + side, left:left + side]
-    save("keypoints", row([(name, figures.overlay(near[k], points[k] - (left, top), 8, every=5))
-                           for k, name in enumerate(("end-diastole", "end-systole"))], side=320))
+    near = frames[:, :, top : top + side, left : left + side]
+    save(
+        "keypoints",
+        row(
+            [
+                (name, figures.overlay(near[k], points[k] - (left, top), 8, every=5))
+                for k, name in enumerate(("end-diastole", "end-systole"))
+            ],
+            side=320,
+        ),
+    )
 
 
 def twins() -> None:
@@ -63,13 +83,21 @@ def twins() -> None:
     phase = strong.end_systole
     flow = weak.flow(phase, phase, strong)
     reach = float(flow.square().sum(1).sqrt().max())
-    save("twins", row([("ejects 65 %", figures.to_image(strong.frames(phase[:, None])[0, 0], 2)),
-                       ("its twin, 30 %", figures.to_image(weak.frames(phase[:, None])[0, 0], 2)),
-                       ("flow, same phase", figures.flow_picture(flow[0], reach, 2, strong.sector[0]))]))
+    save(
+        "twins",
+        row(
+            [
+                ("ejects 65 %", figures.to_image(strong.frames(phase[:, None])[0, 0], 2)),
+                ("its twin, 30 %", figures.to_image(weak.frames(phase[:, None])[0, 0], 2)),
+                ("flow, same phase", figures.flow_picture(flow[0], reach, 2, strong.sector[0])),
+            ]
+        ),
+    )
 
 
 def edits() -> None:
-    """edit: a clip asked for another ejection fraction, at its own size. wish: volumes. kdm: one frame moved by each network in turn."""
+    """edit: a clip asked for another ejection fraction, at its own size. wish: volumes. kdm: one frame moved by each
+    network in turn."""
     pipeline = echokdm.KDMPipeline.from_pretrained("a4c")
     clip = A4CPhantom([SEED], size=SIDE).clip(20.0)[0]
     source = echokdm.derive_keypoints(clip, bundle=pipeline)
@@ -77,22 +105,49 @@ def edits() -> None:
     es = result.trajectory.es
     before, after = clip.frames[es], result.clip.frames[es]
     fractions = result.ejection_fractions()
-    save("edit", row([(f"source, EF {fractions['source']:.0f} %: end-systole", figures.to_image(before)),
-                      (f"asked for {fractions['asked']:.0f} %: the same frame", figures.to_image(after)),
-                      ("found, asked for", figures.overlay(before, source.keypoints_source[es], 2, dots=False,
-                                                           extra=[(result.keypoints[es], "#ffffff")])),
-                      ("flow, in the model's frame", figures.flow_picture(result.edited.flow[es], 6.0, 2, source.model.sector_mask))]))
+    save(
+        "edit",
+        row(
+            [
+                (f"source, EF {fractions['source']:.0f} %: end-systole", figures.to_image(before)),
+                (f"asked for {fractions['asked']:.0f} %: the same frame", figures.to_image(after)),
+                (
+                    "found, asked for",
+                    figures.overlay(
+                        before, source.keypoints_source[es], 2, dots=False, extra=[(result.keypoints[es], "#ffffff")]
+                    ),
+                ),
+                (
+                    "flow, in the model's frame",
+                    figures.flow_picture(result.edited.flow[es], 6.0, 2, source.model.sector_mask),
+                ),
+            ]
+        ),
+    )
     times = np.arange(len(clip)) / clip.fps
-    curves = [("source", source.volumes, "#52606d", ":"), ("asked for", result.trajectory.asked, "#c2410c", "--"),
-              ("drawn", result.drawn_volumes, "#1d6fb8", "-"), ("measured again", result.measured_volumes, "#15803d", ".")]
-    (FOLDER / "wish.svg").write_text(volume_chart(times, curves, result.unit, result.trajectory.beats), encoding="utf-8")
+    curves = [
+        ("source", source.volumes, "#52606d", ":"),
+        ("asked for", result.trajectory.asked, "#c2410c", "--"),
+        ("drawn", result.drawn_volumes, "#1d6fb8", "-"),
+        ("measured again", result.measured_volumes, "#15803d", "."),
+    ]
+    (FOLDER / "wish.svg").write_text(
+        volume_chart(times, curves, result.unit, result.trajectory.beats), encoding="utf-8"
+    )
     whole = echokdm.synthesize(source, echokdm.Wish(), echokdm.Sampling(from_frame=source.ed), bundle=pipeline)
     model = source.model.clip.frames
-    save("kdm", row([("source frame", figures.to_image(model[source.ed], 2)),
-                     ("K2F-net: flow", figures.flow_picture(whole.edited.flow[source.es], 8.0, 2, source.model.sector_mask)),
-                     ("warped by it", figures.to_image(whole.edited.warped[source.es], 2)),
-                     ("F2I-net: picture", figures.to_image(whole.edited.model.clip.frames[source.es], 2)),
-                     ("the true frame", figures.to_image(model[source.es], 2))]))
+    save(
+        "kdm",
+        row(
+            [
+                ("source frame", figures.to_image(model[source.ed], 2)),
+                ("K2F-net: flow", figures.flow_picture(whole.edited.flow[source.es], 8.0, 2, source.model.sector_mask)),
+                ("warped by it", figures.to_image(whole.edited.warped[source.es], 2)),
+                ("F2I-net: picture", figures.to_image(whole.edited.model.clip.frames[source.es], 2)),
+                ("the true frame", figures.to_image(model[source.es], 2)),
+            ]
+        ),
+    )
 
 
 def studio() -> None:
@@ -109,10 +164,13 @@ def studio() -> None:
     threading.Thread(target=serve, args=(settings, heart, 0, told.put), daemon=True).start()
     with sync_playwright() as playwright:
         page = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"]).new_page(
-            viewport={"width": 1280, "height": 800})
+            viewport={"width": 1280, "height": 800}
+        )
         page.goto(told.get())
         page.locator("#work").wait_for(timeout=120_000)
-        page.locator("#wish-ef").evaluate("(slider) => { slider.value = 35; slider.dispatchEvent(new Event('change')); }")
+        page.locator("#wish-ef").evaluate(
+            "(slider) => { slider.value = 35; slider.dispatchEvent(new Event('change')); }"
+        )
         expect(page.locator("#ef-asked")).to_have_text("35 %", timeout=120_000)
         expect(page.locator("#ef-measured")).to_contain_text("%", timeout=120_000)
         page.wait_for_timeout(1000)  # the M-modes

@@ -27,11 +27,17 @@ KEYS: Mapping[str, str] = yaml.safe_load((Path(__file__).parent / "keys.yaml").r
 
 def pages() -> dict[str, str]:
     """Path below docs/ -> Markdown."""
-    return {"reference/python.md": public_names(), "reference/modules.md": modules(), "reference/commands.md": commands(),
-            "reference/pipelines.md": pipelines(), "reference/configurations.md": configurations()}
+    return {
+        "reference/python.md": public_names(),
+        "reference/modules.md": modules(),
+        "reference/commands.md": commands(),
+        "reference/pipelines.md": pipelines(),
+        "reference/configurations.md": configurations(),
+    }
 
 
 # Python
+
 
 def public_names() -> str:
     """All of `echokdm.__all__`, classes first."""
@@ -41,22 +47,29 @@ def public_names() -> str:
     names = sorted((name for name in echokdm.__all__ if name in _HOME), key=lambda name: (name[0].islower(), name))
     listed = " ".join(f"[`{name}`][{_HOME[name]}.{name}]" for name in names)
     told = "".join(f"\n::: {_HOME[name]}.{name}\n    options:\n      heading_level: 2\n" for name in names)
-    return ("# Public names\n\nWhat `import echokdm` gives, each loaded when it is first used; `echokdm.__version__` is the version. A "
-            "name's home, which its heading tells, may move from one version to another: take it from `echokdm`.\n\n"
-            f"{listed}\n{told}")
+    return (
+        "# Public names\n\nWhat `import echokdm` gives, each loaded when it is first used; `echokdm.__version__` is the version. A "
+        "name's home, which its heading tells, may move from one version to another: take it from `echokdm`.\n\n"
+        f"{listed}\n{told}"
+    )
 
 
 def modules() -> str:
     """The modules that documents, notebooks and the example of a plug-in import from."""
     told = "".join(f"\n::: {name}\n    options:\n      heading_level: 2\n" for name in sorted(imported()))
-    return ("# Modules\n\nThe modules that these pages, the tutorials and the plug-in in `examples/plugin` import from. They may "
-            f"change more between versions than the [public names](python.md).\n{told}")
+    return (
+        "# Modules\n\nThe modules that these pages, the tutorials and the plug-in in `examples/plugin` import from. They may "
+        f"change more between versions than the [public names](python.md).\n{told}"
+    )
 
 
 def imported() -> set[str]:
     """Modules of the package, but not the package itself, from which what a reader is shown imports."""
-    texts = [text for path in sorted((ROOT / "docs").rglob("*.md"))
-             for text in re.findall(r"^```py(?:thon)?\n(.*?)^```", path.read_text(encoding="utf-8"), re.M | re.S)]
+    texts = [
+        text
+        for path in sorted((ROOT / "docs").rglob("*.md"))
+        for text in re.findall(r"^```py(?:thon)?\n(.*?)^```", path.read_text(encoding="utf-8"), re.M | re.S)
+    ]
     texts += [path.read_text(encoding="utf-8") for path in sorted((ROOT / "examples" / "plugin").glob("*.py"))]
     for path in sorted((ROOT / "examples").glob("*.ipynb")):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
@@ -76,6 +89,7 @@ def is_module(name: str) -> bool:
 
 # Commands
 
+
 def leaves(command: Any, name: str = "echokdm") -> Iterator[tuple[str, Any]]:
     """(name in full, command) of each command that does something, in the order of the help."""
     for word, inner in command.commands.items():
@@ -90,11 +104,18 @@ def commands() -> str:
     from echokdm.cli.app import app
 
     program = typer.main.get_command(app)
-    parts = ["# Commands", "What `echokdm COMMAND --help` says, of every command. These options belong to all of them:",
-             parameter_table(program)]
+    parts = [
+        "# Commands",
+        "What `echokdm COMMAND --help` says, of every command. These options belong to all of them:",
+        parameter_table(program),
+    ]
     for name, command in leaves(program):
         given = [named(p) if p.required else f"[{named(p)}]" for p in command.params if p.param_type_name == "argument"]
-        parts += [f"## {name}", inspect.cleandoc(command.help or ""), f"```\n{' '.join([name, *given, '[OPTIONS]'])}\n```"]
+        parts += [
+            f"## {name}",
+            inspect.cleandoc(command.help or ""),
+            f"```\n{' '.join([name, *given, '[OPTIONS]'])}\n```",
+        ]
         parts += [parameter_table(command)] * bool(command.params)
     return "\n\n".join(parts) + "\n"
 
@@ -102,8 +123,12 @@ def commands() -> str:
 def parameter_table(command: Any) -> str:
     """A command's arguments and options: how they are written, what they take, default, help."""
     kinds = get_type_hints(command.callback)
-    rows = [f"| {', '.join(code(flag) for flag in named(p).split())} | {takes(p, kinds.get(p.name))} | {default_of(p)} | "
-            f"{escaped(p.help or '')} |" for p in command.params if not p.hidden]
+    rows = [
+        f"| {', '.join(code(flag) for flag in named(p).split())} | {takes(p, kinds.get(p.name))} | {default_of(p)} | "
+        f"{escaped(p.help or '')} |"
+        for p in command.params
+        if not p.hidden
+    ]
     return "\n".join(["| option | takes | default | |", "|---|---|---|---|", *rows])
 
 
@@ -118,7 +143,9 @@ def takes(parameter: Any, kind: Any) -> str:
         return ""
     if parameter.metavar:
         return code(parameter.metavar)
-    given = [arg for arg in get_args(kind) if arg is not type(None)] if get_origin(kind) in (Union, UnionType) else [kind]
+    given = (
+        [arg for arg in get_args(kind) if arg is not type(None)] if get_origin(kind) in (Union, UnionType) else [kind]
+    )
     return words_of(given[0])
 
 
@@ -126,18 +153,28 @@ def default_of(parameter: Any) -> str:
     value = parameter.default
     if parameter.required:
         return "needed"
-    return code(as_yaml(value)) if isinstance(value, str | int | float) and value != "" and not isinstance(value, bool) else ""
+    return (
+        code(as_yaml(value))
+        if isinstance(value, str | int | float) and value != "" and not isinstance(value, bool)
+        else ""
+    )
 
 
 # YAML
+
 
 def pipelines() -> str:
     """Every key of a pipeline's YAML."""
     from echokdm.pipeline.options import KINDS, PipelineOptions
 
-    parts = ["# Keys of a pipeline", "What the YAML that `echokdm run` takes may say; [Pipelines](../pipelines.md) tells how it is run. "
-             "Any key may be set by `--set a.b=value` too. An unknown key is refused.", "## At the top", summary(PipelineOptions),
-             key_table(PipelineOptions)]
+    parts = [
+        "# Keys of a pipeline",
+        "What the YAML that `echokdm run` takes may say; [Pipelines](../pipelines.md) tells how it is run. "
+        "Any key may be set by `--set a.b=value` too. An unknown key is refused.",
+        "## At the top",
+        summary(PipelineOptions),
+        key_table(PipelineOptions),
+    ]
     for kind, model in KINDS.items():
         parts += [f"## {kind}", summary(model), key_table(model)]
     return "\n\n".join(parts) + "\n"
@@ -145,14 +182,21 @@ def pipelines() -> str:
 
 def configurations() -> str:
     """Every key of a training's configuration, by method; a block's keys in a table of its own."""
-    parts = ["# Keys of a configuration", "What the YAML that `echokdm train` takes may say, by method, with the defaults of the classes; "
-             "the files in `configs/` set some of them. Any key may be set by `--set block.key=value` too. A block with `steps: 0` is left "
-             "out."]
+    parts = [
+        "# Keys of a configuration",
+        "What the YAML that `echokdm train` takes may say, by method, with the defaults of the classes; "
+        "the files in `configs/` set some of them. Any key may be set by `--set block.key=value` too. A block with `steps: 0` is left "
+        "out.",
+    ]
     for method in methods():
         parts += [f"## {method.name}", f"{method.title}. {escaped(method.paper)}", key_table(method.config)]
         for paths, model, values in blocks(method.config):
             anchor = f"{method.name}-{'-'.join(paths).replace('.', '-')}"
-            parts += [f"### {', '.join(code(path) for path in paths)} {{#{anchor}}}", summary(model), key_table(model, values)]
+            parts += [
+                f"### {', '.join(code(path) for path in paths)} {{#{anchor}}}",
+                summary(model),
+                key_table(model, values),
+            ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -173,7 +217,11 @@ def blocks(model: type[BaseModel]) -> list[tuple[list[str], type[BaseModel], dic
             inner, value = block_of(field), values.get(name)
             if inner is None:
                 continue
-            own = {key: getattr(value, key) for key in inner.model_fields} if isinstance(value, BaseModel) else defaults(inner)
+            own = (
+                {key: getattr(value, key) for key in inner.model_fields}
+                if isinstance(value, BaseModel)
+                else defaults(inner)
+            )
             alike = next((paths for paths, other, theirs in found if other is inner and theirs == own), None)
             if alike is not None:
                 alike.append(path + name)
@@ -186,7 +234,11 @@ def blocks(model: type[BaseModel]) -> list[tuple[list[str], type[BaseModel], dic
 
 
 def defaults(model: type[BaseModel]) -> dict[str, Any]:
-    return {name: field.get_default(call_default_factory=True) for name, field in model.model_fields.items() if not field.is_required()}
+    return {
+        name: field.get_default(call_default_factory=True)
+        for name, field in model.model_fields.items()
+        if not field.is_required()
+    }
 
 
 def block_of(field: FieldInfo) -> type[BaseModel] | None:
@@ -201,7 +253,9 @@ def key_table(model: type[BaseModel], values: Mapping[str, Any] | None = None) -
     for name, field in model.model_fields.items():
         if block_of(field) is None:
             default = "needed" if field.is_required() else code(as_yaml(values[name]))
-            rows.append(f"| `{field.alias or name}` | {escaped(type_of(field))} | {default} | {escaped(meaning(model, name))} |")
+            rows.append(
+                f"| `{field.alias or name}` | {escaped(type_of(field))} | {default} | {escaped(meaning(model, name))} |"
+            )
     return "\n".join(["| key | type | default | |", "|---|---|---|---|", *rows]) if rows else ""
 
 
@@ -213,18 +267,24 @@ def summary(model: type[BaseModel]) -> str:
 
 @cache
 def comments(model: type[BaseModel]) -> Mapping[str, str]:
-    """name -> what the code says of it: behind its line or in the docstring, of the model or one that it descends from."""
+    """name -> what the code says of it: behind its line or in the docstring, of the model or one that it descends
+    from."""
     told: dict[str, str] = {}
     for base in ancestors(model):
         source = inspect.cleandoc("\n" + inspect.getsource(base))
-        behind = {token.start[0]: token.string.lstrip("# ") for token in tokenize.generate_tokens(io.StringIO(source).readline)
-                  if token.type == tokenize.COMMENT}
+        behind = {
+            token.start[0]: token.string.lstrip("# ")
+            for token in tokenize.generate_tokens(io.StringIO(source).readline)
+            if token.type == tokenize.COMMENT
+        }
         told |= descriptions(inspect.cleandoc(base.__doc__ or ""), base.model_fields)
         lines = [node for node in ast.parse(source).body[0].body if isinstance(node, ast.AnnAssign)]  # type: ignore[attr-defined]
         told |= {ast.unparse(node.target): behind[node.end_lineno] for node in lines if node.end_lineno in behind}
         told |= {name: field.description for name, field in base.model_fields.items() if field.description}
-    return {name: re.sub(r"\b(None|True|False)\b", lambda word: code({"None": "null"}.get(word[0], word[0].lower())), text)
-            for name, text in told.items()}
+    return {
+        name: re.sub(r"\b(None|True|False)\b", lambda word: code({"None": "null"}.get(word[0], word[0].lower())), text)
+        for name, text in told.items()
+    }
 
 
 def ancestors(model: type[BaseModel]) -> list[type[BaseModel]]:
@@ -240,7 +300,9 @@ def meaning(model: type[BaseModel], name: str) -> str:
 
 def type_of(field: FieldInfo) -> str:
     words = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
-    limits = [f"{words[kind]} {getattr(limit, kind):g}" for limit in field.metadata for kind in words if hasattr(limit, kind)]
+    limits = [
+        f"{words[kind]} {getattr(limit, kind):g}" for limit in field.metadata for kind in words if hasattr(limit, kind)
+    ]
     return " ".join([words_of(field.annotation), *limits])
 
 
@@ -255,7 +317,14 @@ def words_of(kind: Any) -> str:
         return "list of " + ", ".join(dict.fromkeys(words_of(arg) for arg in args if arg is not Ellipsis))
     if origin is dict or kind is dict:
         return "mapping"
-    plain = {str: "text", int: "whole number", float: "number", bool: "`true`, `false`", type(None): "`null`", Path: "path"}
+    plain = {
+        str: "text",
+        int: "whole number",
+        float: "number",
+        bool: "`true`, `false`",
+        type(None): "`null`",
+        Path: "path",
+    }
     return plain.get(kind, getattr(kind, "__name__", str(kind)))
 
 

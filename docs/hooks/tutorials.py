@@ -2,8 +2,8 @@
 
     python docs/hooks/tutorials.py [NAME ...]
 
-runs notebooks and records what each cell prints and shows. The notebooks themselves hold no outputs, and the record holds no picture of a
-patient: of the quickstart, whose clip is a real one, it keeps text and curves alone.
+runs notebooks and records what each cell prints and shows. The notebooks themselves hold no outputs, and the record
+holds no picture of a patient: of the quickstart, whose clip is a real one, it keeps text and curves alone.
 """
 
 import ast
@@ -36,7 +36,8 @@ def digest(source: str) -> str:
 
 
 def recorded(name: str) -> dict[str, dict[str, str]]:
-    """Cell id -> `source`, the digest of its text, and of its outputs `text`, `html` and `picture` (WebP in base 64) what there is."""
+    """Cell id -> `source`, the digest of its text, and of its outputs `text`, `html` and `picture` (WebP in base 64)
+    what there is."""
     return json.loads((RECORDS / f"{name}.json").read_text(encoding="utf-8"))
 
 
@@ -58,7 +59,9 @@ def page_of(name: str) -> str:
         if "html" in output:
             parts.append(f'<div class="output">{output["html"]}</div>')
         if "picture" in output:
-            parts.append(f'<img class="output" alt="What the cell shows" src="data:image/webp;base64,{output["picture"]}">')
+            parts.append(
+                f'<img class="output" alt="What the cell shows" src="data:image/webp;base64,{output["picture"]}">'
+            )
         if cell["id"] in WITHOUT_FRAMES.get(name, ()):
             parts.append("*The picture shows frames of a real clip, which are not kept here: run the cell to see it.*")
     where = f"*The notebook `examples/{name}.ipynb`, with the outputs of a recorded run.*"
@@ -78,7 +81,9 @@ def record(name: str) -> dict[str, dict[str, str]]:
                 printed = io.StringIO()
                 with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()):
                     shown = run(cell["source"], space)
-                outputs[cell["id"]] = {"source": digest(cell["source"])} | ({"text": printed.getvalue()} if printed.getvalue() else {})
+                outputs[cell["id"]] = {"source": digest(cell["source"])} | (
+                    {"text": printed.getvalue()} if printed.getvalue() else {}
+                )
                 if cell["id"] not in WITHOUT_FRAMES.get(name, ()):
                     outputs[cell["id"]] |= as_shown(shown)
         finally:

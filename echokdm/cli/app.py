@@ -41,9 +41,15 @@ from echokdm.report.command import repeatable
 NOT_MEASURED = 3
 OBJECTS = ", segmentation.dcm, measures.dcm"
 
-app = typer.Typer(cls=OneSentence, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-                  pretty_exceptions_show_locals=False, context_settings={"help_option_names": ["-h", "--help"]},
-                  help="Echocardiography video that does what its key-points ask. Synthetic output, for research only.")
+app = typer.Typer(
+    cls=OneSentence,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Echocardiography video that does what its key-points ask. Synthetic output, for research only.",
+)
 
 
 def show_version(value: bool) -> None:
@@ -55,18 +61,31 @@ def show_version(value: bool) -> None:
         raise typer.Exit
 
 
-VersionOption = Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")]
+VersionOption = Annotated[
+    bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+]
 
 
 DebugOption = Annotated[bool, typer.Option("--debug", help="Say where an error was raised, without what was read.")]
 
 
-ShowNamesOption = Annotated[bool, typer.Option(SHOW_NAMES, help="Of any command: name files in messages and tables, where a name may be "
-                                               "a patient's. Else they are told by their places.")]
+ShowNamesOption = Annotated[
+    bool,
+    typer.Option(
+        SHOW_NAMES,
+        help="Of any command: name files in messages and tables, where a name may be "
+        "a patient's. Else they are told by their places.",
+    ),
+]
 
 
 @app.callback()
-def root(context: typer.Context, version: VersionOption = False, debug: DebugOption = False, show_names: ShowNamesOption = False) -> None:
+def root(
+    context: typer.Context,
+    version: VersionOption = False,
+    debug: DebugOption = False,
+    show_names: ShowNamesOption = False,
+) -> None:
     """Echocardiography video that does what its key-points ask. Synthetic output, for research only."""
     context.with_resource(showing_names(show_names))
 
@@ -74,46 +93,125 @@ def root(context: typer.Context, version: VersionOption = False, debug: DebugOpt
 def check_coded(dicom: bool, any_view: bool) -> None:
     """Raise ConfigError where measures would get codes of a view that may be another."""
     if dicom and any_view:
-        raise ConfigError("What --dicom writes is coded as of an apical 4-chamber view: leave --dicom or --any-view out.")
+        raise ConfigError(
+            "What --dicom writes is coded as of an apical 4-chamber view: leave --dicom or --any-view out."
+        )
 
 
 @app.command()
 def synth(
     context: typer.Context,
     clip: ClipArgument = None,
-    ef: Annotated[float | None, typer.Option("--ef", help="Ejection fraction, percent, 5 to 80.", show_default=False)] = None,
-    edv: Annotated[str | None, typer.Option("--edv", metavar="V|P%", help="End-diastolic volume: mL (px^3 where there is no spacing) or "
-                                            "percent of the clip's own, 60 to 150 %.", show_default=False)] = None,
-    gls: Annotated[float | None, typer.Option("--gls", help="Global longitudinal strain, percent, -30 to 0.",
-                                              show_default=False)] = None,
-    wall: Annotated[list[str] | None, typer.Option("--wall", metavar="WALL=FACTOR", help="Motion of one wall, from -0.5 (dyskinetic) over "
-                                                   "0 (akinetic) to 1.5, such as apical-septal=0; repeatable.", show_default=False)] = None,
-    heart_rate: Annotated[float | None, typer.Option("--heart-rate", help="Beats a minute, 30 to 200.", show_default=False)] = None,
-    beats: Annotated[int | None, typer.Option("--beats", help="So many times one beat, looped without a jump.", show_default=False)] = None,
-    driving: Annotated[Path | None, typer.Option("--driving", metavar="CLIP2", help="A clip whose ventricular motion is carried over.",
-                                                 show_default=False)] = None,
+    ef: Annotated[
+        float | None, typer.Option("--ef", help="Ejection fraction, percent, 5 to 80.", show_default=False)
+    ] = None,
+    edv: Annotated[
+        str | None,
+        typer.Option(
+            "--edv",
+            metavar="V|P%",
+            help="End-diastolic volume: mL (px^3 where there is no spacing) or percent of the clip's own, 60 to 150 %.",
+            show_default=False,
+        ),
+    ] = None,
+    gls: Annotated[
+        float | None, typer.Option("--gls", help="Global longitudinal strain, percent, -30 to 0.", show_default=False)
+    ] = None,
+    wall: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--wall",
+            metavar="WALL=FACTOR",
+            help="Motion of one wall, from -0.5 (dyskinetic) over "
+            "0 (akinetic) to 1.5, such as apical-septal=0; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    heart_rate: Annotated[
+        float | None, typer.Option("--heart-rate", help="Beats a minute, 30 to 200.", show_default=False)
+    ] = None,
+    beats: Annotated[
+        int | None, typer.Option("--beats", help="So many times one beat, looped without a jump.", show_default=False)
+    ] = None,
+    driving: Annotated[
+        Path | None,
+        typer.Option(
+            "--driving", metavar="CLIP2", help="A clip whose ventricular motion is carried over.", show_default=False
+        ),
+    ] = None,
     keypoints: KeypointsOption = None,
     any_view: AnyViewOption = False,
     allow_print: AllowPrintOption = False,
-    drag: Annotated[list[str] | None, typer.Option("--drag", metavar="i:dx,dy", help="Move key-point i (0 to 39), or i-j all from i "
-                                                   "to j, by pixels of the clip; repeatable.", show_default=False)] = None,
-    from_frame: Annotated[int | None, typer.Option("--from-frame", metavar="N", help="Make every frame from this one alone, from 0, "
-                                                   "instead of each from the clip's own of the same phase.", show_default=False)] = None,
-    frames: Annotated[int | None, typer.Option("--frames", help="Number of frames to make, spread over the motion; default: the clip's.",
-                                               show_default=False)] = None,
-    fps: Annotated[float | None, typer.Option("--fps", help="Frames per second; default: the clip's.", show_default=False)] = None,
-    size: Annotated[int | None, typer.Option("--size", help="A square of so many pixels around the sector; default: the clip's own "
-                                             "picture.", show_default=False)] = None,
-    m_mode: Annotated[str | None, typer.Option("--m-mode", metavar="x0,y0,x1,y1", help="The page's M-mode along this line, in pixels of "
-                                               "the output; default: across the ventricle.", show_default=False)] = None,
-    steps: Annotated[int, typer.Option("--steps", help="Network steps a frame, of the one-frame mode.")] = defaults.STEPS,
-    without: Annotated[str | None, typer.Option("--without", metavar="f2i|k2f", help="Leave a network of the one-frame mode out.",
-                                                show_default=False)] = None,
-    sampler: Annotated[str, typer.Option("--sampler", metavar="own|paper", help="paper: as the paper runs the one-frame mode, in 300 "
-                                         "network calls.")] = "own",
+    drag: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--drag",
+            metavar="i:dx,dy",
+            help="Move key-point i (0 to 39), or i-j all from i to j, by pixels of the clip; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    from_frame: Annotated[
+        int | None,
+        typer.Option(
+            "--from-frame",
+            metavar="N",
+            help="Make every frame from this one alone, from 0, instead of each from the clip's own of the same phase.",
+            show_default=False,
+        ),
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            "--frames",
+            help="Number of frames to make, spread over the motion; default: the clip's.",
+            show_default=False,
+        ),
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option("--fps", help="Frames per second; default: the clip's.", show_default=False)
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            "--size",
+            help="A square of so many pixels around the sector; default: the clip's own picture.",
+            show_default=False,
+        ),
+    ] = None,
+    m_mode: Annotated[
+        str | None,
+        typer.Option(
+            "--m-mode",
+            metavar="x0,y0,x1,y1",
+            help="The page's M-mode along this line, in pixels of the output; default: across the ventricle.",
+            show_default=False,
+        ),
+    ] = None,
+    steps: Annotated[
+        int, typer.Option("--steps", help="Network steps a frame, of the one-frame mode.")
+    ] = defaults.STEPS,
+    without: Annotated[
+        str | None,
+        typer.Option(
+            "--without", metavar="f2i|k2f", help="Leave a network of the one-frame mode out.", show_default=False
+        ),
+    ] = None,
+    sampler: Annotated[
+        str,
+        typer.Option(
+            "--sampler", metavar="own|paper", help="paper: as the paper runs the one-frame mode, in 300 network calls."
+        ),
+    ] = "own",
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = defaults.SEED,
-    dicom: Annotated[bool, typer.Option("--dicom", help="Write segmentation.dcm (DICOM SEG) and measures.dcm (SR) too: what the frames "
-                                        "were drawn by, for synth.dcm. Nothing in them is of the source's patient.")] = False,
+    dicom: Annotated[
+        bool,
+        typer.Option(
+            "--dicom",
+            help="Write segmentation.dcm (DICOM SEG) and measures.dcm (SR) too: what the frames "
+            "were drawn by, for synth.dcm. Nothing in them is of the source's patient.",
+        ),
+    ] = False,
     bundle: BundleOption = defaults.BUNDLE,
     device: DeviceOption = defaults.DEVICE,
     out: OutOption = None,
@@ -144,17 +242,46 @@ def synth(
     check_source(given, wish, sampling, driving is not None)
     pipeline = load_pipeline(bundle, device, say)
     watch.lap("load the bundle")
-    heart = derive_keypoints(given, keypoints=keypoints, any_view=any_view, allow_print=allow_print, bundle=pipeline, progress=say)
+    heart = derive_keypoints(
+        given, keypoints=keypoints, any_view=any_view, allow_print=allow_print, bundle=pipeline, progress=say
+    )
     # No pixel of the driving clip is put out.
-    leader = None if driving is None else derive_keypoints(driving, any_view=any_view, allow_print=True, bundle=pipeline, progress=say)
+    leader = (
+        None
+        if driving is None
+        else derive_keypoints(driving, any_view=any_view, allow_print=True, bundle=pipeline, progress=say)
+    )
     watch.lap("find the ventricle")
     result = synthesize(heart, wish, sampling, driving=leader, bundle=pipeline, progress=say)
     result = replace(result, timings=watch.seconds | result.timings)
-    command = repeatable("synth", clip=None if demo else "CLIP", demo=demo, ef=ef, edv=edv, gls=gls, wall=wall or None,
-                         heart_rate=heart_rate, beats=beats, driving="CLIP2" if driving else None,
-                         keypoints="FILE" if keypoints else None, any_view=any_view, allow_print=allow_print, drag=drag or None,
-                         from_frame=from_frame, frames=frames, fps=fps, size=size, m_mode=m_mode, steps=steps, without=without,
-                         sampler=None if sampler == "own" else sampler, seed=seed, dicom=dicom, bundle=Path(bundle).name, device=device)
+    command = repeatable(
+        "synth",
+        clip=None if demo else "CLIP",
+        demo=demo,
+        ef=ef,
+        edv=edv,
+        gls=gls,
+        wall=wall or None,
+        heart_rate=heart_rate,
+        beats=beats,
+        driving="CLIP2" if driving else None,
+        keypoints="FILE" if keypoints else None,
+        any_view=any_view,
+        allow_print=allow_print,
+        drag=drag or None,
+        from_frame=from_frame,
+        frames=frames,
+        fps=fps,
+        size=size,
+        m_mode=m_mode,
+        steps=steps,
+        without=without,
+        sampler=None if sampler == "own" else sampler,
+        seed=seed,
+        dicom=dicom,
+        bundle=Path(bundle).name,
+        device=device,
+    )
     say("Writing the outputs")
     write_synthesis(result, folder, overwrite=overwrite, command=command, m_mode_line=line, dicom=dicom)
     if result.source.sureness:
@@ -163,8 +290,10 @@ def synth(
         typer.echo(f"EF {name:9s} {'none' if value is None else f'{value:5.1f} %'}")
     if result.warning:
         typer.echo(f"Warning: {result.warning}", err=True)
-    typer.echo(f"Synthetic, research only: {told_path(folder / 'report.html', out)}, beside it synth.mp4, synth.gif, synth.dcm, "
-               f"keypoints.csv, run.json{OBJECTS * dicom}")
+    typer.echo(
+        f"Synthetic, research only: {told_path(folder / 'report.html', out)}, beside it synth.mp4, synth.gif, synth.dcm, "
+        f"keypoints.csv, run.json{OBJECTS * dicom}"
+    )
     if result.measured is None:
         raise typer.Exit(NOT_MEASURED)
 
@@ -176,15 +305,22 @@ def keypoints_command(
     keypoints: KeypointsOption = None,
     any_view: AnyViewOption = False,
     allow_print: AllowPrintOption = False,
-    dicom: Annotated[bool, typer.Option("--dicom", help="Write segmentation.dcm (DICOM SEG) and measures.dcm (SR) too, of a DICOM clip "
-                                        "alone. They belong to the clip's patient: both hold the name, ID, dates and UIDs.")] = False,
+    dicom: Annotated[
+        bool,
+        typer.Option(
+            "--dicom",
+            help="Write segmentation.dcm (DICOM SEG) and measures.dcm (SR) too, of a DICOM clip "
+            "alone. They belong to the clip's patient: both hold the name, ID, dates and UIDs.",
+        ),
+    ] = False,
     bundle: BundleOption = defaults.BUNDLE,
     device: DeviceOption = defaults.DEVICE,
     out: OutOption = None,
     overwrite: OverwriteOption = False,
     demo: DemoOption = False,
 ) -> None:
-    """Find the left ventricle: 40 key-points a frame, masks, volumes, end-diastole and end-systole, ejection fraction."""
+    """Find the left ventricle: 40 key-points a frame, masks, volumes, end-diastole and end-systole, ejection
+    fraction."""
     source = demo_or(clip, demo)
     check_coded(dicom, any_view)
     folder = output_folder(context, out, overwrite, "demo-keypoints" if demo else "")
@@ -198,21 +334,39 @@ def keypoints_command(
     header = read_source(source) if dicom else None
     pipeline = load_pipeline(bundle, device, say) if dicom and keypoints is None else None
     origin = None if pipeline is None else Origin(weights_hash(pipeline), pipeline.bundle_name)
-    derived = derive_keypoints(source, bundle=bundle if pipeline is None else pipeline, keypoints=keypoints, any_view=any_view,
-                               allow_print=allow_print, device=device, progress=say)
+    derived = derive_keypoints(
+        source,
+        bundle=bundle if pipeline is None else pipeline,
+        keypoints=keypoints,
+        any_view=any_view,
+        allow_print=allow_print,
+        device=device,
+        progress=say,
+    )
     write_keypoints(derived, folder, overwrite=overwrite, source=header, origin=origin)
     if derived.moves:
-        for (ed, es), turn, (edv, esv) in zip(derived.beats, derived.turns, volumes_at(derived.volumes, derived.turns), strict=True):
-            typer.echo(f"ED frame {ed}: {edv:.1f} {derived.unit}, ES frame {es}: {esv:.1f} {derived.unit}, "
-                       f"EF {clip_ejection_fraction(derived.volumes, [turn]):.1f} %")
-        typer.echo(f"EF {derived.ejection_fraction:.1f} %, the mean of {len(derived.beats)} beats" if len(derived.beats) > 1 else
-                   f"EF {derived.ejection_fraction:.1f} %")
+        for (ed, es), turn, (edv, esv) in zip(
+            derived.beats, derived.turns, volumes_at(derived.volumes, derived.turns), strict=True
+        ):
+            typer.echo(
+                f"ED frame {ed}: {edv:.1f} {derived.unit}, ES frame {es}: {esv:.1f} {derived.unit}, "
+                f"EF {clip_ejection_fraction(derived.volumes, [turn]):.1f} %"
+            )
+        typer.echo(
+            f"EF {derived.ejection_fraction:.1f} %, the mean of {len(derived.beats)} beats"
+            if len(derived.beats) > 1
+            else f"EF {derived.ejection_fraction:.1f} %"
+        )
     if derived.sureness:
         typer.echo(derived.sureness)
     if dicom:
-        typer.echo("The two DICOM objects hold the patient's name, ID, dates and UIDs: they belong where the clip does.")
-    typer.echo(f"Research only: {told_path(folder / 'overlay.png', out)}, beside it keypoints.csv, masks.nii.gz, volumes.csv, "
-               f"volumes.svg, measures.json{OBJECTS * dicom}")
+        typer.echo(
+            "The two DICOM objects hold the patient's name, ID, dates and UIDs: they belong where the clip does."
+        )
+    typer.echo(
+        f"Research only: {told_path(folder / 'overlay.png', out)}, beside it keypoints.csv, masks.nii.gz, volumes.csv, "
+        f"volumes.svg, measures.json{OBJECTS * dicom}"
+    )
 
 
 def doctor() -> None:

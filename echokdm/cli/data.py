@@ -26,7 +26,10 @@ def adapters() -> None:
 
     plugins = survey_adapters()
     rows = [("name", "key-points", "layout")]
-    rows += [(p.name, "", f"not available: {p.reason}") if p.reason else (p.name, p.value.schema or "none", p.value.what) for p in plugins]
+    rows += [
+        (p.name, "", f"not available: {p.reason}") if p.reason else (p.name, p.value.schema or "none", p.value.what)
+        for p in plugins
+    ]
     wide = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, schema, what in rows:
         typer.echo(f"{name:{wide[0]}}  {schema:{wide[1]}}  {what}".rstrip())
@@ -56,7 +59,9 @@ def check(name: NameArgument, root: RootArgument) -> None:
 def preview(
     name: NameArgument,
     root: RootArgument,
-    out: Annotated[Path | None, typer.Option("--out", metavar="PNG", help="Default: <name>-preview.png.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="PNG", help="Default: <name>-preview.png.", show_default=False)
+    ] = None,
     count: Annotated[int, typer.Option("--count", help="Number of sequences, spread over the index.")] = 12,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
 ) -> None:
@@ -83,7 +88,8 @@ def preview(
 
 
 def _to_show(adapter: "Adapter", row: "Row") -> "tuple[DataSequence, str]":
-    """A sequence and ""; of hearts the sector alone, or blackness and the reason where none is found or print may lie over it."""
+    """A sequence and ""; of hearts the sector alone, or blackness and the reason where none is found or print may lie
+    over it."""
     import torch
 
     from echokdm.core.types import A4C_BLOODPOOL_40, Clip

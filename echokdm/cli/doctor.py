@@ -17,7 +17,8 @@ REINSTALL = "install again with: pip install -c constraints.txt -e ."
 
 @dataclass(frozen=True)
 class Check:
-    """One finding. mend: what to do about it, empty where nothing is needed. required: a clip can't be made without it."""
+    """One finding. mend: what to do about it, empty where nothing is needed. required: a clip can't be made without
+    it."""
 
     name: str
     ok: bool
@@ -29,8 +30,14 @@ class Check:
 def check_python() -> list[Check]:
     """The interpreter, and each required package at its lowest version or above."""
     enough = sys.version_info >= (3, 11)
-    checks = [Check("Python", enough, f"{platform.python_version()} on {platform.system()} {platform.machine()}",
-                    "" if enough else "use Python 3.11 or newer")]
+    checks = [
+        Check(
+            "Python",
+            enough,
+            f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+            "" if enough else "use Python 3.11 or newer",
+        )
+    ]
     try:
         from packaging.requirements import Requirement
 
@@ -47,7 +54,9 @@ def check_python() -> list[Check]:
             continue
         if not requirement.specifier.contains(installed, prereleases=True):
             faults.append(f"{requirement.name} {installed} is not {requirement.specifier}")
-    detail = "; ".join(faults) or f"all {len(needed)} required packages, echokdm {importlib.metadata.version('echokdm')}"
+    detail = (
+        "; ".join(faults) or f"all {len(needed)} required packages, echokdm {importlib.metadata.version('echokdm')}"
+    )
     return [*checks, Check("packages", not faults, detail, REINSTALL if faults else "")]
 
 
@@ -76,8 +85,15 @@ def check_torch() -> list[Check]:
     if torch.cuda.is_available():
         name, memory = torch.cuda.get_device_name(0), torch.cuda.get_device_properties(0).total_memory / 2**30
         ok = works("cuda")
-        checks.append(Check("device", ok, f"cuda: {name}, {memory:.0f} GiB",
-                            "" if ok else "pass --device cpu, or install a torch built for this driver", required=False))
+        checks.append(
+            Check(
+                "device",
+                ok,
+                f"cuda: {name}, {memory:.0f} GiB",
+                "" if ok else "pass --device cpu, or install a torch built for this driver",
+                required=False,
+            )
+        )
     elif torch.backends.mps.is_available():
         ok = works("mps")
         checks.append(Check("device", ok, "mps: Apple GPU", "" if ok else "pass --device cpu", required=False))
@@ -99,10 +115,21 @@ def check_torchvision() -> list[Check]:
         import lpips  # noqa: F401
         import monai  # noqa: F401
     except Exception as error:  # a broken install fails in many ways; the kind says enough
-        return [Check("torchvision", False, f"diffusers, lpips or MONAI can't be imported ({type(error).__name__})", REINSTALL)]
+        return [
+            Check(
+                "torchvision", False, f"diffusers, lpips or MONAI can't be imported ({type(error).__name__})", REINSTALL
+            )
+        ]
     if state == "declared":
-        return [Check("torchvision", True, "built for another torch; worked around, nothing here needs its operators",
-                      "to be rid of it, install the torchvision that goes with this torch", required=False)]
+        return [
+            Check(
+                "torchvision",
+                True,
+                "built for another torch; worked around, nothing here needs its operators",
+                "to be rid of it, install the torchvision that goes with this torch",
+                required=False,
+            )
+        ]
     return [Check("torchvision", True, "goes with torch; diffusers, lpips and MONAI import")]
 
 
@@ -145,10 +172,29 @@ def check_video() -> list[Check]:
         return True
 
     modes: dict[str, Literal["r", "w"]] = {"write": "w", "read": "r"}
-    missing = [f"{verb} {name}" for name, verb in (("libx264", "write"), ("mjpeg", "write"), ("h264", "read"), ("mjpeg", "read"),
-                                                   ("mpeg4", "read"), ("gif", "read")) if not has(name, modes[verb])]
-    detail = f"PyAV {av.__version__}: " + (f"can't {', '.join(missing)}" if missing else "reads and writes H.264 and Motion JPEG")
-    return [Check("video codecs", not missing, detail, "pip install --force-reinstall --only-binary :all: av" if missing else "")]
+    missing = [
+        f"{verb} {name}"
+        for name, verb in (
+            ("libx264", "write"),
+            ("mjpeg", "write"),
+            ("h264", "read"),
+            ("mjpeg", "read"),
+            ("mpeg4", "read"),
+            ("gif", "read"),
+        )
+        if not has(name, modes[verb])
+    ]
+    detail = f"PyAV {av.__version__}: " + (
+        f"can't {', '.join(missing)}" if missing else "reads and writes H.264 and Motion JPEG"
+    )
+    return [
+        Check(
+            "video codecs",
+            not missing,
+            detail,
+            "pip install --force-reinstall --only-binary :all: av" if missing else "",
+        )
+    ]
 
 
 def check_search() -> list[Check]:
@@ -184,21 +230,38 @@ def check_landmarks() -> list[Check]:
     from echokdm.data.face_finder import INSTALL, predictor_file
 
     if predictor_file() is None:
-        return [Check("faces", False, "dlib or its predictor of 68 landmarks is not installed",
-                      f"{INSTALL}, or pass key-points with --source-keypoints", required=False)]
+        return [
+            Check(
+                "faces",
+                False,
+                "dlib or its predictor of 68 landmarks is not installed",
+                f"{INSTALL}, or pass key-points with --source-keypoints",
+                required=False,
+            )
+        ]
     import dlib
 
-    return [Check("faces", True, f"dlib {dlib.__version__} finds 68 landmarks; its predictor (CC0) was taught on 300-W: for research only",
-                  required=False)]
+    return [
+        Check(
+            "faces",
+            True,
+            f"dlib {dlib.__version__} finds 68 landmarks; its predictor (CC0) was taught on 300-W: for research only",
+            required=False,
+        )
+    ]
 
 
 def describe_bundle(folder: Path) -> Check:
-    """A bundle is a folder with model_index.json and, for each component it names, a folder of that name with safetensors."""
+    """A bundle is a folder with model_index.json and, for each component it names, a folder of that name with
+    safetensors."""
     name, damaged = f"bundle {folder.name}", "take the folder anew from the release"
     try:
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-        components = [key for key, value in index.items() if isinstance(value, list) and len(value) == 2 and value[1]
-                      and not str(value[1]).endswith("Scheduler")]
+        components = [
+            key
+            for key, value in index.items()
+            if isinstance(value, list) and len(value) == 2 and value[1] and not str(value[1]).endswith("Scheduler")
+        ]
     except (OSError, ValueError, AttributeError):
         return Check(name, False, "model_index.json is missing or damaged", damaged)
     from echokdm.core.errors import EchoKDMError
@@ -213,7 +276,9 @@ def describe_bundle(folder: Path) -> Check:
         return Check(name, False, f"no weights for {', '.join(empty)}", damaged)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     shared = f", shares the rest with {index[SHARES]}" if SHARES in index else ""
-    return Check(name, True, f"{len(components)} networks, {size / 1e6:.1f} MB{shared}; licence {bundle_licence(folder)}")
+    return Check(
+        name, True, f"{len(components)} networks, {size / 1e6:.1f} MB{shared}; licence {bundle_licence(folder)}"
+    )
 
 
 def check_bundles(root: Path = BUNDLES) -> list[Check]:
@@ -224,8 +289,14 @@ def check_bundles(root: Path = BUNDLES) -> list[Check]:
 
 
 GROUPS: dict[str, Callable[[], list[Check]]] = {
-    "Python": check_python, "torch": check_torch, "torchvision": check_torchvision, "DICOM decoders": check_dicom,
-    "video codecs": check_video, "search for print": check_search, "backbones": check_backbones, "faces": check_landmarks,
+    "Python": check_python,
+    "torch": check_torch,
+    "torchvision": check_torchvision,
+    "DICOM decoders": check_dicom,
+    "video codecs": check_video,
+    "search for print": check_search,
+    "backbones": check_backbones,
+    "faces": check_landmarks,
     "bundles": check_bundles,
 }
 
@@ -243,7 +314,8 @@ def run_checks() -> list[Check]:
 
 
 def main() -> int:
-    """Print the findings as a table. Returns the exit code: 0, or 1 where something that every clip needs does not work."""
+    """Print the findings as a table. Returns the exit code: 0, or 1 where something that every clip needs does not
+    work."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -252,9 +324,13 @@ def main() -> int:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for check in checks:
         mark = "[green]ok[/]" if check.ok else "[red]fault[/]" if check.required else "[yellow]missing[/]"
-        table.add_row(mark, escape(check.name), escape(check.detail) + (f"\n[dim]{escape(check.mend)}[/]" if check.mend else ""))
+        table.add_row(
+            mark, escape(check.name), escape(check.detail) + (f"\n[dim]{escape(check.mend)}[/]" if check.mend else "")
+        )
     console = Console()
     console.print(table)
     faults = [check.name for check in checks if check.required and not check.ok]
-    console.print(f"\n{'Everything that a clip needs works.' if not faults else 'To be mended: ' + ', '.join(faults) + '.'}")
+    console.print(
+        f"\n{'Everything that a clip needs works.' if not faults else 'To be mended: ' + ', '.join(faults) + '.'}"
+    )
     return 1 if faults else 0

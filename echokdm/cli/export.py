@@ -11,8 +11,13 @@ from echokdm.cli.shared import say, told_path
 def export(
     bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="Trained weights: a name or a folder.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")],
-    to: Annotated[Literal["monai-bundle", "onnx", "hub-folder"], typer.Option("--to", help="The segmenter for monai.bundle, all networks "
-                                                                              "as ONNX, or the whole bundle as a model hub has it.")],
+    to: Annotated[
+        Literal["monai-bundle", "onnx", "hub-folder"],
+        typer.Option(
+            "--to",
+            help="The segmenter for monai.bundle, all networks as ONNX, or the whole bundle as a model hub has it.",
+        ),
+    ],
 ) -> None:
     """Write a bundle in a form that other programs read. Nothing is uploaded; the licence of the weights goes along."""
     from echokdm.export import write_hub_folder, write_monai_bundle, write_onnx

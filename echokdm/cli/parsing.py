@@ -17,8 +17,10 @@ def parse_drag(texts: list[str]) -> dict[int, tuple[float, float]]:
             if not 1 <= len(keys) <= MOST_DRAGGED:
                 raise ValueError
         except ValueError:
-            raise ConfigError("--drag takes i:dx,dy or i-j:dx,dy, such as 12:-4,0 (point 12 moves 4 pixels to the left), not "
-                              f"{text!r}.") from None
+            raise ConfigError(
+                "--drag takes i:dx,dy or i-j:dx,dy, such as 12:-4,0 (point 12 moves 4 pixels to the left), not "
+                f"{text!r}."
+            ) from None
         if twice := [key for key in keys if key in drag]:
             raise ConfigError(f"--drag names point {twice[0]} twice.")
         drag |= dict.fromkeys(keys, (dx, dy))

@@ -1,4 +1,5 @@
-"""How the command line says what went wrong or stopped it: one sentence, and with --debug where, but never what was read."""
+"""How the command line says what went wrong or stopped it: one sentence, and with --debug where, but never what was
+read."""
 
 import errno
 import re
@@ -23,7 +24,8 @@ WORDS = "echokdm.words"
 
 
 class OneSentence(TyperGroup):
-    """Turns the package's errors into one line on stderr and exit code 2; any other, which is a fault of its own, into one and 1.
+    """Turns the package's errors into one line on stderr and exit code 2; any other, which is a fault of its own, into
+    one and 1.
 
     A signal that stops the command becomes a line and 128 + its number.
     """
@@ -44,7 +46,8 @@ class OneSentence(TyperGroup):
                 raise
 
     def _tell(self, ctx: typer.Context, error: BaseException) -> None:
-        """Leave with a sentence on an error, but for what is to go on: typer's own, Ctrl-C, a reader of the output that has gone."""
+        """Leave with a sentence on an error, but for what is to go on: typer's own, Ctrl-C, a reader of the output that
+        has gone."""
         if isinstance(error, EchoKDMError):
             if ctx.params.get("debug"):
                 tell_trace(error)
@@ -58,12 +61,16 @@ class OneSentence(TyperGroup):
             if ctx.params.get("debug"):
                 tell_trace(error)
             where = list(trace_lines(error))[-1].strip()
-            fail(f"Something went wrong that should not have ({type(error).__name__}, {where}): please report it with what "
-                 "`echokdm --debug` and the rest of the command print.", OWN_FAULT)
+            fail(
+                f"Something went wrong that should not have ({type(error).__name__}, {where}): please report it with what "
+                "`echokdm --debug` and the rest of the command print.",
+                OWN_FAULT,
+            )
 
 
 def withhold(message: str, words: Iterable[str]) -> str:
-    """A message of the parser of the command line, which quotes what was typed, without it: a path may carry a patient's name."""
+    """A message of the parser of the command line, which quotes what was typed, without it: a path may carry a
+    patient's name."""
     for part in {part for word in words for part in (word, word.partition("=")[2])}:
         if part and not part.startswith("-"):
             message = message.replace(repr(part), "'...'")
@@ -73,8 +80,11 @@ def withhold(message: str, words: Iterable[str]) -> str:
 def end(number: int) -> NoReturn:
     """Say that a signal stopped the command, and leave as a shell expects it."""
     with suppress(OSError):
-        typer.echo(f"Stopped by {Signals(number).name}: nothing half done is left; the same command goes on where it kept what was "
-                   "done, or begins anew.", err=True)
+        typer.echo(
+            f"Stopped by {Signals(number).name}: nothing half done is left; the same command goes on where it kept what was "
+            "done, or begins anew.",
+            err=True,
+        )
     raise typer.Exit(128 + number)
 
 
@@ -85,15 +95,19 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 def trace_lines(error: BaseException) -> Iterator[str]:
-    """Where an error was raised, the outermost call first: files within their packages, lines and functions, no value and no path."""
+    """Where an error was raised, the outermost call first: files within their packages, lines and functions, no value
+    and no path."""
     for frame in traceback.extract_tb(error.__traceback__):
         parts = Path(frame.filename).parts
-        package = next((i for i in range(len(parts) - 1, -1, -1) if parts[i] in ("echokdm", "site-packages")), len(parts) - 1)
+        package = next(
+            (i for i in range(len(parts) - 1, -1, -1) if parts[i] in ("echokdm", "site-packages")), len(parts) - 1
+        )
         yield f"  {'/'.join(parts[package:])}:{frame.lineno} in {frame.name}"
 
 
 def tell_trace(error: BaseException | None) -> None:
-    """Print on stderr the kinds of an error and of those that led to it, each with its trace. Their texts may quote a file: left out."""
+    """Print on stderr the kinds of an error and of those that led to it, each with its trace. Their texts may quote a
+    file: left out."""
     while error is not None:
         typer.echo(f"{type(error).__name__}, raised at", err=True)
         for line in trace_lines(error):

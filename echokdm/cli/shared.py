@@ -14,19 +14,54 @@ from echokdm.core.naming import called, names_shown
 BAD_DATA = 2
 
 BundleOption = Annotated[str, typer.Option("--bundle", help="Trained weights: a name or a folder.")]
-AnyViewOption = Annotated[bool, typer.Option("--any-view", help="Work on other views than the apical 4-chamber one too, with a warning.")]
-AllowPrintOption = Annotated[bool, typer.Option("--allow-print", help="Take clips with print over the sector too, if it names nobody: "
-                                                "nothing is searched, and no output claims to be free of it.")]
+AnyViewOption = Annotated[
+    bool, typer.Option("--any-view", help="Work on other views than the apical 4-chamber one too, with a warning.")
+]
+AllowPrintOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-print",
+        help="Take clips with print over the sector too, if it names nobody: "
+        "nothing is searched, and no output claims to be free of it.",
+    ),
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps.")]
-OutOption = Annotated[Path | None, typer.Option("--out", metavar="FOLDER", show_default=False, help="Default: the command's name and a "
-                                                "number, such as synth-1: the next that is free.")]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the files of an output folder that exists.")]
-ClipArgument = Annotated[Path | None, typer.Argument(metavar="CLIP", help="An apical 4-chamber clip: DICOM, AVI, MP4, GIF, NIfTI, .npz or "
-                                                                           "a folder of frames.", show_default=False)]
-DemoOption = Annotated[bool, typer.Option("--demo", help="Use the real A4C clip that pydicom ships; the default folder's name begins "
-                                        "with demo.")]
-KeypointsOption = Annotated[Path | None, typer.Option("--keypoints", metavar="FILE", show_default=False, help="The ventricle's outlines, "
-                            "in the clip's own pixels, instead of the segmenter's: CSV in EchoNet VolumeTracings form, or NIfTI masks.")]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FOLDER",
+        show_default=False,
+        help="Default: the command's name and a number, such as synth-1: the next that is free.",
+    ),
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the files of an output folder that exists.")
+]
+ClipArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="CLIP",
+        help="An apical 4-chamber clip: DICOM, AVI, MP4, GIF, NIfTI, .npz or a folder of frames.",
+        show_default=False,
+    ),
+]
+DemoOption = Annotated[
+    bool,
+    typer.Option(
+        "--demo", help="Use the real A4C clip that pydicom ships; the default folder's name begins with demo."
+    ),
+]
+KeypointsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--keypoints",
+        metavar="FILE",
+        show_default=False,
+        help="The ventricle's outlines, "
+        "in the clip's own pixels, instead of the segmenter's: CSV in EchoNet VolumeTracings form, or NIfTI masks.",
+    ),
+]
 
 
 def demo_or(clip: Path | None, demo: bool) -> Path:
@@ -41,10 +76,11 @@ def demo_or(clip: Path | None, demo: bool) -> Path:
 
 
 def output_folder(context: typer.Context, out: Path | None, overwrite: bool, default: str = "") -> Path:
-    """The folder to write, this command's alone until it ends; refused before any work where it exists or another run has it.
+    """The folder to write, this command's alone until it ends; refused before any work where it exists or another run
+    has it.
 
-    Without `out` it is `default` or, where that is empty, the command's name and the first number that is free: never an input's name,
-    which may be a patient's. Raises OutputError.
+    Without `out` it is `default` or, where that is empty, the command's name and the first number that is free: never
+    an input's name, which may be a patient's. Raises OutputError.
     """
     from echokdm.io.atomic import claim
 
@@ -63,13 +99,16 @@ def output_folder(context: typer.Context, out: Path | None, overwrite: bool, def
         raise OutputError(f"{called('The output', folder)} is a file; name a folder with --out.")
     context.with_resource(claim(folder, command, apart=inputs))
     if folder.exists() and not overwrite:
-        raise OutputError(f"{called('The output folder', folder)} exists already; pass --overwrite to replace it or choose another with "
-                          "--out.")
+        raise OutputError(
+            f"{called('The output folder', folder)} exists already; pass --overwrite to replace it or choose another with "
+            "--out."
+        )
     return folder
 
 
 def told_path(path: Path, given: Path | None, word: str = "OUT") -> str:
-    """How an output is told. given: what the user named, which `word` stands for unless names are shown: who typed it knows it."""
+    """How an output is told. given: what the user named, which `word` stands for unless names are shown: who typed it
+    knows it."""
     if given is None or names_shown():
         return str(path)
     return word if path == given else f"{word}/{path.relative_to(given).as_posix()}"
@@ -87,7 +126,9 @@ def reading_bar() -> Callable[[Iterable[Any], int], Iterable[Any]]:
     return lambda rows, total: track(rows, "reading", total)
 
 
-def counted(engine: Callable[..., Iterable[Any]], label: str, size: Callable[[Any], int] = lambda _: 1) -> Callable[..., Iterator[Any]]:
+def counted(
+    engine: Callable[..., Iterable[Any]], label: str, size: Callable[[Any], int] = lambda _: 1
+) -> Callable[..., Iterator[Any]]:
     """An engine of `workers` with a bar on stderr. size: how many results an item gives."""
     from echokdm.core.progress import track
 

@@ -28,12 +28,17 @@ def studio(
     allow_print: AllowPrintOption = False,
     bundle: BundleOption = defaults.BUNDLE,
     device: DeviceOption = defaults.DEVICE,
-    port: Annotated[int, typer.Option("--port", help="Of this machine; default: any that is free.", min=0, max=65535,
-                                      show_default=False)] = 0,
+    port: Annotated[
+        int,
+        typer.Option(
+            "--port", help="Of this machine; default: any that is free.", min=0, max=65535, show_default=False
+        ),
+    ] = 0,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the page's address alone.")] = False,
     demo: DemoOption = False,
 ) -> None:
-    """Edit a clip with the mouse, on a page that this machine serves to itself alone. Without a clip one is dropped on the page."""
+    """Edit a clip with the mouse, on a page that this machine serves to itself alone. Without a clip one is dropped on
+    the page."""
     from echokdm.studio.serve import check_installed, serve
 
     check_installed()

@@ -1,7 +1,8 @@
 """An EchoNet-Dynamic folder that grows clip by clip: a killed run goes on where it was and ends with the same bytes.
 
-A clip's files are written whole, then its part, a JSON in `cohort-parts/` that says it is done. When every planned clip has
-its part, the tables are merged from the parts, each once, and the parts go. Several processes may write clips; one begins and merges.
+A clip's files are written whole, then its part, a JSON in `cohort-parts/` that says it is done. When every planned clip
+has its part, the tables are merged from the parts, each once, and the parts go. Several processes may write clips; one
+begins and merges.
 """
 
 import csv
@@ -24,8 +25,25 @@ from echokdm.io.tracings import HEADER
 from echokdm.ops.ventricle import ejection_fraction, outline_of_tracing
 
 LISTED = (*COLUMNS, SUBJECT, UNIT, ROW_SPACING, COLUMN_SPACING, EDITED)
-MANIFEST = ("id", "clip", "subject", "split", "source_ef", "confidence", "motion", "wished", "asked", "note", "edited", "drawn", "measured",
-            "tries", "seed", "accepted", "reason")
+MANIFEST = (
+    "id",
+    "clip",
+    "subject",
+    "split",
+    "source_ef",
+    "confidence",
+    "motion",
+    "wished",
+    "asked",
+    "note",
+    "edited",
+    "drawn",
+    "measured",
+    "tries",
+    "seed",
+    "accepted",
+    "reason",
+)
 PARTS, DONE = "cohort-parts", "run.json"
 BEGUN = f"{PARTS}/{DONE}"
 DIGITS = 6  # of a pixel, as `io.tracings` writes
@@ -33,7 +51,8 @@ DIGITS = 6  # of a pixel, as `io.tracings` writes
 
 @dataclass(frozen=True)
 class Labels:
-    """What the written tracings say of a clip: rows (21, 4) at end-diastole and end-systole, volumes in `unit`, EF in percent."""
+    """What the written tracings say of a clip: rows (21, 4) at end-diastole and end-systole, volumes in `unit`, EF in
+    percent."""
 
     ed: int
     es: int
@@ -52,8 +71,8 @@ class Labels:
 def labels_of(keypoints: np.ndarray, ed: int, es: int, spacing_mm: tuple[float, float] | None) -> Labels:
     """Labels of drawn key-points (T, 40, 2), computed from the tracings in the digits in which they are written.
 
-    Key-points that were smoothed or moved no longer end chords at right angles to their axis, which a tracing's reader draws
-    anew: they are first laid on the same outline as it will lay them.
+    Key-points that were smoothed or moved no longer end chords at right angles to their axis, which a tracing's reader
+    draws anew: they are first laid on the same outline as it will lay them.
     """
     from echokdm.ops.ventricle import keypoints_from_tracing, simpson_volume, tracing_from_keypoints
 
@@ -93,8 +112,10 @@ class CohortFolder:
         begun, done = self.root / BEGUN, self.root / DONE
         for path in (begun, done):
             if path.exists() and path.read_bytes() != self._record.encode():
-                raise OutputError(f"{called('The output folder', self.root)} holds a cohort of other clips, options, weights or "
-                                  "versions; choose another.")
+                raise OutputError(
+                    f"{called('The output folder', self.root)} holds a cohort of other clips, options, weights or "
+                    "versions; choose another."
+                )
         if done.exists():
             shutil.rmtree(self.parts, ignore_errors=True)  # a run may have been killed between its last two steps
             return True
@@ -108,17 +129,28 @@ class CohortFolder:
         """What a worker asks before it writes. Raises OutputError where it doesn't see the folder that was begun."""
         begun = self.root / BEGUN
         if not begun.exists() or begun.read_bytes() != self._record.encode():
-            raise OutputError("A worker does not see the cohort that was begun in the output folder: let it lie on a disk that "
-                              "all machines share.")
+            raise OutputError(
+                "A worker does not see the cohort that was begun in the output folder: let it lie on a disk that "
+                "all machines share."
+            )
 
     def part(self, name: str) -> dict[str, Any] | None:
         """A finished clip's manifest row; None where the clip is still to be made."""
         path = self._part(name)
         return json.loads(path.read_text(encoding="utf-8"))["manifest"] if path.exists() else None
 
-    def finish_clip(self, name: str, manifest: dict[str, Any], clip: Clip | None = None, labels: Labels | None = None,
-                    split: str = "", subject: str = "", edited: bool = False) -> None:
-        """Write a clip and then its part; without a clip and labels it was rejected, and has a row in the manifest alone.
+    def finish_clip(
+        self,
+        name: str,
+        manifest: dict[str, Any],
+        clip: Clip | None = None,
+        labels: Labels | None = None,
+        split: str = "",
+        subject: str = "",
+        edited: bool = False,
+    ) -> None:
+        """Write a clip and then its part; without a clip and labels it was rejected, and has a row in the manifest
+        alone.
 
         edited: whether it is its subject's own clip, edited.
         """
@@ -128,17 +160,33 @@ class CohortFolder:
         if clip is not None and labels is not None:
             write_avi(self.videos / f"{name}.avi", clip.frames, clip.fps)
             spacing = clip.spacing_mm or (None, None)
-            values = (name, labels.ef, labels.esv, labels.edv, *clip.size, clip.fps, len(clip), split, subject, labels.unit, *spacing,
-                      int(edited))
+            values = (
+                name,
+                labels.ef,
+                labels.esv,
+                labels.edv,
+                *clip.size,
+                clip.fps,
+                len(clip),
+                split,
+                subject,
+                labels.unit,
+                *spacing,
+                int(edited),
+            )
             part["listed"] = dict(zip(LISTED, values, strict=True))
             # End-systole first: the reference loader takes the first traced frame for the smaller one.
-            part["tracings"] = [[f"{name}.avi", *row, frame] for frame, rows in ((labels.es, labels.es_rows), (labels.ed, labels.ed_rows))
-                                for row in rows.tolist()]
+            part["tracings"] = [
+                [f"{name}.avi", *row, frame]
+                for frame, rows in ((labels.es, labels.es_rows), (labels.ed, labels.ed_rows))
+                for row in rows.tolist()
+            ]
         with atomic_file(self._part(name)) as temporary:
             temporary.write_text(json.dumps(part, allow_nan=False), encoding="utf-8")
 
     def merge(self, names: Sequence[str]) -> None:
-        """The tables of all parts in the order of `names`, and the record; then the parts go. run.json comes last: it says complete."""
+        """The tables of all parts in the order of `names`, and the record; then the parts go. run.json comes last: it
+        says complete."""
         tables = (("manifest.csv", self.columns), ("VolumeTracings.csv", HEADER), ("FileList.csv", LISTED))
         with ExitStack() as stack:
             paths = [stack.enter_context(atomic_file(self.root / name)) for name, _ in tables]
@@ -150,8 +198,11 @@ class CohortFolder:
             for name in names:  # one part at a time, however many there are
                 part = json.loads(self._part(name).read_text(encoding="utf-8"))
                 listed = part["listed"]
-                rows = ([[part["manifest"][column] for column in self.columns]], part["tracings"],
-                        [[listed[column] for column in LISTED]] if listed else [])
+                rows = (
+                    [[part["manifest"][column] for column in self.columns]],
+                    part["tracings"],
+                    [[listed[column] for column in LISTED]] if listed else [],
+                )
                 for writer, lines in zip(writers, rows, strict=True):
                     writer.writerows([_cell(value) for value in line] for line in lines)
         with atomic_file(self.root / DONE) as temporary:

@@ -36,10 +36,11 @@ Draw = Callable[[np.random.Generator], float]
 class Source:
     """A clip to make others from. Its frames are read again when they are needed, so that many sources fit in memory.
 
-    number: its place among the clips given, from 1, by which messages and manifests tell it. keypoints: (T, 40, 2) in the
-    model's frame. found: (T,). subject: 16 hexadecimal digits of the masked pixels of the patient's first clip. ef: of its
-    own motion, percent. limits: (lowest, highest) that can be asked of it. doubt: why it may be no apical 4-chamber view, or "".
-    confidence: (T,), as of `Derived`, or None. searched: as of `Derived`. size: px a side of the model's frame.
+    number: its place among the clips given, from 1, by which messages and manifests tell it. keypoints: (T, 40, 2) in
+    the model's frame. found: (T,). subject: 16 hexadecimal digits of the masked pixels of the patient's first clip. ef:
+    of its own motion, percent. limits: (lowest, highest) that can be asked of it. doubt: why it may be no apical
+    4-chamber view, or "". confidence: (T,), as of `Derived`, or None. searched: as of `Derived`. size: px a side of the
+    model's frame.
     """
 
     clip: Clip | Path
@@ -60,17 +61,28 @@ class Source:
 
         clip = self.clip if isinstance(self.clip, Clip) else read_clip(self.clip)
         if len(clip) != len(self.keypoints):
-            raise ClipError("A clip changed while the cohort was made from it: leave the folder of clips as it is, and start anew.")
+            raise ClipError(
+                "A clip changed while the cohort was made from it: leave the folder of clips as it is, and start anew."
+            )
         sector = find_sector(clip)
         model = to_model_frame(clip, sector, self.size)
-        return Derived(clip, sector, model, self.keypoints, self.found, False, self.doubt, self.confidence, self.searched)
+        return Derived(
+            clip, sector, model, self.keypoints, self.found, False, self.doubt, self.confidence, self.searched
+        )
 
 
 _Found = tuple[Source, str]
 
 
-def read_sources(clips: Sequence[Clip | str | Path], pipeline: HeartPipeline, progress: Progress = quiet, *, engine: Engine = serial,
-                 any_view: bool = False, allow_print: bool = False) -> tuple[list[Source], list[str]]:
+def read_sources(
+    clips: Sequence[Clip | str | Path],
+    pipeline: HeartPipeline,
+    progress: Progress = quiet,
+    *,
+    engine: Engine = serial,
+    any_view: bool = False,
+    allow_print: bool = False,
+) -> tuple[list[Source], list[str]]:
     """The clips whose ventricle was found and moves, and for each other one "clip 3: why not".
 
     Clips are numbered from 1 in the order given and never named. DICOM clips of one patient get one subject.
@@ -79,7 +91,8 @@ def read_sources(clips: Sequence[Clip | str | Path], pipeline: HeartPipeline, pr
     """
     given = [clip if isinstance(clip, Clip) else Path(clip).absolute() for clip in clips]
     found: dict[int, _Found | str] = {}
-    salt = secrets.token_hex(16)  # new each run: it tells patients apart here and leads back to none from what is written
+    # new each run: it tells patients apart here and leads back to none from what is written
+    salt = secrets.token_hex(16)
     for number, result in engine(partial(_Reader, pipeline, salt, any_view, allow_print), list(enumerate(given, 1))):
         found[number] = result
         progress(f"Looked for the ventricle in {len(found)} of {len(clips)} clips")
@@ -92,16 +105,25 @@ def read_sources(clips: Sequence[Clip | str | Path], pipeline: HeartPipeline, pr
             source, patient = result
             sources.append(replace(source, subject=subjects.setdefault(patient, source.subject)))
     if not sources:
-        raise ClipError(refused[0].split(": ", 1)[1] if refused else
-                        "There is no clip to make a cohort from; name a folder of apical 4-chamber clips.")
+        raise ClipError(
+            refused[0].split(": ", 1)[1]
+            if refused
+            else "There is no clip to make a cohort from; name a folder of apical 4-chamber clips."
+        )
     return sources, refused
 
 
 class _Reader:
-    """A worker that finds the ventricle of one clip: (number, (its Source, what tells the patient from others)) or (number, why not)."""
+    """A worker that finds the ventricle of one clip: (number, (its Source, what tells the patient from others)) or
+    (number, why not)."""
 
     def __init__(self, pipeline: HeartPipeline, salt: str, any_view: bool, allow_print: bool, device: str) -> None:
-        self.pipeline, self.salt, self.any_view, self.allow_print = placed(pipeline, device), salt, any_view, allow_print
+        self.pipeline, self.salt, self.any_view, self.allow_print = (
+            placed(pipeline, device),
+            salt,
+            any_view,
+            allow_print,
+        )
 
     def __call__(self, item: tuple[int, Clip | Path]) -> list[tuple[int, _Found | str]]:
         number, given = item
@@ -125,8 +147,19 @@ class _Reader:
         for part in parts(derived.model.clip.frames):
             pixels.update(to_levels(part.numpy()).tobytes())
         own = pixels.hexdigest()
-        source = Source(given, number, derived.keypoints, derived.found, own, derived.ejection_fraction, limits, derived.doubt,
-                        derived.confidence, derived.searched, derived.model.clip.size[0])
+        source = Source(
+            given,
+            number,
+            derived.keypoints,
+            derived.found,
+            own,
+            derived.ejection_fraction,
+            limits,
+            derived.doubt,
+            derived.confidence,
+            derived.searched,
+            derived.model.clip.size[0],
+        )
         return source, clip.subject or own
 
 
@@ -135,29 +168,67 @@ def placed(pipeline: Any, device: str) -> Any:
     return pipeline if device == "cpu" else pipeline.to(device)
 
 
-def plan_cohort(sources: Sequence[Source], per_clip: int = defaults.PER_CLIP, ef: str = defaults.EF, seed: int = defaults.SEED,
-                split: str = defaults.SPLIT) -> pd.DataFrame:
+def plan_cohort(
+    sources: Sequence[Source],
+    per_clip: int = defaults.PER_CLIP,
+    ef: str = defaults.EF,
+    seed: int = defaults.SEED,
+    split: str = defaults.SPLIT,
+) -> pd.DataFrame:
     """One row a planned clip, in the order of the sources; the same for the same arguments.
 
-    ef: "uniform:LOW-HIGH" percent; "match:FILE", drawn from a FileList's EF column; "balance", which fills up the sources'
-    own histogram over the range it spans. split: one of TRAIN, VAL, TEST for all, or shares of the subjects such as "80/10/10".
-    Columns: id, source (its place in `sources`), clip (its number), subject, split, source_ef, driver (-1) and motion ("own"), for
-    which see `cohort_motion.borrow_motions`, wished (first drawn), asked (what the source allows: redrawn, else clipped to its
-    range), low, high (that range), note, seed. Raises ConfigError as `check_wishes` does.
+    ef: "uniform:LOW-HIGH" percent; "match:FILE", drawn from a FileList's EF column; "balance", which fills up the
+    sources' own histogram over the range it spans. split: one of TRAIN, VAL, TEST for all, or shares of the subjects
+    such as "80/10/10". Columns: id, source (its place in `sources`), clip (its number), subject, split, source_ef,
+    driver (-1) and motion ("own"), for which see `cohort_motion.borrow_motions`, wished (first drawn), asked (what the
+    source allows: redrawn, else clipped to its range), low, high (that range), note, seed. Raises ConfigError as
+    `check_wishes` does.
     """
     draw = check_wishes(per_clip, ef, split)
-    rows = pd.DataFrame([{"source": i, "clip": s.number, "subject": s.subject, "source_ef": round(s.ef, 2), "low": s.limits[0],
-                          "high": s.limits[1], "seed": derive_seed(seed, i, k)} for i, s in enumerate(sources) for k in range(per_clip)])
+    rows = pd.DataFrame(
+        [
+            {
+                "source": i,
+                "clip": s.number,
+                "subject": s.subject,
+                "source_ef": round(s.ef, 2),
+                "low": s.limits[0],
+                "high": s.limits[1],
+                "seed": derive_seed(seed, i, k),
+            }
+            for i, s in enumerate(sources)
+            for k in range(per_clip)
+        ]
+    )
     if draw is None:
         wishes = _balance(sources, per_clip, seed)
     else:
-        wishes = [_within(draw, np.random.default_rng(derive_seed(row.seed, 1)), row.low, row.high) for row in rows.itertuples()]
+        wishes = [
+            _within(draw, np.random.default_rng(derive_seed(row.seed, 1)), row.low, row.high)
+            for row in rows.itertuples()
+        ]
     rows["wished"], rows["asked"], rows["note"] = zip(*wishes, strict=True)
     rows["split"] = rows["subject"].map(split_subjects(rows["subject"].unique(), split, seed))
     rows["id"] = [f"SYN{number:06d}" for number in range(1, len(rows) + 1)]
     rows["driver"], rows["motion"] = -1, "own"
-    return rows[["id", "source", "clip", "subject", "split", "source_ef", "driver", "motion", "wished", "asked", "low", "high", "note",
-                 "seed"]]
+    return rows[
+        [
+            "id",
+            "source",
+            "clip",
+            "subject",
+            "split",
+            "source_ef",
+            "driver",
+            "motion",
+            "wished",
+            "asked",
+            "low",
+            "high",
+            "note",
+            "seed",
+        ]
+    ]
 
 
 def check_wishes(per_clip: int, ef: str, split: str) -> Draw | None:
@@ -179,7 +250,9 @@ def _drawer(ef: str) -> Draw:
         except ValueError:
             raise ConfigError(f"--ef takes {FORMS}, not {ef!r}.") from None
         if not EF_RANGE[0] <= low <= high <= EF_RANGE[1]:
-            raise ConfigError(f"--ef {ef} does not lie inside {EF_RANGE[0]:g}-{EF_RANGE[1]:g} %; choose a range inside.")
+            raise ConfigError(
+                f"--ef {ef} does not lie inside {EF_RANGE[0]:g}-{EF_RANGE[1]:g} %; choose a range inside."
+            )
         return lambda rng: float(rng.uniform(low, high))
     if kind == "match" and rest:
         values = _listed_efs(Path(rest))
@@ -190,7 +263,9 @@ def _drawer(ef: str) -> Draw:
 def _listed_efs(path: Path) -> np.ndarray:
     """The EF column (R,) of a FileList, percent."""
     try:
-        column = pd.read_csv(check_plain(path, ConfigError), encoding="utf-8-sig", skipinitialspace=True).rename(columns=str.strip)["EF"]
+        column = pd.read_csv(check_plain(path, ConfigError), encoding="utf-8-sig", skipinitialspace=True).rename(
+            columns=str.strip
+        )["EF"]
     except FileNotFoundError:
         raise ConfigError(f"{called('The file list of --ef match', path)} does not exist.") from None
     except (OSError, ValueError, KeyError):  # pandas' parser errors and bad UTF-8 are ValueErrors
@@ -198,7 +273,9 @@ def _listed_efs(path: Path) -> np.ndarray:
     values = pd.to_numeric(column, errors="coerce").dropna().to_numpy(float)
     values = values[(values >= EF_RANGE[0]) & (values <= EF_RANGE[1])]
     if not len(values):
-        raise ConfigError(f"{called('The file list of --ef match', path)} holds no EF from {EF_RANGE[0]:g} to {EF_RANGE[1]:g} %.")
+        raise ConfigError(
+            f"{called('The file list of --ef match', path)} holds no EF from {EF_RANGE[0]:g} to {EF_RANGE[1]:g} %."
+        )
     return values
 
 
@@ -213,7 +290,8 @@ def _within(draw: Draw, rng: np.random.Generator, low: float, high: float) -> tu
 
 
 def _balance(sources: Sequence[Source], per_clip: int, seed: int) -> list[tuple[float, float, str]]:
-    """Each planned clip falls into the emptiest bin that its source reaches, sources in turn so that none fills the gaps alone."""
+    """Each planned clip falls into the emptiest bin that its source reaches, sources in turn so that none fills the
+    gaps alone."""
     own = np.clip([s.ef for s in sources], *EF_RANGE)
     first, last = int(own.min() // BIN), int(own.max() // BIN)
     counts = np.bincount((own // BIN).astype(int), minlength=last + 1).astype(float)

@@ -1,8 +1,9 @@
-"""Check a folder in EchoNet-Dynamic's layout against what its loader and its labels promise (Ouyang et al., Nature 2020).
+"""Check a folder in EchoNet-Dynamic's layout against what its loader and its labels promise (Ouyang et al., Nature
+2020).
 
-`FileList.csv` lists clips with their volumes, `VolumeTracings.csv` traces end-diastole and end-systole of each (row 0 the long axis
-from the apex to the mid-base, then 20 chords across it; frames from 0), `Videos/` holds the clips. What isn't so is a problem, and
-all problems are told at once.
+`FileList.csv` lists clips with their volumes, `VolumeTracings.csv` traces end-diastole and end-systole of each (row 0
+the long axis from the apex to the mid-base, then 20 chords across it; frames from 0), `Videos/` holds the clips. What
+isn't so is a problem, and all problems are told at once.
 """
 
 import os
@@ -27,8 +28,8 @@ NAME = "EchoNet-Dynamic"
 TABLES = "FileList.csv", "VolumeTracings.csv"
 COLUMNS = ("FileName", "EF", "ESV", "EDV", "FrameHeight", "FrameWidth", "FPS", "NumberOfFrames", "Split")
 UNIT, ROW_SPACING, COLUMN_SPACING, SUBJECT, EDITED = "VolumeUnit", "RowSpacing", "ColumnSpacing", "Subject", "Edited"
-"""Columns that a FileList may have beyond EchoNet's: "mL" or "px^3", mm a pixel, whose heart it is, and 1 where that patient's own
-clip was edited, else 0."""
+"""Columns that a FileList may have beyond EchoNet's: "mL" or "px^3", mm a pixel, whose heart it is, and 1 where that
+patient's own clip was edited, else 0."""
 SPLITS = ("TRAIN", "VAL", "TEST")
 MILLILITRES, PIXELS, UNKNOWN = "mL", "px^3", "unknown"
 
@@ -43,8 +44,11 @@ NO_FRAME = "with a traced frame that the clip lacks"
 ORPHAN, UNLISTED = "traced but not in FileList.csv", "in Videos but not in FileList.csv"
 BAD_EDITED = "with an Edited other than 0 or 1"
 BAD_SPLIT, TWO_SPLITS = f"with a Split other than {', '.join(SPLITS)}", "in two splits"
-OTHER_COUNT, OTHER_FPS, OTHER_SIZE = "with another NumberOfFrames than the video", "with another FPS than the video", \
-    "with another FrameHeight or FrameWidth than the video"
+OTHER_COUNT, OTHER_FPS, OTHER_SIZE = (
+    "with another NumberOfFrames than the video",
+    "with another FPS than the video",
+    "with another FrameHeight or FrameWidth than the video",
+)
 WRONG_EF, SWAPPED = "whose EF does not follow from EDV and ESV", "with an ESV above the EDV"
 OTHER_VOLUME, OTHER_EF = "whose volumes are not Simpson's of the tracings", "whose EF is not that of the tracings"
 
@@ -63,8 +67,8 @@ Tracings = dict[str, dict[int, np.ndarray]]
 class Report:
     """What a folder holds: clips listed and frames decoded, clips by split, the unit of its volumes, and every problem.
 
-    unit: "mL", "px^3", "mixed", or "unknown" where no column tells it and the numbers are not the tracings' px^3; volumes
-    are then compared with each other alone.
+    unit: "mL", "px^3", "mixed", or "unknown" where no column tells it and the numbers are not the tracings' px^3;
+    volumes are then compared with each other alone.
     """
 
     clips: int
@@ -82,7 +86,8 @@ class Report:
 def validate_folder(folder: str | os.PathLike[str], track: Track = untracked) -> Report:
     """Read the whole folder, every table and every video, and tell all its problems with counts.
 
-    track: wraps the clips, of which it is told the number, to show progress. Raises DataError where `folder` is no folder.
+    track: wraps the clips, of which it is told the number, to show progress. Raises DataError where `folder` is no
+    folder.
     """
     root, problems = open_root(folder, NAME), Problems(NAME, TABLES)
     files = _file_list(root, problems)
@@ -105,8 +110,8 @@ def validate_folder(folder: str | os.PathLike[str], track: Track = untracked) ->
 
 
 def tracing_faults(rows: np.ndarray, height: float, width: float) -> list[str]:
-    """Kinds of faults in one frame's tracing (R, 4) of x1, y1, x2, y2 in a picture of height x width pixels; a NaN size is not held
-    against it."""
+    """Kinds of faults in one frame's tracing (R, 4) of x1, y1, x2, y2 in a picture of height x width pixels; a NaN size
+    is not held against it."""
     faults = []
     if (rows < -0.5).any() or (rows > np.array([width, height, width, height]) - 0.5).any():
         faults.append(OUTSIDE)
@@ -132,7 +137,8 @@ def tracing_faults(rows: np.ndarray, height: float, width: float) -> list[str]:
 
 
 def _file_list(root: Path, problems: Problems) -> pd.DataFrame | None:
-    """FileList.csv's rows with the column `name`, without `.avi`; those listed twice or that lead out of the folder are left out."""
+    """FileList.csv's rows with the column `name`, without `.avi`; those listed twice or that lead out of the folder are
+    left out."""
     files = read_table(root / "FileList.csv", ["FileName"], problems, text=["FileName", "Split", UNIT, SUBJECT, EDITED])
     if files is None:
         return None
@@ -140,7 +146,9 @@ def _file_list(root: Path, problems: Problems) -> pd.DataFrame | None:
     problems.note("wrong columns", f"FileList.csv lacks {', '.join(lacking)}" if lacking else [])
     there = [column for column in COLUMNS[1:-1] if column in files]
     values, _ = numbers(files, there, "FileList.csv", problems)
-    files = files.assign(**dict.fromkeys(set(COLUMNS[1:-1]) - set(there), np.nan), **dict(zip(there, values.T, strict=True)))
+    files = files.assign(
+        **dict.fromkeys(set(COLUMNS[1:-1]) - set(there), np.nan), **dict(zip(there, values.T, strict=True))
+    )
     files["Split"] = files["Split"] if "Split" in files else ""
     files = files[safe(files["FileName"], problems)]
     files = files.assign(name=files["FileName"].str.replace(r"\.avi$", "", case=False, regex=True))
@@ -168,7 +176,9 @@ def _tracings(path: Path, problems: Problems) -> Tracings | None:
     values, finite = numbers(table, list(HEADER[1:]), path.name, problems)
     whole = finite & (values[:, 4] >= 0) & (values[:, 4] % 1 == 0)
     problems.note("not a frame number", [f"{path.name} line {line + 2}" for line in table.index[finite & ~whole]])
-    table = pd.DataFrame({"name": table["FileName"].str.replace(r"\.avi$", "", case=False, regex=True), "frame": values[:, 4]})[whole]
+    table = pd.DataFrame(
+        {"name": table["FileName"].str.replace(r"\.avi$", "", case=False, regex=True), "frame": values[:, 4]}
+    )[whole]
     found: Tracings = {}
     for (name, frame), rows in table.groupby(["name", "frame"], sort=False).indices.items():
         found.setdefault(str(name), {})[int(frame)] = values[whole][rows, :4]
@@ -204,14 +214,18 @@ def _check_tracings(files: pd.DataFrame, tracings: Tracings, lengths: dict[str, 
             problems.add(NOT_TWO, name, str(len(frames)))
         if any(frame >= lengths.get(name, row["NumberOfFrames"]) for frame in frames):
             problems.add(NO_FRAME, name)
-        faults = [fault for rows in frames.values() for fault in tracing_faults(rows, row["FrameHeight"], row["FrameWidth"])]
+        faults = [
+            fault for rows in frames.values() for fault in tracing_faults(rows, row["FrameHeight"], row["FrameWidth"])
+        ]
         for fault in dict.fromkeys(faults):
             problems.add(fault, name)
 
 
 def _check_volumes(files: pd.DataFrame, tracings: Tracings, problems: Problems) -> list[str]:
     """Written volumes against each other and against the tracings; the unit of each clip."""
-    traced = [_simpson(tracings.get(name, {}), spacing) for name, spacing in zip(files["name"], _spacings(files), strict=True)]
+    traced = [
+        _simpson(tracings.get(name, {}), spacing) for name, spacing in zip(files["name"], _spacings(files), strict=True)
+    ]
     units = list(files[UNIT].replace("", UNKNOWN)) if UNIT in files else _inferred(files, traced)
     for row, unit, volumes in zip(files.to_dict("records"), units, traced, strict=True):
         edv, esv, ef = row["EDV"], row["ESV"], row["EF"]
@@ -223,7 +237,9 @@ def _check_volumes(files: pd.DataFrame, tracings: Tracings, problems: Problems) 
             continue
         pair = volumes[unit]
         if not _agree(row, pair):
-            problems.add(OTHER_VOLUME, row["name"], f"EDV {edv:g}, not {pair[0][0]:.2f}; ESV {esv:g}, not {pair[0][1]:.2f}")
+            problems.add(
+                OTHER_VOLUME, row["name"], f"EDV {edv:g}, not {pair[0][0]:.2f}; ESV {esv:g}, not {pair[0][1]:.2f}"
+            )
         theirs = ejection_fraction(*pair[0])
         if abs(ef - theirs) > _EF_POINTS:
             problems.add(OTHER_EF, row["name"], f"{ef:g}, not {theirs:.2f}")
@@ -238,8 +254,11 @@ def _spacings(files: pd.DataFrame) -> list[tuple[float, float] | None]:
     return [(float(row), float(column)) if row > 0 and column > 0 else None for row, column in pairs]
 
 
-def _simpson(frames: dict[int, np.ndarray], spacing_mm: tuple[float, float] | None) -> dict[str, list[tuple[float, float]]]:
-    """(EDV, ESV) by unit of two traced frames, the larger one end-diastole; a pair for each way chords are spaced (`ops.chords`)."""
+def _simpson(
+    frames: dict[int, np.ndarray], spacing_mm: tuple[float, float] | None
+) -> dict[str, list[tuple[float, float]]]:
+    """(EDV, ESV) by unit of two traced frames, the larger one end-diastole; a pair for each way chords are spaced
+    (`ops.chords`)."""
     if len(frames) != 2 or any(len(rows) != CHORDS + 1 for rows in frames.values()):
         return {}
     points = np.stack([outline_of_tracing(rows) for rows in frames.values()])
@@ -254,11 +273,19 @@ def _simpson(frames: dict[int, np.ndarray], spacing_mm: tuple[float, float] | No
 
 def _agree(row: Mapping[str, float], pairs: list[tuple[float, float]]) -> bool:
     """Whether the written EDV and ESV are those of the tracings; numbers that are missing agree."""
-    return any(not any(abs(written - volume) > _VOLUME_PART * volume + _VOLUME_STEP
-                       for written, volume in zip((row["EDV"], row["ESV"]), pair, strict=True)) for pair in pairs)
+    return any(
+        not any(
+            abs(written - volume) > _VOLUME_PART * volume + _VOLUME_STEP
+            for written, volume in zip((row["EDV"], row["ESV"]), pair, strict=True)
+        )
+        for pair in pairs
+    )
 
 
 def _inferred(files: pd.DataFrame, traced: list[dict[str, list[tuple[float, float]]]]) -> list[str]:
-    """px^3 for all where most volumes are the tracings' own, else unknown: EchoNet's are mL by a spacing that it doesn't publish."""
-    known = [_agree(row, volumes[PIXELS]) for row, volumes in zip(files.to_dict("records"), traced, strict=True) if volumes]
+    """px^3 for all where most volumes are the tracings' own, else unknown: EchoNet's are mL by a spacing that it
+    doesn't publish."""
+    known = [
+        _agree(row, volumes[PIXELS]) for row, volumes in zip(files.to_dict("records"), traced, strict=True) if volumes
+    ]
     return [PIXELS if known and sum(known) > len(known) / 2 else UNKNOWN] * len(files)

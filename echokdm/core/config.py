@@ -27,20 +27,24 @@ def load_config(path: Path, model: type[Model], overrides: list[str] | None = No
 
 
 def read_values(path: Path, shipped: str = "configs") -> dict[str, Any]:
-    """The keys and values of a YAML, not yet validated. shipped: the folder to look in. Raises ConfigError where it is none."""
+    """The keys and values of a YAML, not yet validated. shipped: the folder to look in. Raises ConfigError where it is
+    none."""
     file = called("The configuration", path)
     if not check_plain(path, ConfigError).is_file():
         raise ConfigError(f"{file} does not exist; the shipped ones are in the folder {shipped}.")
     with one_sentence(f"{file} can't be read as text: check its permissions, and save it as UTF-8.", ConfigError):
         text = path.read_text(encoding="utf-8")
-    values = parse_yaml(text, f"{file} is not valid YAML, or holds a date, a tag, an alias or a number that no configuration has.")
+    values = parse_yaml(
+        text, f"{file} is not valid YAML, or holds a date, a tag, an alias or a number that no configuration has."
+    )
     if not isinstance(values, dict):
         raise ConfigError(f"{file} holds no mapping of keys to values.")
     return values
 
 
 def validate(values: dict[str, Any], model: type[Model], source: str) -> Model:
-    """Build `model` from plain values; ConfigError names the first fault, for an unknown key with the nearest known one."""
+    """Build `model` from plain values; ConfigError names the first fault, for an unknown key with the nearest known
+    one."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -49,23 +53,30 @@ def validate(values: dict[str, Any], model: type[Model], source: str) -> Model:
         if fault["type"] == "extra_forbidden":
             known = _known_keys(model, fault["loc"][:-1])
             near = difflib.get_close_matches(str(fault["loc"][-1]), known, 1, 0.0)
-            raise ConfigError(f"{source} has an unknown key '{place}'; did you mean '{near[0] if near else ''}'?") from None
+            raise ConfigError(
+                f"{source} has an unknown key '{place}'; did you mean '{near[0] if near else ''}'?"
+            ) from None
         raise ConfigError(f"{source}: '{place}': {fault['msg'][0].lower()}{fault['msg'][1:]}.") from None
 
 
 def apply_override(values: dict[str, Any], override: str) -> None:
-    """Set "a.b=value" in nested values, in place. Raises ConfigError for another form; never quotes a value, which may be a path."""
+    """Set "a.b=value" in nested values, in place. Raises ConfigError for another form; never quotes a value, which may
+    be a path."""
     key, equals, text = override.partition("=")
     *path, last = key.split(".")
     if not equals or not _KEY.fullmatch(key):
-        raise ConfigError("An override reads a.b=value, such as f2i.steps=100: names of letters, digits, - and _, then =.")
+        raise ConfigError(
+            "An override reads a.b=value, such as f2i.steps=100: names of letters, digits, - and _, then =."
+        )
     if len(path) > _DEEPEST:
         raise ConfigError("An override reads a.b=value, not so many names deep.")
     for part in path:
         values = values.setdefault(part, {})
         if not isinstance(values, dict):
             raise ConfigError(f"The override of '{_short(key)}' reaches into '{_short(part)}', which is no mapping.")
-    values[last] = parse_yaml(text, f"The override of '{_short(key)}' has no valid value: a text, a number or a list is needed.")
+    values[last] = parse_yaml(
+        text, f"The override of '{_short(key)}' has no valid value: a text, a number or a list is needed."
+    )
 
 
 def _short(text: str) -> str:

@@ -18,7 +18,8 @@ _LOCK = RLock()
 
 
 class _Deferred(ModuleType):
-    """A package that has not run its `__init__`: its submodules are there, and the names that it takes from them; all else runs it."""
+    """A package that has not run its `__init__`: its submodules are there, and the names that it takes from them; all
+    else runs it."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # what the import machinery looks for
@@ -51,8 +52,12 @@ class _Deferred(ModuleType):
         assert self.__spec__ is not None and isinstance(self.__spec__.loader, _DeferringLoader)
         own = self.__spec__.loader.own
         source = own.get_source(self.__name__) if isinstance(own, InspectLoader) else None
-        return {alias.asname or alias.name: ("." * line.level + (line.module or ""), alias.name)
-                for line in ast.parse(source or "").body if isinstance(line, ast.ImportFrom) for alias in line.names}
+        return {
+            alias.asname or alias.name: ("." * line.level + (line.module or ""), alias.name)
+            for line in ast.parse(source or "").body
+            if isinstance(line, ast.ImportFrom)
+            for alias in line.names
+        }
 
 
 class _DeferringLoader(Loader):
@@ -74,7 +79,9 @@ class _DeferringFinder(MetaPathFinder):
     def __init__(self, packages: Sequence[str]) -> None:
         self.packages = packages
 
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
         if name not in self.packages:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
@@ -85,16 +92,18 @@ class _DeferringFinder(MetaPathFinder):
 
 @contextmanager
 def deferred(*packages: str) -> Iterator[None]:
-    """Within it, those of `packages` that are not imported yet are, when first met or at its end, without running their `__init__`.
+    """Within it, those of `packages` that are not imported yet are, when first met or at its end, without running their
+    `__init__`.
 
-    They stay so until something is asked of them that is neither a submodule of theirs nor imported from one at the top of their
-    `__init__`; then they are as if imported as ever.
+    They stay so until something is asked of them that is neither a submodule of theirs nor imported from one at the top
+    of their `__init__`; then they are as if imported as ever.
     """
     finder = _DeferringFinder(packages)
     sys.meta_path.insert(0, finder)
     try:
         yield
-        for name in packages:  # one imported later, in the midst of others that have not run, could be in a circle with them
+        # one imported later, in the midst of others that have not run, could be in a circle with them
+        for name in packages:
             importlib.import_module(name)
     finally:
         sys.meta_path.remove(finder)

@@ -17,17 +17,22 @@ class PrintError(ClipError):
     """Something that may be print lies over a clip's sector, so that a name might leave with its pixels."""
 
     def __init__(self) -> None:
-        super().__init__("What may be burned-in text lies over the sector: crop or blacken it (`echokdm deid` would quarantine the clip "
-                         "too) or, if it names nobody, pass --allow-print (allow_print=True in Python).")
+        super().__init__(
+            "What may be burned-in text lies over the sector: crop or blacken it (`echokdm deid` would quarantine the clip "
+            "too) or, if it names nobody, pass --allow-print (allow_print=True in Python)."
+        )
 
 
 class SearchError(ClipError):
-    """A clip's sector can't be searched for print, since the network that finds words is missing or fails; so no clip may be put out."""
+    """A clip's sector can't be searched for print, since the network that finds words is missing or fails; so no clip
+    may be put out."""
 
     def __init__(self) -> None:
-        super().__init__("The sector can't be searched for print, since the text detector that comes with rapidocr is missing or does not "
-                         "run here: install again with `pip install -c constraints.txt -e .`, or pass --allow-print (allow_print=True in "
-                         "Python) if the clip's print names nobody.")
+        super().__init__(
+            "The sector can't be searched for print, since the text detector that comes with rapidocr is missing or does not "
+            "run here: install again with `pip install -c constraints.txt -e .`, or pass --allow-print (allow_print=True in "
+            "Python) if the clip's print names nobody."
+        )
 
 
 class GeometryError(EchoKDMError):
@@ -35,10 +40,13 @@ class GeometryError(EchoKDMError):
 
 
 class ViewError(GeometryError):
-    """The heart is seen from elsewhere than an apical four-chamber view. finding: the sentence that says so, without the way out."""
+    """The heart is seen from elsewhere than an apical four-chamber view. finding: the sentence that says so, without
+    the way out."""
 
     def __init__(self, finding: str) -> None:
-        super().__init__(f"{finding} Give an apical 4-chamber clip, or pass --any-view (any_view=True in Python) to work on this one.")
+        super().__init__(
+            f"{finding} Give an apical 4-chamber clip, or pass --any-view (any_view=True in Python) to work on this one."
+        )
         self.finding = finding
 
 
@@ -69,7 +77,8 @@ class NoGainError(EchoKDMError):
 class DataError(EchoKDMError):
     """A folder of data is not what its adapter expects; the message counts every problem.
 
-    problems: for each kind of problem, what it concerns. usable: the index of the sequences without one, where there is one.
+    problems: for each kind of problem, what it concerns. usable: the index of the sequences without one, where there is
+    one.
     """
 
     def __init__(self, message: str, problems: Mapping[str, list[str]] | None = None, usable: Any = None) -> None:
@@ -79,7 +88,8 @@ class DataError(EchoKDMError):
 
 @contextmanager
 def one_sentence(sentence: str, kind: type[EchoKDMError] = ClipError) -> Iterator[None]:
-    """The guard around a parser: whatever it throws becomes `kind(sentence)`, since damaged input raises what no list of types foresees.
+    """The guard around a parser: whatever it throws becomes `kind(sentence)`, since damaged input raises what no list
+    of types foresees.
 
     The package's own errors, which say more, pass.
     """

@@ -10,7 +10,8 @@ from echokdm.core.errors import ClipError, EchoKDMError
 def check_plain(path: str | os.PathLike[str], kind: type[EchoKDMError] = ClipError) -> Path:
     """`path`, where it is a file, a folder or not there; every reader asks before it opens.
 
-    Raises `kind`: a FIFO, a socket or a device, or a name that no file can have. What is not there is left to the reader's own words.
+    Raises `kind`: a FIFO, a socket or a device, or a name that no file can have. What is not there is left to the
+    reader's own words.
     """
     path = Path(path)
     try:

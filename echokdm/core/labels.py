@@ -4,7 +4,8 @@ from enum import IntEnum
 
 
 class Label(IntEnum):
-    """Of a pixel, as label images hold it and in the order of the segmenter's classes (Leclerc et al., IEEE TMI 2019, for 0 to 3)."""
+    """Of a pixel, as label images hold it and in the order of the segmenter's classes (Leclerc et al., IEEE TMI 2019,
+    for 0 to 3)."""
 
     BACKGROUND = 0
     LV = 1

@@ -1,10 +1,11 @@
 """Import diffusers and MONAI without what they bring along and nothing here uses: half of the time until a first frame.
 
-diffusers marks functions for torch's compiler, and torch then loads all of it; its samplers load SciPy's distributions and integrals, its
-packages every transformer there is, and it asks every installed package which modules it holds. MONAI loads all of itself, and looks for
-matplotlib, pandas, nibabel and OpenCV, for notebooks, profiles and files. For the time of their import both are told that there is none of
-it, as their own fallbacks provide for, or get a stand-in that does nothing; of their packages only the modules asked for are loaded. Import
-this before either of them. Whoever compiles, plots or reads later gets the real modules; what was imported before stays as it is.
+diffusers marks functions for torch's compiler, and torch then loads all of it; its samplers load SciPy's distributions
+and integrals, its packages every transformer there is, and it asks every installed package which modules it holds.
+MONAI loads all of itself, and looks for matplotlib, pandas, nibabel and OpenCV, for notebooks, profiles and files. For
+the time of their import both are told that there is none of it, as their own fallbacks provide for, or get a stand-in
+that does nothing; of their packages only the modules asked for are loaded. Import this before either of them. Whoever
+compiles, plots or reads later gets the real modules; what was imported before stays as it is.
 """
 
 import importlib.metadata
@@ -21,9 +22,20 @@ from echokdm.core.deferred import deferred
 
 COMPILER = "torch._dynamo"
 OF_SAMPLERS = ("scipy.stats", "scipy.integrate")
-PARTLY_USED = ("diffusers.models.autoencoders", "diffusers.models.transformers", "diffusers.models.unets", "monai", "monai.apps",
-               "monai.data", "monai.networks", "monai.networks.blocks", "monai.networks.layers", "monai.networks.nets", "monai.transforms",
-               "monai.utils")
+PARTLY_USED = (
+    "diffusers.models.autoencoders",
+    "diffusers.models.transformers",
+    "diffusers.models.unets",
+    "monai",
+    "monai.apps",
+    "monai.data",
+    "monai.networks",
+    "monai.networks.blocks",
+    "monai.networks.layers",
+    "monai.networks.nets",
+    "monai.transforms",
+    "monai.utils",
+)
 UNUSED = ("matplotlib", "matplotlib.pyplot", "pandas", "nibabel", "cv2")
 
 
@@ -39,16 +51,23 @@ class _Compiled:
 def _no_compiler() -> dict[str, ModuleType | None]:
     """What diffusers and torchvision ask of it."""
     stub, utilities = ModuleType(COMPILER), ModuleType(f"{COMPILER}.utils")
-    vars(stub).update(disable=_unmarked, allow_in_graph=_unmarked, utils=utilities, eval_frame=SimpleNamespace(OptimizedModule=_Compiled))
+    vars(stub).update(
+        disable=_unmarked,
+        allow_in_graph=_unmarked,
+        utils=utilities,
+        eval_frame=SimpleNamespace(OptimizedModule=_Compiled),
+    )
     vars(utilities).update(is_compile_supported=lambda device: False)
     return {module.__name__: module for module in (stub, utilities)}
 
 
 @contextmanager
 def withheld(*unused: str) -> Iterator[None]:
-    """Within it an import of the compiler gets marks that do nothing, of `OF_SAMPLERS` an empty module, one of `unused` an ImportError.
+    """Within it an import of the compiler gets marks that do nothing, of `OF_SAMPLERS` an empty module, one of `unused`
+    an ImportError.
 
-    Who asks which modules the installed packages hold is told of none: diffusers then takes a package to be called like its module.
+    Who asks which modules the installed packages hold is told of none: diffusers then takes a package to be called like
+    its module.
 
     What was imported before is left alone. For all threads: keep it short.
     """

@@ -1,6 +1,8 @@
-"""How what is on a disk is told: by what it is, its place or a salted hash, since names of files and folders may be patients' names.
+"""How what is on a disk is told: by what it is, its place or a salted hash, since names of files and folders may be
+patients' names.
 
-Names themselves are shown only where the user asks, `--show-names` of every command; whatever puts out a text goes by this module.
+Names themselves are shown only where the user asks, `--show-names` of every command; whatever puts out a text goes by
+this module.
 """
 
 import hashlib
@@ -31,7 +33,8 @@ def names_shown() -> bool:
 
 
 def called(what: str, path: str | os.PathLike[str]) -> str:
-    """`what`, such as "The tracing file", by which a message tells the one that is meant; its name after it where names are shown."""
+    """`what`, such as "The tracing file", by which a message tells the one that is meant; its name after it where names
+    are shown."""
     return f"{what} '{Path(path).name}'" if names_shown() else what
 
 

@@ -1,6 +1,8 @@
-"""Things that installed packages register under a name: data-set adapters, methods. Ours are found in the same way as anyone's.
+"""Things that installed packages register under a name: data-set adapters, methods. Ours are found in the same way as
+anyone's.
 
-A package registers an object with an entry point in its pyproject.toml (https://packaging.python.org/specifications/entry-points):
+A package registers an object with an entry point in its pyproject.toml
+(https://packaging.python.org/specifications/entry-points):
 
     [project.entry-points."echokdm.adapters"]
     my-clips = "my_package.clips:MY_CLIPS"
@@ -45,15 +47,18 @@ def names(group: str) -> list[str]:
 def find(group: str, name: str, check: Check = accept) -> Any:
     """The object registered as `name` in `group`; only its own module is imported.
 
-    check: what is wrong with an object, "" where nothing is. Raises ConfigError, with the nearest name, where there is no
-    such name, and with the reason where it can't be had.
+    check: what is wrong with an object, "" where nothing is. Raises ConfigError, with the nearest name, where there is
+    no such name, and with the reason where it can't be had.
     """
     entries = _entries(group)
     kind = group.rpartition(".")[2].removesuffix("s")
     if name not in entries:
         near = difflib.get_close_matches(name, entries, 1, 0.0)
         known = f" '{name}'" if _NAME.fullmatch(name) else " of the name given"  # a path may carry a patient's name
-        raise ConfigError(f"There is no {kind}{known}" + (f"; did you mean '{near[0]}'?" if near else ", and no package registers any."))
+        raise ConfigError(
+            f"There is no {kind}{known}"
+            + (f"; did you mean '{near[0]}'?" if near else ", and no package registers any.")
+        )
     plugin = _load(name, entries[name], check)
     if plugin.reason:
         raise ConfigError(f"The {kind} '{name}' is not available: {plugin.reason}.")
@@ -61,14 +66,16 @@ def find(group: str, name: str, check: Check = accept) -> Any:
 
 
 def survey(group: str, check: Check = accept) -> list[Plugin]:
-    """Every name of `group`, sorted, with its object or the reason why there is none; a broken one leaves the others be."""
+    """Every name of `group`, sorted, with its object or the reason why there is none; a broken one leaves the others
+    be."""
     return [_load(name, packages, check) for name, packages in sorted(_entries(group).items())]
 
 
 def _entries(group: str) -> dict[str, dict[str, EntryPoint]]:
     """Name -> package -> entry point.
 
-    `importlib.metadata.entry_points` sees only the first of a package's metadata, which in a source folder may be an old one.
+    `importlib.metadata.entry_points` sees only the first of a package's metadata, which in a source folder may be an
+    old one.
     """
     found: dict[str, dict[str, EntryPoint]] = {}
     for distribution in distributions():
@@ -80,7 +87,9 @@ def _entries(group: str) -> dict[str, dict[str, EntryPoint]]:
 
 def _load(name: str, packages: dict[str, EntryPoint], check: Check) -> Plugin:
     if len(packages) > 1:
-        return Plugin(name, None, f"the packages {' and '.join(sorted(packages))} register the same name; uninstall one")
+        return Plugin(
+            name, None, f"the packages {' and '.join(sorted(packages))} register the same name; uninstall one"
+        )
     try:
         value = next(iter(packages.values())).load()
     except Exception as error:  # whatever a stranger's module raises must not break the others

@@ -14,5 +14,6 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def fast_arithmetic(device: torch.device) -> AbstractContextManager[object]:
-    """A context in which networks run in bfloat16 if `device` has it. Results differ between machines in the third digit."""
+    """A context in which networks run in bfloat16 if `device` has it. Results differ between machines in the third
+    digit."""
     return torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device))

@@ -13,19 +13,34 @@ BAR = 16  # characters; with counts, two times and a label of 30 less than 80
 def progress_bar(*, figures: bool = False, transient: bool = True, disable: bool = False) -> "Progress":
     """A rich Progress on stderr: label, bar, counts, time gone, time left.
 
-    figures: each task has a field "figures" too, text that is cut off where the line ends, so that counts and times never are.
+    figures: each task has a field "figures" too, text that is cut off where the line ends, so that counts and times
+    never are.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.table import Column
 
     def whole() -> Column:
         return Column(no_wrap=True)
 
-    columns = [TextColumn("{task.description}", table_column=whole()), BarColumn(BAR), MofNCompleteColumn(table_column=whole()),
-               TimeElapsedColumn(table_column=whole()), TimeRemainingColumn(table_column=whole())]
+    columns = [
+        TextColumn("{task.description}", table_column=whole()),
+        BarColumn(BAR),
+        MofNCompleteColumn(table_column=whole()),
+        TimeElapsedColumn(table_column=whole()),
+        TimeRemainingColumn(table_column=whole()),
+    ]
     if figures:
-        columns.append(TextColumn("{task.fields[figures]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")))
+        columns.append(
+            TextColumn("{task.fields[figures]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
+        )
     return Progress(*columns, console=Console(stderr=True), transient=transient, expand=figures, disable=disable)
 
 

@@ -1,4 +1,5 @@
-"""Keep libraries from telling what they read: their warnings and logs quote paths and values of headers, which may name a patient."""
+"""Keep libraries from telling what they read: their warnings and logs quote paths and values of headers, which may name
+a patient."""
 
 import logging
 import warnings

@@ -9,12 +9,14 @@ from echokdm.core.errors import BundleError, EchoKDMError
 from echokdm.core.files import check_plain
 
 _LONGEST = 2**16  # bytes
-# No number of a configuration is greater; a network of more channels or layers would be built for hours before its weights are looked at.
+# No number of a configuration is greater; a network of more channels or layers would be built for hours before its
+# weights are looked at.
 _GREATEST = 2**16
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A bundle's small JSON. Raises BundleError where it is missing, long, no mapping, or holds a number that no bundle has."""
+    """A bundle's small JSON. Raises BundleError where it is missing, long, no mapping, or holds a number that no bundle
+    has."""
     try:
         if check_plain(path, BundleError).stat().st_size > _LONGEST:
             raise ValueError
@@ -24,8 +26,10 @@ def read_json(path: Path) -> dict[str, Any]:
     except EchoKDMError:
         raise
     except Exception as error:
-        raise BundleError(f"The file {path.parent.name}/{path.name} of the bundle is missing or damaged ({type(error).__name__}); install "
-                          "or train it again.") from None
+        raise BundleError(
+            f"The file {path.parent.name}/{path.name} of the bundle is missing or damaged ({type(error).__name__}); install "
+            "or train it again."
+        ) from None
     return values
 
 

@@ -1,4 +1,5 @@
-"""Signals that ask a command to end (SIGTERM, SIGHUP) become an exception, so that what is half done is cleared away as after Ctrl-C."""
+"""Signals that ask a command to end (SIGTERM, SIGHUP) become an exception, so that what is half done is cleared away as
+after Ctrl-C."""
 
 import os
 import signal
@@ -7,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_ASKING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))  # Windows has no SIGHUP
+# Windows has no SIGHUP
+_ASKING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Stopped(BaseException):
@@ -15,7 +17,8 @@ class Stopped(BaseException):
 
 
 class Stop:
-    """The first signal that came while a command ran; later ones must not disturb the clearing away. number: None while none came."""
+    """The first signal that came while a command ran; later ones must not disturb the clearing away. number: None while
+    none came."""
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -44,7 +47,8 @@ _current = Stop()  # of the command that runs; outside of one nothing comes
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """In the block SIGTERM and SIGHUP raise Stopped, once; one that is ignored, as under nohup, stays so. Only the main thread can."""
+    """In the block SIGTERM and SIGHUP raise Stopped, once; one that is ignored, as under nohup, stays so. Only the main
+    thread can."""
     global _current
     outer, _current = _current, Stop()
     before = {}

@@ -1,7 +1,9 @@
-"""How torch's threads wait and how many there are: said to OpenMP by the environment, which it reads once, when torch is loaded.
+"""How torch's threads wait and how many there are: said to OpenMP by the environment, which it reads once, when torch
+is loaded.
 
-Threads that wait by spinning, OpenMP's own choice, take the processor from the very thread they wait for where another process is busy
-beside them. torch counts the processors that this process may run on, and not the share of their time that a control group leaves it.
+Threads that wait by spinning, OpenMP's own choice, take the processor from the very thread they wait for where another
+process is busy beside them. torch counts the processors that this process may run on, and not the share of their time
+that a control group leaves it.
 """
 
 import os
@@ -36,7 +38,8 @@ def source() -> str:
 
 
 def _bound() -> float | None:
-    """The control groups' quota where it leaves less than the processors, else None: torch's own count is no greater then."""
+    """The control groups' quota where it leaves less than the processors, else None: torch's own count is no greater
+    then."""
     share = quota()
     return share if share is not None and share < processors() else None
 
@@ -56,8 +59,8 @@ def threads_of(share: float) -> int:
 def quota(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
     """Processors' worth of time that the control groups leave this process, None where they set no bound.
 
-    own: its lines are id:controllers:path (cgroups(7)). A group is bound by its parents too. In a container the path may be the
-    host's, which is not there: the group that is mounted at the top is the container's own.
+    own: its lines are id:controllers:path (cgroups(7)). A group is bound by its parents too. In a container the path
+    may be the host's, which is not there: the group that is mounted at the top is the container's own.
     """
     try:
         lines = own.read_text().splitlines()
@@ -69,7 +72,10 @@ def quota(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cg
         if not controllers:
             read, root = _second, groups
         elif "cpu" in controllers.split(","):
-            read, root = _first, next((groups / name for name in (controllers, "cpu") if (groups / name).is_dir()), groups)
+            read, root = (
+                _first,
+                next((groups / name for name in (controllers, "cpu") if (groups / name).is_dir()), groups),
+            )
         else:
             continue
         shares += [share for folder in _upwards(root, path) if (share := read(folder)) is not None]

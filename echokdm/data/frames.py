@@ -36,7 +36,8 @@ class FrameData(BaseModel):
 
 @dataclass(frozen=True)
 class Square:
-    """How a picture was put into a square: cut at (left, top), scaled by `ratio` (x, y), moved by `offset` (x, y) px."""
+    """How a picture was put into a square: cut at (left, top), scaled by `ratio` (x, y), moved by `offset` (x, y)
+    px."""
 
     corner: tuple[float, float]
     ratio: tuple[float, float]
@@ -56,7 +57,8 @@ class Square:
 def fit_square(images: Tensor, size: int, around: Tensor | None = None, margin: float = 0.4) -> tuple[Tensor, Square]:
     """Scale images (T, C, H, W) into size x size px, their borders repeated beside where they are not square.
 
-    around: key-points (..., 2) px; the picture is cut to a square around them first, that leaves `margin` of their box on each side.
+    around: key-points (..., 2) px; the picture is cut to a square around them first, that leaves `margin` of their box
+    on each side.
     """
     corner = (0, 0)
     if around is not None:
@@ -67,7 +69,7 @@ def fit_square(images: Tensor, size: int, around: Tensor | None = None, margin: 
         height, width = images.shape[2:]
         pads = (max(0, -left), max(0, left + side - width), max(0, -top), max(0, top + side - height))
         padded = F.pad(images, pads, mode="replicate")
-        images = padded[:, :, top + pads[2]:top + pads[2] + side, left + pads[0]:left + pads[0] + side]
+        images = padded[:, :, top + pads[2] : top + pads[2] + side, left + pads[0] : left + pads[0] + side]
         corner = (left, top)
     height, width = images.shape[2:]
     scale = size / max(height, width)
@@ -86,7 +88,8 @@ def three_channels(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Group:
-    """What makes one row of a store: index rows whose frames belong together; of a data set of pairs (from, to) their pictures' places.
+    """What makes one row of a store: index rows whose frames belong together; of a data set of pairs (from, to) their
+    pictures' places.
 
     names: of those pictures, in order; pairs: (from, to) by place.
     """
@@ -99,9 +102,10 @@ class _Group:
 class FrameSource:
     """The training and held-out sequences of a data set; read when first asked for.
 
-    schema: of its key-points, None where it has none. channels: 3, gray pictures too. Sequences of a single picture, as of
-    photographs, are joined by their subject, and so are pairs of pictures that the data set lists, whose direction is kept. What is
-    held out, where the data set names no splits, `splits` says. Raises DataError where a split is empty, or has subjects of the other.
+    schema: of its key-points, None where it has none. channels: 3, gray pictures too. Sequences of a single picture, as
+    of photographs, are joined by their subject, and so are pairs of pictures that the data set lists, whose direction
+    is kept. What is held out, where the data set names no splits, `splits` says. Raises DataError where a split is
+    empty, or has subjects of the other.
     """
 
     channels = 3
@@ -154,8 +158,16 @@ class FrameSource:
             return [_Group([row]) for row in rows.to_dict("records")]
         return [_Group(group.to_dict("records")) for _, group in rows.groupby("subject", sort=True)]
 
-    def _sets(self, rows: pd.DataFrame, split: str, count: int, seed: int, others: int, in_order: bool = False,
-              examples: pd.DataFrame | None = None) -> FrameSets:
+    def _sets(
+        self,
+        rows: pd.DataFrame,
+        split: str,
+        count: int,
+        seed: int,
+        others: int,
+        in_order: bool = False,
+        examples: pd.DataFrame | None = None,
+    ) -> FrameSets:
         """examples: rows that are examples alone."""
         groups = self._groups(rows)
         asked = len(groups)
@@ -163,13 +175,28 @@ class FrameSource:
             groups += self._groups(examples)
         directed = bool(groups[0].names)
         kept = max(len(group.names) for group in groups) if directed else self.config.frames
-        pairs = np.array([(row, *pair) for row, group in enumerate(groups) for pair in group.pairs], np.int64) if directed else None
-        return FrameSets(self._store(groups, split, kept), self.schema, count, seed, others, in_order,
-                         Listed(pairs, _listed(groups), asked))
+        pairs = (
+            np.array([(row, *pair) for row, group in enumerate(groups) for pair in group.pairs], np.int64)
+            if directed
+            else None
+        )
+        return FrameSets(
+            self._store(groups, split, kept),
+            self.schema,
+            count,
+            seed,
+            others,
+            in_order,
+            Listed(pairs, _listed(groups), asked),
+        )
 
     def _store(self, groups: list[_Group], split: str, kept: int) -> ArrayStore:
         first, size = self._sample(), self.size
-        layout: Layout = {"image": ((kept, 3, size, size), "uint8"), "alike": ((kept,), "int64"), "subject": ((), "int64")}
+        layout: Layout = {
+            "image": ((kept, 3, size, size), "uint8"),
+            "alike": ((kept,), "int64"),
+            "subject": ((), "int64"),
+        }
         if first.keypoints is not None:
             layout["keypoints"] = ((kept, first.keypoints.shape[1], 2), "float32")
         if "condition" in first.labels:
@@ -189,7 +216,7 @@ class FrameSource:
         out = {name: np.zeros(shape, dtype) for name, (shape, dtype) in layout.items()}
         out["subject"][...] = zlib.crc32(str(group.rows[0]["subject"]).encode())
         for k, (part, t) in enumerate(self._moments(group)):
-            image, square = fit_square(three_channels(part.frames[t:t + 1]), self.size)
+            image, square = fit_square(three_channels(part.frames[t : t + 1]), self.size)
             out["image"][k] = _bytes(image)[0]
             if "keypoints" in layout:
                 out["keypoints"][k] = np.nan
@@ -197,16 +224,20 @@ class FrameSource:
                     known = torch.where(part.visible[t, :, None], part.keypoints[t], torch.nan)
                     out["keypoints"][k] = square.points(known).numpy()
             if "condition" in layout:
-                out["condition"][k] = _bytes(fit_square(three_channels(part.labels["condition"][t:t + 1]), self.size)[0])[0]
+                out["condition"][k] = _bytes(
+                    fit_square(three_channels(part.labels["condition"][t : t + 1]), self.size)[0]
+                )[0]
             out["alike"][k] = first_alike(out["image"], k)
-        out["alike"][k + 1:] = ABSENT
+        out["alike"][k + 1 :] = ABSENT
         return out
 
     def _moments(self, group: _Group) -> list[tuple[Sequence, int]]:
         """The frames to keep: every named picture, or `frames` at most, spread evenly from the first to the last."""
         parts = [self._adapter.read(row) for row in group.rows]
         if group.names:
-            shown = {row[end]: (part, t) for row, part in zip(group.rows, parts, strict=True) for t, end in enumerate(PAIR)}
+            shown = {
+                row[end]: (part, t) for row, part in zip(group.rows, parts, strict=True) for t, end in enumerate(PAIR)
+            }
             return [shown[name] for name in group.names]
         moments = [(part, t) for part in parts for t in range(len(part))]
         return [moments[i] for i in np.unique(np.linspace(0, len(moments) - 1, self.config.frames).round().astype(int))]
@@ -215,7 +246,8 @@ class FrameSource:
 class WholeClips:
     """Sequences whole, read when asked for; clip i is (T, 3, size, size) in [0, 1], its frames in order.
 
-    Single pictures of one subject are one sequence, in the order of the index. subjects: (len,) a number for the subject of each.
+    Single pictures of one subject are one sequence, in the order of the index. subjects: (len,) a number for the
+    subject of each.
     """
 
     def __init__(self, adapter: Adapter, groups: list[_Group], size: int) -> None:
@@ -243,7 +275,8 @@ def _paired(rows: list[dict[str, Any]]) -> _Group:
 
 
 def _listed(groups: list[_Group]) -> np.ndarray | None:
-    """(groups, 2): which groups are a group's listed examples, -1 for none; None where the data set lists none for any of these."""
+    """(groups, 2): which groups are a group's listed examples, -1 for none; None where the data set lists none for any
+    of these."""
     if not set(REFERENCES) <= set(groups[0].rows[0]):
         return None
     place = {row["sequence"]: number for number, group in enumerate(groups) for row in group.rows}

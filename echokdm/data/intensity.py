@@ -1,7 +1,7 @@
 """Brightness augmentation for ultrasound: what differs between scanners, settings and patients without moving anything.
 
-As in `transforms`, a random transform draws parameters and its deterministic twin applies them. All frames of a sample get
-the same change; only speckle and noise are drawn anew for each key.
+As in `transforms`, a random transform draws parameters and its deterministic twin applies them. All frames of a sample
+get the same change; only speckle and noise are drawn anew for each key.
 """
 
 import math
@@ -25,11 +25,11 @@ class IntensityParameters:
     """What an intensity transform does, in this order; the defaults change nothing.
 
     resolution: frames are shrunk by this factor (lateral, axial) and enlarged again. blur: (lateral, axial) sigma, px.
-    sharpen: amount of unsharp masking. haze: rows of a coarse grid of gray added by 1-(1-x)(1-h). speckle: (log-amplitude,
-    lateral and axial correlation sigma px), on tissue and haze alike. gain: rows of a coarse grid of log gains, top to
-    bottom. shadows: rows (direction in [-1, 1] across the sector, width likewise, start as a share of the depth, log
-    attenuation). gamma: exponent. window: gray values displayed as 0 and 1. noise: standard deviation of white gray
-    noise. seed: of speckle and noise.
+    sharpen: amount of unsharp masking. haze: rows of a coarse grid of gray added by 1-(1-x)(1-h). speckle:
+    (log-amplitude, lateral and axial correlation sigma px), on tissue and haze alike. gain: rows of a coarse grid of
+    log gains, top to bottom. shadows: rows (direction in [-1, 1] across the sector, width likewise, start as a share of
+    the depth, log attenuation). gamma: exponent. window: gray values displayed as 0 and 1. noise: standard deviation of
+    white gray noise. seed: of speckle and noise.
     """
 
     resolution: tuple[float, float] = (1.0, 1.0)
@@ -55,11 +55,14 @@ def _blur(image: Tensor, lateral: float, axial: float) -> Tensor:
 
 def _field(rows: tuple[tuple[float, ...], ...], height: int, width: int) -> Tensor:
     """A smooth (1, 1, H, W) field through a coarse grid of values."""
-    return F.interpolate(torch.tensor(rows, dtype=torch.float32)[None, None], (height, width), mode="bicubic", align_corners=True)
+    return F.interpolate(
+        torch.tensor(rows, dtype=torch.float32)[None, None], (height, width), mode="bicubic", align_corners=True
+    )
 
 
 def _shadow(rows: tuple[tuple[float, float, float, float], ...], sector: Tensor) -> Tensor:
-    """Log attenuation (1, 1, H, W) behind ribs and lung: wedges from the middle of the sector's top. sector (H, W) bool."""
+    """Log attenuation (1, 1, H, W) behind ribs and lung: wedges from the middle of the sector's top. sector (H, W)
+    bool."""
     height, width = sector.shape
     row, column = torch.nonzero(sector, as_tuple=True)
     total = torch.zeros(1, 1, height, width)
@@ -77,7 +80,8 @@ def _shadow(rows: tuple[tuple[float, float, float, float], ...], sector: Tensor)
 
 
 class Intensity(Transform):
-    """Apply `IntensityParameters` to `IMAGES` (..., H, W) in [0, 1]; the outside of `sector` (..., H, W) stays black."""
+    """Apply `IntensityParameters` to `IMAGES` (..., H, W) in [0, 1]; the outside of `sector` (..., H, W) stays
+    black."""
 
     def __init__(self, parameters: IntensityParameters) -> None:
         self.parameters = parameters
@@ -101,7 +105,9 @@ class Intensity(Transform):
         rng = generator(p.seed, number)
         if max(p.resolution) > 1:
             coarse = (max(8, round(height / p.resolution[1])), max(8, round(width / p.resolution[0])))
-            x = F.interpolate(F.interpolate(x, coarse, mode="area"), (height, width), mode="bilinear", align_corners=False)
+            x = F.interpolate(
+                F.interpolate(x, coarse, mode="area"), (height, width), mode="bilinear", align_corners=False
+            )
         x = _blur(x, *p.blur)
         if p.sharpen:
             x = (x + p.sharpen * (x - _blur(x, 1.2, 1.2))).clamp(0, 1)
@@ -124,7 +130,8 @@ class Intensity(Transform):
 class RandIntensity(Randomizable, Transform):
     """Draw `IntensityParameters` and apply them by `Intensity`; the last drawn are kept in `.parameters`.
 
-    strength: 0 changes nothing, at 1 a heart that could be outlined by hand nearly always still can. probability: of each part.
+    strength: 0 changes nothing, at 1 a heart that could be outlined by hand nearly always still can. probability: of
+    each part.
     """
 
     def __init__(self, strength: float = 1.0, probability: float = 0.4) -> None:
@@ -154,8 +161,10 @@ class RandIntensity(Randomizable, Transform):
             middle = s * r.uniform(-0.3, 0.3)
             draw["gain"] = grid(middle - 0.45 * s, middle + 0.45 * s)
         if happens():
-            draw["shadows"] = tuple((r.uniform(-1.1, 1.1), r.uniform(0.04, 0.3), r.uniform(-0.2, 0.6), s * r.uniform(0.2, 1.0))
-                                    for _ in range(r.randint(1, 3)))
+            draw["shadows"] = tuple(
+                (r.uniform(-1.1, 1.1), r.uniform(0.04, 0.3), r.uniform(-0.2, 0.6), s * r.uniform(0.2, 1.0))
+                for _ in range(r.randint(1, 3))
+            )
         if happens(0.8):
             level = s * r.uniform(0, 0.15)
             draw["haze"] = grid(0, level, 5)

@@ -20,24 +20,94 @@ def _order(name: str, joints: str) -> Order:
 
 
 # COCO's key-points of people (Lin et al., ECCV 2014).
-COCO_17 = _order("COCO", """
+COCO_17 = _order(
+    "COCO",
+    """
     nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist
-    left_hip right_hip left_knee right_knee left_ankle right_ankle""")
+    left_hip right_hip left_knee right_knee left_ankle right_ankle""",
+)
 # MediaPipe's pose landmarks (BlazePose, Bazarevsky et al., 2020).
-MEDIAPIPE_33 = _order("MediaPipe", """
+MEDIAPIPE_33 = _order(
+    "MediaPipe",
+    """
     nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye right_eye_outer left_ear right_ear mouth_left mouth_right
     left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_pinky right_pinky left_index right_index
     left_thumb right_thumb left_hip right_hip left_knee right_knee left_ankle right_ankle left_heel right_heel
-    left_big_toe right_big_toe""")
+    left_big_toe right_big_toe""",
+)
 MEDIAPIPE_MESHES = (468, 478)  # points of its face mesh, without and with the irises
-# The vertices of MediaPipe's face mesh nearest to 300-W's 68 points, in their order: jaw, brows, nose, eyes, outer and inner lips.
+# The vertices of MediaPipe's face mesh nearest to 300-W's 68 points, in their order: jaw, brows, nose, eyes, outer and
+# inner lips.
 MEDIAPIPE_TO_IBUG = (
-    162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389,
-    70, 63, 105, 66, 107, 336, 296, 334, 293, 300,
-    168, 197, 5, 4, 98, 97, 2, 326, 327,
-    33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,
-    61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181,
-    78, 82, 13, 312, 308, 317, 14, 87)
+    162,
+    234,
+    93,
+    58,
+    172,
+    136,
+    149,
+    148,
+    152,
+    377,
+    378,
+    365,
+    397,
+    288,
+    323,
+    454,
+    389,
+    70,
+    63,
+    105,
+    66,
+    107,
+    336,
+    296,
+    334,
+    293,
+    300,
+    168,
+    197,
+    5,
+    4,
+    98,
+    97,
+    2,
+    326,
+    327,
+    33,
+    160,
+    158,
+    133,
+    153,
+    144,
+    362,
+    385,
+    387,
+    263,
+    373,
+    380,
+    61,
+    39,
+    37,
+    0,
+    267,
+    269,
+    291,
+    405,
+    314,
+    17,
+    84,
+    181,
+    78,
+    82,
+    13,
+    312,
+    308,
+    317,
+    14,
+    87,
+)
 # What stands in for a joint that an order lacks, the first that it has: the mean of these.
 _INSTEAD = {"neck": (("upper_neck",), ("left_shoulder", "right_shoulder")), "mid_hip": (("left_hip", "right_hip"),)}
 
@@ -45,8 +115,8 @@ _INSTEAD = {"neck": (("upper_neck",), ("left_shoulder", "right_shoulder")), "mid
 def joints_of(points: np.ndarray, order: Order, schema: KeypointSchema) -> np.ndarray:
     """Points (T, N, 2) in an order of theirs -> in the schema's, (T, len(schema), 2), nan where not seen.
 
-    A neck or the middle of the hips, where the order lacks it, is the mean of the joints beside it. Raises GeometryError where the
-    order lacks another joint of the schema's.
+    A neck or the middle of the hips, where the order lacks it, is the mean of the joints beside it. Raises
+    GeometryError where the order lacks another joint of the schema's.
     """
     if order.names == schema.names:
         return points

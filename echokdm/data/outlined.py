@@ -1,4 +1,5 @@
-"""Frames of patients with experts' outlines, from any adapter, in the model's square: what a segmenter learns from beside phantoms."""
+"""Frames of patients with experts' outlines, from any adapter, in the model's square: what a segmenter learns from
+beside phantoms."""
 
 import zlib
 from collections.abc import Sequence as Several
@@ -36,7 +37,7 @@ class OutlinedSource:
 
 
 def find_source(data: str | Path) -> OutlinedSource:
-    """"adapter:FOLDER", or a folder told by what is in it: EchoNet-Dynamic, EchoNet-Pediatric, CAMUS, else plain clips.
+    """ "adapter:FOLDER", or a folder told by what is in it: EchoNet-Dynamic, EchoNet-Pediatric, CAMUS, else plain clips.
 
     Raises ConfigError where there is no such adapter.
     """
@@ -48,15 +49,19 @@ def find_source(data: str | Path) -> OutlinedSource:
         return OutlinedSource("echonet-dynamic", str(data))
     if inside.get("A4C"):
         return OutlinedSource("echonet-pediatric", str(data))
-    camus = inside.get("database_nifti") or any(file.startswith(f"{name}_4CH_") for name in inside for file in listing(Path(data) / name))
+    camus = inside.get("database_nifti") or any(
+        file.startswith(f"{name}_4CH_") for name in inside for file in listing(Path(data) / name)
+    )
     return OutlinedSource("camus" if camus else "clips", str(data))
 
 
 def outlined_store(folder: Path, source: OutlinedSource, size: int) -> ArrayStore:
-    """The largest and the smallest outlined ventricle of each sequence: image, label (2, S, S) uint8, sector (S, S), told (6,) and usable.
+    """The largest and the smallest outlined ventricle of each sequence: image, label (2, S, S) uint8, sector (S, S),
+    told (6,) and usable.
 
-    told: the classes that the outlines tell of; what is none of them is labelled 0. usable: False where no sector is found or fewer than
-    one frame is outlined. `subject` is a number of its own each. Raises DataError where nothing is usable.
+    told: the classes that the outlines tell of; what is none of them is labelled 0. usable: False where no sector is
+    found or fewer than one frame is outlined. `subject` is a number of its own each. Raises DataError where nothing is
+    usable.
     """
     adapter = find_adapter(source.adapter)
     index = adapter.index(source.root)
@@ -65,8 +70,14 @@ def outlined_store(folder: Path, source: OutlinedSource, size: int) -> ArrayStor
     rows: list[dict[str, Any]] = index.to_dict("records")
     if not rows:
         raise DataError(f"{source.adapter} has none of the subjects that are asked for.")
-    layout = {"image": ((2, size, size), "uint8"), "label": ((2, size, size), "uint8"), "sector": ((size, size), "bool"),
-              "told": ((len(CLASSES),), "bool"), "usable": ((), "bool"), "subject": ((), "int64")}
+    layout = {
+        "image": ((2, size, size), "uint8"),
+        "label": ((2, size, size), "uint8"),
+        "sector": ((size, size), "bool"),
+        "told": ((len(CLASSES),), "bool"),
+        "usable": ((), "bool"),
+        "subject": ((), "int64"),
+    }
 
     def produce(numbers: range) -> dict[str, np.ndarray]:
         items = [_item(adapter, rows[n], size) for n in numbers]
@@ -76,7 +87,9 @@ def outlined_store(folder: Path, source: OutlinedSource, size: int) -> ArrayStor
     store = ArrayStore(folder, len(rows), layout, {"adapter": source.adapter, "sequences": names, "size": size})
     store.fill(produce, 8, f"{source.adapter}, outlined frames")
     if not store["usable"].any():
-        raise DataError(f"Not one outlined frame of {source.adapter} shows an ultrasound sector with a ventricle: check the folder.")
+        raise DataError(
+            f"Not one outlined frame of {source.adapter} shows an ultrasound sector with a ventricle: check the folder."
+        )
     return store
 
 
@@ -84,9 +97,14 @@ def _item(adapter: Any, row: dict[str, Any], size: int) -> dict[str, Any]:
     from echokdm.io.frame import to_model_frame
     from echokdm.io.sector import find_sector
 
-    blank = {"image": np.zeros((2, size, size), np.uint8), "label": np.zeros((2, size, size), np.uint8),
-             "sector": np.zeros((size, size), bool), "told": np.zeros(len(CLASSES), bool), "usable": np.bool_(False),
-             "subject": np.int64(zlib.crc32(str(row["subject"]).encode()))}
+    blank = {
+        "image": np.zeros((2, size, size), np.uint8),
+        "label": np.zeros((2, size, size), np.uint8),
+        "sector": np.zeros((size, size), bool),
+        "told": np.zeros(len(CLASSES), bool),
+        "usable": np.bool_(False),
+        "subject": np.int64(zlib.crc32(str(row["subject"]).encode())),
+    }
     try:
         heart = adapter.read(row)
         moments = outlined_moments(heart)
@@ -107,7 +125,8 @@ def _item(adapter: Any, row: dict[str, Any], size: int) -> dict[str, Any]:
 
 
 def outlined_moments(heart: "Sequence") -> list[int]:
-    """Frames of the largest and the smallest outlined ventricle; the same twice where one alone is outlined. Raises DataError."""
+    """Frames of the largest and the smallest outlined ventricle; the same twice where one alone is outlined. Raises
+    DataError."""
     from echokdm.ops.ventricle import simpson_volume
 
     if heart.keypoints is None or heart.visible is None or not (known := heart.visible.all(1).nonzero()[:, 0].tolist()):
@@ -120,7 +139,9 @@ def heart_clip(heart: "Sequence", moments: Several[int]) -> Any:
     """The frames at `moments` of a sequence as a clip, with its spacing."""
     from echokdm.core.types import Clip
 
-    return Clip(heart.frames[list(moments)].float(), float(heart.labels.get("fps") or 1.0), heart.labels.get("spacing_mm"))
+    return Clip(
+        heart.frames[list(moments)].float(), float(heart.labels.get("fps") or 1.0), heart.labels.get("spacing_mm")
+    )
 
 
 def _polygon(model: "ModelClip", points: Tensor) -> np.ndarray:
@@ -128,11 +149,14 @@ def _polygon(model: "ModelClip", points: Tensor) -> np.ndarray:
     from echokdm.ops.render import fill_polygon
 
     size = model.sector_mask.shape
-    return (fill_polygon(model.to_model(points.float())[None], *size)[0, 0] > 0.5).numpy().astype(np.uint8) * int(Label.LV)
+    return (fill_polygon(model.to_model(points.float())[None], *size)[0, 0] > 0.5).numpy().astype(np.uint8) * int(
+        Label.LV
+    )
 
 
 def _carried(model: "ModelClip", tissue: np.ndarray) -> np.ndarray:
-    """Labels (T, H, W) of the clip's own pixels -> (T, S, S) of the model's: the likeliest class under each of its pixels."""
+    """Labels (T, H, W) of the clip's own pixels -> (T, S, S) of the model's: the likeliest class under each of its
+    pixels."""
     from echokdm.ops.resample import shrink
     from echokdm.ops.warp import pixel_grid, sample
 
@@ -146,7 +170,8 @@ def _carried(model: "ModelClip", tissue: np.ndarray) -> np.ndarray:
 
 
 class OutlinedFrames(Dataset):
-    """Item (step, i): both frames of a drawn sequence: image (2, S, S) in [0, 1], label int64 (2, S, S), sector (1, S, S), told (6,).
+    """Item (step, i): both frames of a drawn sequence: image (2, S, S) in [0, 1], label int64 (2, S, S), sector (1, S,
+    S), told (6,).
 
     rows: those drawn from, default all that are usable.
     """
@@ -162,7 +187,9 @@ class OutlinedFrames(Dataset):
     def row(self, row: int) -> dict[str, Tensor]:
         """One row of the store, as an item."""
         store = self.store
-        return {"image": torch.from_numpy(store["image"][row].astype(np.float32)) / 255,
-                "label": torch.from_numpy(store["label"][row].astype(np.int64)),
-                "sector": torch.from_numpy(store["sector"][row].astype(np.float32))[None],
-                "told": torch.from_numpy(store["told"][row].copy())}
+        return {
+            "image": torch.from_numpy(store["image"][row].astype(np.float32)) / 255,
+            "label": torch.from_numpy(store["label"][row].astype(np.int64)),
+            "sector": torch.from_numpy(store["sector"][row].astype(np.float32))[None],
+            "told": torch.from_numpy(store["told"][row].copy()),
+        }

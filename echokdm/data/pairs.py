@@ -33,60 +33,94 @@ TRIES = 12  # for a pair in which the valves open or shut
 
 
 def procedural_store(folder: Path, count: int, size: int = 112, seed: int = 0, workers: int = 0) -> ArrayStore:
-    """`count` procedural pairs: source, target uint8, flow float16 (px, backward), sector bool. workers: see `ArrayStore.fill`."""
+    """`count` procedural pairs: source, target uint8, flow float16 (px, backward), sector bool. workers: see
+    `ArrayStore.fill`."""
     from echokdm.phantom.procedural import procedural_pairs
 
-    layout = {"source": ((size, size), "uint8"), "target": ((size, size), "uint8"),
-              "flow": ((2, size, size), "float16"), "sector": ((size, size), "bool")}
+    layout = {
+        "source": ((size, size), "uint8"),
+        "target": ((size, size), "uint8"),
+        "flow": ((2, size, size), "float16"),
+        "sector": ((size, size), "bool"),
+    }
 
     def produce(rows: range) -> dict[str, np.ndarray]:
         pairs = procedural_pairs(seed, rows, size)
-        return {"source": to_bytes(pairs.source[:, 0]), "target": to_bytes(pairs.target[:, 0]),
-                "flow": pairs.flow.numpy().astype(np.float16), "sector": pairs.sector[:, 0].numpy()}
+        return {
+            "source": to_bytes(pairs.source[:, 0]),
+            "target": to_bytes(pairs.target[:, 0]),
+            "flow": pairs.flow.numpy().astype(np.float16),
+            "sector": pairs.sector[:, 0].numpy(),
+        }
 
-    return ArrayStore(folder, count, layout, {"procedural": seed, "size": size}).fill(produce, 16, "procedural pairs", workers)
+    return ArrayStore(folder, count, layout, {"procedural": seed, "size": size}).fill(
+        produce, 16, "procedural pairs", workers
+    )
 
 
 def phantom_store(folder: Path, count: int, size: int = 112, first_seed: int = 0, workers: int = 0) -> ArrayStore:
-    """`count` heart-phantom patients, FRAMES frames each: images, labels, key-points, volumes, PAIRS exact flows, sector.
+    """`count` heart-phantom patients, FRAMES frames each: images, labels, key-points, volumes, PAIRS exact flows,
+    sector.
 
-    `pair` holds (target frame, source frame) of each flow; `spacing` mm a pixel; `opening` of the valves in each frame. workers: see
-    `ArrayStore.fill`.
+    `pair` holds (target frame, source frame) of each flow; `spacing` mm a pixel; `opening` of the valves in each frame.
+    workers: see `ArrayStore.fill`.
     """
     from echokdm.phantom.a4c import A4CPhantom
     from echokdm.phantom.anatomy import RANGES
 
-    layout = {"image": ((FRAMES, size, size), "uint8"), "label": ((FRAMES, size, size), "uint8"), "sector": ((size, size), "bool"),
-              "keypoints": ((FRAMES, 40, 2), "float32"), "flow": ((PAIRS, 2, size, size), "float16"), "pair": ((PAIRS, 2), "int64"),
-              "opening": ((FRAMES,), "float32"), "spacing": ((), "float32"), "ejection_fraction": ((), "float32")}
+    layout = {
+        "image": ((FRAMES, size, size), "uint8"),
+        "label": ((FRAMES, size, size), "uint8"),
+        "sector": ((size, size), "bool"),
+        "keypoints": ((FRAMES, 40, 2), "float32"),
+        "flow": ((PAIRS, 2, size, size), "float16"),
+        "pair": ((PAIRS, 2), "int64"),
+        "opening": ((FRAMES,), "float32"),
+        "spacing": ((), "float32"),
+        "ejection_fraction": ((), "float32"),
+    }
 
     def produce(rows: range) -> dict[str, np.ndarray]:
         seeds = [first_seed + r for r in rows]
         phantom = A4CPhantom(seeds, size)
         phases = torch.stack([_phases(s, float(e)) for s, e in zip(seeds, phantom.end_systole, strict=True)])
         pairs = torch.stack([frame_pairs(torch.Generator().manual_seed(derive_seed(s, 2))) for s in seeds])
-        flows = [phantom.flow(phases.gather(1, pairs[:, k, :1])[:, 0], phases.gather(1, pairs[:, k, 1:])[:, 0]) for k in range(PAIRS)]
-        return {"image": to_bytes(phantom.frames(phases)[:, :, 0]), "label": phantom.masks(phases).numpy(),
-                "sector": phantom.sector.numpy(), "keypoints": phantom.keypoints(phases).numpy(),
-                "flow": torch.stack(flows, 1).numpy().astype(np.float16), "pair": pairs.numpy(),
-                "opening": phantom.valve_opening(phases).numpy(), "spacing": phantom.mm_per_px.numpy(),
-                "ejection_fraction": phantom.ejection_fraction.numpy()}
+        flows = [
+            phantom.flow(phases.gather(1, pairs[:, k, :1])[:, 0], phases.gather(1, pairs[:, k, 1:])[:, 0])
+            for k in range(PAIRS)
+        ]
+        return {
+            "image": to_bytes(phantom.frames(phases)[:, :, 0]),
+            "label": phantom.masks(phases).numpy(),
+            "sector": phantom.sector.numpy(),
+            "keypoints": phantom.keypoints(phases).numpy(),
+            "flow": torch.stack(flows, 1).numpy().astype(np.float16),
+            "pair": pairs.numpy(),
+            "opening": phantom.valve_opening(phases).numpy(),
+            "spacing": phantom.mm_per_px.numpy(),
+            "ejection_fraction": phantom.ejection_fraction.numpy(),
+        }
 
     origin = {"phantom": first_seed, "size": size, "ranges": RANGES}
     return ArrayStore(folder, count, layout, origin).fill(produce, 8, "phantom patients", workers)
 
 
 def estimated_flows(folder: Path, phantoms: ArrayStore, of_net: "PWCLite") -> ArrayStore:
-    """OF-net's flows of the cached pairs (KDM, section 3.1: what K2F-net learns from where no truth is known), cached."""
+    """OF-net's flows of the cached pairs (KDM, section 3.1: what K2F-net learns from where no truth is known),
+    cached."""
     size = phantoms["image"].shape[-1]
-    digest = hashlib.sha256(b"".join(v.detach().cpu().numpy().tobytes() for v in of_net.state_dict().values())).hexdigest()
+    digest = hashlib.sha256(
+        b"".join(v.detach().cpu().numpy().tobytes() for v in of_net.state_dict().values())
+    ).hexdigest()
 
     @torch.no_grad()
     def produce(rows: range) -> dict[str, np.ndarray]:
-        images = torch.from_numpy(phantoms["image"][rows.start:rows.stop].astype(np.float32)) / 255
-        pairs = torch.from_numpy(phantoms["pair"][rows.start:rows.stop])
+        images = torch.from_numpy(phantoms["image"][rows.start : rows.stop].astype(np.float32)) / 255
+        pairs = torch.from_numpy(phantoms["pair"][rows.start : rows.stop])
         each = torch.arange(len(images))[:, None]
-        target, source = (luma(images[each, pairs[..., k]].reshape(len(images) * PAIRS, -1, size, size)) for k in (0, 1))
+        target, source = (
+            luma(images[each, pairs[..., k]].reshape(len(images) * PAIRS, -1, size, size)) for k in (0, 1)
+        )
         return {"flow": of_net.flow(target, source).reshape(-1, PAIRS, 2, size, size).numpy().astype(np.float16)}
 
     layout: Layout = {"flow": ((PAIRS, 2, size, size), "float16")}
@@ -99,7 +133,8 @@ def _phases(seed: int, end_systole: float) -> Tensor:
 
 
 def frame_pairs(g: torch.Generator, frames: int = FRAMES) -> Tensor:
-    """(PAIRS, 2) of (target frame, source frame), never the same: every frame from end-diastole, frame 0, then drawn ones."""
+    """(PAIRS, 2) of (target frame, source frame), never the same: every frame from end-diastole, frame 0, then drawn
+    ones."""
     from_ed = torch.tensor([[t, 0] for t in range(1, frames)])
     drawn = [torch.randperm(frames, generator=g)[:2] for _ in range(PAIRS - len(from_ed))]
     return torch.cat([from_ed, torch.stack(drawn)])
@@ -119,9 +154,9 @@ def from_bytes(row: np.ndarray) -> Tensor:
 class Variety:
     """What pairs are drawn, and how they are varied.
 
-    procedural: the fraction of items drawn from the procedural store. gray_jitter: standard deviation of log gamma, and half of it of log
-    gain, the same for both frames. drift: the fraction of hearts that also swing as a whole. valves: the fraction of hearts that are
-    looked for until the valves open or shut by more than half from source to target.
+    procedural: the fraction of items drawn from the procedural store. gray_jitter: standard deviation of log gamma, and
+    half of it of log gain, the same for both frames. drift: the fraction of hearts that also swing as a whole. valves:
+    the fraction of hearts that are looked for until the valves open or shut by more than half from source to target.
     """
 
     procedural: float = 0.0
@@ -131,21 +166,33 @@ class Variety:
 
 
 class FlowPairs(Dataset):
-    """Pairs with flow from both stores: source, target, flow, sector, key-points (nan: there is no heart), has_keypoints,
-    keypoint_error, valve_opening.
+    """Pairs with flow from both stores: source, target, flow, sector, key-points (nan: there is no heart),
+    has_keypoints, keypoint_error, valve_opening.
 
-    keypoint_error: (2,) how far a segmenter errs in both frames alike and in the target alone, as shares of a stage's `keypoint_jitter`.
-    valve_opening: of the target's heart, 0 shut to 1 wide open; 0.5 where it is not known, as it is made of some hearts too.
+    keypoint_error: (2,) how far a segmenter errs in both frames alike and in the target alone, as shares of a stage's
+    `keypoint_jitter`. valve_opening: of the target's heart, 0 shut to 1 wide open; 0.5 where it is not known, as it is
+    made of some hearts too.
 
-    flows: stands in for the exact flows. schema: of the phantoms' key-points; ConfigError where the store has another number of them.
-    Half the items are mirrored left-right; a mirrored heart keeps its key-point order (first ends on the image's left) by exchanging
-    the schema's left-right pairs. Where there is one store alone, every item is drawn from it.
+    flows: stands in for the exact flows. schema: of the phantoms' key-points; ConfigError where the store has another
+    number of them. Half the items are mirrored left-right; a mirrored heart keeps its key-point order (first ends on
+    the image's left) by exchanging the schema's left-right pairs. Where there is one store alone, every item is drawn
+    from it.
     """
 
-    def __init__(self, phantoms: ArrayStore | None, procedural: ArrayStore | None, seed: int, variety: Variety = Variety(), *,
-                 flows: ArrayStore | None = None, schema: KeypointSchema = A4C_BLOODPOOL_40) -> None:
+    def __init__(
+        self,
+        phantoms: ArrayStore | None,
+        procedural: ArrayStore | None,
+        seed: int,
+        variety: Variety = Variety(),
+        *,
+        flows: ArrayStore | None = None,
+        schema: KeypointSchema = A4C_BLOODPOOL_40,
+    ) -> None:
         if phantoms is not None and phantoms["keypoints"].shape[2] != len(schema):
-            raise ConfigError(f"The phantoms have {phantoms['keypoints'].shape[2]} key-points, {schema.name} has {len(schema)}.")
+            raise ConfigError(
+                f"The phantoms have {phantoms['keypoints'].shape[2]} key-points, {schema.name} has {len(schema)}."
+            )
         self.schema = schema
         self.phantoms, self.procedural, self.seed, self.variety = phantoms, procedural, seed, variety
         self.channels = 3 if phantoms is not None and phantoms["image"].ndim == 5 else 1
@@ -176,11 +223,17 @@ class FlowPairs(Dataset):
                 p, k = int(rng.integers(store.count)), int(rng.integers(PAIRS))
         target, source = (int(v) for v in store["pair"][p, k])
         points = torch.from_numpy(store["keypoints"][p].copy())
-        return {"source": from_bytes(store["image"][p, source]), "target": from_bytes(store["image"][p, target]),
-                "flow": torch.from_numpy(self.flows["flow"][p, k].astype(np.float32)),
-                "sector": torch.from_numpy(store["sector"][p].astype(np.float32))[None],
-                "source_keypoints": points[source], "target_keypoints": points[target], "has_keypoints": torch.ones(()),
-                "keypoint_error": ALONE, "valve_opening": self._opening(store, p, target, rng)}
+        return {
+            "source": from_bytes(store["image"][p, source]),
+            "target": from_bytes(store["image"][p, target]),
+            "flow": torch.from_numpy(self.flows["flow"][p, k].astype(np.float32)),
+            "sector": torch.from_numpy(store["sector"][p].astype(np.float32))[None],
+            "source_keypoints": points[source],
+            "target_keypoints": points[target],
+            "has_keypoints": torch.ones(()),
+            "keypoint_error": ALONE,
+            "valve_opening": self._opening(store, p, target, rng),
+        }
 
     def _opening(self, store: ArrayStore, p: int, frame: int, rng: np.random.Generator) -> Tensor:
         if not self.schema.valves or rng.random() < UNTOLD:
@@ -191,11 +244,17 @@ class FlowPairs(Dataset):
         assert self.procedural is not None  # else the share of leaves is 0
         store, p = self.procedural, int(rng.integers(self.procedural.count))
         source, target = (from_bytes(store[k][p]).expand(self.channels, -1, -1) for k in ("source", "target"))
-        return {"source": source, "target": target,
-                "flow": torch.from_numpy(store["flow"][p].astype(np.float32)),
-                "sector": torch.from_numpy(store["sector"][p].astype(np.float32))[None],
-                "source_keypoints": _no_points(self.schema), "target_keypoints": _no_points(self.schema),
-                "has_keypoints": torch.zeros(()), "keypoint_error": ALONE, "valve_opening": torch.tensor(0.5)}
+        return {
+            "source": source,
+            "target": target,
+            "flow": torch.from_numpy(store["flow"][p].astype(np.float32)),
+            "sector": torch.from_numpy(store["sector"][p].astype(np.float32))[None],
+            "source_keypoints": _no_points(self.schema),
+            "target_keypoints": _no_points(self.schema),
+            "has_keypoints": torch.zeros(()),
+            "keypoint_error": ALONE,
+            "valve_opening": torch.tensor(0.5),
+        }
 
 
 def _no_points(schema: KeypointSchema) -> Tensor:
@@ -225,14 +284,19 @@ def swing(item: dict[str, Tensor], dx: float, dy: float, turn: float, margin: fl
     points = item["target_keypoints"]
     for _ in range(8):  # where the old point lies now: q + back(q) = p
         points = item["target_keypoints"] - sample_points(back[None], points[None])[0]
-    return {**item, "target": warp_inside(item["target"][None], back[None], item["sector"][None])[0], "target_keypoints": points,
-            "flow": compose(back[None], item["flow"][None])[0]}
+    return {
+        **item,
+        "target": warp_inside(item["target"][None], back[None], item["sector"][None])[0],
+        "target_keypoints": points,
+        "flow": compose(back[None], item["flow"][None])[0],
+    }
 
 
 class PhantomClips(Dataset):
     """Labelled phantom patients, ED and ES first: image, label int64 (FRAMES, S, S), sector (1, S, S); no augmentation.
 
-    warped_share: of the items in which every frame is ED's picture moved by the exact flow, as the frames of synthetic clips are.
+    warped_share: of the items in which every frame is ED's picture moved by the exact flow, as the frames of synthetic
+    clips are.
     """
 
     def __init__(self, phantoms: ArrayStore, seed: int, warped_share: float = 0.0) -> None:
@@ -243,7 +307,8 @@ class PhantomClips(Dataset):
         p = int(rng.integers(self.phantoms.count))
         item = self.row(p)
         if rng.random() < self.warped_share:
-            flow = torch.from_numpy(self.phantoms["flow"][p, :FRAMES - 1].astype(np.float32))  # the pairs from ED come first
+            # the pairs from ED come first
+            flow = torch.from_numpy(self.phantoms["flow"][p, : FRAMES - 1].astype(np.float32))
             moved = warp_inside(item["image"][None, :1], flow, item["sector"][None])
             item["image"] = torch.cat([item["image"][:1], moved[:, 0]])
         return item
@@ -251,5 +316,8 @@ class PhantomClips(Dataset):
     def row(self, row: int) -> dict[str, Tensor]:
         """One patient, as an item that is not warped."""
         store = self.phantoms
-        return {"image": from_bytes(store["image"][row]), "label": torch.from_numpy(store["label"][row].astype(np.int64)),
-                "sector": torch.from_numpy(store["sector"][row].astype(np.float32))[None]}
+        return {
+            "image": from_bytes(store["image"][row]),
+            "label": torch.from_numpy(store["label"][row].astype(np.int64)),
+            "sector": torch.from_numpy(store["sector"][row].astype(np.float32))[None],
+        }

@@ -25,18 +25,24 @@ def schema_of(kind: Kind) -> KeypointSchema:
     return _PHANTOMS[kind].schema
 
 
-def posed_store(folder: Path, kind: Kind, count: int, size: int = 64, first_seed: int = 0, workers: int = 0,
-                edits: bool = False) -> ArrayStore:
-    """`count` identities, FRAMES frames each at drawn phases: images, key-points (px, nan where hidden), PAIRS exact flows.
+def posed_store(
+    folder: Path, kind: Kind, count: int, size: int = 64, first_seed: int = 0, workers: int = 0, edits: bool = False
+) -> ArrayStore:
+    """`count` identities, FRAMES frames each at drawn phases: images, key-points (px, nan where hidden), PAIRS exact
+    flows.
 
-    `pair` holds (target frame, source frame) of each flow; the sector is the whole picture. workers: see `ArrayStore.fill`.
-    edits: the later half of the frames are those of the first half with few of the pose's parameters changed, as somebody asks who opens
-    a mouth or lifts an arm; half of the pairs are of such frames.
+    `pair` holds (target frame, source frame) of each flow; the sector is the whole picture. workers: see
+    `ArrayStore.fill`. edits: the later half of the frames are those of the first half with few of the pose's parameters
+    changed, as somebody asks who opens a mouth or lifts an arm; half of the pairs are of such frames.
     """
     names = schema_of(kind).names
-    layout = {"image": ((FRAMES, 3, size, size), "uint8"), "sector": ((size, size), "bool"),
-              "keypoints": ((FRAMES, len(names), 2), "float32"), "flow": ((PAIRS, 2, size, size), "float16"),
-              "pair": ((PAIRS, 2), "int64")}
+    layout = {
+        "image": ((FRAMES, 3, size, size), "uint8"),
+        "sector": ((size, size), "bool"),
+        "keypoints": ((FRAMES, len(names), 2), "float32"),
+        "flow": ((PAIRS, 2, size, size), "float16"),
+        "pair": ((PAIRS, 2), "int64"),
+    }
 
     def produce(rows: range) -> dict[str, np.ndarray]:
         seeds = [first_seed + r for r in rows]
@@ -48,8 +54,13 @@ def posed_store(folder: Path, kind: Kind, count: int, size: int = 64, first_seed
         each = torch.arange(len(seeds))
         flows = [phantom.flow(poses[each, pairs[:, k, 0]], poses[each, pairs[:, k, 1]]) for k in range(PAIRS)]
         points = torch.where(phantom.keypoints_visible(poses)[..., None], phantom.keypoints(poses), torch.nan)
-        return {"image": (phantom.frames(poses) * 255).round().byte().numpy(), "sector": np.ones((len(seeds), size, size), bool),
-                "keypoints": points.numpy(), "flow": torch.stack(flows, 1).numpy().astype(np.float16), "pair": pairs.numpy()}
+        return {
+            "image": (phantom.frames(poses) * 255).round().byte().numpy(),
+            "sector": np.ones((len(seeds), size, size), bool),
+            "keypoints": points.numpy(),
+            "flow": torch.stack(flows, 1).numpy().astype(np.float16),
+            "pair": pairs.numpy(),
+        }
 
     origin = {"phantom": kind, "seed": first_seed, "size": size} | ({"edits": True} if edits else {})
     return ArrayStore(folder, count, layout, origin).fill(produce, 8, f"{kind} phantoms", workers)
@@ -65,8 +76,9 @@ def _pairs(g: torch.Generator, edits: bool) -> Tensor:
 
 
 def _edited(poses: Tensor, g: torch.Generator) -> Tensor:
-    """Poses (FRAMES, P): the first half as they are, then those again with one to MOST_EDITED parameters of the later half's."""
+    """Poses (FRAMES, P): the first half as they are, then those again with one to MOST_EDITED parameters of the later
+    half's."""
     half, changed = FRAMES // 2, torch.zeros(FRAMES - FRAMES // 2, poses.shape[1], dtype=torch.bool)
     for row in changed:
-        row[torch.randperm(len(row), generator=g)[:int(torch.randint(1, MOST_EDITED + 1, (), generator=g))]] = True
+        row[torch.randperm(len(row), generator=g)[: int(torch.randint(1, MOST_EDITED + 1, (), generator=g))]] = True
     return torch.cat([poses[:half], torch.where(changed, poses[half:], poses[:half])])

@@ -1,4 +1,5 @@
-"""Hearts that have filled or emptied further than they did, picture and labels together, as an edited clip shows them."""
+"""Hearts that have filled or emptied further than they did, picture and labels together, as an edited clip shows
+them."""
 
 import numpy as np
 import torch
@@ -17,8 +18,9 @@ LEAST = 50  # px of a ventricle
 def pump(item: dict[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
     """The item, each frame's ventricle wider or narrower by a factor of its own, and what lies around it moved along.
 
-    So that a network looks for the outline where the picture shows it, and not where walls, valves and atria of that phase would have it.
-    item: image (F, S, S) in [0, 1], label (F, S, S) int64, sector (1, S, S), and more, which stays. Frames without a ventricle stay.
+    So that a network looks for the outline where the picture shows it, and not where walls, valves and atria of that
+    phase would have it. item: image (F, S, S) in [0, 1], label (F, S, S) int64, sector (1, S, S), and more, which
+    stays. Frames without a ventricle stay.
     """
     flow = torch.stack([_flow(label == Label.LV, rng) for label in item["label"]])
     sector = item["sector"][None].float()
@@ -28,7 +30,8 @@ def pump(item: dict[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]
 
 
 def _flow(cavity: Tensor, rng: np.random.Generator) -> Tensor:
-    """Backward flow (2, S, S) px of one frame, in coordinates of the ellipse that has the moments of its cavity (S, S) bool."""
+    """Backward flow (2, S, S) px of one frame, in coordinates of the ellipse that has the moments of its cavity (S, S)
+    bool."""
     wider = rng.uniform(-FACTOR, FACTOR)
     longer = LENGTHWISE[0] * wider + rng.normal(0, LENGTHWISE[1])
     grid = pixel_grid(*cavity.shape)[0].flatten(1)

@@ -61,7 +61,9 @@ class ArrayStore:
         file = self.folder / "done.json"
         return json.loads(file.read_text()) if file.exists() else 0
 
-    def fill(self, produce: Callable[[range], dict[str, np.ndarray]], chunk: int, label: str, workers: int = 0) -> "ArrayStore":
+    def fill(
+        self, produce: Callable[[range], dict[str, np.ndarray]], chunk: int, label: str, workers: int = 0
+    ) -> "ArrayStore":
         """Fill the rows that are missing by `produce(rows)`, `chunk` rows at a time, with a progress bar.
 
         workers: processes that produce, besides this one, which writes; 0: this one does both. The rows are the same.
@@ -72,12 +74,16 @@ class ArrayStore:
         chunks = [range(start, min(start + chunk, self.count)) for start in range(begin, self.count, chunk)]
         with progress_bar(disable=begin == self.count) as shown:
             bar = shown.add_task(label, total=self.count, completed=begin)
-            loader = DataLoader(_Chunks(chunks, produce), batch_size=None, num_workers=workers,
-                                collate_fn=_as_it_is,  # type: ignore[arg-type]  # without batches it gets one item
-                                generator=torch.Generator())  # its own: the caller's draws stay what they are
+            loader = DataLoader(
+                _Chunks(chunks, produce),
+                batch_size=None,
+                num_workers=workers,
+                collate_fn=_as_it_is,  # type: ignore[arg-type]  # without batches it gets one item
+                generator=torch.Generator(),
+            )  # its own: the caller's draws stay what they are
             for rows, made in loader:
                 for name, values in made.items():
-                    self.arrays[name][rows.start:rows.stop] = values
+                    self.arrays[name][rows.start : rows.stop] = values
                 for array in self.arrays.values():
                     array.flush()
                 temporary = self.folder / "done.tmp"

@@ -1,7 +1,8 @@
 """Spatial augmentation in which masks, key-points and flows follow the image exactly.
 
-A random transform (MONAI `Randomizable`) only draws parameters; its deterministic twin applies them, so any sample can be
-replayed, and MONAI's `Compose` chains them. Samples are dictionaries of tensors; leading dimensions (frames of a clip) are free.
+A random transform (MONAI `Randomizable`) only draws parameters; its deterministic twin applies them, so any sample can
+be replayed, and MONAI's `Compose` chains them. Samples are dictionaries of tensors; leading dimensions (frames of a
+clip) are free.
 """
 
 import math
@@ -72,7 +73,8 @@ class Spatial(Transform):
         return offset @ torch.linalg.inv(self._linear(points)).T + centre + self._bend(points)
 
     def forward(self, points: Tensor, height: int, width: int, iterations: int = 40) -> Tensor:
-        """Output positions (..., 2) of input positions (..., 2): the inverse of `backward`, by fixed-point iteration."""
+        """Output positions (..., 2) of input positions (..., 2): the inverse of `backward`, by fixed-point
+        iteration."""
         centre = points.new_tensor([(width - 1) / 2, (height - 1) / 2])
         shift = points.new_tensor(self.parameters.shift)
         linear = self._linear(points).T
@@ -120,11 +122,20 @@ class RandSpatial(Randomizable, Transform):
     """Draw `SpatialParameters` within ranges and apply them by `Spatial`; the last drawn are kept in `.parameters`.
 
     rotation: largest angle, degrees. scale: (least, most), drawn log-uniformly. shift: largest, share of the width.
-    strain: largest local stretch by the bend (below 1). flip: probability. size: image width, px, that shift and bend refer to.
+    strain: largest local stretch by the bend (below 1). flip: probability. size: image width, px, that shift and bend
+    refer to.
     """
 
-    def __init__(self, rotation: float = 25.0, scale: tuple[float, float] = (0.8, 1.35), shift: float = 0.1, strain: float = 0.25,
-                 flip: float = 0.0, size: int = 112, schema: KeypointSchema | None = None) -> None:
+    def __init__(
+        self,
+        rotation: float = 25.0,
+        scale: tuple[float, float] = (0.8, 1.35),
+        shift: float = 0.1,
+        strain: float = 0.25,
+        flip: float = 0.0,
+        size: int = 112,
+        schema: KeypointSchema | None = None,
+    ) -> None:
         self.rotation, self.scale, self.shift, self.strain = rotation, scale, shift, strain
         self.flip, self.size, self.schema = flip, size, schema
         self.parameters = SpatialParameters()
@@ -138,14 +149,22 @@ class RandSpatial(Randomizable, Transform):
             length = self.size * r.uniform(0.45, 1.3)  # px a period: bends of the heart's size, not of a wall's
             direction, turn = r.uniform(0, 2 * math.pi, 2)
             amplitude = strain * length / (2 * math.pi)
-            waves.append((math.cos(direction) / length, math.sin(direction) / length, r.uniform(0, 2 * math.pi),
-                          amplitude * math.cos(turn), amplitude * math.sin(turn)))
+            waves.append(
+                (
+                    math.cos(direction) / length,
+                    math.sin(direction) / length,
+                    r.uniform(0, 2 * math.pi),
+                    amplitude * math.cos(turn),
+                    amplitude * math.sin(turn),
+                )
+            )
         self.parameters = SpatialParameters(
             rotation=r.uniform(-self.rotation, self.rotation),
             scale=math.exp(r.uniform(math.log(self.scale[0]), math.log(self.scale[1]))),
             shift=tuple(r.uniform(-self.shift, self.shift, 2) * self.size),
             flip=bool(r.uniform() < self.flip),
-            waves=tuple(waves) if self.strain else ())
+            waves=tuple(waves) if self.strain else (),
+        )
 
     def __call__(self, data: Mapping[str, Tensor]) -> Sample:
         """A new, transformed sample."""

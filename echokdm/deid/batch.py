@@ -1,4 +1,5 @@
-"""A batch: files go in one by one, from wherever they come, and come out together, each without its patient or with a reason why not."""
+"""A batch: files go in one by one, from wherever they come, and come out together, each without its patient or with a
+reason why not."""
 
 import csv
 import os
@@ -28,7 +29,8 @@ Facts = dict[str, Any]
 
 @dataclass(frozen=True)
 class Summary:
-    """inputs: how many files there were. outputs: names of the clips put out. quarantined: reason by the input's number."""
+    """inputs: how many files there were. outputs: names of the clips put out. quarantined: reason by the input's
+    number."""
 
     inputs: int
     outputs: tuple[str, ...]
@@ -42,7 +44,8 @@ class Summary:
 class Batch:
     """What `begin_batch` gives. Inputs are numbered from 1 in the order in which they were taken.
 
-    arrivals: an empty folder for files that are brought for this run alone, open to nobody else. What a killed run left there is gone.
+    arrivals: an empty folder for files that are brought for this run alone, open to nobody else. What a killed run left
+    there is gone.
     """
 
     def __init__(self, folder: Path, arrivals: Path, journal: Journal, worker: Worker) -> None:
@@ -58,8 +61,9 @@ class Batch:
     def take(self, key: object, bring: Callable[[], AbstractContextManager[Path]]) -> Reason | None:
         """De-identify one file, or remember what became of it; the reason where it is refused.
 
-        key: by whose `repr` the journal tells the input from others. bring: gives the file for as long as its block lasts, and is not
-        called for what is remembered; it may raise Refusal. What else it raises ends the batch, as OutputError does.
+        key: by whose `repr` the journal tells the input from others. bring: gives the file for as long as its block
+        lasts, and is not called for what is remembered; it may raise Refusal. What else it raises ends the batch, as
+        OutputError does.
         """
         target = self._journal.target(key)
         outcome = self._journal.recall(target)
@@ -100,7 +104,9 @@ class Batch:
         folder = self._folder
         write_sheets(folder / "review", [(name, staged[number].with_suffix(".npz")) for name, number, _ in clips])
         _write_table(folder / "manifest.csv", _MANIFEST, (_manifest_row(name, facts) for name, _, facts in clips))
-        _write_table(folder / "quarantine.csv", ("number", "reason"), ((n, quarantined[n].value) for n in sorted(quarantined)))
+        _write_table(
+            folder / "quarantine.csv", ("number", "reason"), ((n, quarantined[n].value) for n in sorted(quarantined))
+        )
         for name, number, _ in clips:  # last, so that a run that is stopped before has all of them still
             (folder / name).parent.mkdir(exist_ok=True)
             os.replace(staged[number], folder / name)
@@ -108,16 +114,25 @@ class Batch:
 
 
 @contextmanager
-def begin_batch(out: Path, *, salt: bytes | None = None, shift_dates: bool = False, limits: Limits | None = None,
-                apart: Sequence[Path] = ()) -> Iterator[Batch]:
-    """A batch that becomes the folder `out`, see `deidentify_folder`, once the block ends; with a salt, one that was stopped goes on.
+def begin_batch(
+    out: Path,
+    *,
+    salt: bytes | None = None,
+    shift_dates: bool = False,
+    limits: Limits | None = None,
+    apart: Sequence[Path] = (),
+) -> Iterator[Batch]:
+    """A batch that becomes the folder `out`, see `deidentify_folder`, once the block ends; with a salt, one that was
+    stopped goes on.
 
-    apart: inputs on this disk. Raises ConfigError for a short salt, and OutputError where `out` exists, is another run's at the moment, or
-    can't be written.
+    apart: inputs on this disk. Raises ConfigError for a short salt, and OutputError where `out` exists, is another
+    run's at the moment, or can't be written.
     """
     if salt is not None and len(salt) < LEAST_SALT:
-        raise ConfigError(f"A salt needs at least {LEAST_SALT} bytes, or pseudonyms can be guessed: "
-                          "`head -c 32 /dev/urandom > FILE` makes one.")
+        raise ConfigError(
+            f"A salt needs at least {LEAST_SALT} bytes, or pseudonyms can be guessed: "
+            "`head -c 32 /dev/urandom > FILE` makes one."
+        )
     with atomic_folder(out, "deid", lasting=salt is not None, apart=apart) as folder:
         salt = salt or secrets.token_bytes(32)
         done, arrivals = folder.with_name("done"), folder.with_name("arrivals")
@@ -141,7 +156,10 @@ def _contradictions(accepted: Mapping[int, Facts]) -> dict[int, Reason]:
         alike = {tuple(accepted[n][key] for key in ("content", "subject", "study", "series")) for n in numbers}
         for number in numbers if len(alike) > 1 else numbers[1:]:
             refused[number] = Reason.CONFLICTING if len(alike) > 1 else Reason.DUPLICATE
-    one_of = (("study", ("subject",), Reason.MIXED_STUDY), ("subject", ("name", "birth_date", "sex"), Reason.MIXED_PATIENT))
+    one_of = (
+        ("study", ("subject",), Reason.MIXED_STUDY),
+        ("subject", ("name", "birth_date", "sex"), Reason.MIXED_PATIENT),
+    )
     for key, told_by, reason in one_of:
         for numbers in _groups(accepted, key):
             if any(len({accepted[n][what] for n in numbers} - {""}) > 1 for what in told_by):
@@ -157,10 +175,14 @@ def _groups(accepted: Mapping[int, Facts], key: str) -> list[list[int]]:
 
 
 def _named(kept: Mapping[int, Facts]) -> list[tuple[str, int, Facts]]:
-    """(output's name, number, facts): subjects and clips in the order of their pseudonyms, which says nothing of the inputs' order."""
+    """(output's name, number, facts): subjects and clips in the order of their pseudonyms, which says nothing of the
+    inputs' order."""
     subjects = sorted(_groups(kept, "subject"), key=lambda numbers: kept[numbers[0]]["subject"])
-    return [(f"subject-{s:03d}/clip-{c:03d}.dcm", number, kept[number]) for s, numbers in enumerate(subjects, 1)
-            for c, number in enumerate(sorted(numbers, key=lambda n: kept[n]["instance"]), 1)]
+    return [
+        (f"subject-{s:03d}/clip-{c:03d}.dcm", number, kept[number])
+        for s, numbers in enumerate(subjects, 1)
+        for c, number in enumerate(sorted(numbers, key=lambda n: kept[n]["instance"]), 1)
+    ]
 
 
 def _manifest_row(name: str, facts: Facts) -> tuple[Any, ...]:

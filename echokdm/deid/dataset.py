@@ -1,7 +1,7 @@
 """A de-identified data set, built anew from a whitelist: nothing of the source's header but checked numbers gets in.
 
-PS3.15 Annex E, Basic Application Level Confidentiality Profile: what the profile removes, empties or replaces is never copied, and
-neither is anything that it does not name, private attributes, overlays and curves among them.
+PS3.15 Annex E, Basic Application Level Confidentiality Profile: what the profile removes, empties or replaces is never
+copied, and neither is anything that it does not name, private attributes, overlays and curves among them.
 """
 
 from pathlib import Path
@@ -16,29 +16,78 @@ from echokdm.io.dicom_out import US_MULTIFRAME, code_item, region_item
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-WRITTEN = frozenset((
-    # SOP Common (PS3.3 C.12.1), Patient (C.7.1.1), General Study (C.7.2.1), General Series (C.7.3.1), General Equipment (C.7.5.1)
-    "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
-    "PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence", "CodeValue", "CodingSchemeDesignator",
-    "CodeMeaning", "LongitudinalTemporalInformationModified", "StudyInstanceUID", "StudyDate", "StudyTime", "ReferringPhysicianName",
-    "AccessionNumber", "StudyID", "Modality", "SeriesInstanceUID", "SeriesNumber", "Laterality", "Manufacturer",
-    # General Image (C.7.6.1), Image Pixel (C.7.6.3), Cine (C.7.6.5), Multi-frame (C.7.6.6), US Image (C.8.5.6)
-    "InstanceNumber", "PatientOrientation", "ImageType", "BurnedInAnnotation", "LossyImageCompression",
-    "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
-    "PixelAspectRatio", "PixelData", "NumberOfFrames", "FrameIncrementPointer", "FrameTime", "UltrasoundColorDataPresent",
-    # US Region Calibration (C.8.5.5)
-    "SequenceOfUltrasoundRegions", "RegionSpatialFormat", "RegionDataType", "RegionFlags", "RegionLocationMinX0",
-    "RegionLocationMinY0", "RegionLocationMaxX1", "RegionLocationMaxY1", "PhysicalUnitsXDirection", "PhysicalUnitsYDirection",
-    "PhysicalDeltaX", "PhysicalDeltaY",
-))
+WRITTEN = frozenset(
+    (
+        # SOP Common (PS3.3 C.12.1), Patient (C.7.1.1), General Study (C.7.2.1), General Series (C.7.3.1), General
+        # Equipment (C.7.5.1)
+        "SpecificCharacterSet",
+        "SOPClassUID",
+        "SOPInstanceUID",
+        "PatientName",
+        "PatientID",
+        "PatientBirthDate",
+        "PatientSex",
+        "PatientIdentityRemoved",
+        "DeidentificationMethod",
+        "DeidentificationMethodCodeSequence",
+        "CodeValue",
+        "CodingSchemeDesignator",
+        "CodeMeaning",
+        "LongitudinalTemporalInformationModified",
+        "StudyInstanceUID",
+        "StudyDate",
+        "StudyTime",
+        "ReferringPhysicianName",
+        "AccessionNumber",
+        "StudyID",
+        "Modality",
+        "SeriesInstanceUID",
+        "SeriesNumber",
+        "Laterality",
+        "Manufacturer",
+        # General Image (C.7.6.1), Image Pixel (C.7.6.3), Cine (C.7.6.5), Multi-frame (C.7.6.6), US Image (C.8.5.6)
+        "InstanceNumber",
+        "PatientOrientation",
+        "ImageType",
+        "BurnedInAnnotation",
+        "LossyImageCompression",
+        "SamplesPerPixel",
+        "PhotometricInterpretation",
+        "Rows",
+        "Columns",
+        "BitsAllocated",
+        "BitsStored",
+        "HighBit",
+        "PixelRepresentation",
+        "PixelAspectRatio",
+        "PixelData",
+        "NumberOfFrames",
+        "FrameIncrementPointer",
+        "FrameTime",
+        "UltrasoundColorDataPresent",
+        # US Region Calibration (C.8.5.5)
+        "SequenceOfUltrasoundRegions",
+        "RegionSpatialFormat",
+        "RegionDataType",
+        "RegionFlags",
+        "RegionLocationMinX0",
+        "RegionLocationMinY0",
+        "RegionLocationMaxX1",
+        "RegionLocationMaxY1",
+        "PhysicalUnitsXDirection",
+        "PhysicalUnitsYDirection",
+        "PhysicalDeltaX",
+        "PhysicalDeltaY",
+    )
+)
 """Every attribute that a de-identified file may hold, at any depth."""
 
 
 class Facts(NamedTuple):
     """What is kept of a source's header. fps: frames a second. fps_from: "header", "mean" or "assumed".
 
-    spacing_mm: (row, column) or None. region: inclusive x0, y0, x1, y1 inside the picture, or None. pixel_aspect: row over
-    column spacing where only that is known, else 1. lossy: whether the source was ever compressed with loss.
+    spacing_mm: (row, column) or None. region: inclusive x0, y0, x1, y1 inside the picture, or None. pixel_aspect: row
+    over column spacing where only that is known, else 1. lossy: whether the source was ever compressed with loss.
     """
 
     fps: float
@@ -69,7 +118,8 @@ def build(frames: np.ndarray, facts: Facts, identity: Identity) -> "Dataset":
 
 
 def verify(path: Path, frames: np.ndarray, mask: np.ndarray) -> None:
-    """Read the file as written: whitelisted attributes alone, these very frames, black outside the mask. Else raises Refusal."""
+    """Read the file as written: whitelisted attributes alone, these very frames, black outside the mask. Else raises
+    Refusal."""
     import pydicom
 
     with path.open("rb") as file:

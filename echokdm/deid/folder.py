@@ -12,21 +12,30 @@ from echokdm.deid.reasons import Reason
 from echokdm.deid.worker_process import Limits
 
 
-def deidentify_folder(source: str | os.PathLike[str], out: str | os.PathLike[str], *, salt: bytes | None = None, shift_dates: bool = False,
-                      limits: Limits | None = None, progress: Callable[[int, int], None] | None = None) -> Summary:
+def deidentify_folder(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    salt: bytes | None = None,
+    shift_dates: bool = False,
+    limits: Limits | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Summary:
     """De-identify echo DICOM by PS3.15 Annex E (Basic Profile, Clean Pixel Data Option), fails closed.
 
-    source: a folder, read with all folders in it, or one file. out: a folder that must not exist yet; it gets subject-NNN/clip-NNN.dcm,
-    manifest.csv (one row an output), quarantine.csv (number and reason of each refused input) and review/ (sheets of pictures,
-    to be looked at before anything is passed on). Inputs are numbered from 1 as `find SOURCE ! -type d | LC_ALL=C sort` lists them.
+    source: a folder, read with all folders in it, or one file. out: a folder that must not exist yet; it gets
+    subject-NNN/clip-NNN.dcm, manifest.csv (one row an output), quarantine.csv (number and reason of each refused input)
+    and review/ (sheets of pictures, to be looked at before anything is passed on). Inputs are numbered from 1 as `find
+    SOURCE ! -type d | LC_ALL=C sort` lists them.
 
-    salt: a secret of at least 16 bytes; the same one gives the same pseudonyms, UIDs and shifts, and the same bytes. Without it one
-    is drawn for this run and forgotten. With one, a run that was stopped goes on: what it had done lies, hidden, beside `out`.
-    shift_dates: keep study dates, all of a patient's moved back by the same one to ten
-    years, rather than none. limits: for each single file. progress: called with (files done, files in all).
+    salt: a secret of at least 16 bytes; the same one gives the same pseudonyms, UIDs and shifts, and the same bytes.
+    Without it one is drawn for this run and forgotten. With one, a run that was stopped goes on: what it had done lies,
+    hidden, beside `out`. shift_dates: keep study dates, all of a patient's moved back by the same one to ten years,
+    rather than none. limits: for each single file. progress: called with (files done, files in all).
 
-    Raises ClipError where there is no input, ConfigError for a short salt, and OutputError where `out` exists, lies inside
-    the source or around it, is another run's at the moment, or can't be written. No fault of a single file raises.
+    Raises ClipError where there is no input, ConfigError for a short salt, and OutputError where `out` exists, lies
+    inside the source or around it, is another run's at the moment, or can't be written. No fault of a single file
+    raises.
     """
     source, out = Path(source), Path(out)
     if not source.exists():
@@ -46,7 +55,8 @@ def deidentify_folder(source: str | os.PathLike[str], out: str | os.PathLike[str
 
 
 def list_inputs(source: Path) -> tuple[list[Path], int]:
-    """(what is not a folder, in the order of the paths' bytes; how many folders can't be opened). Links to folders are not followed."""
+    """(what is not a folder, in the order of the paths' bytes; how many folders can't be opened). Links to folders are
+    not followed."""
     if not source.is_dir():
         return [source], 0
     closed: list[OSError] = []

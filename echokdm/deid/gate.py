@@ -1,4 +1,5 @@
-"""The one gate of everything that puts out a source's own pixels: its sector is searched for print first, or nothing is claimed of it."""
+"""The one gate of everything that puts out a source's own pixels: its sector is searched for print first, or nothing is
+claimed of it."""
 
 import numpy as np
 from scipy import ndimage
@@ -10,16 +11,18 @@ from echokdm.deid.marks import find_marks
 from echokdm.deid.pixels import LEAST_FRAMES, MARGIN
 from echokdm.io.sector import Sector
 
-# In a sector narrower than this, in pixels, walls and specks are nearly as fine as print. A stroke then has to stand out by more contrast,
-# with the root of the width.
+# In a sector narrower than this, in pixels, walls and specks are nearly as fine as print. A stroke then has to stand
+# out by more contrast, with the root of the width.
 _NARROW = 200
 
 
 def search_print(clip: Clip, sector: Sector, allow_print: bool = False) -> bool:
-    """Whether the clip's sector has been searched for print and holds none; only then may an output claim clean pixel data.
+    """Whether the clip's sector has been searched for print and holds none; only then may an output claim clean pixel
+    data.
 
-    All frames are searched, gray, at their own size. False: not searched, since fewer than `LEAST_FRAMES` frames don't tell print from
-    tissue, or since print is allowed. Raises PrintError where there is print, SearchError where the search itself fails.
+    All frames are searched, gray, at their own size. False: not searched, since fewer than `LEAST_FRAMES` frames don't
+    tell print from tissue, or since print is allowed. Raises PrintError where there is print, SearchError where the
+    search itself fails.
     """
     if allow_print or len(clip) < LEAST_FRAMES:
         return False

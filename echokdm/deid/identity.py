@@ -71,7 +71,9 @@ def read_identity(dataset: "Dataset", pseudonyms: Pseudonyms, shift_dates: bool,
     instance = _text(dataset, "SOPInstanceUID") or f"content {content}"
     study = _text(dataset, "StudyInstanceUID") or f"of {patient_id} {instance}"
     series = _text(dataset, "SeriesInstanceUID") or f"of {study}"
-    subject = "SUBJECT-" + pseudonyms.token("subject", f"{patient_id}\n{issuer}" if patient_id else f"study {study}").upper()
+    subject = (
+        "SUBJECT-" + pseudonyms.token("subject", f"{patient_id}\n{issuer}" if patient_id else f"study {study}").upper()
+    )
     # Components and case are told apart by some scanners alone: DOE^JOHN is Doe^John^^.
     name = " ".join(re.split(r"[\^=\s]+", _text(dataset, "PatientName").casefold())).strip()
     return Identity(

@@ -10,14 +10,17 @@ from echokdm.deid.identity import Pseudonyms
 from echokdm.deid.reasons import Reason
 from echokdm.io.atomic import atomic_file
 
-# What another run may decide otherwise: on a machine less busy, with other limits, another decoder or other permissions.
+# What another run may decide otherwise: on a machine less busy, with other limits, another decoder or other
+# permissions.
 _PASSING = (Reason.TOO_SLOW, Reason.CRASHED, Reason.TOO_LARGE, Reason.NO_DECODER, Reason.UNREADABLE, Reason.NOT_GIVEN)
 
 
 class Journal:
-    """Outcomes in a folder, under names that tell nothing of the inputs: keyed hashes of settings and of what an input is known by.
+    """Outcomes in a folder, under names that tell nothing of the inputs: keyed hashes of settings and of what an input
+    is known by.
 
-    Beside each outcome lies what the file became, NAME.dcm and NAME.npz. An outcome whose files are not whole is forgotten.
+    Beside each outcome lies what the file became, NAME.dcm and NAME.npz. An outcome whose files are not whole is
+    forgotten.
     """
 
     def __init__(self, folder: Path, salt: bytes, shift_dates: bool) -> None:
@@ -48,7 +51,9 @@ class Journal:
         """Note an outcome. Raises OutputError where the disk is full."""
         if outcome in _PASSING:
             return
-        told = {"refused": outcome.name} if isinstance(outcome, Reason) else {"done": outcome, "digests": _digests(target)}
+        told = (
+            {"refused": outcome.name} if isinstance(outcome, Reason) else {"done": outcome, "digests": _digests(target)}
+        )
         with atomic_file(target.with_suffix(".json")) as temporary:
             temporary.write_text(json.dumps(told), encoding="utf-8")
 

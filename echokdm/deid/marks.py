@@ -1,4 +1,5 @@
-"""Marks burned in over the sector: words, and fine strokes that stand still where tissue flickers, or that come or go at once."""
+"""Marks burned in over the sector: words, and fine strokes that stand still where tissue flickers, or that come or go
+at once."""
 
 from collections.abc import Callable, Iterator
 
@@ -8,10 +9,12 @@ from scipy import ndimage
 from echokdm.core.frames import LongFrames, each
 from echokdm.deid.words import find_words
 
-# Strokes are what an opening by a square of three pixels takes away: speckle is blurred by the beam, print is not. Levels of 255.
+# Strokes are what an opening by a square of three pixels takes away: speckle is blurred by the beam, print is not.
+# Levels of 255.
 _CONTRAST = 40
-# A word's box (rows, columns), and the strokes in it from which it is taken for one. Clean clips, of hearts, of phantoms of high gain and
-# of CAMUS' two frames in turn, have 30 at most; a white word 8 pixels high has 80, and dimmer ones are the network's.
+# A word's box (rows, columns), and the strokes in it from which it is taken for one. Clean clips, of hearts, of
+# phantoms of high gain and of CAMUS' two frames in turn, have 30 at most; a white word 8 pixels high has 80, and dimmer
+# ones are the network's.
 _WORD = (16, 48)
 _LEAST_STROKES = 40
 
@@ -23,18 +26,22 @@ _SHARE = 5  # percent of the frames that may be darker, or brighter
 _LASTING = 4
 _CHANGES = ((_LASTING, 60), (1, 85))
 
-# Print that is too bold for the square is fine at half the size; so that speckle isn't, only where a sector is this wide, in pixels.
+# Print that is too bold for the square is fine at half the size; so that speckle isn't, only where a sector is this
+# wide, in pixels.
 _WIDE = 640
 _BESIDE = 24  # px beside the sector that are looked at
 
 
-def find_marks(frames: np.ndarray | LongFrames, sector: np.ndarray, mask: np.ndarray, fps: float,
-               sharper: float = 1.0) -> tuple[np.ndarray, bool]:
-    """((H, W) uint8, what stays bright for long; whether marks lie over the mask, or reach into it from beside the sector).
+def find_marks(
+    frames: np.ndarray | LongFrames, sector: np.ndarray, mask: np.ndarray, fps: float, sharper: float = 1.0
+) -> tuple[np.ndarray, bool]:
+    """((H, W) uint8, what stays bright for long; whether marks lie over the mask, or reach into it from beside the
+    sector).
 
     frames: (T, H, W) uint8. sector: (H, W) bool, the whole of it. mask: (H, W) bool, the part that is to be kept.
     sharper: times the usual contrast, by which a mark has to stand out.
-    Words are looked for in every frame, strokes brighter than what is around them. Raises SearchError where the search itself fails.
+    Words are looked for in every frame, strokes brighter than what is around them. Raises SearchError where the search
+    itself fails.
     """
     rows, columns = np.flatnonzero(sector.any(1)), np.flatnonzero(sector.any(0))
     box = tuple(slice(max(line[0] - _BESIDE, 0), line[-1] + _BESIDE + 1) for line in (rows, columns))
@@ -61,11 +68,13 @@ def _standing(frames: np.ndarray | LongFrames, fps: float) -> Iterator[tuple[np.
         yield low, high
 
 
-def _comes_or_goes(frames: np.ndarray | LongFrames, kept: np.ndarray, beside: np.ndarray, sharper: float) -> tuple[bool, np.ndarray]:
+def _comes_or_goes(
+    frames: np.ndarray | LongFrames, kept: np.ndarray, beside: np.ndarray, sharper: float
+) -> tuple[bool, np.ndarray]:
     """Whether a mark is there in some frames and not in those just before or after.
 
-    And, (H, W) uint8, by how much at most anything came or went that had been so for `_LASTING` frames, and then stayed so for as many;
-    the clip's ends count as neighbours. Where a mark was found it is not whole.
+    And, (H, W) uint8, by how much at most anything came or went that had been so for `_LASTING` frames, and then stayed
+    so for as many; the clip's ends count as neighbours. Where a mark was found it is not whole.
     """
     length = max(min(_LASTING, len(frames) // 2), 1)
     first, last = frames[:length], frames[-length:]
@@ -78,7 +87,9 @@ def _comes_or_goes(frames: np.ndarray | LongFrames, kept: np.ndarray, beside: np
                 rise = _rise(low, gone.max(0))
                 if length == _LASTING:
                     changes = np.maximum(changes, rise)
-                if (rise >= contrast).sum() > _LEAST_STROKES // 4 and _is_mark(rise, rise + (there.max(0) - low), kept, beside, contrast):
+                if (rise >= contrast).sum() > _LEAST_STROKES // 4 and _is_mark(
+                    rise, rise + (there.max(0) - low), kept, beside, contrast
+                ):
                     return True, changes
     return False, changes
 
@@ -89,7 +100,8 @@ def _rise(there: np.ndarray, gone: np.ndarray) -> np.ndarray:
 
 
 def _is_mark(low: np.ndarray, high: np.ndarray, kept: np.ndarray, beside: np.ndarray, contrast: float) -> bool:
-    """Whether (H, W) pixels, uint8, that vary from `low` to `high` hold a word over the mask, or a stroke that runs into it from beside."""
+    """Whether (H, W) pixels, uint8, that vary from `low` to `high` hold a word over the mask, or a stroke that runs
+    into it from beside."""
     while True:
         rise = low - _around(_around(low, np.minimum), np.maximum)
         # By no more than it stands out may a stroke flicker.

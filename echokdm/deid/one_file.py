@@ -33,8 +33,8 @@ _RATES = (1.0, 1000.0)
 def deidentify_file(source: Path, target: Path, pseudonyms: Pseudonyms, shift_dates: bool = False) -> dict[str, Any]:
     """Write the de-identified form of `source` to `target`, and beside it `target`.npz, small pictures for review.
 
-    Returns what the folder's tables need, pseudonyms and numbers alone. Raises Refusal, and OutputError where `target` can't be
-    written; then what lies at `target` must not be used.
+    Returns what the folder's tables need, pseudonyms and numbers alone. Raises Refusal, and OutputError where `target`
+    can't be written; then what lies at `target` must not be used.
     """
     _check_file(source)
     dataset = _read_header(source)
@@ -49,17 +49,33 @@ def deidentify_file(source: Path, target: Path, pseudonyms: Pseudonyms, shift_da
     try:
         build(cleared.frames, facts, identity).save_as(target, enforce_file_format=True)
         verify(target, cleared.frames, cleared.mask)
-        np.savez(target.with_suffix(".npz"), first=cleared.frames[0], middle=cleared.frames[len(cleared.frames) // 2],
-                 standing=cleared.standing)
+        np.savez(
+            target.with_suffix(".npz"),
+            first=cleared.frames[0],
+            middle=cleared.frames[len(cleared.frames) // 2],
+            standing=cleared.standing,
+        )
     except OSError:
-        raise OutputError("The output can't be written: check that the disk has space and that the place is writable.") from None
+        raise OutputError(
+            "The output can't be written: check that the disk has space and that the place is writable."
+        ) from None
     frames, rows, columns = cleared.frames.shape
-    return {**asdict(identity), "content": content, "frames": frames, "rows": rows, "columns": columns, "fps": float(f"{facts.fps:.6g}"),
-            "fps_from": facts.fps_from, "spacing_mm": facts.spacing_mm, "view": _view(dataset)}
+    return {
+        **asdict(identity),
+        "content": content,
+        "frames": frames,
+        "rows": rows,
+        "columns": columns,
+        "fps": float(f"{facts.fps:.6g}"),
+        "fps_from": facts.fps_from,
+        "spacing_mm": facts.spacing_mm,
+        "view": _view(dataset),
+    }
 
 
 def _view(dataset: "Dataset") -> str:
-    """"a4c", "other", or "" where the View Code Sequence (PS3.3 C.8.5.6, codes of CID 12226) does not tell; nothing else of it is kept."""
+    """ "a4c", "other", or "" where the View Code Sequence (PS3.3 C.8.5.6, codes of CID 12226) does not tell; nothing
+    else of it is kept."""
     from pydicom.sr.codedict import codes
     from pydicom.sr.coding import Code
 
@@ -101,10 +117,16 @@ def _read_header(path: Path) -> "Dataset":
         if has_endless_elements(path):
             raise Refusal(Reason.DAMAGED)
         dataset = pydicom.dcmread(path, force=True, stop_before_pixels=True)
-        modality, storage = str(dataset.get("Modality") or "").strip().upper(), str(dataset.get("SOPClassUID") or "").strip()
+        modality, storage = (
+            str(dataset.get("Modality") or "").strip().upper(),
+            str(dataset.get("SOPClassUID") or "").strip(),
+        )
         rows, columns, frames = (int(dataset.get(name) or 0) for name in ("Rows", "Columns", "NumberOfFrames"))
-        embedded = any(element.tag.element == 0x0102 and element.value not in (0, None, "") for element in dataset
-                       if 0x6000 <= element.tag.group <= 0x60FF)
+        embedded = any(
+            element.tag.element == 0x0102 and element.value not in (0, None, "")
+            for element in dataset
+            if 0x6000 <= element.tag.group <= 0x60FF
+        )
     except MemoryError:
         raise Refusal(Reason.TOO_LARGE) from None
     except Refusal:
@@ -132,8 +154,21 @@ def _facts(dataset: "Dataset", raw: RawFrames) -> Facts:
     fps_from = "assumed" if not known else "mean" if raw.meta.get("irregular_timing") else "header"
     aspect = float(raw.meta.get("pixel_aspect", 1.0))
     syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
-    lossless = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90",
-                "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202")
+    lossless = (
+        "1.2.840.10008.1.2.4.57",
+        "1.2.840.10008.1.2.4.70",
+        "1.2.840.10008.1.2.4.80",
+        "1.2.840.10008.1.2.4.90",
+        "1.2.840.10008.1.2.5",
+        "1.2.840.10008.1.2.4.201",
+        "1.2.840.10008.1.2.4.202",
+    )
     lossy = bool(syntax and syntax.is_compressed and not syntax.is_deflated and str(syntax) not in lossless)
-    return Facts(fps, fps_from, raw.spacing_mm, raw.meta.get("region"), aspect if 0.1 <= aspect <= 10 else 1.0,
-                 lossy or str(dataset.get("LossyImageCompression")) == "01")
+    return Facts(
+        fps,
+        fps_from,
+        raw.spacing_mm,
+        raw.meta.get("region"),
+        aspect if 0.1 <= aspect <= 10 else 1.0,
+        lossy or str(dataset.get("LossyImageCompression")) == "01",
+    )

@@ -1,4 +1,5 @@
-"""Pixels without what is burned in: black outside the sector, and a refusal wherever something may be left inside it."""
+"""Pixels without what is burned in: black outside the sector, and a refusal wherever something may be left inside
+it."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -24,8 +25,8 @@ LEAST_FRAMES = 8
 MARGIN = 2
 _SECTOR_FRAMES = 32
 _LEAST_PIXELS = 400
-# Of the sector that all frames show, what every second one must show too. Where an edge is dark they differ by 0.07; one damaged frame
-# among eight makes 0.2.
+# Of the sector that all frames show, what every second one must show too. Where an edge is dark they differ by 0.07;
+# one damaged frame among eight makes 0.2.
 _LEAST_AGREEMENT = 0.85
 
 # Of frames reduced to blocks, with the median frame. Real clips stay above 0.78 even pixel by pixel.
@@ -34,7 +35,8 @@ _MOST_COLOURED = 12
 
 
 class Cleared(NamedTuple):
-    """frames: (T, H, W) uint8, 0 outside the mask. mask: (H, W) bool. standing: (H, W) uint8, what stays bright for long."""
+    """frames: (T, H, W) uint8, 0 outside the mask. mask: (H, W) bool. standing: (H, W) uint8, what stays bright for
+    long."""
 
     frames: np.ndarray
     mask: np.ndarray
@@ -61,19 +63,23 @@ def clear_pixels(raw: RawFrames, fps: float) -> Cleared:
 
 
 def _sure_mask(raw: RawFrames, fps: float) -> tuple[np.ndarray, np.ndarray]:
-    """(H, W) bool twice: the sector, and the sector less a margin. Refused where there is none, or where the header or frames disagree."""
+    """(H, W) bool twice: the sector, and the sector less a margin. Refused where there is none, or where the header or
+    frames disagree."""
     picks = np.linspace(0, len(raw.frames) - 1, min(len(raw.frames), _SECTOR_FRAMES)).round().astype(int)
     picked = torch.from_numpy(raw.frames[picks])
     picked = picked.permute(0, 3, 1, 2) if picked.ndim == 4 else picked[:, None]
     scale = 255.0 if raw.frames.dtype == np.uint8 else 1.0
     clip = Clip(picked.float().div_(scale).clamp_(0, 1), fps, raw.spacing_mm, meta=raw.meta)
     try:
-        sector, *halves = (find_sector(part) for part in (clip, *(replace(clip, frames=clip.frames[start::2]) for start in (0, 1))))
+        sector, *halves = (
+            find_sector(part) for part in (clip, *(replace(clip, frames=clip.frames[start::2]) for start in (0, 1)))
+        )
     except ClipError as error:
         raise Refusal(Reason.DOPPLER if "Doppler" in str(error) else Reason.NO_SECTOR) from None
     if not _agrees_with_region(sector, raw.meta.get("region")):
         raise Refusal(Reason.REGION_DISAGREES)
-    agreed = sector.mask & halves[0].mask & halves[1].mask  # what a single frame has beside the fan widens one half alone
+    # what a single frame has beside the fan widens one half alone
+    agreed = sector.mask & halves[0].mask & halves[1].mask
     if agreed.sum() < _LEAST_AGREEMENT * sector.mask.sum():
         raise Refusal(Reason.SECTOR_DISAGREES)
     mask = ndimage.binary_erosion(agreed, iterations=int(np.ceil(MARGIN * max(sector.step))))
@@ -83,7 +89,8 @@ def _sure_mask(raw: RawFrames, fps: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _agrees_with_region(sector: Sector, region: tuple[int, int, int, int] | None) -> bool:
-    """`find_sector` cuts the sector by a region that it believes, so a sector that leaves the region was found against it."""
+    """`find_sector` cuts the sector by a region that it believes, so a sector that leaves the region was found against
+    it."""
     if region is None:
         return True
     inside = np.zeros_like(sector.mask)
@@ -115,11 +122,16 @@ def _check_one_picture(frames: np.ndarray, mask: np.ndarray) -> None:
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     side = max(mask[box].shape[0] // 24, 2)
     filled = F.avg_pool2d(torch.from_numpy(mask[box]).float()[None, None], side)[0, 0].numpy() == 1
-    small = np.stack([F.avg_pool2d(torch.from_numpy(frame[box]).float()[None, None], side)[0, 0].numpy()[filled] for frame in frames])
+    small = np.stack(
+        [F.avg_pool2d(torch.from_numpy(frame[box]).float()[None, None], side)[0, 0].numpy()[filled] for frame in frames]
+    )
     to_middle = [_correlation(frame, np.median(small, axis=0)) for frame in small]
     for frame in range(1, len(small)):
         # A heart that fills the sector and moves far is unlike its own mean, but never unlike its last frame.
-        if min(to_middle[frame - 1 : frame + 1]) < _LEAST_CORRELATION and _correlation(*small[frame - 1 : frame + 1]) < _LEAST_CORRELATION:
+        if (
+            min(to_middle[frame - 1 : frame + 1]) < _LEAST_CORRELATION
+            and _correlation(*small[frame - 1 : frame + 1]) < _LEAST_CORRELATION
+        ):
             raise Refusal(Reason.OTHER_PICTURE)
 
 

@@ -23,11 +23,15 @@ class Reason(Enum):
     CRASHED = "Decoding it ended the process."
     DOPPLER = "It shows colour Doppler, which is not masked."
     NO_SECTOR = "No ultrasound sector of a phased-array probe is found, so nothing can be masked."
-    REGION_DISAGREES = "The sector in the picture and the ultrasound region in the header disagree, so the mask is not sure."
+    REGION_DISAGREES = (
+        "The sector in the picture and the ultrasound region in the header disagree, so the mask is not sure."
+    )
     SECTOR_DISAGREES = "Its frames disagree on where the ultrasound sector is, so the mask is not sure."
     COLOURED_MARKS = "Coloured marks or text lie over the sector."
     TEXT_IN_SECTOR = "What may be burned-in text lies over the sector."
-    NOT_SEARCHED = "It can't be searched for text: the text detector that comes with rapidocr is missing or does not run."
+    NOT_SEARCHED = (
+        "It can't be searched for text: the text detector that comes with rapidocr is missing or does not run."
+    )
     OTHER_PICTURE = "Single frames show another picture than the rest."
     UNVERIFIED = "The file as written did not pass its check, and was removed."
     UNEXPECTED = "It could not be handled safely."

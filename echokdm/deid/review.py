@@ -12,7 +12,8 @@ _BAR = 16
 
 
 def write_sheets(folder: Path, clips: Sequence[tuple[str, Path]]) -> None:
-    """sheet-001.png and on, six clips each: first and middle frame as put out, and what stands still, where text would show.
+    """sheet-001.png and on, six clips each: first and middle frame as put out, and what stands still, where text would
+    show.
 
     clips: (output's name, the .npz that `deidentify_file` left).
     """
@@ -45,4 +46,7 @@ def _pictures(path: Path) -> list:
     with np.load(path, allow_pickle=False) as arrays:
         pictures = [Image.fromarray(arrays[name]) for name in ("first", "middle", "standing")]
     share = min(1.0, _WIDTH / pictures[0].width)
-    return [picture.resize((max(round(picture.width * share), 1), max(round(picture.height * share), 1))) for picture in pictures]
+    return [
+        picture.resize((max(round(picture.width * share), 1), max(round(picture.height * share), 1)))
+        for picture in pictures
+    ]

@@ -1,7 +1,7 @@
 """The process that reads what comes from outside: `python -m echokdm.deid.worker`, JSON lines in and out.
 
-A decoder that a damaged file crashes, hangs or bloats takes this process with it and not the run. Libraries may say on its standard
-streams what they like, header values among it: they lead nowhere.
+A decoder that a damaged file crashes, hangs or bloats takes this process with it and not the run. Libraries may say on
+its standard streams what they like, header values among it: they lead nowhere.
 """
 
 import json
@@ -27,14 +27,16 @@ def _limit_memory(most: int) -> None:
 
 
 def _listen(requests: SimpleQueue[str]) -> None:
-    """Lines of standard input into the queue; at its end, which is the run's too, this process ends at once, whatever it is reading."""
+    """Lines of standard input into the queue; at its end, which is the run's too, this process ends at once, whatever
+    it is reading."""
     for line in sys.stdin:
         requests.put(line)
     os._exit(0)
 
 
 def main() -> None:
-    """After one line of settings, answer each line {"source", "target"} with {"done": facts}, {"refused": reason} or {"output": error}."""
+    """After one line of settings, answer each line {"source", "target"} with {"done": facts}, {"refused": reason} or
+    {"output": error}."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)

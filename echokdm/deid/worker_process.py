@@ -20,7 +20,8 @@ _START_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Limits:
-    """seconds: for one file. memory: bytes that reading it may take; two GiB hold 150 colour frames of 1024 x 768 pixels."""
+    """seconds: for one file. memory: bytes that reading it may take; two GiB hold 150 colour frames of 1024 x 768
+    pixels."""
 
     seconds: float = 300.0
     memory: int = 2 * 2**30
@@ -38,11 +39,14 @@ class Worker:
     def __enter__(self) -> "Worker":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stop()
 
     def deidentify(self, source: Path, target: Path) -> dict[str, Any]:
-        """What `deidentify_file` returns. Raises Refusal, also where the process died or the time was up, and OutputError."""
+        """What `deidentify_file` returns. Raises Refusal, also where the process died or the time was up, and
+        OutputError."""
         process = self._process or self._start()
         try:
             self._say(process, {"source": str(source), "target": str(target)})
@@ -67,9 +71,18 @@ class Worker:
     def _start(self) -> "subprocess.Popen[str]":
         package = str(Path(__file__).resolve().parents[2])
         # -P and not the current folder: what lies beside a patient's files is never imported.
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
-        process = subprocess.Popen([sys.executable, "-P", "-m", "echokdm.deid.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                   stderr=subprocess.DEVNULL, env=environment, encoding="utf-8")
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "echokdm.deid.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            encoding="utf-8",
+        )
         answers: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=_collect, args=(process, answers), daemon=True).start()
         self._process, self._answers = process, answers
@@ -80,7 +93,9 @@ class Worker:
             ready = False
         if not ready:
             self._stop()
-            raise EchoKDMError("The process that reads the files did not start: run `echokdm doctor` to see what is missing.")
+            raise EchoKDMError(
+                "The process that reads the files did not start: run `echokdm doctor` to see what is missing."
+            )
         return process
 
     def _say(self, process: "subprocess.Popen[str]", what: dict[str, Any]) -> None:

@@ -25,15 +25,24 @@ def quiet(_: object) -> None:
 class Mover(Protocol):
     """What moves frames by their key-points, as `KDMPipeline.__call__` says."""
 
-    def __call__(self, source: "Tensor", source_keypoints: "Tensor", target_keypoints: "Tensor", *, sector: "Tensor",
-                 drawing: "Drawing" = ..., valve_opening: "Tensor | None" = None, chunk: int = ...) -> "KDMOutput": ...
+    def __call__(
+        self,
+        source: "Tensor",
+        source_keypoints: "Tensor",
+        target_keypoints: "Tensor",
+        *,
+        sector: "Tensor",
+        drawing: "Drawing" = ...,
+        valve_opening: "Tensor | None" = None,
+        chunk: int = ...,
+    ) -> "KDMOutput": ...
 
 
 class HeartPipeline(Mover, Protocol):
     """What is asked of trained networks for hearts; `KDMPipeline` has it.
 
-    bundle_name: by which `run.json` names the weights. licence: of the weights. size: px a side of the frames that it draws.
-    components: name -> network.
+    bundle_name: by which `run.json` names the weights. licence: of the weights. size: px a side of the frames that it
+    draws. components: name -> network.
     """
 
     bundle_name: str
@@ -43,7 +52,9 @@ class HeartPipeline(Mover, Protocol):
     @property
     def components(self) -> Mapping[str, Any]: ...
 
-    def segment(self, frames: "Frames", sector: "Tensor", fps: float, made: bool = False, any_view: bool = False) -> "Ventricle": ...
+    def segment(
+        self, frames: "Frames", sector: "Tensor", fps: float, made: bool = False, any_view: bool = False
+    ) -> "Ventricle": ...
 
     def right_heart(self, frames: "Tensor", sector: "Tensor") -> "Tensor": ...
 
@@ -68,7 +79,9 @@ def load_pipeline(bundle: Bundle, device: str = defaults.DEVICE, progress: Progr
     try:
         return pipeline.to(torch.device(device))
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"The device {device!r} is not to be had on this machine; use --device cpu, or see `echokdm doctor`.") from error
+        raise ConfigError(
+            f"The device {device!r} is not to be had on this machine; use --device cpu, or see `echokdm doctor`."
+        ) from error
 
 
 def weights_hash(pipeline: HeartPipeline) -> str:

@@ -1,4 +1,5 @@
-"""Clip -> sector -> the model's frame -> left ventricle -> 40 key-points, volumes, beats: the first half of a synthesis."""
+"""Clip -> sector -> the model's frame -> left ventricle -> 40 key-points, volumes, beats: the first half of a
+synthesis."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,16 +23,17 @@ if TYPE_CHECKING:
     from echokdm.io.sector import Sector
     from echokdm.ops.native import NativeFrame
 
+
 @dataclass(frozen=True)
 class Derived:
     """What a clip's left ventricle does.
 
-    clip: as read. sector: where the echo is. model: the clip in the frame that the bundle draws. keypoints: (T, 40, 2) in
-    that frame's pixels, the segmenter's made steady by `ops.smoothing`. found: (T,) where the ventricle was found or given
-    rather than interpolated. given: the key-points came from a file, not from the segmenter. doubt: why this may be no apical
-    4-chamber view, or "". confidence: (T,) how sure each outline is, see `ops.confidence`, 0 where it was interpolated; None where
-    the outlines were given or the bundle can't tell. searched: the sector was searched for print and holds none, see
-    `deid.gate.search_print`.
+    clip: as read. sector: where the echo is. model: the clip in the frame that the bundle draws. keypoints: (T, 40, 2)
+    in that frame's pixels, the segmenter's made steady by `ops.smoothing`. found: (T,) where the ventricle was found or
+    given rather than interpolated. given: the key-points came from a file, not from the segmenter. doubt: why this may
+    be no apical 4-chamber view, or "". confidence: (T,) how sure each outline is, see `ops.confidence`, 0 where it was
+    interpolated; None where the outlines were given or the bundle can't tell. searched: the sector was searched for
+    print and holds none, see `deid.gate.search_print`.
     """
 
     clip: Clip
@@ -63,12 +65,13 @@ class Derived:
 
     @property
     def unit(self) -> str:
-        """"mL" where the pixel spacing is known, else "px^3" of the model's frame."""
+        """ "mL" where the pixel spacing is known, else "px^3" of the model's frame."""
         return "px^3" if self.model.clip.spacing_mm is None else "mL"
 
     @cached_property
     def beats(self) -> list[tuple[int, int]]:
-        """(end-diastolic frame, end-systolic frame) of each beat; the extremes where no beat is whole or few frames are traced."""
+        """(end-diastolic frame, end-systolic frame) of each beat; the extremes where no beat is whole or few frames are
+        traced."""
         from echokdm.ops.cycle import complete_beats, extremes
 
         if self.found.all() or not self.given:
@@ -132,9 +135,17 @@ class Derived:
         return None if self.confidence is None else flagged_frames(self.confidence)
 
     def with_outlines(self, path: str | Path) -> "Derived":
-        """The same clip with the outlines of a file, as `derive_keypoints` takes them. Raises GeometryError for those that can't be."""
+        """The same clip with the outlines of a file, as `derive_keypoints` takes them. Raises GeometryError for those
+        that can't be."""
         points, known = given_keypoints(path, self.clip, self.sector)
-        return replace(self, keypoints=np.asarray(self.model.to_model(points), float), found=known, given=True, doubt="", confidence=None)
+        return replace(
+            self,
+            keypoints=np.asarray(self.model.to_model(points), float),
+            found=known,
+            given=True,
+            doubt="",
+            confidence=None,
+        )
 
     @property
     def sureness(self) -> str:
@@ -159,14 +170,16 @@ def simpson(keypoints: np.ndarray, spacing_mm: tuple[float, float] | None) -> np
     return np.asarray(simpson_volume(keypoints, spacing_mm=spacing_mm), float)
 
 
-def segment_keypoints(pipeline: HeartPipeline, frames: Frames, sector: "Tensor", fps: float,
-                      made: bool = False, any_view: bool = False) -> FoundKeypoints:
+def segment_keypoints(
+    pipeline: HeartPipeline, frames: Frames, sector: "Tensor", fps: float, made: bool = False, any_view: bool = False
+) -> FoundKeypoints:
     """Key-points by the bundle's segmenter, smoothed in time.
 
-    frames: (T, 1, S, S) in [0, 1], fps of them a second. sector: (S, S) bool. made: the frames are synthetic, so that the
-    bundle's judge measures them, see `KDMPipeline.segment`. any_view: the view is not judged. Frames without a ventricle are
-    interpolated from their neighbours. Raises GeometryError where it was found in fewer than `LEAST_FOUND` of the frames, or nothing
-    that was found looks like a left ventricle, ViewError where it is seen from elsewhere than an apical 4-chamber view.
+    frames: (T, 1, S, S) in [0, 1], fps of them a second. sector: (S, S) bool. made: the frames are synthetic, so that
+    the bundle's judge measures them, see `KDMPipeline.segment`. any_view: the view is not judged. Frames without a
+    ventricle are interpolated from their neighbours. Raises GeometryError where it was found in fewer than
+    `LEAST_FOUND` of the frames, or nothing that was found looks like a left ventricle, ViewError where it is seen from
+    elsewhere than an apical 4-chamber view.
     """
     from echokdm.ops.ventricle import axis_from_keypoints, keypoints_from_mask
 
@@ -183,14 +196,16 @@ def segment_keypoints(pipeline: HeartPipeline, frames: Frames, sector: "Tensor",
         where = f"in {int(found.sum())} of {len(found)} frames" if found.any() else "in any frame"
         raise GeometryError(
             f"A left ventricle could not be found {where}: is this an apical 4-chamber view? If it is, pass its outline with "
-            "--keypoints FILE (a CSV in EchoNet VolumeTracings form or a NIfTI of masks, in the clip's own pixels).")
+            "--keypoints FILE (a CSV in EchoNet VolumeTracings form or a NIfTI of masks, in the clip's own pixels)."
+        )
     scale = frames.shape[-1] / masks.shape[-1]
     points = (smooth(fill_frames(keypoints, found), fps) + 0.5) * scale - 0.5
     return FoundKeypoints(points, found, None if sure is None else np.asarray(sure, float))
 
 
 def smooth(keypoints: np.ndarray, fps: float) -> np.ndarray:
-    """Key-points (T, 40, 2) steady in time and along the walls, as chords at right angles to the axis; the volumes of the former alone."""
+    """Key-points (T, 40, 2) steady in time and along the walls, as chords at right angles to the axis; the volumes of
+    the former alone."""
     from echokdm.ops.smoothing import shared_motion, smooth_keypoints
     from echokdm.ops.ventricle import keypoints_from_tracing, simpson_volume, tracing_from_keypoints, with_volumes
 
@@ -199,17 +214,24 @@ def smooth(keypoints: np.ndarray, fps: float) -> np.ndarray:
     return with_volumes(laid, simpson_volume(steady))
 
 
-def derive_keypoints(clip: "Clip | str | Path", *, keypoints: str | Path | None = None, any_view: bool = False,
-                     allow_print: bool = False, bundle: Bundle = defaults.BUNDLE, device: str = defaults.DEVICE,
-                     progress: Progress = quiet) -> Derived:
+def derive_keypoints(
+    clip: "Clip | str | Path",
+    *,
+    keypoints: str | Path | None = None,
+    any_view: bool = False,
+    allow_print: bool = False,
+    bundle: Bundle = defaults.BUNDLE,
+    device: str = defaults.DEVICE,
+    progress: Progress = quiet,
+) -> Derived:
     """Find the left ventricle in every frame of an apical 4-chamber clip and describe it by 40 key-points.
 
-    clip: a file or a Clip. keypoints: a file with outlines in the clip's own pixels, which replaces the segmenter; frames
-    that it lacks are interpolated. any_view: work on other views too, with a warning, which
-    `Derived.doubt` holds. allow_print: don't search the sector for print; nothing made of the clip then claims to be clean of it.
+    clip: a file or a Clip. keypoints: a file with outlines in the clip's own pixels, which replaces the segmenter;
+    frames that it lacks are interpolated. any_view: work on other views too, with a warning, which `Derived.doubt`
+    holds. allow_print: don't search the sector for print; nothing made of the clip then claims to be clean of it.
     bundle: of which the segmenter is taken; one that is not loaded yet is loaded where it is needed.
-    Raises ClipError (not a usable clip), PrintError (what may be print lies over its sector), GeometryError (no ventricle found, bad
-    key-points), ViewError (another view), BundleError.
+    Raises ClipError (not a usable clip), PrintError (what may be print lies over its sector), GeometryError (no
+    ventricle found, bad key-points), ViewError (another view), BundleError.
     """
     import warnings
 

@@ -27,17 +27,21 @@ def fill_frames(keypoints: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def write_outlines(path: str | Path, keypoints: Mapping[int, np.ndarray], clip: Clip) -> None:
-    """Write key-points by frame, (40, 2) each in the clip's own pixels, as the CSV that `given_keypoints` takes for the same file."""
+    """Write key-points by frame, (40, 2) each in the clip's own pixels, as the CSV that `given_keypoints` takes for the
+    same file."""
     from echokdm.ops.ventricle import tracing_from_keypoints
 
-    write_tracings(path, {"clip": {t: turn_rows(tracing_from_keypoints(points), clip) for t, points in keypoints.items()}})
+    write_tracings(
+        path, {"clip": {t: turn_rows(tracing_from_keypoints(points), clip) for t, points in keypoints.items()}}
+    )
 
 
 def given_keypoints(path: str | Path, clip: Clip, sector: "Sector") -> tuple[np.ndarray, np.ndarray]:
     """Key-points (T, 40, 2) in the clip's own pixels from a file of outlines, and the frames (T,) that the file holds.
 
     path: EchoNet VolumeTracings CSV of one clip, or NIfTI masks, told apart by content. Frames between those given are
-    interpolated, those outside held. Raises GeometryError: fewer than 20 chords, crossing, outside the sector, no such frame.
+    interpolated, those outside held. Raises GeometryError: fewer than 20 chords, crossing, outside the sector, no such
+    frame.
     """
     from scipy.ndimage import binary_dilation
 
@@ -70,8 +74,10 @@ def _from_masks(path: Path, clip: Clip) -> dict[int, np.ndarray]:
 
     masks = turn_masks(read_masks(path, size=clip.size), clip)
     if len(masks) != len(clip):
-        raise GeometryError(f"{called('The mask file', path)} holds {len(masks)} frames, and the clip has {len(clip)}; leave "
-                            "frames empty, not out.")
+        raise GeometryError(
+            f"{called('The mask file', path)} holds {len(masks)} frames, and the clip has {len(clip)}; leave "
+            "frames empty, not out."
+        )
     return {t: np.asarray(keypoints_from_mask(mask), float) for t, mask in enumerate(masks) if mask.any()}
 
 
@@ -88,9 +94,13 @@ def _from_tracings(path: Path, clip: Clip) -> dict[int, np.ndarray]:
         if frame >= len(clip):
             raise GeometryError(f"{file} traces frame {frame}, and the clip has frames 0 to {len(clip) - 1}.")
         if len(rows) <= CHORDS:
-            raise GeometryError(f"{file} has {len(rows) - 1} chords in frame {frame}; 40 key-points need a long axis and "
-                                f"{CHORDS} chords.")
+            raise GeometryError(
+                f"{file} has {len(rows) - 1} chords in frame {frame}; 40 key-points need a long axis and "
+                f"{CHORDS} chords."
+            )
         if self_crossing(outline_of_tracing(rows)):
-            raise GeometryError(f"{file}: the outline of frame {frame} crosses itself; order its chords from the apex to the base.")
+            raise GeometryError(
+                f"{file}: the outline of frame {frame} crosses itself; order its chords from the apex to the base."
+            )
         given[frame] = np.asarray(keypoints_from_tracing(turn_rows(rows, clip)), float)
     return given

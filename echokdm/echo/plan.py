@@ -24,11 +24,11 @@ STILL_FRAMES = 16  # frames over which a drag grows where the source has one fra
 class Trajectory:
     """What is asked of the ventricle.
 
-    keypoints: (N, 40, 2) in the model's pixels. fps: of the output. motion_fps: frames a second of the motion's own time, by which it is
-    measured, since a slow heart played fast is no other heart. frames: (N,) the source clip's frame of the same phase as each.
-    beats: (end-diastole, end-systole) frames by which the ejection fraction is meant, asked for, drawn and measured. asked: (N,) volumes
-    wished for. valve_opening: (N,) 0 shut to 1 wide open; 0.5 where nothing beats. left_out: beats of the motion for which there were
-    too few frames.
+    keypoints: (N, 40, 2) in the model's pixels. fps: of the output. motion_fps: frames a second of the motion's own
+    time, by which it is measured, since a slow heart played fast is no other heart. frames: (N,) the source clip's
+    frame of the same phase as each. beats: (end-diastole, end-systole) frames by which the ejection fraction is meant,
+    asked for, drawn and measured. asked: (N,) volumes wished for. valve_opening: (N,) 0 shut to 1 wide open; 0.5 where
+    nothing beats. left_out: beats of the motion for which there were too few frames.
     """
 
     keypoints: np.ndarray
@@ -54,8 +54,8 @@ class Trajectory:
 def frame_times(count: int, clip_fps: float, frames: int | None, fps: float | None) -> tuple[np.ndarray, float]:
     """Fractional source frames to draw, and the frame rate to play them at.
 
-    frames alone: that many, evenly over the motion, which keeps its duration. fps alone: the motion sampled at that rate.
-    Both: that many, evenly over the motion, played at that rate. Neither: the clip's own.
+    frames alone: that many, evenly over the motion, which keeps its duration. fps alone: the motion sampled at that
+    rate. Both: that many, evenly over the motion, played at that rate. Neither: the clip's own.
     """
     if frames is not None:
         at = np.linspace(0, count - 1, frames)
@@ -69,7 +69,8 @@ def frame_times(count: int, clip_fps: float, frames: int | None, fps: float | No
 
 
 def with_events(at: np.ndarray, beats: list[tuple[int, int]]) -> tuple[np.ndarray, list[tuple[int, int]]]:
-    """Frame times (N,) with the nearest ones moved onto the beats' end-diastoles and end-systoles, and the beats by their new frames.
+    """Frame times (N,) with the nearest ones moved onto the beats' end-diastoles and end-systoles, and the beats by
+    their new frames.
 
     N >= 2 per beat. Whatever the times were, those that the ejection fraction hangs on are drawn.
     """
@@ -83,11 +84,15 @@ def with_events(at: np.ndarray, beats: list[tuple[int, int]]) -> tuple[np.ndarra
     return at, [(frame[ed], frame[es]) for ed, es in beats]
 
 
-def plan(source: Derived, source_frame: int, wish: Wish = Wish(), driving: Derived | None = None, septal_first: bool = True) -> Trajectory:
-    """The key-points asked for: the source's own motion or the driving clip's, then size, pump function and walls, the drag, then time.
+def plan(
+    source: Derived, source_frame: int, wish: Wish = Wish(), driving: Derived | None = None, septal_first: bool = True
+) -> Trajectory:
+    """The key-points asked for: the source's own motion or the driving clip's, then size, pump function and walls, the
+    drag, then time.
 
     source_frame: by which a driving clip's motion is carried over. septal_first: as of `ops.walls.septum_is_first`.
-    Raises GeometryError (beyond what the source allows), ClipError (no motion, no whole beat), ConfigError (of the timing).
+    Raises GeometryError (beyond what the source allows), ClipError (no motion, no whole beat), ConfigError (of the
+    timing).
     """
     points, rate = _motion(source, source_frame, wish, driving)
     moves, spacing = source.moves or driving is not None, source.model.clip.spacing_mm
@@ -95,7 +100,7 @@ def plan(source: Derived, source_frame: int, wish: Wish = Wish(), driving: Deriv
     at, out_fps = frame_times(len(points), rate, wish.frames, wish.fps)
     whole, left_out, timed = None, 0, wish.beats is not None or wish.heart_rate is not None
     if not timed:
-        left_out, beats = max(len(beats) - len(at) // 2, 0), beats[:len(at) // 2]
+        left_out, beats = max(len(beats) - len(at) // 2, 0), beats[: len(at) // 2]
     if wish.beats is not None:
         whole = best_beat(points, beats)
         ed, beats = whole[0], [(whole[0], whole[1] % len(points))]
@@ -105,15 +110,23 @@ def plan(source: Derived, source_frame: int, wish: Wish = Wish(), driving: Deriv
     asked = simpson(points, spacing)
     if wish.ef is not None or wish.gls is not None or wish.walls:
         meant = asked_beats(asked, ed, rate, beats) if wish.ef is not None else beats
-        points = np.asarray(with_pump_function(points, ed, meant, PumpFunction(wish.ef, wish.gls, wish.walls),
-                                               septal_first=septal_first, fps=rate), float)
+        points = np.asarray(
+            with_pump_function(
+                points, ed, meant, PumpFunction(wish.ef, wish.gls, wish.walls), septal_first=septal_first, fps=rate
+            ),
+            float,
+        )
         drawn, beats = simpson(points, spacing), meant
         asked = drawn if wish.ef is None else wished_volumes(asked, drawn, beats, wish.ef)
     if wish.drag:
         offsets = drag_offsets(source, source_frame, wish.drag)
         growth = np.ones(len(points)) if moves else np.linspace(0, 1, len(points))
-        points = np.stack([drag_points(p, {i: (g * dx, g * dy) for i, (dx, dy) in offsets.items()})
-                           for p, g in zip(points, growth, strict=True)])
+        points = np.stack(
+            [
+                drag_points(p, {i: (g * dx, g * dy) for i, (dx, dy) in offsets.items()})
+                for p, g in zip(points, growth, strict=True)
+            ]
+        )
         asked = simpson(points, spacing)
     if not moves:
         beats = [(0, int(asked.argmin()))]
@@ -125,8 +138,10 @@ def plan(source: Derived, source_frame: int, wish: Wish = Wish(), driving: Deriv
             assert wish.heart_rate is not None  # the wish that is left
             timing = with_heart_rate(as_it_beats, beats, rate, wish.heart_rate, wish.fps)
         if len(timing.at) > FRAMES_RANGE[1]:
-            raise ConfigError(f"These beats take {len(timing.at)} frames, and {FRAMES_RANGE[1]} are the most; ask for fewer beats or a "
-                              "lower --fps.")
+            raise ConfigError(
+                f"These beats take {len(timing.at)} frames, and {FRAMES_RANGE[1]} are the most; ask for fewer beats or a "
+                "lower --fps."
+            )
         pace = float(np.median(np.abs(np.diff(timing.at))))
         points, at, beats, out_fps = retimed(points, timing), timing.at % len(points), timing.beats, timing.fps
     else:
@@ -136,11 +151,14 @@ def plan(source: Derived, source_frame: int, wish: Wish = Wish(), driving: Deriv
             points = trajectory_at(points, at)
     round_and_round = np.arange(len(asked) + 1)  # a loop's last frame leads on to its first
     asked, valves = (np.interp(at, round_and_round, [*curve, curve[0]]) for curve in (asked, valves))
-    return Trajectory(points, out_fps, rate / pace, _source_frames(source, source_frame, driving, at), beats, asked, valves, left_out)
+    return Trajectory(
+        points, out_fps, rate / pace, _source_frames(source, source_frame, driving, at), beats, asked, valves, left_out
+    )
 
 
 def _motion(source: Derived, source_frame: int, wish: Wish, driving: Derived | None) -> tuple[np.ndarray, float]:
-    """Key-points (T, 40, 2) before anything is asked of them, and frames a second. Raises ClipError where nothing moves."""
+    """Key-points (T, 40, 2) before anything is asked of them, and frames a second. Raises ClipError where nothing
+    moves."""
     own = source.keypoints
     if driving is not None:
         if not driving.moves:
@@ -151,14 +169,17 @@ def _motion(source: Derived, source_frame: int, wish: Wish, driving: Derived | N
     if source.moves:
         return own, source.clip.fps
     if wish.shaped:
-        raise ClipError("What is asked needs a motion, and the ventricle is known in one frame; give one with --driving CLIP2.")
+        raise ClipError(
+            "What is asked needs a motion, and the ventricle is known in one frame; give one with --driving CLIP2."
+        )
     if wish.drag:
-        return np.repeat(own[source_frame:source_frame + 1], wish.frames or STILL_FRAMES, 0), source.clip.fps
+        return np.repeat(own[source_frame : source_frame + 1], wish.frames or STILL_FRAMES, 0), source.clip.fps
     raise ClipError(STILL)
 
 
 def _source_frames(source: Derived, source_frame: int, driving: Derived | None, at: np.ndarray) -> np.ndarray:
-    """(N,) source frames in the phase of the motion's frames `at` (N,), fractions among them: the nearest; the one where none moves."""
+    """(N,) source frames in the phase of the motion's frames `at` (N,), fractions among them: the nearest; the one
+    where none moves."""
     if not source.moves:
         return np.full(len(at), source_frame)
     if driving is None:
@@ -171,11 +192,14 @@ def matching_frame(source: Derived, source_frame: int, driving: Derived) -> int:
     """The driving frame in the source frame's phase; end-diastole where the source does not move."""
     if not source.moves:
         return driving.ed
-    return int(matching_frames(driving.phases, source.phases[source_frame:source_frame + 1], driving.phases[driving.ed])[0])
+    return int(
+        matching_frames(driving.phases, source.phases[source_frame : source_frame + 1], driving.phases[driving.ed])[0]
+    )
 
 
 def wished_volumes(volumes: np.ndarray, drawn: np.ndarray, beats: list[tuple[int, int]], ef: float) -> np.ndarray:
-    """The volume curve (T,) with its falls since the beats' end-diastoles scaled so that the clip's ejection fraction is `ef` percent.
+    """The volume curve (T,) with its falls since the beats' end-diastoles scaled so that the clip's ejection fraction
+    is `ef` percent.
 
     A curve without a fall worth scaling has its form from the `drawn` one.
     """
@@ -185,11 +209,15 @@ def wished_volumes(volumes: np.ndarray, drawn: np.ndarray, beats: list[tuple[int
     return full - (full - volumes) * ef / own if own > 1 else drawn
 
 
-def drag_offsets(source: Derived, frame: int, drag: Mapping[int, tuple[float, float]]) -> dict[int, tuple[float, float]]:
+def drag_offsets(
+    source: Derived, frame: int, drag: Mapping[int, tuple[float, float]]
+) -> dict[int, tuple[float, float]]:
     """Offsets in the source clip's pixels -> in the model's pixels."""
     offsets = {}
     for index, (dx, dy) in drag.items():
         start = source.keypoints_source[frame, index]
-        moved = np.asarray(source.model.to_model(start + np.array([dx, dy])), float) - np.asarray(source.model.to_model(start), float)
+        moved = np.asarray(source.model.to_model(start + np.array([dx, dy])), float) - np.asarray(
+            source.model.to_model(start), float
+        )
         offsets[index] = (float(moved[0]), float(moved[1]))
     return offsets

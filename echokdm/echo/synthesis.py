@@ -1,4 +1,5 @@
-"""A clip and a wish -> a trajectory of key-points -> the clip's own frames edited, measured again: the composition of the parts."""
+"""A clip and a wish -> a trajectory of key-points -> the clip's own frames edited, measured again: the composition of
+the parts."""
 
 import time
 from dataclasses import dataclass, field, replace
@@ -30,11 +31,11 @@ MOST_MISSED = 5.0  # points; a cohort's default tolerance, about what two sonogr
 class Synthesis:
     """A synthetic clip and all that is known about it.
 
-    wish, sampling: as they were asked for; of a still source the sampling names the frame that all are made from. driven: the motion is
-    another clip's. edited: the frames at the source's size and in the model's frame, and the flow there. square: the
-    output's frame where a square was asked for, else None. measured: (N, 40, 2) key-points found again in the output by the judge, px of
-    the model's frame, or None where it found none. bundle_name, weights_sha256, weights_licence: of the weights. septal_first: as of
-    `ops.walls.septum_is_first`. timings: seconds a step.
+    wish, sampling: as they were asked for; of a still source the sampling names the frame that all are made from.
+    driven: the motion is another clip's. edited: the frames at the source's size and in the model's frame, and the flow
+    there. square: the output's frame where a square was asked for, else None. measured: (N, 40, 2) key-points found
+    again in the output by the judge, px of the model's frame, or None where it found none. bundle_name, weights_sha256,
+    weights_licence: of the weights. septal_first: as of `ops.walls.septum_is_first`. timings: seconds a step.
     """
 
     source: Derived
@@ -54,8 +55,12 @@ class Synthesis:
     @property
     def options(self) -> dict[str, Any]:
         """What a run needs to be repeated."""
-        return self.wish.record() | {"driving": self.driven, "keypoints": self.source.given} | self.sampling.record() | {
-            "bundle": self.bundle_name}
+        return (
+            self.wish.record()
+            | {"driving": self.driven, "keypoints": self.source.given}
+            | self.sampling.record()
+            | {"bundle": self.bundle_name}
+        )
 
     @property
     def from_frame(self) -> int | None:
@@ -64,7 +69,8 @@ class Synthesis:
 
     @property
     def clip(self) -> Clip:
-        """The synthetic clip, (N, C, H, W), of the source's size and geometry, or the square asked for; marked synthetic in its meta."""
+        """The synthetic clip, (N, C, H, W), of the source's size and geometry, or the square asked for; marked
+        synthetic in its meta."""
         return self.edited.clip if self.square is None else self.square.clip
 
     @cached_property
@@ -107,7 +113,8 @@ class Synthesis:
         }
 
     def strains(self) -> dict[str, dict[str, float] | None]:
-        """Percent at end-systole, global and of each wall (`ops.strain.end_systolic_strain`): of the source, drawn, measured again."""
+        """Percent at end-systole, global and of each wall (`ops.strain.end_systolic_strain`): of the source, drawn,
+        measured again."""
         beats = self.trajectory.beats
         found: dict[str, dict[str, float] | None] = {"source": None}
         if self.source.moves:
@@ -118,19 +125,23 @@ class Synthesis:
 
     @property
     def warning(self) -> str:
-        """One sentence where the output could not be measured, or misses the wish by more than `MOST_MISSED` points; else ""."""
+        """One sentence where the output could not be measured, or misses the wish by more than `MOST_MISSED` points;
+        else ""."""
         fractions = self.ejection_fractions()
         asked, measured = fractions["asked"], fractions["measured"]
         if measured is None:
             return "The segmenter found no ventricle in the synthetic frames, so nothing could be measured again."
         assert asked is not None  # a trajectory asks for one
         if abs(measured - asked) > MOST_MISSED:
-            return (f"The ejection fraction measured again, {measured:.1f} %, misses the {asked:.1f} % asked for by more than "
-                    f"{MOST_MISSED:g} points.")
+            return (
+                f"The ejection fraction measured again, {measured:.1f} %, misses the {asked:.1f} % asked for by more than "
+                f"{MOST_MISSED:g} points."
+            )
         return ""
 
     def real_frames(self) -> Frames | None:
-        """(N, C, H, W) the source clip's frames of the same phase, in the synthetic clip's geometry and as black outside the sector.
+        """(N, C, H, W) the source clip's frames of the same phase, in the synthetic clip's geometry and as black
+        outside the sector.
 
         None where the source does not move.
         """
@@ -139,7 +150,9 @@ class Synthesis:
         frames = chosen(self.source.clip.frames, self.trajectory.frames)
         if self.square is None:
             return each(frames, lambda some: some.mul_(torch.as_tensor(self.mask)))  # a copy already
-        return to_model_frame(self.source.clip.with_frames(frames), self.source.sector, self.square.clip.size[0]).clip.frames
+        return to_model_frame(
+            self.source.clip.with_frames(frames), self.source.sector, self.square.clip.size[0]
+        ).clip.frames
 
 
 class Stopwatch:
@@ -156,16 +169,25 @@ class Stopwatch:
         self._last = now
 
 
-def synthesize(source: Derived | Clip | str | Path, wish: Wish = Wish(), sampling: Sampling = Sampling(), *,
-               driving: Derived | Clip | str | Path | None = None, bundle: Bundle = defaults.BUNDLE, device: str = defaults.DEVICE,
-               progress: Progress = quiet, made: Share = quiet) -> Synthesis:
+def synthesize(
+    source: Derived | Clip | str | Path,
+    wish: Wish = Wish(),
+    sampling: Sampling = Sampling(),
+    *,
+    driving: Derived | Clip | str | Path | None = None,
+    bundle: Bundle = defaults.BUNDLE,
+    device: str = defaults.DEVICE,
+    progress: Progress = quiet,
+    made: Share = quiet,
+) -> Synthesis:
     """Make a synthetic clip of the same heart by editing an apical 4-chamber clip, frame by frame, at its own size.
 
-    Each frame is the clip's own of the same phase, carried by the flow that the wish asks for, so that without a wish the clip comes back.
-    A clip of one frame, or `sampling.from_frame`, is made from that frame alone (Oh et al., KDM, the echo task).
-    source: a clip, or one whose ventricle is known already: `derive_keypoints` takes outlines from a file, other views and clips with
-    print. driving: a clip whose ventricular motion is carried over; no pixel of it is put out. made: as of `edit.edit_clip`.
-    Raises ClipError, GeometryError, ConfigError or BundleError, each with one sentence.
+    Each frame is the clip's own of the same phase, carried by the flow that the wish asks for, so that without a wish
+    the clip comes back. A clip of one frame, or `sampling.from_frame`, is made from that frame alone (Oh et al., KDM,
+    the echo task).
+    source: a clip, or one whose ventricle is known already: `derive_keypoints` takes outlines from a file, other views
+    and clips with print. driving: a clip whose ventricular motion is carried over; no pixel of it is put out. made: as
+    of `edit.edit_clip`. Raises ClipError, GeometryError, ConfigError or BundleError, each with one sentence.
     """
     wish.check()
     sampling.check()
@@ -190,7 +212,9 @@ def synthesize(source: Derived | Clip | str | Path, wish: Wish = Wish(), samplin
     if not source.moves and sampling.from_frame is None:
         sampling = replace(sampling, from_frame=source.ed)
     septal_first = septum_first(source, pipeline)
-    trajectory = plan(source, source.ed if sampling.from_frame is None else sampling.from_frame, wish, driving, septal_first)
+    trajectory = plan(
+        source, source.ed if sampling.from_frame is None else sampling.from_frame, wish, driving, septal_first
+    )
     watch.lap("plan the motion")
 
     progress(f"Making {len(trajectory.keypoints)} frames")
@@ -199,13 +223,31 @@ def synthesize(source: Derived | Clip | str | Path, wish: Wish = Wish(), samplin
     watch.lap("make the frames")
     progress("Measuring the output")
     try:
-        measured = segment_keypoints(pipeline, edited.model.clip.frames, torch.as_tensor(source.model.sector_mask),
-                                     trajectory.motion_fps, made=True).keypoints
+        measured = segment_keypoints(
+            pipeline,
+            edited.model.clip.frames,
+            torch.as_tensor(source.model.sector_mask),
+            trajectory.motion_fps,
+            made=True,
+        ).keypoints
     except GeometryError:
         measured = None  # the report says so
     watch.lap("measure the output")
-    return Synthesis(source, wish, sampling, driving is not None, trajectory, edited, square, measured, pipeline.bundle_name,
-                     weights_hash(pipeline), pipeline.licence, septal_first, watch.seconds)
+    return Synthesis(
+        source,
+        wish,
+        sampling,
+        driving is not None,
+        trajectory,
+        edited,
+        square,
+        measured,
+        pipeline.bundle_name,
+        weights_hash(pipeline),
+        pipeline.licence,
+        septal_first,
+        watch.seconds,
+    )
 
 
 def check_source(clip: Clip, wish: Wish, sampling: Sampling, driven: bool) -> None:
@@ -224,7 +266,8 @@ def check_source(clip: Clip, wish: Wish, sampling: Sampling, driven: bool) -> No
 
 
 def septum_first(source: Derived, pipeline: HeartPipeline) -> bool:
-    """Whether the septum is the wall of the first 20 key-points, told by where the segmenter sees the right heart at ED and ES."""
+    """Whether the septum is the wall of the first 20 key-points, told by where the segmenter sees the right heart at ED
+    and ES."""
     picks = [source.ed, source.es] if source.moves else [source.ed]
     right = pipeline.right_heart(source.model.clip.frames[picks], torch.as_tensor(source.model.sector_mask))
     return septum_is_first(source.keypoints[picks], np.asarray(right))

@@ -10,7 +10,8 @@ from echokdm.core.types import Clip
 
 LOOKED_AT = 16  # frames, evenly spread
 
-# Of a left ventricle in this view, wide enough for every phantom's and both real clips': a doubt is settled by a person.
+# Of a left ventricle in this view, wide enough for every phantom's and both real clips': a doubt is settled by a
+# person.
 _LENGTH_OVER_WIDTH = (1.1, 3.6)
 _AREA = (0.02, 0.4)  # share of the sector
 _MOST_TILT = 60.0  # degrees between the long axis and the probe's
@@ -21,7 +22,8 @@ Verdict = Literal["kept", "doubtful", "refused"]
 
 @dataclass(frozen=True)
 class View:
-    """reason: why it is not kept, else "". frame (H, W) and keypoints (40, 2): the first frame looked at, in the model's frame."""
+    """reason: why it is not kept, else "". frame (H, W) and keypoints (40, 2): the first frame looked at, in the
+    model's frame."""
 
     verdict: Verdict
     reason: str
@@ -30,7 +32,8 @@ class View:
 
 
 def judge_view(clip: Clip, pipeline: Any) -> View:
-    """Look for the left ventricle in some frames of a masked clip. Nothing found, or no sector: refused; found but odd: doubtful."""
+    """Look for the left ventricle in some frames of a masked clip. Nothing found, or no sector: refused; found but odd:
+    doubtful."""
     from echokdm.echo.derive import derive_keypoints
     from echokdm.io import require_motion
 

@@ -36,8 +36,8 @@ class _StepSampler(Sampler):
 class LoopSettings:
     """How a training runs; no number of it depends on more than the precision.
 
-    precision: "no", "bf16" (float32 where the device has none) or "fp16". save_every, log_every: steps. workers: loader processes. device:
-    None for the best there is. max_minutes: stop early there, with a checkpoint, schedules kept.
+    precision: "no", "bf16" (float32 where the device has none) or "fp16". save_every, log_every: steps. workers: loader
+    processes. device: None for the best there is. max_minutes: stop early there, with a checkpoint, schedules kept.
     """
 
     precision: str = "bf16"
@@ -48,13 +48,15 @@ class LoopSettings:
     max_minutes: float | None = None
 
 
-def train_stage(stage: Stage, folder: Path, *, steps: int, seed: int = 0, settings: LoopSettings = LoopSettings()) -> dict[str, float]:
+def train_stage(
+    stage: Stage, folder: Path, *, steps: int, seed: int = 0, settings: LoopSettings = LoopSettings()
+) -> dict[str, float]:
     """Train `stage` for `steps` steps, or go on from the checkpoint in `folder`; returns the last logged scalars.
 
     folder: receives `checkpoint.safetensors` and TensorBoard events.
-    A run killed at any time and started again gives the numbers of an undisturbed run, since item i of step s and
-    the noise of step s depend on (seed, s, i) alone. Of several processes each takes its own items, `stage.batch_size` of them; the main
-    one alone writes.
+    A run killed at any time and started again gives the numbers of an undisturbed run, since item i of step s and the
+    noise of step s depend on (seed, s, i) alone. Of several processes each takes its own items, `stage.batch_size` of
+    them; the main one alone writes.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
@@ -64,18 +66,22 @@ def train_stage(stage: Stage, folder: Path, *, steps: int, seed: int = 0, settin
     folder.mkdir(parents=True, exist_ok=True)
     AcceleratorState._reset_state()  # one training after another in a program may ask for other precisions
     accelerator = Accelerator(mixed_precision=settings.precision, cpu=settings.device == "cpu")
-    if settings.precision == "bf16" and not has_bfloat16(accelerator.device):  # emulated, it takes ten times as long as float32
+    # emulated, it takes ten times as long as float32
+    if settings.precision == "bf16" and not has_bfloat16(accelerator.device):
         AcceleratorState._reset_state()
         accelerator = Accelerator(mixed_precision="no", cpu=settings.device == "cpu")
     checkpoint = folder / "checkpoint.safetensors"
     for name, module in stage.modules.items():
-        stage.modules[name] = accelerator.prepare_model(module.train(), evaluation_mode=True)  # without DDP, see engine.processes
+        # without DDP, see engine.processes
+        stage.modules[name] = accelerator.prepare_model(module.train(), evaluation_mode=True)
     for name, optimizer in stage.optimizers.items():
         stage.optimizers[name] = accelerator.prepare(optimizer)
     for module in stage.frozen.values():
         module.to(accelerator.device).eval().requires_grad_(False)
     bare = {n: accelerator.unwrap_model(m, keep_fp32_wrapper=False) for n, m in stage.modules.items()}
-    averages = {n: EMAModel(bare[n].parameters(), decay=stage.ema_decay, use_ema_warmup=True, power=0.75) for n in stage.ema_of}
+    averages = {
+        n: EMAModel(bare[n].parameters(), decay=stage.ema_decay, use_ema_warmup=True, power=0.75) for n in stage.ema_of
+    }
 
     start = 0
     if checkpoint.exists():
@@ -95,14 +101,26 @@ def train_stage(stage: Stage, folder: Path, *, steps: int, seed: int = 0, settin
 
     def save(step: int) -> None:
         if accelerator.is_main_process:
-            save_state(checkpoint, {
-                "step": step, "modules": {n: m.state_dict() for n, m in bare.items()},
-                "optimizers": {n: o.state_dict() for n, o in stage.optimizers.items()},
-                "ema": {n: a.shadow_params for n, a in averages.items()}, "ema_step": step})
+            save_state(
+                checkpoint,
+                {
+                    "step": step,
+                    "modules": {n: m.state_dict() for n, m in bare.items()},
+                    "optimizers": {n: o.state_dict() for n, o in stage.optimizers.items()},
+                    "ema": {n: a.shadow_params for n, a in averages.items()},
+                    "ema_step": step,
+                },
+            )
         accelerator.wait_for_everyone()
 
-    loader = DataLoader(stage.dataset, num_workers=settings.workers, persistent_workers=False,
-                        batch_sampler=_StepSampler(start, steps, stage.batch_size, accelerator.process_index, accelerator.num_processes))
+    loader = DataLoader(
+        stage.dataset,
+        num_workers=settings.workers,
+        persistent_workers=False,
+        batch_sampler=_StepSampler(
+            start, steps, stage.batch_size, accelerator.process_index, accelerator.num_processes
+        ),
+    )
     scalars: dict[str, float] = {}
     began, done = time.monotonic(), start
     main = accelerator.is_main_process

@@ -1,4 +1,5 @@
-"""What the processes of one training share, where `accelerate launch` started several: who writes, who waits, common gradients.
+"""What the processes of one training share, where `accelerate launch` started several: who writes, who waits, common
+gradients.
 
 Modules are not wrapped: stages call parts of a network, several of them, or one of them twice in a step, which
 DistributedDataParallel does not follow. Gradients are averaged after each backward pass instead.
@@ -56,7 +57,8 @@ def any_of(flag: bool) -> bool:
 
 @torch.no_grad()
 def average_gradients(modules: Iterable[nn.Module]) -> None:
-    """Every gradient becomes its mean over the processes, in place; one that is missing counts as zero, unless it is in all.
+    """Every gradient becomes its mean over the processes, in place; one that is missing counts as zero, unless it is in
+    all.
 
     After several backward passes in one step too: what was averaged before is the same everywhere and stays.
     """
@@ -65,12 +67,14 @@ def average_gradients(modules: Iterable[nn.Module]) -> None:
     world = torch.distributed.get_world_size()
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
     has = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
-    flat = torch.cat([has, *((torch.zeros_like(p) if p.grad is None else p.grad).flatten().float() for p in parameters)])
+    flat = torch.cat(
+        [has, *((torch.zeros_like(p) if p.grad is None else p.grad).flatten().float() for p in parameters)]
+    )
     torch.distributed.all_reduce(flat)
     start = len(parameters)
     for i, p in enumerate(parameters):
         if flat[i] > 0:
-            mean = (flat[start:start + p.numel()] / world).view_as(p).to(p.dtype)
+            mean = (flat[start : start + p.numel()] / world).view_as(p).to(p.dtype)
             if p.grad is None:
                 p.grad = mean
             else:
@@ -80,7 +84,8 @@ def average_gradients(modules: Iterable[nn.Module]) -> None:
 
 @torch.no_grad()
 def share_state(modules: Iterable[nn.Module]) -> None:
-    """Parameters and buffers become the main process's: a step may set some by its own data, such as a codebook or a norm's statistics."""
+    """Parameters and buffers become the main process's: a step may set some by its own data, such as a codebook or a
+    norm's statistics."""
     if not several():
         return
     values = [value for module in modules for value in module.state_dict().values()]

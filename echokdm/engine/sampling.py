@@ -1,4 +1,5 @@
-"""The only sampling loop: a denoiser, latents, a diffusers scheduler; warm starts and what is done between steps are arguments."""
+"""The only sampling loop: a denoiser, latents, a diffusers scheduler; warm starts and what is done between steps are
+arguments."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +20,8 @@ Revise = Callable[[int, Tensor, Tensor], Tensor]
 
 
 def timesteps_from(scheduler: "Scheduler", calls: int, strength: float) -> Tensor:
-    """Set the scheduler for `calls` network calls from k noising steps of its T, the first at k = strength T (KDM, section 3.4).
+    """Set the scheduler for `calls` network calls from k noising steps of its T, the first at k = strength T (KDM,
+    section 3.4).
 
     The level depends on the strength alone; the calls part it evenly, and are fewer where k is.
     """
@@ -58,9 +60,11 @@ def ddim_step(scheduler: "Scheduler", latents: Tensor, output: Tensor, t: Tensor
     return alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
 
 
-def replace_clean(scheduler: "Scheduler", latents: Tensor, output: Tensor, t: Tensor,
-                  revise: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """Latents and network output of timestep t that hold the same noise estimate and `revise(x0)` for the x0 prediction.
+def replace_clean(
+    scheduler: "Scheduler", latents: Tensor, output: Tensor, t: Tensor, revise: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Latents and network output of timestep t that hold the same noise estimate and `revise(x0)` for the x0
+    prediction.
 
     A step from them is sqrt(alpha) revise(x0) + sqrt(1 - alpha) noise at the next level (MIDM, Eq. 9).
     """
@@ -73,15 +77,24 @@ def replace_clean(scheduler: "Scheduler", latents: Tensor, output: Tensor, t: Te
     return latents + signal * moved, output + slope[kind] * moved
 
 
-def sample(denoise: Denoiser, noise: Tensor, scheduler: "Scheduler", *, calls: int, start: Tensor | None = None, strength: float = 1.0,
-           revise: Revise | None = None, only: int | None = None) -> Tensor:
+def sample(
+    denoise: Denoiser,
+    noise: Tensor,
+    scheduler: "Scheduler",
+    *,
+    calls: int,
+    start: Tensor | None = None,
+    strength: float = 1.0,
+    revise: Revise | None = None,
+    only: int | None = None,
+) -> Tensor:
     """Denoise to a clean latent; with gradients, for losses on the result, where torch is to keep them.
 
     denoise(latents (B, ...), timestep) -> the network's output of the same shape. noise: (B, ...) standard normal,
-    which makes the result a function of its seeds alone. start: clean latents to noise up to `strength` and begin
-    from (the warm start); from pure noise where None. revise(step, timestep, clean) may replace the x0 prediction that the step goes on
-    from; at the last step too, where the x0 prediction is the result. only: make so many of the calls and return what the next one would
-    be shown. Returns (B, ...) float32.
+    which makes the result a function of its seeds alone. start: clean latents to noise up to `strength` and begin from
+    (the warm start); from pure noise where None. revise(step, timestep, clean) may replace the x0 prediction that the
+    step goes on from; at the last step too, where the x0 prediction is the result. only: make so many of the calls and
+    return what the next one would be shown. Returns (B, ...) float32.
     """
     steps = timesteps_from(scheduler, calls, strength if start is not None else 1.0)
     latents = noise
@@ -106,8 +119,14 @@ def build_scheduler(kind: str, prediction_type: str, train_steps: int = 1000) ->
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
     from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
-    common = {"num_train_timesteps": train_steps, "beta_start": 0.0015, "beta_end": 0.0195, "beta_schedule": "scaled_linear",
-              "prediction_type": prediction_type, "timestep_spacing": "trailing"}
+    common = {
+        "num_train_timesteps": train_steps,
+        "beta_start": 0.0015,
+        "beta_end": 0.0195,
+        "beta_schedule": "scaled_linear",
+        "prediction_type": prediction_type,
+        "timestep_spacing": "trailing",
+    }
     if kind == "ddim":
         return DDIMScheduler(**common, clip_sample=False, set_alpha_to_one=True)
     return DPMSolverMultistepScheduler(**common, algorithm_type="dpmsolver++", solver_order=2, final_sigmas_type="zero")

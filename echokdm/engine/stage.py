@@ -58,9 +58,13 @@ class Stage(ABC):
         return None
 
 
-def cosine_with_warmup(optimizer: torch.optim.Optimizer, base_lr: float, run: Run, warmup: int = 100, floor: float = 0.05) -> None:
+def cosine_with_warmup(
+    optimizer: torch.optim.Optimizer, base_lr: float, run: Run, warmup: int = 100, floor: float = 0.05
+) -> None:
     """Set the learning rate of this step: linear warm-up, then a cosine down to floor x base_lr at the last step."""
     progress = min(run.step / max(run.total_steps, 1), 1.0)
-    rate = base_lr * min(1.0, (run.step + 1) / warmup) * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress)))
+    rate = (
+        base_lr * min(1.0, (run.step + 1) / warmup) * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress)))
+    )
     for group in optimizer.param_groups:
         group["lr"] = rate

@@ -24,10 +24,12 @@ SYSTOLE = 0.37  # share of a beat at rest; tells the beat's length where only on
 
 
 def beat_thirds(volumes: np.ndarray, beats: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Which third of its beat, 0, 1 or 2, each frame is in (T,), by the volumes (T,); a beat runs from one end-diastole to the next.
+    """Which third of its beat, 0, 1 or 2, each frame is in (T,), by the volumes (T,); a beat runs from one end-diastole
+    to the next.
 
-    beats: (end-diastolic, end-systolic) frames. The last beat ends where the ventricle is full again. With one end-diastole seen, the
-    beat's length is told by its systole, or by the diastole before it where the end-systole comes first.
+    beats: (end-diastolic, end-systolic) frames. The last beat ends where the ventricle is full again. With one
+    end-diastole seen, the beat's length is told by its systole, or by the diastole before it where the end-systole
+    comes first.
     """
     frames, end = len(volumes), closing_end_diastole(volumes, beats)
     starts = sorted({ed for ed, _ in beats} | ({end} if end is not None else set()))
@@ -46,13 +48,18 @@ def beat_thirds(volumes: np.ndarray, beats: Sequence[tuple[int, int]]) -> np.nda
 
 
 @torch.no_grad()
-def score_resynthesis(pipeline: Any, source: Derived, detect: Callable[[Tensor], np.ndarray], distances: Mapping[str, Distance],
-                      sampling: Sampling = Sampling()) -> tuple[pd.DataFrame, Tensor]:
+def score_resynthesis(
+    pipeline: Any,
+    source: Derived,
+    detect: Callable[[Tensor], np.ndarray],
+    distances: Mapping[str, Distance],
+    sampling: Sampling = Sampling(),
+) -> tuple[pd.DataFrame, Tensor]:
     """Every method on every frame but the source -> a long table, and KDM's frames (T, 1, H, W).
 
     source: in the model's frame. detect: frames (T, 1, H, W) in [0, 1] -> key-points (T, 40, 2) px.
-    The table: frame, third, method, MSE_img, SSIM, LPIPS_*, MD (px; to the source's key-points), volume (px^3). Compared inside the
-    sector where what KDM's flow fetches lies inside it too, the same for all methods.
+    The table: frame, third, method, MSE_img, SSIM, LPIPS_*, MD (px; to the source's key-points), volume (px^3).
+    Compared inside the sector where what KDM's flow fetches lies inside it too, the same for all methods.
     """
     frames, keypoints, beats = source.model.clip.frames[:], source.keypoints, source.beats
     sector, first = torch.as_tensor(source.model.sector_mask), int(source.beats[0][0])
@@ -60,11 +67,15 @@ def score_resynthesis(pipeline: Any, source: Derived, detect: Callable[[Tensor],
     volumes = simpson_volume(keypoints)
     points = torch.as_tensor(keypoints, dtype=torch.float32)
     total = len(frames)
-    image, start = frames[first:first + 1], points[first]
+    image, start = frames[first : first + 1], points[first]
     told = {"sector": sector, "valve_opening": torch.as_tensor(valve_opening(volumes))}
     out = pipeline(image, start, points, **told, drawing=drawing)
     still = image.expand(total, -1, -1, -1)
-    made = {NO_EDIT: still, TPS: tps_warp(still, start.expand(total, -1, -1), points, sector.expand(total, -1, -1))[0], NO_F2I: out.warped}
+    made = {
+        NO_EDIT: still,
+        TPS: tps_warp(still, start.expand(total, -1, -1), points, sector.expand(total, -1, -1))[0],
+        NO_F2I: out.warped,
+    }
     if pipeline.k2i is not None:
         made[NO_K2F] = pipeline(image, start, points, **told, drawing=replace(drawing, without="k2f")).frames
     made[KDM] = out.frames
@@ -75,7 +86,13 @@ def score_resynthesis(pipeline: Any, source: Derived, detect: Callable[[Tensor],
     for name, pictures in made.items():
         found = np.broadcast_to(keypoints[first], keypoints.shape) if name == NO_EDIT else detect(pictures)
         scores = image_scores(pictures, frames, mask, distances)
-        table = {"frame": np.arange(total), "third": [THIRDS[i] for i in thirds], "method": name, **scores,
-                 "MD": mean_distance(found, keypoints), "volume": simpson_volume(found)}
+        table = {
+            "frame": np.arange(total),
+            "third": [THIRDS[i] for i in thirds],
+            "method": name,
+            **scores,
+            "MD": mean_distance(found, keypoints),
+            "volume": simpson_volume(found),
+        }
         tables.append(pd.DataFrame(table)[kept])
     return pd.concat(tables, ignore_index=True), out.frames

@@ -29,7 +29,8 @@ SWEPT = 40  # patients of the ablation over k
 
 @dataclass(frozen=True)
 class Evaluation:
-    """tables: the paper's in form. record: how all of it was measured. scores: name -> long table, a row a pair or frame."""
+    """tables: the paper's in form. record: how all of it was measured. scores: name -> long table, a row a pair or
+    frame."""
 
     tables: "list[Table]"
     record: dict[str, Any]
@@ -42,21 +43,33 @@ def measured_how(bundle: str, distances: "Mapping[str, Perceptual]", size: int, 
 
     from echokdm import __version__
 
-    return {"bundle": bundle, "size": f"{size} x {size} px, values in [0, 1]",
-            **{f"LPIPS_{net}": distance.provenance for net, distance in distances.items()},
-            "SSIM": "Gaussian window of 11 px, sigma 1.5, its map averaged inside the mask", **facts,
-            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, echokdm {__version__}"}
+    return {
+        "bundle": bundle,
+        "size": f"{size} x {size} px, values in [0, 1]",
+        **{f"LPIPS_{net}": distance.provenance for net, distance in distances.items()},
+        "SSIM": "Gaussian window of 11 px, sigma 1.5, its map averaged inside the mask",
+        **facts,
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, echokdm {__version__}",
+    }
 
 
-def evaluate(bundle: Bundle = defaults.BUNDLE, data: str | Path | Sequence[Path] = defaults.DATA, patients: int = defaults.PATIENTS,
-             out: str | Path | None = None, sampling: Sampling = Sampling(), *, device: str = defaults.DEVICE, overwrite: bool = False,
-             show: bool = True) -> Evaluation:
+def evaluate(
+    bundle: Bundle = defaults.BUNDLE,
+    data: str | Path | Sequence[Path] = defaults.DATA,
+    patients: int = defaults.PATIENTS,
+    out: str | Path | None = None,
+    sampling: Sampling = Sampling(),
+    *,
+    device: str = defaults.DEVICE,
+    overwrite: bool = False,
+    show: bool = True,
+) -> Evaluation:
     """Print the tables and, with `out`, write them there as `tables.md`, `.csv`, `.json`, and the scores behind them.
 
-    data: "phantom" for `patients` simulated hearts that no training saw, ED to ES and random pairs; else a clip, clips or a
-    folder of clips, whose own motion is made again from one frame. A bundle beyond echo is scored by its method's tables on the
-    held-out split it was trained beside, or on that of another data set, "adapter:root". LPIPS is left out where no backbone's
-    weights are on this machine. sampling: of KDM.
+    data: "phantom" for `patients` simulated hearts that no training saw, ED to ES and random pairs; else a clip, clips
+    or a folder of clips, whose own motion is made again from one frame. A bundle beyond echo is scored by its method's
+    tables on the held-out split it was trained beside, or on that of another data set, "adapter:root". LPIPS is left
+    out where no backbone's weights are on this machine. sampling: of KDM.
     Raises BundleError, ClipError (no clip to use), ConfigError, OutputError.
     """
     from echokdm.evaluation.paper import QUOTED, clip_tables, phantom_tables
@@ -79,11 +92,14 @@ def evaluate(bundle: Bundle = defaults.BUNDLE, data: str | Path | Sequence[Path]
     tables += QUOTED
     weights = f"{pipeline.bundle_name} (weights sha256 {weights_hash(pipeline)})"
     facts |= {"KDM": f"{sampling.steps} calls of F2I-net, k = {sampling.strength:g} T, seed {sampling.seed}"} | lacking
-    return _finish(Evaluation(tables, measured_how(weights, distances, pipeline.size, **facts), scores), out, overwrite, show)
+    return _finish(
+        Evaluation(tables, measured_how(weights, distances, pipeline.size, **facts), scores), out, overwrite, show
+    )
 
 
 def _judges(device: str, show: bool) -> "tuple[dict[str, Perceptual], dict[str, str]]":
-    """LPIPS of each backbone that is here, and for the record what is lacking; said before the work where there is none."""
+    """LPIPS of each backbone that is here, and for the record what is lacking; said before the work where there is
+    none."""
     from echokdm.losses.perceptual import found_distances, missing_backbone
 
     distances = found_distances(device)
@@ -135,11 +151,14 @@ def _score_method(bundle: str | Path, data: str, device: str, show: bool) -> "tu
     source = FrameSource(FrameData(**own), int(config["size"]), int(config["seed"]))
     tables = method.evaluate(method.pipeline.from_pretrained(folder).to(device), source)
     facts = {"method": method.name, "data": f"{source.config.adapter}, split {source.config.held_out}"} | lacking
-    return tables, measured_how(f"{folder.name} (sha256 {bundle_hash(folder)})", distances, int(config["size"]), **facts)
+    return tables, measured_how(
+        f"{folder.name} (sha256 {bundle_hash(folder)})", distances, int(config["size"]), **facts
+    )
 
 
-def _score_phantoms(pipeline: HeartPipeline, distances: "Mapping[str, Perceptual]", patients: int,
-                    sampling: Sampling) -> "tuple[dict[str, pd.DataFrame], dict[str, Any]]":
+def _score_phantoms(
+    pipeline: HeartPipeline, distances: "Mapping[str, Perceptual]", patients: int, sampling: Sampling
+) -> "tuple[dict[str, pd.DataFrame], dict[str, Any]]":
     import pandas as pd
 
     from echokdm.core.progress import track
@@ -153,15 +172,19 @@ def _score_phantoms(pipeline: HeartPipeline, distances: "Mapping[str, Perceptual
         picture, flow = score_pairs(pipeline, pairs, distances, drawing, STRENGTHS if first < SWEPT else ())
         images.append(picture)
         flows.append(flow)
-    facts = {"data": f"{patients} held-out phantoms, seeds {FIRST_SEED} to {FIRST_SEED + patients - 1}, one pair of each kind a patient",
-             "mask": "inside the sector and only where the true warp's source lies inside it too; black outside in both pictures",
-             "k ablation": f"the first {min(-(-SWEPT // CHUNK) * CHUNK, patients)} patients"}
+    facts = {
+        "data": f"{patients} held-out phantoms, seeds {FIRST_SEED} to {FIRST_SEED + patients - 1}, one pair of each kind a patient",
+        "mask": "inside the sector and only where the true warp's source lies inside it too; black outside in both pictures",
+        "k ablation": f"the first {min(-(-SWEPT // CHUNK) * CHUNK, patients)} patients",
+    }
     return {"images": pd.concat(images, ignore_index=True), "flows": pd.concat(flows, ignore_index=True)}, facts
 
 
-def score_clip(pipeline: HeartPipeline, source: Derived, distances: "Mapping[str, Perceptual]",
-               sampling: Sampling = Sampling()) -> "tuple[pd.DataFrame, Any]":
-    """`evaluation.resynthesis.score_resynthesis` of a clip whose ventricle is known; its MD is of the bundle's judge."""
+def score_clip(
+    pipeline: HeartPipeline, source: Derived, distances: "Mapping[str, Perceptual]", sampling: Sampling = Sampling()
+) -> "tuple[pd.DataFrame, Any]":
+    """`evaluation.resynthesis.score_resynthesis` of a clip whose ventricle is known; its MD is of the bundle's
+    judge."""
     import torch
 
     from echokdm.evaluation.resynthesis import score_resynthesis
@@ -177,15 +200,22 @@ def score_clip(pipeline: HeartPipeline, source: Derived, distances: "Mapping[str
     return score_resynthesis(pipeline, source, detect, distances, sampling)
 
 
-def _score_folder(pipeline: HeartPipeline, distances: "Mapping[str, Perceptual]", data: str | Path | Sequence[Path],
-                  sampling: Sampling) -> "tuple[dict[str, pd.DataFrame], dict[str, Any]]":
+def _score_folder(
+    pipeline: HeartPipeline,
+    distances: "Mapping[str, Perceptual]",
+    data: str | Path | Sequence[Path],
+    sampling: Sampling,
+) -> "tuple[dict[str, pd.DataFrame], dict[str, Any]]":
     import pandas as pd
 
     from echokdm.core.progress import track
     from echokdm.io.folder import clip_files
 
-    files = list(data) if not isinstance(data, str | Path) else clip_files(
-        Path(data), "The folder of --data", "name one that exists, or pass --data phantom")
+    files = (
+        list(data)
+        if not isinstance(data, str | Path)
+        else clip_files(Path(data), "The folder of --data", "name one that exists, or pass --data phantom")
+    )
     tables, refused = [], []
     for number, file in enumerate(track(files, label="clips"), 1):
         try:
@@ -199,9 +229,15 @@ def _score_folder(pipeline: HeartPipeline, distances: "Mapping[str, Perceptual]"
         # By number, not by name: a file's name may be a patient's.
         tables.append(table.assign(clip=f"clip {number}", ef=source.ejection_fraction))
     if not tables:
-        raise ClipError(refused[0].split(": ", 1)[1] if refused else
-                        "There is no clip that can be read; name a folder of apical 4-chamber clips.")
-    facts = {"data": f"{len(tables)} clips, in name order; {len(refused)} refused", **({"refused": "; ".join(refused)} if refused else {}),
-             "mask": "inside the sector and only where what KDM's flow fetches lies inside it too; black outside in both pictures",
-             "MD": "key-points found in the output against those found in the clip, both by the bundle's segmenter, smoothed in time"}
+        raise ClipError(
+            refused[0].split(": ", 1)[1]
+            if refused
+            else "There is no clip that can be read; name a folder of apical 4-chamber clips."
+        )
+    facts = {
+        "data": f"{len(tables)} clips, in name order; {len(refused)} refused",
+        **({"refused": "; ".join(refused)} if refused else {}),
+        "mask": "inside the sector and only where what KDM's flow fetches lies inside it too; black outside in both pictures",
+        "MD": "key-points found in the output against those found in the clip, both by the bundle's segmenter, smoothed in time",
+    }
     return {"frames": pd.concat(tables, ignore_index=True)}, facts

@@ -1,4 +1,5 @@
-"""Bundles for other programs: the segmenter as a MONAI bundle, the networks as ONNX, all of it as a folder for a model hub."""
+"""Bundles for other programs: the segmenter as a MONAI bundle, the networks as ONNX, all of it as a folder for a model
+hub."""
 
 from echokdm.export.hub import write_hub_folder
 from echokdm.export.monai_bundle import write_monai_bundle

@@ -1,4 +1,5 @@
-"""A bundle as a folder for a model hub, in Hugging Face's layout: model card, licence, configuration, safetensors. Nothing is uploaded."""
+"""A bundle as a folder for a model hub, in Hugging Face's layout: model card, licence, configuration, safetensors.
+Nothing is uploaded."""
 
 import json
 import os
@@ -18,10 +19,11 @@ _FOLDER = """
 
 
 def write_hub_folder(bundle: str | Path, out: str | os.PathLike[str]) -> list[str]:
-    """Write a bundle of whatever method to the new folder `out`, complete in itself; returns the names of its components.
+    """Write a bundle of whatever method to the new folder `out`, complete in itself; returns the names of its
+    components.
 
-    The card's header is as a hub reads it (https://huggingface.co/docs/hub/model-cards), with the licence of the weights.
-    Raises BundleError where there is no such bundle, OutputError where `out` exists or can't be written.
+    The card's header is as a hub reads it (https://huggingface.co/docs/hub/model-cards), with the licence of the
+    weights. Raises BundleError where there is no such bundle, OutputError where `out` exists or can't be written.
     """
     folder = find_bundle(bundle)
     parts = component_folders(folder)
@@ -34,14 +36,18 @@ def write_hub_folder(bundle: str | Path, out: str | os.PathLike[str]) -> list[st
         for name in (CONFIG, LEGAL):
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, made / name)
-        (made / CARD).write_text(bundle_card(folder) + _FOLDER.format(parts=", ".join(named), version=_version()), encoding="utf-8")
+        (made / CARD).write_text(
+            bundle_card(folder) + _FOLDER.format(parts=", ".join(named), version=_version()), encoding="utf-8"
+        )
     return named
 
 
 def bundle_card(folder: Path) -> str:
     """A bundle's model card, with its licence in the header; that alone and the name where it has no card."""
     card = folder / CARD
-    return licensed_card(card.read_text(encoding="utf-8") if card.is_file() else f"# {folder.name}\n", bundle_licence(folder))
+    return licensed_card(
+        card.read_text(encoding="utf-8") if card.is_file() else f"# {folder.name}\n", bundle_licence(folder)
+    )
 
 
 def _version() -> str:

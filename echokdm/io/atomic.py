@@ -1,7 +1,8 @@
-"""Outputs appear whole or not at all, and are one run's at a time: written under a temporary name, moved into place when done.
+"""Outputs appear whole or not at all, and are one run's at a time: written under a temporary name, moved into place
+when done.
 
-What a killed run leaves is known again: files by their temporary name, which only folders of the caller's own are searched for;
-folders by that and a mark inside, a file that says which command made it. Nothing else is ever removed.
+What a killed run leaves is known again: files by their temporary name, which only folders of the caller's own are
+searched for; folders by that and a mark inside, a file that says which command made it. Nothing else is ever removed.
 """
 
 import errno
@@ -75,23 +76,30 @@ def _output_error(error: BaseException, path: Path) -> OutputError | None:
     while origin is not None and _error_number(origin) is None:
         origin = origin.__cause__ or origin.__context__  # some writers wrap the system's error in one of their own
     number = None if origin is None else _error_number(origin)
-    at_fault = Path(getattr(origin, "filename", None) or path)  # forbidden may also be a file that the block reads elsewhere
+    # forbidden may also be a file that the block reads elsewhere
+    at_fault = Path(getattr(origin, "filename", None) or path)
     if number in _FORBIDDEN and (at_fault == path.parent or path.parent in at_fault.parents):
-        return OutputError(f"{called('The output', path)} can't be written here: no permission; choose another output with --out.")
+        return OutputError(
+            f"{called('The output', path)} can't be written here: no permission; choose another output with --out."
+        )
     full = number in _FULL
     if not full and isinstance(error, Exception):
         # Some writers, torch.save among them, raise an exception of their own without a number.
         folder = next(p for p in (path, *path.parents) if p.exists())
         full = shutil.disk_usage(folder).free < _SPACE_FLOOR
     if full:
-        return OutputError(f"The disk is full: {called('the output', path)} was not written; free some space or choose "
-                           "another output with --out.")
+        return OutputError(
+            f"The disk is full: {called('the output', path)} was not written; free some space or choose "
+            "another output with --out."
+        )
     return None
 
 
 def _check_absent(path: Path, overwrite: bool) -> None:
     if path.exists() and not overwrite:
-        raise OutputError(f"{called('The output', path)} exists already; pass --overwrite to replace it or choose another with --out.")
+        raise OutputError(
+            f"{called('The output', path)} exists already; pass --overwrite to replace it or choose another with --out."
+        )
 
 
 @contextmanager
@@ -124,15 +132,22 @@ def atomic_file(path: str | os.PathLike[str], overwrite: bool = True) -> Iterato
 
 
 @contextmanager
-def claim(out: str | os.PathLike[str], command: str, *, inside: bool = False, lasting: bool = False,
-          apart: Sequence[Path] = ()) -> Iterator[None]:
-    """Hold the folder `out` for this run alone, and clear away what killed runs of the same command left hidden beside it.
+def claim(
+    out: str | os.PathLike[str],
+    command: str,
+    *,
+    inside: bool = False,
+    lasting: bool = False,
+    apart: Sequence[Path] = (),
+) -> Iterator[None]:
+    """Hold the folder `out` for this run alone, and clear away what killed runs of the same command left hidden beside
+    it.
 
-    The lock is an empty file beside `out` that a dead process does not hold or, with `inside`, for folders that grow in their place, one in
-    it, and then nothing is cleared away: see `clear_files`. Both go at the end, with the parent folders that were made and stayed
-    empty. A claim within a claim of the same process does nothing. lasting: keep what a killed run did of its work, see `atomic_folder`.
-    apart: inputs; a staging folder that is or holds one stays as it is. Raises BusyError where another run holds `out`, OutputError where
-    the place can't be written.
+    The lock is an empty file beside `out` that a dead process does not hold or, with `inside`, for folders that grow in
+    their place, one in it, and then nothing is cleared away: see `clear_files`. Both go at the end, with the parent
+    folders that were made and stayed empty. A claim within a claim of the same process does nothing. lasting: keep what
+    a killed run did of its work, see `atomic_folder`. apart: inputs; a staging folder that is or holds one stays as it
+    is. Raises BusyError where another run holds `out`, OutputError where the place can't be written.
     """
     from filelock import FileLock, Timeout
 
@@ -143,12 +158,16 @@ def claim(out: str | os.PathLike[str], command: str, *, inside: bool = False, la
         lock = FileLock(path, timeout=0, is_singleton=True)
         outermost = not lock.is_locked
         if outermost and path.exists() and (not path.is_file() or path.stat().st_size):
-            raise OutputError(f"Where the lock of {called('the output folder', out)} belongs lies something else; choose another with "
-                              "--out.")
+            raise OutputError(
+                f"Where the lock of {called('the output folder', out)} belongs lies something else; choose another with "
+                "--out."
+            )
         try:
             lock.acquire()
         except Timeout:
-            raise BusyError(f"Another run is at work in {called('the output folder', out)}: wait for its end, or stop it.") from None
+            raise BusyError(
+                f"Another run is at work in {called('the output folder', out)}: wait for its end, or stop it."
+            ) from None
         except OSError as error:
             raise _output_error(error, path) or error from error
         try:
@@ -167,18 +186,25 @@ def claim(out: str | os.PathLike[str], command: str, *, inside: bool = False, la
 
 
 def clear_files(folder: Path) -> None:
-    """Remove what `atomic_file` left anywhere in a folder, all of which is the caller's own, when its process was killed."""
+    """Remove what `atomic_file` left anywhere in a folder, all of which is the caller's own, when its process was
+    killed."""
     for left in folder.rglob(".*.tmp.*"):
         if _TEMPORARY.fullmatch(left.name) and left.is_file():
             left.unlink(missing_ok=True)
 
 
 def _staging(out: Path, command: str, apart: Sequence[Path]) -> list[Path]:
-    """The staging folders that a command which is dead left for `out`; empty ones lack their mark yet, or no longer have it."""
+    """The staging folders that a command which is dead left for `out`; empty ones lack their mark yet, or no longer
+    have it."""
     inputs = [path.resolve() for path in apart]
     found = []
     for path in sorted(out.parent.glob(f".*.tmp.{glob.escape(out.name)}")):
-        if _TEMPORARY.fullmatch(path.name) and path.is_dir() and not path.is_symlink() and os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        if (
+            _TEMPORARY.fullmatch(path.name)
+            and path.is_dir()
+            and not path.is_symlink()
+            and os.access(path, os.R_OK | os.W_OK | os.X_OK)
+        ):
             entries = [entry.name for entry in path.iterdir()]
             ours = not entries or f"{_MARK}{command}" in entries
             if ours and not any(path == near or path in near.parents for near in inputs):
@@ -192,17 +218,25 @@ def _is_spent(staging: Path) -> bool:
 
 
 @contextmanager
-def atomic_folder(path: str | os.PathLike[str], command: str, overwrite: bool = False, *, lasting: bool = False,
-                  apart: Sequence[Path] = ()) -> Iterator[Path]:
-    """Yield a new folder to fill; it becomes `path` when the block ends without an exception. The whole time `path` is claimed.
+def atomic_folder(
+    path: str | os.PathLike[str],
+    command: str,
+    overwrite: bool = False,
+    *,
+    lasting: bool = False,
+    apart: Sequence[Path] = (),
+) -> Iterator[Path]:
+    """Yield a new folder to fill; it becomes `path` when the block ends without an exception. The whole time `path` is
+    claimed.
 
-    command: whose output it is. The folder lies alone in a staging folder beside `path`, open to nobody else, of a name that was free;
-    what the block puts beside it there goes at the end. On any exception, Ctrl-C and a stop among them, nothing is left behind
-    and an older folder stays as it was; with `lasting` what lies beside it stays, also after a kill, for the next run to go on with. With
-    `overwrite`, each entry written replaces its namesake in the older folder; entries that were not written again are kept, so
-    that a folder of other things named by mistake loses nothing. apart: see `claim`, which it raises as. Raises OutputError at once, before
-    any work, where the folder exists and `overwrite` is false, where `path` is a file, or the place can't be written; later where
-    the disk is full.
+    command: whose output it is. The folder lies alone in a staging folder beside `path`, open to nobody else, of a name
+    that was free; what the block puts beside it there goes at the end. On any exception, Ctrl-C and a stop among them,
+    nothing is left behind and an older folder stays as it was; with `lasting` what lies beside it stays, also after a
+    kill, for the next run to go on with. With `overwrite`, each entry written replaces its namesake in the older
+    folder; entries that were not written again are kept, so that a folder of other things named by mistake loses
+    nothing. apart: see `claim`, which it raises as. Raises OutputError at once, before any work, where the folder
+    exists and `overwrite` is false, where `path` is a file, or the place can't be written; later where the disk is
+    full.
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_dir():

@@ -26,7 +26,8 @@ _PLUGINS = ("pylibjpeg", "pillow", "pyjpegls", "pydicom", "gdcm")
 
 
 def read_dicom(path: Path, max_frames: int | None) -> RawFrames:
-    """Read a single- or multi-frame ultrasound image (PS3.3 A.6, A.7) of any transfer syntax that the installed decoders know.
+    """Read a single- or multi-frame ultrasound image (PS3.3 A.6, A.7) of any transfer syntax that the installed
+    decoders know.
 
     Raises ClipError: not ultrasound, no pixel data, damaged, no decoder, or too large. No value of the header is named.
     """
@@ -46,7 +47,9 @@ def read_dicom(path: Path, max_frames: int | None) -> RawFrames:
         if len(dataset) == 0 or rows and columns and "PixelData" not in dataset:
             raise ClipError(DAMAGED)
         if not rows or not columns:
-            raise ClipError("This DICOM file holds no image: give the ultrasound clip itself, not its report or directory.")
+            raise ClipError(
+                "This DICOM file holds no image: give the ultrasound clip itself, not its report or directory."
+            )
         count = min(declared, max_frames) if max_frames else declared
         check_size(count, rows, columns)
         if declares_larger(path, rows, columns):
@@ -61,14 +64,22 @@ def read_dicom(path: Path, max_frames: int | None) -> RawFrames:
 
 
 def _decode(dataset: "Dataset", path: Path, count: int) -> np.ndarray | LongFrames:
-    """The first `count` frames, (T, H, W) or (T, H, W, 3), uint8 or float32 in [0, 1]. path: where the data set is read from."""
-    stored = bool(getattr(dataset.file_meta, "TransferSyntaxUID", None)) and not dataset.file_meta.TransferSyntaxUID.is_deflated
+    """The first `count` frames, (T, H, W) or (T, H, W, 3), uint8 or float32 in [0, 1]. path: where the data set is read
+    from."""
+    stored = (
+        bool(getattr(dataset.file_meta, "TransferSyntaxUID", None))
+        and not dataset.file_meta.TransferSyntaxUID.is_deflated
+    )
     if not getattr(dataset.file_meta, "TransferSyntaxUID", None):
         dataset.file_meta.TransferSyntaxUID = _guessed_transfer_syntax(dataset)
     if dataset.file_meta.TransferSyntaxUID in VIDEO:
         return decode_video(dataset, count)
     kind = str(dataset.get("PhotometricInterpretation") or "").strip()
-    if kind == "YBR_FULL_422" and not dataset.file_meta.TransferSyntaxUID.is_encapsulated and not _is_unsampled(dataset):
+    if (
+        kind == "YBR_FULL_422"
+        and not dataset.file_meta.TransferSyntaxUID.is_encapsulated
+        and not _is_unsampled(dataset)
+    ):
         return _native_422(dataset, count)
     frames = gather(_pictures(dataset, path if stored else dataset, kind, count))
     signed = int(dataset.get("PixelRepresentation") or 0) == 1
@@ -80,7 +91,8 @@ def _decode(dataset: "Dataset", path: Path, count: int) -> np.ndarray | LongFram
 
 
 def _pictures(dataset: "Dataset", source: "Path | Dataset", kind: str, count: int) -> Iterator[np.ndarray]:
-    """The first `count` frames of `source`, the data set or its file, through the tables that the data set has. kind: photometric."""
+    """The first `count` frames of `source`, the data set or its file, through the tables that the data set has. kind:
+    photometric."""
     from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, iter_pixels
 
     is_gray = kind in ("MONOCHROME1", "MONOCHROME2")
@@ -129,13 +141,16 @@ def _plugin(dataset: "Dataset") -> str:
     except NotImplementedError:  # pydicom knows no decoder of this syntax at all
         available = ()
     if not available:
-        raise ClipError("This DICOM file's compression has no decoder here: install pylibjpeg with its plugins, or "
-                        "python-gdcm, or export the clip uncompressed.")
+        raise ClipError(
+            "This DICOM file's compression has no decoder here: install pylibjpeg with its plugins, or "
+            "python-gdcm, or export the clip uncompressed."
+        )
     return min(available, key=lambda name: _PLUGINS.index(name) if name in _PLUGINS else len(_PLUGINS))
 
 
 def _to_unit_range(frames: np.ndarray | LongFrames, bits_stored: int, signed: bool) -> np.ndarray | LongFrames:
-    """Scale by the bits that are stored; by the fewest that hold the values where far fewer are used (8 or 12 of 16)."""
+    """Scale by the bits that are stored; by the fewest that hold the values where far fewer are used (8 or 12 of
+    16)."""
     low = float(-(2 ** (bits_stored - 1))) if signed and min(frame.min() for frame in frames) < 0 else 0.0
     top = float(max(frame.max() for frame in frames)) - low
     full = 2.0**bits_stored - 1
@@ -155,9 +170,14 @@ def _guessed_transfer_syntax(dataset: "Dataset") -> Any:
 
 
 def _timing(dataset: "Dataset", frame_count: int) -> tuple[float | None, dict[str, Any]]:
-    """(fps or None, facts): Frame Increment Pointer to Frame Time or Frame Time Vector (PS3.3 C.7.6.5), Cine Rate, display rate."""
+    """(fps or None, facts): Frame Increment Pointer to Frame Time or Frame Time Vector (PS3.3 C.7.6.5), Cine Rate,
+    display rate."""
     pointer = dataset.get("FrameIncrementPointer")
-    pointed = {int(p) for p in (pointer if isinstance(pointer, (list, tuple)) or hasattr(pointer, "append") else [pointer]) if p}
+    pointed = {
+        int(p)
+        for p in (pointer if isinstance(pointer, (list, tuple)) or hasattr(pointer, "append") else [pointer])
+        if p
+    }
     vector_tag, time_tag = 0x00181065, 0x00181063
     order = [vector_tag, time_tag] if vector_tag in pointed else [time_tag, vector_tag]
     for tag in order:

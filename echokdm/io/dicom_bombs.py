@@ -10,10 +10,11 @@ from echokdm.io.dicom_video import VIDEO
 # The standard has 5,000 attributes. A run of zeros reads as empty elements without end, for minutes.
 _MOST_ELEMENTS = 20_000
 
-# A frame header of JPEG or JPEG-LS (ITU-T T.81 B.2.2, T.87 C.2.2): SOF, a length for 1 to 4 components, bits; then rows and columns.
+# A frame header of JPEG or JPEG-LS (ITU-T T.81 B.2.2, T.87 C.2.2): SOF, a length for 1 to 4 components, bits; then rows
+# and columns.
 _JPEG = re.compile(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf\xf7]\0[\x0b\x0e\x11\x14][\x02-\x10](..)(..)", re.DOTALL)
-# The start of a JPEG 2000 codestream (ITU-T T.800 A.5.1): SOC, SIZ, its length and capabilities; then columns and rows, where they begin,
-# the same of the tiles, and the components.
+# The start of a JPEG 2000 codestream (ITU-T T.800 A.5.1): SOC, SIZ, its length and capabilities; then columns and rows,
+# where they begin, the same of the tiles, and the components.
 _JPEG_2000 = re.compile(rb"\xff\x4f\xff\x51....(....)(....)(....)(....).{16}(..)", re.DOTALL)
 _MOST_COMPONENTS = 4
 
@@ -29,7 +30,8 @@ def is_deflated(path: Path) -> bool:
 
 
 def inflates_beyond(path: Path, most: int) -> bool:
-    """Whether a deflated data set unpacks to more than `most` bytes. Raises what pydicom and zlib do where it is damaged."""
+    """Whether a deflated data set unpacks to more than `most` bytes. Raises what pydicom and zlib do where it is
+    damaged."""
     from pydicom.filereader import read_file_meta_info
 
     if not is_deflated(path):
@@ -46,9 +48,11 @@ def inflates_beyond(path: Path, most: int) -> bool:
 
 
 def declares_larger(path: Path, rows: int, columns: int) -> bool:
-    """Whether a compressed frame says of itself that it has more pixels than the data set's rows x columns: so many its decoder unpacks.
+    """Whether a compressed frame says of itself that it has more pixels than the data set's rows x columns: so many its
+    decoder unpacks.
 
-    RLE has no size of its own, and its decoder fills what the data set declares. Raises what pydicom does where it is damaged.
+    RLE has no size of its own, and its decoder fills what the data set declares. Raises what pydicom does where it is
+    damaged.
     """
     from pydicom import dcmread
     from pydicom.encaps import generate_frames
@@ -74,7 +78,8 @@ def _declared(stream: bytes) -> Iterator[int]:
 
 
 def has_endless_elements(path: Path) -> bool:
-    """Whether there are more elements than any file needs, those after the pixels among them. Raises what pydicom does."""
+    """Whether there are more elements than any file needs, those after the pixels among them. Raises what pydicom
+    does."""
     from pydicom.filereader import read_partial
 
     count = 0

@@ -1,7 +1,9 @@
-"""Masks of the left ventricle as a DICOM Segmentation (PS3.3 A.51, C.8.20): binary, one segment, a frame for each of the source's.
+"""Masks of the left ventricle as a DICOM Segmentation (PS3.3 A.51, C.8.20): binary, one segment, a frame for each of
+the source's.
 
-highdicom reads it, and does not write it: it takes several frames only where they lie in a frame of reference, which ultrasound has not.
-So what ties a mask to its picture is the Derivation Image functional group (C.7.6.16.2.6), by instance and frame number.
+highdicom reads it, and does not write it: it takes several frames only where they lie in a frame of reference, which
+ultrasound has not. So what ties a mask to its picture is the Derivation Image functional group (C.7.6.16.2.6), by
+instance and frame number.
 """
 
 import hashlib
@@ -25,11 +27,13 @@ SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 LABEL = "Left ventricle blood pool"
 
 
-def write_segmentation(path: str | os.PathLike[str], masks: Images, source: "Dataset", origin: Origin | None = None) -> dict[str, str]:
+def write_segmentation(
+    path: str | os.PathLike[str], masks: Images, source: "Dataset", origin: Origin | None = None
+) -> dict[str, str]:
     """Write masks (T, H, W) bool of the left ventricle, one for each frame of the source and in its pixels.
 
-    source: as `dicom_source.read_source` gives it. origin: of the outlines, None where a person gave them. The object belongs to the
-    source's patient and study. The same masks, source and origin give the same bytes.
+    source: as `dicom_source.read_source` gives it. origin: of the outlines, None where a person gave them. The object
+    belongs to the source's patient and study. The same masks, source and origin give the same bytes.
 
     Returns the new UIDs, keys "series" and "instance". Raises OutputError where masks and frames differ in number.
     """
@@ -50,7 +54,8 @@ def write_segmentation(path: str | os.PathLike[str], masks: Images, source: "Dat
     ds.Modality, ds.SeriesNumber, ds.InstanceNumber = "SEG", 901, 1
     ds.SeriesDescription = f"{'SYNTHETIC ' * is_synthetic(source)}{LABEL}, {MAKER}"
     ds.Manufacturer = ds.ManufacturerModelName = MAKER
-    ds.SoftwareVersions, ds.DeviceSerialNumber = version(MAKER), weights  # Enhanced General Equipment (C.7.5.2) asks for one
+    # Enhanced General Equipment (C.7.5.2) asks for one
+    ds.SoftwareVersions, ds.DeviceSerialNumber = version(MAKER), weights
     ds.ContentDate, ds.ContentTime = content_time(source)
     ds.ContentLabel, ds.ContentDescription, ds.ContentCreatorName = "LV", LABEL, ""
     ds.ImageType, ds.PatientOrientation = ["DERIVED", "PRIMARY"], ""
@@ -72,9 +77,12 @@ def write_segmentation(path: str | os.PathLike[str], masks: Images, source: "Dat
 
 
 def _packed(masks: Images) -> bytes:
-    """One bit a pixel, the first the lowest, frame upon frame without a gap (PS3.5 8.1.1), in an even number of bytes."""
-    packed = b"".join(np.packbits(np.asarray(masks[start:start + 8], bool), axis=None, bitorder="little").tobytes()
-                      for start in range(0, len(masks), 8))  # of eight frames the bits fill their bytes
+    """One bit a pixel, the first the lowest, frame upon frame without a gap (PS3.5 8.1.1), in an even number of
+    bytes."""
+    packed = b"".join(
+        np.packbits(np.asarray(masks[start : start + 8], bool), axis=None, bitorder="little").tobytes()
+        for start in range(0, len(masks), 8)
+    )  # of eight frames the bits fill their bytes
     return packed + bytes(len(packed) % 2)
 
 
@@ -102,7 +110,8 @@ def _segment(origin: Origin | None) -> "Dataset":
 
 
 def _frames(ds: "Dataset", source: "Dataset", organization: str) -> None:
-    """Multi-frame Dimension (C.7.6.17), Multi-frame Functional Groups (C.7.6.16) and Common Instance Reference (C.12.2)."""
+    """Multi-frame Dimension (C.7.6.17), Multi-frame Functional Groups (C.7.6.16) and Common Instance Reference
+    (C.12.2)."""
     from pydicom import Dataset
     from pydicom.tag import Tag
 
@@ -114,18 +123,33 @@ def _frames(ds: "Dataset", source: "Dataset", organization: str) -> None:
 
     ds.DimensionOrganizationSequence = [one(DimensionOrganizationUID=organization)]
     ds.DimensionIndexSequence = [
-        one(DimensionOrganizationUID=organization, DimensionIndexPointer=Tag(pointer), FunctionalGroupPointer=Tag(group),
-            DimensionDescriptionLabel=label)
-        for pointer, group, label in (("ReferencedSegmentNumber", "SegmentIdentificationSequence", "Segment"),
-                                      ("TemporalPositionIndex", "FrameContentSequence", "Frame"))]
+        one(
+            DimensionOrganizationUID=organization,
+            DimensionIndexPointer=Tag(pointer),
+            FunctionalGroupPointer=Tag(group),
+            DimensionDescriptionLabel=label,
+        )
+        for pointer, group, label in (
+            ("ReferencedSegmentNumber", "SegmentIdentificationSequence", "Segment"),
+            ("TemporalPositionIndex", "FrameContentSequence", "Frame"),
+        )
+    ]
     ds.SharedFunctionalGroupsSequence = [one(SegmentIdentificationSequence=[one(ReferencedSegmentNumber=1)])]
     ds.PerFrameFunctionalGroupsSequence = []
     for frame in range(ds.NumberOfFrames):
         picture = frame_reference(source, frame)
-        picture.PurposeOfReferenceCodeSequence = [code_item("121322", "DCM", "Source image for image processing operation")]
+        picture.PurposeOfReferenceCodeSequence = [
+            code_item("121322", "DCM", "Source image for image processing operation")
+        ]
         picture.SpatialLocationsPreserved = "YES"
-        derivation = one(DerivationCodeSequence=[code_item("113076", "DCM", "Segmentation")], SourceImageSequence=[picture])
+        derivation = one(
+            DerivationCodeSequence=[code_item("113076", "DCM", "Segmentation")], SourceImageSequence=[picture]
+        )
         content = one(DimensionIndexValues=[1, frame + 1], TemporalPositionIndex=frame + 1)
-        ds.PerFrameFunctionalGroupsSequence.append(one(FrameContentSequence=[content], DerivationImageSequence=[derivation]))
+        ds.PerFrameFunctionalGroupsSequence.append(
+            one(FrameContentSequence=[content], DerivationImageSequence=[derivation])
+        )
     instance = one(ReferencedSOPClassUID=source.SOPClassUID, ReferencedSOPInstanceUID=source.SOPInstanceUID)
-    ds.ReferencedSeriesSequence = [one(SeriesInstanceUID=source.SeriesInstanceUID, ReferencedInstanceSequence=[instance])]
+    ds.ReferencedSeriesSequence = [
+        one(SeriesInstanceUID=source.SeriesInstanceUID, ReferencedInstanceSequence=[instance])
+    ]

@@ -1,4 +1,5 @@
-"""The patient, the study and the instance that derived DICOM objects belong to, read from the source's header and from nowhere else."""
+"""The patient, the study and the instance that derived DICOM objects belong to, read from the source's header and from
+nowhere else."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,22 +15,33 @@ if TYPE_CHECKING:
 
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
 _NAMES = ("PatientID", "PatientName")
-_TOLD = ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber", "NumberOfFrames", "SyntheticData")
+_TOLD = (
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "NumberOfFrames",
+    "SyntheticData",
+)
 _EMPTY = ("ReferringPhysicianName", "StudyID")
 _NO_DATE = "19700101"
 
 
 def read_source(path: str | Path) -> "Dataset":
-    """What objects that are derived from a DICOM clip need of its header, a data set of these attributes alone, in UTF-8.
+    """What objects that are derived from a DICOM clip need of its header, a data set of these attributes alone, in
+    UTF-8.
 
-    Patient (PS3.3 C.7.1.1): name and ID as they are, so that an archive files the objects with the clip, birth date and sex; General Study
-    (C.7.2.1): UID, date, time and accession number, the other attributes of type 2 empty; series, class, instance, number of frames (only
-    where it is a multi-frame image), and whether it is marked synthetic. What is not valid is left empty. Patient data: never a Clip's.
-    Raises ClipError: not DICOM, damaged, without a UID.
+    Patient (PS3.3 C.7.1.1): name and ID as they are, so that an archive files the objects with the clip, birth date and
+    sex; General Study (C.7.2.1): UID, date, time and accession number, the other attributes of type 2 empty; series,
+    class, instance, number of frames (only where it is a multi-frame image), and whether it is marked synthetic. What
+    is not valid is left empty. Patient data: never a Clip's. Raises ClipError: not DICOM, damaged, without a UID.
     """
     if sniff(Path(path)) != "dicom":
-        raise ClipError("DICOM objects belong to the patient and the study of a DICOM clip, and this source is not DICOM: give the DICOM "
-                        "file, or leave --dicom out.")
+        raise ClipError(
+            "DICOM objects belong to the patient and the study of a DICOM clip, and this source is not DICOM: give the DICOM "
+            "file, or leave --dicom out."
+        )
     import pydicom
     from pydicom import Dataset
 
@@ -42,8 +54,10 @@ def read_source(path: str | Path) -> "Dataset":
             if keyword in _NAMES or _is_valid(keyword, text):
                 setattr(source, keyword, text)
             elif keyword in _UIDS:
-                raise ClipError("This DICOM clip lacks a valid study, series, class or instance UID, by which objects would refer to it: "
-                                "leave --dicom out.")
+                raise ClipError(
+                    "This DICOM clip lacks a valid study, series, class or instance UID, by which objects would refer to it: "
+                    "leave --dicom out."
+                )
             else:
                 setattr(source, keyword, "")
         for keyword in ("NumberOfFrames", "SyntheticData"):
@@ -73,13 +87,15 @@ def is_synthetic(source: "Dataset") -> bool:
 
 
 def content_time(source: "Dataset") -> tuple[str, str]:
-    """Content Date and Time of an object: the study's own, since the same run gives the same bytes; a fixed day where it has none."""
+    """Content Date and Time of an object: the study's own, since the same run gives the same bytes; a fixed day where
+    it has none."""
     date = str(source.StudyDate or "")
     return (date, str(source.StudyTime or "") or "000000") if date else (_NO_DATE, "000000")
 
 
 def new_uids(source: "Dataset", words: Sequence[str]) -> dict[str, str]:
-    """UIDs that follow from the source and from words that tell the object from others, keys "series", "instance", "other"."""
+    """UIDs that follow from the source and from words that tell the object from others, keys "series", "instance",
+    "other"."""
     from pydicom.uid import generate_uid
 
     entropy = [f"{word}\n" for word in ("echokdm", str(source.SOPInstanceUID), *words)]

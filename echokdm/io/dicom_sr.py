@@ -1,6 +1,8 @@
-"""What was measured of the left ventricle as a DICOM structured report: TID 1500 "Measurement Report" (PS3.16), by highdicom.
+"""What was measured of the left ventricle as a DICOM structured report: TID 1500 "Measurement Report" (PS3.16), by
+highdicom.
 
-Names are those of CID 12300 "Core Echo Measurements": single plane, apical four chambers, method of disks; strain of the endocardial line.
+Names are those of CID 12300 "Core Echo Measurements": single plane, apical four chambers, method of disks; strain of
+the endocardial line.
 """
 
 import os
@@ -31,14 +33,19 @@ _ML, _PERCENT, _ONE = ("mL", "UCUM", "mL"), ("%", "UCUM", "%"), ("1", "UCUM", "n
 Code = tuple[str, str, str]
 
 
-_MEASURES = (("edv", EDV, _ML, ("ed",)), ("esv", ESV, _ML, ("es",)), ("ef", EF, _PERCENT, ("ed", "es")),
-             ("gls", GLS, _PERCENT, ("ed", "es")))
+_MEASURES = (
+    ("edv", EDV, _ML, ("ed",)),
+    ("esv", ESV, _ML, ("es",)),
+    ("ef", EF, _PERCENT, ("ed", "es")),
+    ("gls", GLS, _PERCENT, ("ed", "es")),
+)
 """Of a beat: its attribute, what it is, its unit, the frames that it is of."""
 
 
 @dataclass(frozen=True)
 class Beat:
-    """What was measured of one beat. ed, es: its frames, from 0. ef, gls: percent. edv, esv: mL, None where there is no spacing."""
+    """What was measured of one beat. ed, es: its frames, from 0. ef, gls: percent. edv, esv: mL, None where there is no
+    spacing."""
 
     ed: int
     es: int
@@ -48,13 +55,19 @@ class Beat:
     esv: float | None = None
 
 
-def write_measures(path: str | os.PathLike[str], beats: Sequence[Beat], confidence: float | None, source: "Dataset",
-                   origin: Origin | None = None) -> dict[str, str]:
-    """Write an Enhanced SR (PS3.3 A.35.2): the means over the beats and the confidence, then each beat with the frames that it is of.
+def write_measures(
+    path: str | os.PathLike[str],
+    beats: Sequence[Beat],
+    confidence: float | None,
+    source: "Dataset",
+    origin: Origin | None = None,
+) -> dict[str, str]:
+    """Write an Enhanced SR (PS3.3 A.35.2): the means over the beats and the confidence, then each beat with the frames
+    that it is of.
 
-    beats: none where nothing moves. confidence: 0 to 1, None where it is not known. source: as `dicom_source.read_source` gives it.
-    origin: of the outlines, None where a person gave them. The document belongs to the source's patient and study. The same measures,
-    source and origin give the same bytes.
+    beats: none where nothing moves. confidence: 0 to 1, None where it is not known. source: as
+    `dicom_source.read_source` gives it. origin: of the outlines, None where a person gave them. The document belongs to
+    the source's patient and study. The same measures, source and origin give the same bytes.
 
     Returns the new UIDs, keys "series" and "instance".
     """
@@ -67,9 +80,20 @@ def write_measures(path: str | os.PathLike[str], beats: Sequence[Beat], confiden
     date, time = content_time(source)
     with quiet("pydicom"), quiet("highdicom"):  # which quote what they find odd
         document = sr.EnhancedSR(
-            [source], _report(beats, confidence, source, made), uid_of["series"], 902, uid_of["instance"], 1, manufacturer=MAKER,
-            is_complete=True, manufacturer_model_name=MAKER, software_versions=version(MAKER), content_date=date, content_time=time,
-            series_description=f"{'SYNTHETIC ' * is_synthetic(source)}Left ventricle, measures, {MAKER}")
+            [source],
+            _report(beats, confidence, source, made),
+            uid_of["series"],
+            902,
+            uid_of["instance"],
+            1,
+            manufacturer=MAKER,
+            is_complete=True,
+            manufacturer_model_name=MAKER,
+            software_versions=version(MAKER),
+            content_date=date,
+            content_time=time,
+            series_description=f"{'SYNTHETIC ' * is_synthetic(source)}Left ventricle, measures, {MAKER}",
+        )
         del document.InstanceCreationDate, document.InstanceCreationTime  # of now, as is when highdicom contributed
         del document.ContributingEquipmentSequence[0].ContributionDateTime
         if is_synthetic(source):
@@ -80,32 +104,45 @@ def write_measures(path: str | os.PathLike[str], beats: Sequence[Beat], confiden
 
 
 def _report(beats: Sequence[Beat], confidence: float | None, source: "Dataset", made: list[str]) -> Any:
-    """The content: who measured, and a group of measurements (TID 1501) of the clip and of each beat. made: of the outlines."""
+    """The content: who measured, and a group of measurements (TID 1501) of the clip and of each beat. made: of the
+    outlines."""
     from importlib.metadata import version
 
     from highdicom import sr
     from pydicom.sr.codedict import codes
 
     algorithm = sr.AlgorithmIdentification(MAKER, version(MAKER), made)
-    device = sr.DeviceObserverIdentifyingAttributes(_device(made), name=MAKER, manufacturer_name=MAKER, model_name=MAKER)
+    device = sr.DeviceObserverIdentifyingAttributes(
+        _device(made), name=MAKER, manufacturer_name=MAKER, model_name=MAKER
+    )
     clip = [sr.SourceImageForMeasurementGroup(str(source.SOPClassUID), str(source.SOPInstanceUID))]
 
     def group(name: str, numbers: list[Any]) -> Any:
         tracking = sr.TrackingIdentifier(new_uids(source, ["tracking", *made, name])["other"], name)
-        return sr.MeasurementsAndQualitativeEvaluations(tracking, algorithm_id=algorithm, measurements=numbers, source_images=clip,
-                                                        finding_sites=[sr.FindingSite(_code(_VENTRICLE))])
+        return sr.MeasurementsAndQualitativeEvaluations(
+            tracking,
+            algorithm_id=algorithm,
+            measurements=numbers,
+            source_images=clip,
+            finding_sites=[sr.FindingSite(_code(_VENTRICLE))],
+        )
 
     sure = [] if confidence is None else [_number(CONFIDENCE, 100 * confidence, _PERCENT)]
     groups = [group("Clip", [*_means(beats), *sure])]
     groups += [group(f"Beat {n}", [_number(BEAT, n, _ONE), *_numbers(beat, source)]) for n, beat in enumerate(beats, 1)]
-    return sr.MeasurementReport(sr.ObservationContext(sr.ObserverContext(codes.DCM.Device, device)), _code(_ECHO), groups)
+    return sr.MeasurementReport(
+        sr.ObservationContext(sr.ObserverContext(codes.DCM.Device, device)), _code(_ECHO), groups
+    )
 
 
 def _means(beats: Sequence[Beat]) -> list[Any]:
     """Over the beats, of what is known of each."""
     found = [(name, [getattr(beat, key) for beat in beats], unit) for key, name, unit, _ in _MEASURES]
-    return [_number(name, sum(values) / len(values), unit, derivation=_code(_MEAN)) for name, values, unit in found
-            if values and None not in values]
+    return [
+        _number(name, sum(values) / len(values), unit, derivation=_code(_MEAN))
+        for name, values, unit in found
+        if values and None not in values
+    ]
 
 
 def _numbers(beat: Beat, source: "Dataset") -> list[Any]:

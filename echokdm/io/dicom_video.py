@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _PREFIX = "1.2.840.10008.1.2.4."
-_CODECS = {("mpeg2video", "MPEG-2"): ("100", "100.1", "101", "101.1"),
-           ("h264", "MPEG-4 AVC/H.264"): tuple(f"{number}{end}" for number in range(102, 107) for end in ("", ".1")),
-           ("hevc", "HEVC/H.265"): ("107", "108")}
+_CODECS = {
+    ("mpeg2video", "MPEG-2"): ("100", "100.1", "101", "101.1"),
+    ("h264", "MPEG-4 AVC/H.264"): tuple(f"{number}{end}" for number in range(102, 107) for end in ("", ".1")),
+    ("hevc", "HEVC/H.265"): ("107", "108"),
+}
 
 VIDEO: dict[str, tuple[str, str]] = {_PREFIX + end: codec for codec, ends in _CODECS.items() for end in ends}
 """Transfer syntax (".1": in fragments) -> (FFmpeg's name of the codec, its own)."""
@@ -26,12 +28,15 @@ _CONTAINERS = "mpegts,mpeg,mpegvideo,h264,hevc,mov,mp4,m4a,3gp,3g2,mj2"
 
 
 def decode_video(dataset: "Dataset", count: int) -> np.ndarray | LongFrames:
-    """The first `count` frames, (T, H, W) or (T, H, W, 3) uint8. Raises ClipError: no decoder, by name, or another size than declared."""
+    """The first `count` frames, (T, H, W) or (T, H, W, 3) uint8. Raises ClipError: no decoder, by name, or another size
+    than declared."""
     from pydicom.encaps import generate_fragments, parse_basic_offsets
 
     codec, name = VIDEO[dataset.file_meta.TransferSyntaxUID]
     if not has_decoder(codec):
-        raise ClipError(f"This DICOM file is {name} video, which has no decoder here: export the clip as JPEG or uncompressed.")
+        raise ClipError(
+            f"This DICOM file is {name} video, which has no decoder here: export the clip as JPEG or uncompressed."
+        )
     pixels = io.BytesIO(dataset.PixelData)
     parse_basic_offsets(pixels)
     stream = b"".join(generate_fragments(pixels))

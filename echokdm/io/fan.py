@@ -10,11 +10,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Fan:
-    """apex (x, y). left, right: angles of the edges from straight down, radians, positive to the right. near, far: distances of
-    the near face and the far arc from the apex, on the fan's axis. bend: how much deeper (per pixel, times the squared
-    distance from the axis) the near face lies beside the axis: -1 / (2 near) is an arc around the apex, 0 is flat, positive
-    bulges towards the probe. sink: how far along the axis the far arc's centre lies beyond the apex; 0 where pixels are
-    square and the scan lines start at the apex."""
+    """apex (x, y). left, right: angles of the edges from straight down, radians, positive to the right. near, far:
+    distances of the near face and the far arc from the apex, on the fan's axis. bend: how much deeper (per pixel, times
+    the squared distance from the axis) the near face lies beside the axis: -1 / (2 near) is an arc around the apex, 0
+    is flat, positive bulges towards the probe. sink: how far along the axis the far arc's centre lies beyond the apex;
+    0 where pixels are square and the scan lines start at the apex."""
 
     apex: tuple[float, float]
     left: float

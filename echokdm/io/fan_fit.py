@@ -11,13 +11,15 @@ from scipy import ndimage
 from echokdm.core.errors import ClipError
 from echokdm.io.fan import Fan
 
-NO_SECTOR = ("No ultrasound sector can be found in this clip, so nothing can be cleared of what is burned in around it: "
-             "give an apical 4-chamber clip of a phased-array probe with its whole fan in the picture and the apex up.")
+NO_SECTOR = (
+    "No ultrasound sector can be found in this clip, so nothing can be cleared of what is burned in around it: "
+    "give an apical 4-chamber clip of a phased-array probe with its whole fan in the picture and the apex up."
+)
 
 # The deviation or brightness, in [0, 1], that compression leaves where nothing is: the unit of the activity maps.
 _NOISE = 0.4 / 255
-# Activity from which a pixel counts as alive at all, and shares of the lively pixels' level above which compression's ringing
-# beside bright moving walls does not reach.
+# Activity from which a pixel counts as alive at all, and shares of the lively pixels' level above which compression's
+# ringing beside bright moving walls does not reach.
 _ALIVE = 1.5 / 255 / _NOISE
 _SHARES = (0.03, 0.12)
 # Contrast of a step (in the activity's logarithm) from which it counts as seen.
@@ -28,8 +30,9 @@ _MAX_SINK = 0.2
 # Share of the border along which a step must be seen.
 _LEAST_SEEN = 0.3
 
-# `_is_sound`: angles in degrees, lengths of the far radius, shares of pixels. In brackets what 39 CAMUS patients, both real clips and 20
-# phantoms have (benchmarks/deid_text.py names them); sectors open 60 to 90 degrees by their makers, and steered ones lean.
+# `_is_sound`: angles in degrees, lengths of the far radius, shares of pixels. In brackets what 39 CAMUS patients, both
+# real clips and 20 phantoms have (benchmarks/deid_text.py names them); sectors open 60 to 90 degrees by their makers,
+# and steered ones lean.
 _ANGLE, _MOST_LEAN = (35, 120), 25  # [55 to 90, 3]
 _MOST_NEAR = 0.6  # [.08]
 _LEAST_FAR = 0.25  # of the picture's shorter side [.68]
@@ -83,7 +86,8 @@ def _bright(frames: np.ndarray) -> np.ndarray:
 
 
 def _within(level: np.ndarray, region: np.ndarray | None) -> np.ndarray:
-    """Nothing outside the region; unless the region leaves out much of what is alive: then it is wrong, and the pixels decide."""
+    """Nothing outside the region; unless the region leaves out much of what is alive: then it is wrong, and the pixels
+    decide."""
     if region is None or (np.log1p(level) * region).sum() < 0.9 * np.log1p(level).sum():
         return level
     return level * region
@@ -93,7 +97,8 @@ def _fit(level: np.ndarray, body: np.ndarray) -> Fan:
     rows = np.flatnonzero(body.any(1))
     first = body.argmax(1)[rows].astype(float)
     last = (body.shape[1] - 1 - body[:, ::-1].argmax(1))[rows].astype(float)
-    # Lines are x = offset + slope y; the left edge runs to the left as it goes down. Half a pixel: from centre to border.
+    # Lines are x = offset + slope y; the left edge runs to the left as it goes down. Half a pixel: from centre to
+    # border.
     left = _edge_line(rows.astype(float), first - 0.5)
     mirrored = _edge_line(rows.astype(float), -last - 0.5)
     fan = _first_fan(body, left, (-mirrored[0], -mirrored[1]))
@@ -116,13 +121,18 @@ def _body(level: np.ndarray, share: float) -> np.ndarray | None:
 
 
 def _leaves_out(body: np.ndarray, inside: np.ndarray, outer: np.ndarray) -> bool:
-    """Whether a part of the body lies outside the fan; a body that lies elsewhere altogether is a menu or a picture beside it."""
+    """Whether a part of the body lies outside the fan; a body that lies elsewhere altogether is a menu or a picture
+    beside it."""
     return (body & inside).sum() > 0.5 * body.sum() and (body & ~outer).sum() > 0.03 * body.sum()
 
 
 def _seen(level: np.ndarray, fan: Fan) -> float:
     """Share of both edges and the far arc along which the activity steps within a pixel and a half of the border."""
-    borders = [_edge_steps(level, fan, fan.left, 1.0, 4.0), _edge_steps(level, fan, fan.right, -1.0, 4.0), _arc_steps(level, fan, 4.0)]
+    borders = [
+        _edge_steps(level, fan, fan.left, 1.0, 4.0),
+        _edge_steps(level, fan, fan.right, -1.0, 4.0),
+        _arc_steps(level, fan, 4.0),
+    ]
     return float(np.mean([((weights > _EVIDENT) & (np.abs(moved) < 1.5)).mean() for moved, weights in borders]))
 
 
@@ -152,8 +162,8 @@ def _is_sound(level: np.ndarray, bodies: list[np.ndarray], fan: Fan) -> bool:
 def _edge_line(rows: np.ndarray, first: np.ndarray) -> tuple[float, float]:
     """(offset, slope) of the fan's left edge among the first lively pixels of each row.
 
-    All pairs of a sample of rows are tried. Points to the right of a line (dark or cut corners, the far arc) cost nothing;
-    points to its left contradict it.
+    All pairs of a sample of rows are tried. Points to the right of a line (dark or cut corners, the far arc) cost
+    nothing; points to its left contradict it.
     """
     picks = np.unique(np.linspace(0, len(rows) - 1, 60).astype(int))
     i, j = np.triu_indices(len(picks), 3)
@@ -207,13 +217,15 @@ def _mode(values: np.ndarray) -> float:
     return float(values[density.argmax()])
 
 
-def _steps(level: np.ndarray, x: np.ndarray, y: np.ndarray, nx: np.ndarray, ny: np.ndarray, reach: float
-           ) -> tuple[np.ndarray, np.ndarray]:
-    """Best step from low (outwards) to high (inwards) along profiles at (x, y) with inward normals: (offset inwards, contrast).
+def _steps(
+    level: np.ndarray, x: np.ndarray, y: np.ndarray, nx: np.ndarray, ny: np.ndarray, reach: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Best step from low (outwards) to high (inwards) along profiles at (x, y) with inward normals: (offset inwards,
+    contrast).
 
-    level: linear, so that compression's ringing beside the border counts for little. Each profile saturates at a share of what
-    is usual at its inner end, so that neither a bright wall further in nor the fade of the outermost scan lines is a step.
-    contrast is the logarithm of the two sides' ratio.
+    level: linear, so that compression's ringing beside the border counts for little. Each profile saturates at a share
+    of what is usual at its inner end, so that neither a bright wall further in nor the fade of the outermost scan lines
+    is a step. contrast is the logarithm of the two sides' ratio.
     """
     offsets = np.arange(-reach, reach + 0.125, 0.25)
     px, py = x[:, None] + nx[:, None] * offsets, y[:, None] + ny[:, None] * offsets
@@ -238,7 +250,8 @@ def _all_inside(x: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> np.ndar
 
 
 def _robust_fit(u: np.ndarray, v: np.ndarray, weights: np.ndarray, power: int | None = None) -> tuple[float, float]:
-    """(c, d) of v = c + d u^power, or of v = c without one, by reweighted least squares (Cauchy weights, scale 0.6 pixel).
+    """(c, d) of v = c + d u^power, or of v = c without one, by reweighted least squares (Cauchy weights, scale 0.6
+    pixel).
 
     The normal equations, written out: a fan's fit solves some hundred of them.
     """
@@ -249,13 +262,17 @@ def _robust_fit(u: np.ndarray, v: np.ndarray, weights: np.ndarray, power: int | 
     for _ in range(12):
         (one, mixed, square), (b, c) = (moments @ current).tolist(), (sides @ current).tolist()
         determinant = (one + ridge) * (square + ridge) - mixed * mixed
-        constant, slope = ((square + ridge) * b - mixed * c) / determinant, ((one + ridge) * c - mixed * b) / determinant
+        constant, slope = (
+            ((square + ridge) * b - mixed * c) / determinant,
+            ((one + ridge) * c - mixed * b) / determinant,
+        )
         current = weights / (1 + ((v - constant - slope * term) / 0.6) ** 2)
     return constant, slope
 
 
 def _hides_life(maps: list[np.ndarray], fan: Fan) -> bool:
-    """Whether the near face cuts off what is in a map about as alive as the rest: then it is some bright layer below the real one."""
+    """Whether the near face cuts off what is in a map about as alive as the rest: then it is some bright layer below
+    the real one."""
     y, x = np.mgrid[0 : maps[0].shape[0], 0 : maps[0].shape[1]]
     inside = fan.contains(x, y)
     tip = replace(fan, near=0.0, bend=0.0).contains(x, y) & ~inside

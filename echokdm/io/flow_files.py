@@ -17,17 +17,22 @@ _UNKNOWN = 1e9  # a larger component means: flow unknown here (Middlebury)
 
 
 def read_flo(path: str | Path) -> tuple[Tensor, Tensor]:
-    """Middlebury `.flo` -> flow (1, 2, H, W) float32 px, 0 where unknown, and the mask (1, 1, H, W) bool of what is known.
+    """Middlebury `.flo` -> flow (1, 2, H, W) float32 px, 0 where unknown, and the mask (1, 1, H, W) bool of what is
+    known.
 
     Raises ClipError when the file is not a whole `.flo`.
     """
     path = check_plain(path)
     data = path.read_bytes()
     if len(data) < 12 or struct.unpack_from("<f", data)[0] != _FLO_MAGIC:
-        raise ClipError(f"{called('The flow file', path)} is not a Middlebury .flo file: its first four bytes are not PIEH.")
+        raise ClipError(
+            f"{called('The flow file', path)} is not a Middlebury .flo file: its first four bytes are not PIEH."
+        )
     width, height = struct.unpack_from("<ii", data, 4)
     if width < 1 or height < 1 or len(data) != 12 + 8 * width * height:
-        raise ClipError(f"{called('The flow file', path)} is cut short or damaged: its size does not fit {width} x {height} flow vectors.")
+        raise ClipError(
+            f"{called('The flow file', path)} is cut short or damaged: its size does not fit {width} x {height} flow vectors."
+        )
     values = np.frombuffer(data, "<f4", offset=12).reshape(height, width, 2)
     known = np.isfinite(values).all(-1) & (np.abs(values) < _UNKNOWN).all(-1)
     flow = np.where(known[..., None], values, 0).astype(np.float32)
@@ -35,7 +40,8 @@ def read_flo(path: str | Path) -> tuple[Tensor, Tensor]:
 
 
 def write_flo(path: str | Path, flow: Tensor, known: Tensor | None = None) -> None:
-    """Write flow (1, 2, H, W) px as Middlebury `.flo`; where `known` (1, 1, H, W) is false, the format's mark for unknown."""
+    """Write flow (1, 2, H, W) px as Middlebury `.flo`; where `known` (1, 1, H, W) is false, the format's mark for
+    unknown."""
     values = flow[0].permute(1, 2, 0).contiguous().cpu().numpy().astype("<f4")
     if known is not None:
         values[~known[0, 0].cpu().numpy().astype(bool)] = 1.666666752e9
@@ -63,7 +69,8 @@ def read_kitti_png(path: str | Path) -> tuple[Tensor, Tensor]:
 
 
 def write_kitti_png(path: str | Path, flow: Tensor, known: Tensor | None = None) -> None:
-    """Write flow (1, 2, H, W) px as KITTI PNG: steps of 1/64 px within +-512 px (clipped); invalid where `known` is false."""
+    """Write flow (1, 2, H, W) px as KITTI PNG: steps of 1/64 px within +-512 px (clipped); invalid where `known` is
+    false."""
     import av
 
     height, width = flow.shape[2:]

@@ -9,11 +9,17 @@ from echokdm.core.naming import called
 from echokdm.io.sniff import sniff
 
 
-def clip_files(path: Path, what: str = "The folder of clips", way_out: str = "name one that exists",
-               kind: type[EchoKDMError] = ClipError) -> list[Path]:
-    """The clips that a path holds: itself where it is a file or a folder of frames, else those of `candidates` whose content is a clip's.
+def clip_files(
+    path: Path,
+    what: str = "The folder of clips",
+    way_out: str = "name one that exists",
+    kind: type[EchoKDMError] = ClipError,
+) -> list[Path]:
+    """The clips that a path holds: itself where it is a file or a folder of frames, else those of `candidates` whose
+    content is a clip's.
 
-    what, way_out: for the sentence, how the command calls the path and what else it takes. Raises `kind` where there is no clip.
+    what, way_out: for the sentence, how the command calls the path and what else it takes. Raises `kind` where there is
+    no clip.
     """
     if not check_plain(path, kind).exists():
         raise kind(f"{called(what, path)} does not exist; {way_out}.")
@@ -28,6 +34,8 @@ def clip_files(path: Path, what: str = "The folder of clips", way_out: str = "na
 
     files = [file for file in candidates(path) if is_clip(file)]
     if not files:
-        raise kind(f"{called(what, path)} holds no clip, nor does a folder in it; name one with DICOM, AVI, MP4, GIF, NIfTI, .npz or "
-                   "folders of frames.")
+        raise kind(
+            f"{called(what, path)} holds no clip, nor does a folder in it; name one with DICOM, AVI, MP4, GIF, NIfTI, .npz or "
+            "folders of frames."
+        )
     return files

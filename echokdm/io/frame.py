@@ -25,8 +25,8 @@ class ModelClip:
     """A clip in the model's frame.
 
     clip: gray (T, 1, size, size), black outside the sector, spacing of its own pixels. sector_mask: (size, size) bool.
-    origin: (x, y) of the upper left border of the frame, in the source's pixels, borders at -0.5. step: (x, y) source pixels
-    a model pixel; both differ only where the source's pixels are not square. source_size: (H, W).
+    origin: (x, y) of the upper left border of the frame, in the source's pixels, borders at -0.5. step: (x, y) source
+    pixels a model pixel; both differ only where the source's pixels are not square. source_size: (H, W).
     """
 
     clip: Clip
@@ -41,7 +41,8 @@ class ModelClip:
         return float((self.step[0] * self.step[1]) ** -0.5)
 
     def to_source(self, points: Points) -> Points:
-        """(..., 2) points (x, y) of the model's frame -> the source clip's pixels. Pixel centres are whole numbers in both."""
+        """(..., 2) points (x, y) of the model's frame -> the source clip's pixels. Pixel centres are whole numbers in
+        both."""
         step, origin = _like(self.step, points), _like(self.origin, points)
         return (points + 0.5) * step + origin
 
@@ -51,19 +52,23 @@ class ModelClip:
         return (points - origin) / step - 0.5
 
 
-def to_model_frame(clip: Clip, sector: Sector, size: int = defaults.FRAME_SIZE, resized: Frames | None = None) -> ModelClip:
+def to_model_frame(
+    clip: Clip, sector: Sector, size: int = defaults.FRAME_SIZE, resized: Frames | None = None
+) -> ModelClip:
     """Crop to the sector, pad to a square, resize to `size` x `size` (anti-aliased), black outside the sector.
 
-    The sector is centred from left to right and begins at the top. Pixels come out square in mm: where the source's are not,
-    both directions are resized by their own factor. What lies outside the sector is left out of the resizing, so that its
-    border stays bright and nothing burned in beside it bleeds in.
+    The sector is centred from left to right and begins at the top. Pixels come out square in mm: where the source's are
+    not, both directions are resized by their own factor. What lies outside the sector is left out of the resizing, so
+    that its border stays bright and nothing burned in beside it bleeds in.
     A clip that is already size x size with a sector that fills it stays as it is, apart from the mask.
     resized: its frames where they are there, as `resize_like` makes them.
 
     Raises ClipError where the sector was found on a clip of another size.
     """
     if sector.mask.shape != clip.size:
-        raise ClipError(f"The sector was found on a clip of {sector.mask.shape} pixels, and this one has {clip.size}: find it again.")
+        raise ClipError(
+            f"The sector was found on a clip of {sector.mask.shape} pixels, and this one has {clip.size}: find it again."
+        )
     origin, step = _window(clip, sector, size)
     y, x = np.mgrid[0:size, 0:size].astype(np.float64)
     source = (np.stack([x, y], -1) + 0.5) * np.array(step) + np.array(origin)
@@ -77,14 +82,17 @@ def to_model_frame(clip: Clip, sector: Sector, size: int = defaults.FRAME_SIZE, 
 
 
 def resize_like(model: ModelClip, frames: Tensor, sector: Sector) -> Tensor:
-    """Frames (N, C, H, W) of the size and sector of the clip that `model` shows -> (N, 1, S, S), as they are in its frame."""
+    """Frames (N, C, H, W) of the size and sector of the clip that `model` shows -> (N, 1, S, S), as they are in its
+    frame."""
     mask, inside = torch.from_numpy(sector.mask).float(), torch.from_numpy(model.sector_mask)
     return _resize(frames, mask, model.origin, model.step, len(inside)) * inside
 
 
 def _like(pair: tuple[float, float], points: Points) -> Points:
     if isinstance(points, Tensor):
-        return torch.tensor(pair, dtype=points.dtype if points.is_floating_point() else torch.float32, device=points.device)
+        return torch.tensor(
+            pair, dtype=points.dtype if points.is_floating_point() else torch.float32, device=points.device
+        )
     return np.array(pair)
 
 
@@ -119,11 +127,14 @@ def _resize(frames: Tensor, mask: Tensor, origin: tuple[float, float], step: tup
 
 
 def resize_inside(picture: Tensor, inside: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Frames (T, 1, H, W) in [0, 1], 0 where not `inside` (1 or T, 1, H, W), resized without aliasing; only what is inside counts.
+    """Frames (T, 1, H, W) in [0, 1], 0 where not `inside` (1 or T, 1, H, W), resized without aliasing; only what is
+    inside counts.
 
     Returns them, (T, 1, size, size), and how much of each new pixel is inside, (1 or T, 1, size, size).
     """
     weight = F.interpolate(inside, (size, size), mode="bilinear", antialias=True)
     # Frame by frame, so that memory does not grow with the clip and no frame depends on another.
-    resized = torch.cat([F.interpolate(frame, (size, size), mode="bilinear", antialias=True) for frame in picture.split(1)])
+    resized = torch.cat(
+        [F.interpolate(frame, (size, size), mode="bilinear", antialias=True) for frame in picture.split(1)]
+    )
     return torch.where(weight > 0.02, resized / weight.clamp(min=0.02), resized.new_zeros(())).clamp(0, 1), weight

@@ -17,7 +17,8 @@ _FORMATS = ("PNG", "JPEG")
 
 
 def open_picture(file: Path | IO[bytes]) -> "Image":
-    """A PNG or JPEG by its content, not decoded yet. Pillow's other formats are never tried: one of them starts Ghostscript.
+    """A PNG or JPEG by its content, not decoded yet. Pillow's other formats are never tried: one of them starts
+    Ghostscript.
 
     Raises what Pillow does where it is neither.
     """
@@ -52,7 +53,9 @@ def read_images(path: Path, max_frames: int | None) -> RawFrames:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    return [f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file() and not f.name.startswith(".")]
+    return [
+        f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file() and not f.name.startswith(".")
+    ]
 
 
 def _natural_key(file: Path) -> list[tuple[int, int, str]]:

@@ -19,7 +19,8 @@ _SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}  # NIFTI_UNITS_SEC, _MSEC, _USEC: the ne
 
 
 def read_nifti(path: Path, max_frames: int | None) -> RawFrames:
-    """NIfTI-1 or -2 with axes (x, y, t), (x, y, 1, t) or (x, y): frames are transposed to (t, y, x), the apex turned up.
+    """NIfTI-1 or -2 with axes (x, y, t), (x, y, 1, t) or (x, y): frames are transposed to (t, y, x), the apex turned
+    up.
 
     mm a pixel from the header; the frame rate from a fourth axis in s, ms or us, else unknown.
 
@@ -54,7 +55,8 @@ def read_nifti(path: Path, max_frames: int | None) -> RawFrames:
 
 
 def open_nifti(path: Path) -> Any:
-    """nibabel's image of one plane, packed by gzip or not, under any name. Of what is packed no more is unpacked than the header declares.
+    """nibabel's image of one plane, packed by gzip or not, under any name. Of what is packed no more is unpacked than
+    the header declares.
 
     Raises ClipError where it has several slices or is too large, and what nibabel raises where it is damaged.
     """
@@ -67,8 +69,10 @@ def open_nifti(path: Path) -> Any:
         header = kind.header_class.from_fileobj(io.BytesIO(head), check=False)
         shape, offset = header.get_data_shape(), int(header.get_data_offset())
         if len(shape) < 2 or len(shape) > 4 or (len(shape) == 4 and shape[2] != 1):
-            raise ClipError(f"This NIfTI file has the shape {shape}, which is none of one plane: its axes must be (x, y, time) or "
-                            "(x, y, 1, time).")
+            raise ClipError(
+                f"This NIfTI file has the shape {shape}, which is none of one plane: its axes must be (x, y, time) or "
+                "(x, y, 1, time)."
+            )
         check_size(shape[-1] if len(shape) > 2 else 1, shape[1], shape[0], header.get_data_dtype().itemsize)
         if not 0 <= offset <= _MOST_BEFORE:
             raise ClipError(DAMAGED)

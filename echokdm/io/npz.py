@@ -16,10 +16,11 @@ _ENCRYPTED = 0x1  # APPNOTE.TXT of the ZIP format, 4.4.4
 
 
 def read_npz(path: Path, max_frames: int | None) -> RawFrames:
-    """`frames` (T, H, W), (T, H, W, 3) or (T, C, H, W), uint8, uint16 or float in [0, 1]; `fps` and `spacing_mm` (2,) where there.
+    """`frames` (T, H, W), (T, H, W, 3) or (T, C, H, W), uint8, uint16 or float in [0, 1]; `fps` and `spacing_mm` (2,)
+    where there.
 
-    Raises ClipError: not an .npz, no `frames`, objects in it, side arrays of another form, packed in another way, or too large. Nothing
-    is unpickled.
+    Raises ClipError: not an .npz, no `frames`, objects in it, side arrays of another form, packed in another way, or
+    too large. Nothing is unpickled.
     """
     with one_sentence(DAMAGED), zipfile.ZipFile(path) as archive:
         if "frames.npy" not in archive.namelist():
@@ -40,7 +41,8 @@ def read_npz(path: Path, max_frames: int | None) -> RawFrames:
 
 
 def read_npy(path: Path, sentence: str, kind: type[EchoKDMError]) -> np.ndarray:
-    """The array of real numbers in an .npy file. Raises `kind(sentence)` where it is none, or larger than a clip may be."""
+    """The array of real numbers in an .npy file. Raises `kind(sentence)` where it is none, or larger than a clip may
+    be."""
     with one_sentence(sentence, kind), check_plain(path, kind).open("rb") as file:
         shape, dtype = _npy_header(file)
         if dtype.kind not in "uif" or int(np.prod(shape, dtype=object)) * dtype.itemsize > MAX_BYTES:

@@ -7,12 +7,14 @@ from scipy import ndimage
 _BLACK = 24 / 255
 # Of the picture's border that is page. A fan cut off by the picture's own border covers less than half of it.
 _LEAST_BORDER = 0.5
-# JPEG at quality 80 moves a flat page by less than the first; beside letters and the fan's edge it rings up to the second.
+# JPEG at quality 80 moves a flat page by less than the first; beside letters and the fan's edge it rings up to the
+# second.
 _FLAT, _RINGING = 12 / 255, 40 / 255
 
 
 def without_page(frames: np.ndarray) -> np.ndarray:
-    """(T, H, W) in [0, 1] with what is joined to the picture's border by one bright gray level, in all frames, made black.
+    """(T, H, W) in [0, 1] with what is joined to the picture's border by one bright gray level, in all frames, made
+    black.
 
     A pixel more goes with it: on the page's edge pixels are mixed of both. Frames on black come back as they are.
     """

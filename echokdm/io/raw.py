@@ -11,7 +11,8 @@ from echokdm.core.errors import ClipError
 from echokdm.core.frames import LongFrames
 
 MAX_PIXELS = 2**30
-"""Frames x rows x columns of a clip: 3,495 frames of 640 x 480. Read frame by frame, long ones are not kept in memory."""
+"""Frames x rows x columns of a clip: 3,495 frames of 640 x 480. Read frame by frame, long ones are not kept in
+memory."""
 MAX_FRAME = 2**25
 """Rows x columns of one frame, which is in memory several times over: 5,792 x 5,792."""
 MAX_BYTES = 2**30
@@ -21,15 +22,16 @@ MAX_INFLATED = 2**28
 
 _GRAY_TOLERANCE = 24 / 255
 
-# A pixel of a scanner is between 0.03 and 1.5 mm wide and at most a few times as high; a clip has between 5 and 400 frames a second. What
-# lies far beyond is no measurement, and a picture scaled by it would not fit in memory.
+# A pixel of a scanner is between 0.03 and 1.5 mm wide and at most a few times as high; a clip has between 5 and 400
+# frames a second. What lies far beyond is no measurement, and a picture scaled by it would not fit in memory.
 _SPACINGS_MM, _MOST_ASPECT, _RATES = (0.01, 10.0), 10.0, (0.5, 1000.0)
 
 DAMAGED = "This clip is truncated or damaged: copy it again from where it came."
 
 
 class RawFrames(NamedTuple):
-    """frames: (T, H, W) or (T, H, W, 3), uint8 or float32 in [0, 1]. patient: only ever hashed, with the user's salt."""
+    """frames: (T, H, W) or (T, H, W, 3), uint8 or float32 in [0, 1]. patient: only ever hashed, with the user's
+    salt."""
 
     frames: np.ndarray | LongFrames
     fps: float | None = None
@@ -46,10 +48,14 @@ def check_size(frames: int, rows: int, columns: int, pixel_bytes: int = 0) -> No
     if min(frames, rows, columns) < 1:
         raise ClipError(f"This clip is empty: it declares {frames} frames of {rows} x {columns} pixels.")
     if rows * columns > MAX_FRAME:
-        raise ClipError(f"The frames of this clip have {rows} x {columns} pixels, over the limit of {MAX_FRAME}: cut or shrink them first.")
+        raise ClipError(
+            f"The frames of this clip have {rows} x {columns} pixels, over the limit of {MAX_FRAME}: cut or shrink them first."
+        )
     if frames * rows * columns > MAX_PIXELS or frames * rows * columns * pixel_bytes > MAX_BYTES:
-        raise ClipError(f"This clip has {frames} or more frames of {rows} x {columns} pixels, over the limit of {MAX_PIXELS} pixels "
-                        f"or, of its kind, {MAX_BYTES} bytes in all: read fewer frames, or cut or shrink it first.")
+        raise ClipError(
+            f"This clip has {frames} or more frames of {rows} x {columns} pixels, over the limit of {MAX_PIXELS} pixels "
+            f"or, of its kind, {MAX_BYTES} bytes in all: read fewer frames, or cut or shrink it first."
+        )
 
 
 def sane_spacing(spacing: tuple[float, float]) -> tuple[float, float] | None:
@@ -69,7 +75,8 @@ def sane_rate(fps: float) -> float | None:
 
 
 def is_coloured(frame: np.ndarray, full: float) -> bool:
-    """Whether any pixel of (H, W, 3), of which `full` is white, has more chroma than compression leaves in a gray picture."""
+    """Whether any pixel of (H, W, 3), of which `full` is white, has more chroma than compression leaves in a gray
+    picture."""
     red, green, blue = frame[..., 0], frame[..., 1], frame[..., 2]
     greatest = np.maximum(np.maximum(red, green), blue)
     least = np.minimum(np.minimum(red, green), blue)

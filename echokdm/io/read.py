@@ -25,13 +25,13 @@ def read_clip(path: str | Path, max_frames: int | None = None, *, salt: str | No
 
     Returns a Clip whose frames keep their size and, where the picture is coloured, their colour; `fps` falls back to
     30 with `meta["fps_assumed"]` True; `spacing_mm` is (row, column) in mm a pixel where the file says so.
-    The frames of a long clip are `core.frames.LongFrames`, which are read when they are asked for, few at a time; else a tensor.
-    meta holds only: format, fps_assumed, fps_source, irregular_timing, frame_times_ms (DICOM's Frame Time Vector), region,
-    colour_region, pixel_aspect, flipped.
+    The frames of a long clip are `core.frames.LongFrames`, which are read when they are asked for, few at a time; else
+    a tensor. meta holds only: format, fps_assumed, fps_source, irregular_timing, frame_times_ms (DICOM's Frame Time
+    Vector), region, colour_region, pixel_aspect, flipped.
     A single frame is read too; `require_motion` refuses it.
 
-    Raises ClipError: not a clip, damaged, empty, or more than `raw.MAX_PIXELS` pixels in all; OutputError where a long clip finds no
-    room among the temporary files.
+    Raises ClipError: not a clip, damaged, empty, or more than `raw.MAX_PIXELS` pixels in all; OutputError where a long
+    clip finds no room among the temporary files.
     """
     if max_frames is not None and max_frames < 1:
         raise ClipError(f"A clip needs at least one frame to read, not max_frames = {max_frames}.")
@@ -57,8 +57,17 @@ def _to_tensor(frames: np.ndarray, full: float, gray: bool) -> torch.Tensor:
         # Luma rather than one channel: compression spreads a gray picture's noise over all three.
         luma = np.empty(frames.shape[:3], np.float32)
         for target, frame in zip(luma, frames, strict=True):
-            np.clip((frame[..., 0] * np.float32(0.299) + frame[..., 1] * np.float32(0.587) + frame[..., 2] * np.float32(0.114)) / full,
-                    0, 1, out=target)
+            np.clip(
+                (
+                    frame[..., 0] * np.float32(0.299)
+                    + frame[..., 1] * np.float32(0.587)
+                    + frame[..., 2] * np.float32(0.114)
+                )
+                / full,
+                0,
+                1,
+                out=target,
+            )
         return torch.from_numpy(luma).unsqueeze(1)
     tensor = torch.from_numpy(np.ascontiguousarray(frames))
     tensor = tensor.permute(0, 3, 1, 2) if frames.ndim == 4 else tensor.unsqueeze(1)
@@ -69,7 +78,9 @@ def _subject(raw: RawFrames, salt: str | None) -> str:
     """16 hexadecimal digits: keyed hash of the patient where a salt is given, else of the first frame's pixels."""
     if salt and raw.patient:
         return hashlib.blake2b(raw.patient.encode(), key=salt.encode()[:64], digest_size=8).hexdigest()
-    return hashlib.blake2b(np.ascontiguousarray(raw.frames[0]).tobytes(), person=b"echokdm-subject", digest_size=8).hexdigest()
+    return hashlib.blake2b(
+        np.ascontiguousarray(raw.frames[0]).tobytes(), person=b"echokdm-subject", digest_size=8
+    ).hexdigest()
 
 
 def _read_dicom(path: Path, max_frames: int | None) -> RawFrames:
@@ -102,5 +113,12 @@ def _read_images(path: Path, max_frames: int | None) -> RawFrames:
     return read_images(path, max_frames)
 
 
-_READERS = {"dicom": _read_dicom, "video": _read_video, "gif": _read_video, "nifti": _read_nifti, "npz": _read_npz,
-            "image": _read_images, "folder": _read_images}
+_READERS = {
+    "dicom": _read_dicom,
+    "video": _read_video,
+    "gif": _read_video,
+    "nifti": _read_nifti,
+    "npz": _read_npz,
+    "image": _read_images,
+    "folder": _read_images,
+}

@@ -40,7 +40,8 @@ def read_region(dataset: "Dataset", rows: int, columns: int) -> tuple[tuple[floa
         if box.area > 0:
             facts["region"] = tuple(box)
             spacing = _region_spacing(item, factor)
-            # A region that overflows on one side may stem from a cropped picture or a shrunk one: its mm can't be trusted.
+            # A region that overflows on one side may stem from a cropped picture or a shrunk one: its mm can't be
+            # trusted.
             if spacing and sure:
                 return spacing, facts
             return None, facts

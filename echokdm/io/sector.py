@@ -14,7 +14,9 @@ from echokdm.io.page import without_page
 from echokdm.io.panels import find_panels
 from echokdm.io.tint import strays
 
-_DOPPLER = "This clip shows colour Doppler, and only gray B-mode can be used: give the clip of the same view without colour."
+_DOPPLER = (
+    "This clip shows colour Doppler, and only gray B-mode can be used: give the clip of the same view without colour."
+)
 
 # The fan is fitted on at most this many columns and frames; edges come out to about a tenth of a pixel of that picture.
 _FIT_WIDTH = 320
@@ -28,8 +30,8 @@ class Sector:
     """The sector in a clip's own pixels.
 
     mask: (H, W) bool, True where a pixel's centre lies in the sector. fan: the geometry in a picture of square pixels;
-    step: (x, y) how many of the clip's pixels one of that picture's holds. limits: (x0, y0, x1, y1), inclusive, where the
-    scanner or the picture cuts the fan's corners.
+    step: (x, y) how many of the clip's pixels one of that picture's holds. limits: (x0, y0, x1, y1), inclusive, where
+    the scanner or the picture cuts the fan's corners.
     """
 
     mask: np.ndarray
@@ -38,7 +40,9 @@ class Sector:
     limits: tuple[float, float, float, float]
 
     @classmethod
-    def drawn(cls, fan: Fan, step: tuple[float, float], limits: tuple[float, float, float, float], size: tuple[int, int]) -> "Sector":
+    def drawn(
+        cls, fan: Fan, step: tuple[float, float], limits: tuple[float, float, float, float], size: tuple[int, int]
+    ) -> "Sector":
         """The sector that a fan makes in a clip of that size (H, W)."""
         sector = cls(np.zeros(size, bool), fan, step, limits)
         y, x = np.mgrid[0 : size[0], 0 : size[1]].astype(np.float32)
@@ -96,13 +100,15 @@ def find_sector(clip: Clip, region: tuple[int, int, int, int] | None = None) -> 
 
     region: (x0, y0, x1, y1), inclusive, in the clip's pixels; by default the one that `read_clip` found.
 
-    Raises ClipError where no fan is found, where there are two side by side, or where it shows colour Doppler: then no pixel may be
-    used. A picture on a white or gray page is read as if the page were black.
+    Raises ClipError where no fan is found, where there are two side by side, or where it shows colour Doppler: then no
+    pixel may be used. A picture on a white or gray page is read as if the page were black.
     """
     region = region or clip.meta.get("region")
     height, width = clip.size
     if min(height, width) < 48:
-        raise ClipError(f"This clip is too small for a sector to be found: {height} x {width} pixels, and 48 x 48 are needed.")
+        raise ClipError(
+            f"This clip is too small for a sector to be found: {height} x {width} pixels, and 48 x 48 are needed."
+        )
     small, step = _fit_picture(clip)
     _check_one_panel(clip, small, step)
     if clip.meta.get("colour_region"):
@@ -111,7 +117,12 @@ def find_sector(clip: Clip, region: tuple[int, int, int, int] | None = None) -> 
     fan, level = find_fan(small, picture)
     limits = _cut_corners(level, fan, step, (height, width))
     if region and picture is not None and _agrees(picture, fan):
-        limits = (max(limits[0], region[0]), max(limits[1], region[1]), min(limits[2], region[2]), min(limits[3], region[3]))
+        limits = (
+            max(limits[0], region[0]),
+            max(limits[1], region[1]),
+            min(limits[2], region[2]),
+            min(limits[3], region[3]),
+        )
     sector = Sector.drawn(fan, step, limits, clip.size)
     if sector.mask.sum() < 400:
         raise ClipError(NO_SECTOR)
@@ -121,7 +132,8 @@ def find_sector(clip: Clip, region: tuple[int, int, int, int] | None = None) -> 
 
 
 def _fit_picture(clip: Clip) -> tuple[np.ndarray, tuple[float, float]]:
-    """(T', h, w) gray frames with square pixels, at most `_FIT_WIDTH` wide, and how many of the clip's pixels each holds (x, y)."""
+    """(T', h, w) gray frames with square pixels, at most `_FIT_WIDTH` wide, and how many of the clip's pixels each
+    holds (x, y)."""
     height, width = clip.size
     aspect = pixel_aspect(clip)
     count = min(len(clip), _FIT_FRAMES)
@@ -130,15 +142,21 @@ def _fit_picture(clip: Clip) -> tuple[np.ndarray, tuple[float, float]]:
     new_width = min(width, _FIT_WIDTH)
     new_height = max(round(height * aspect * new_width / width), 1)
     if (new_height, new_width) != (height, width):
-        gray = F.interpolate(gray, (new_height, new_width), mode="area" if aspect == 1 else "bilinear",
-                             **({} if aspect == 1 else {"antialias": True}))
+        gray = F.interpolate(
+            gray,
+            (new_height, new_width),
+            mode="area" if aspect == 1 else "bilinear",
+            **({} if aspect == 1 else {"antialias": True}),
+        )
     return without_page(gray[:, 0].numpy()), (width / new_width, height / new_height)
 
 
 def _region_mask(region: tuple[int, int, int, int], step: tuple[float, float], shape: tuple[int, ...]) -> np.ndarray:
     x0, y0, x1, y1 = region
     mask = np.zeros(shape, bool)
-    mask[int(y0 / step[1]) : int(np.ceil((y1 + 1) / step[1])), int(x0 / step[0]) : int(np.ceil((x1 + 1) / step[0]))] = True
+    mask[int(y0 / step[1]) : int(np.ceil((y1 + 1) / step[1])), int(x0 / step[0]) : int(np.ceil((x1 + 1) / step[0]))] = (
+        True
+    )
     return mask
 
 
@@ -149,8 +167,11 @@ def _agrees(region: np.ndarray, fan: Fan) -> bool:
     return bool((inside & region).sum() > 0.85 * inside.sum())
 
 
-def _cut_corners(level: np.ndarray, fan: Fan, step: tuple[float, float], size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """(x0, y0, x1, y1) in the clip's pixels, where life inside the fan ends along a straight upright line, or below a level one."""
+def _cut_corners(
+    level: np.ndarray, fan: Fan, step: tuple[float, float], size: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """(x0, y0, x1, y1) in the clip's pixels, where life inside the fan ends along a straight upright line, or below a
+    level one."""
     height, width = level.shape
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     inside = fan.contains(x, y)
@@ -178,7 +199,8 @@ def _cut(share: np.ndarray, count: np.ndarray) -> int:
 
 
 def _check_one_panel(clip: Clip, small: np.ndarray, step: tuple[float, float]) -> None:
-    """Raise ClipError, with the columns to cut out, where there are two fans side by side. small, step: as `_fit_picture` gives them."""
+    """Raise ClipError, with the columns to cut out, where there are two fans side by side. small, step: as
+    `_fit_picture` gives them."""
     panels = find_panels(small)
     if panels is None:
         return
@@ -186,15 +208,21 @@ def _check_one_panel(clip: Clip, small: np.ndarray, step: tuple[float, float]) -
     height, width = small.shape[1:]
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     at = round(column * step[0])
-    halves = {"left": (f"columns 0 to {at - 1}", left.contains(x, y) & (x < column)),
-              "right": (f"columns {at} to {clip.size[1] - 1}", right.contains(x, y) & (x >= column))}
+    halves = {
+        "left": (f"columns 0 to {at - 1}", left.contains(x, y) & (x < column)),
+        "right": (f"columns {at} to {clip.size[1] - 1}", right.contains(x, y) & (x >= column)),
+    }
     coloured = [name for name, (_, inside) in halves.items() if _is_doppler(clip, _enlarged(inside, clip.size))]
     if len(coloured) == 1:
         gray = "left" if coloured == ["right"] else "right"
-        raise ClipError(f"This picture holds two panels: cut out the {gray} one, {halves[gray][0]}, and give that; the other shows "
-                        "colour Doppler.")
-    raise ClipError(f"This picture holds two panels: cut out the one with the apical 4-chamber view in gray B-mode, the left one, "
-                    f"{halves['left'][0]}, or the right one, {halves['right'][0]}, and give that.")
+        raise ClipError(
+            f"This picture holds two panels: cut out the {gray} one, {halves[gray][0]}, and give that; the other shows "
+            "colour Doppler."
+        )
+    raise ClipError(
+        f"This picture holds two panels: cut out the one with the apical 4-chamber view in gray B-mode, the left one, "
+        f"{halves['left'][0]}, or the right one, {halves['right'][0]}, and give that."
+    )
 
 
 def _enlarged(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -3,21 +3,23 @@
 import numpy as np
 
 _BINS = 32
-# Colours that differ by more than this (in their greatest channel) from the tint's, or from their own least channel, are flow's.
-# In pydicom's echo and the echotracker clip, in 11 tints, plain and through JPEG at quality 60, one pixel in a thousand is farther from
-# the tint's curve; of red, blue and turquoise patches laid over gray or tinted B-mode, four fifths.
+# Colours that differ by more than this (in their greatest channel) from the tint's, or from their own least channel,
+# are flow's. In pydicom's echo and the echotracker clip, in 11 tints, plain and through JPEG at quality 60, one pixel
+# in a thousand is farther from the tint's curve; of red, blue and turquoise patches laid over gray or tinted B-mode,
+# four fifths.
 _STRONG = 60 / 255
 _DARK = 40 / 255  # below, compression's chroma says nothing of a hue
-# Distance of chromaticities (shares of red, green and blue): matplotlib's copper, pink and YlOrBr_r stay within .07 of one hue that
-# fades to white; turquoise lies .2 from a blue tint, red .5 from gray.
+# Distance of chromaticities (shares of red, green and blue): matplotlib's copper, pink and YlOrBr_r stay within .07 of
+# one hue that fades to white; turquoise lies .2 from a blue tint, red .5 from gray.
 _OTHER_HUE = 0.15
 
 
 def strays(pixels: np.ndarray) -> np.ndarray:
-    """(N,) bool: which pixels (N, 3), RGB in [0, 1], are strongly coloured and far from the colour that the tint gives their brightness.
+    """(N,) bool: which pixels (N, 3), RGB in [0, 1], are strongly coloured and far from the colour that the tint gives
+    their brightness.
 
-    The tint is a curve in colour space: its point at each brightness (luma, ITU-R BT.601) is the median colour of the pixels that are so
-    bright, and gray where that is of another hue, or more saturated, than where the picture is dark.
+    The tint is a curve in colour space: its point at each brightness (luma, ITU-R BT.601) is the median colour of the
+    pixels that are so bright, and gray where that is of another hue, or more saturated, than where the picture is dark.
     """
     greatest, least = pixels.max(1), pixels.min(1)
     strong = (greatest - least > _STRONG) & (greatest - least > 0.6 * greatest)
@@ -34,7 +36,8 @@ def strays(pixels: np.ndarray) -> np.ndarray:
 
 
 def _of_one_hue(curve: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """A curve (K, 3) from dark to bright, with gray of its brightness `at` where it leaves the line from its darker half's hue to white."""
+    """A curve (K, 3) from dark to bright, with gray of its brightness `at` where it leaves the line from its darker
+    half's hue to white."""
     bright = curve.max(1) > _DARK
     if not bright.any():
         return curve

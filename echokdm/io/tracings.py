@@ -1,7 +1,7 @@
 """Left-ventricular tracings in EchoNet's VolumeTracings form, and masks from NIfTI.
 
-A tracing is (R, 4) rows x1, y1, x2, y2 in pixels of its own clip: row 0 the long axis from the apex to the mid-base, the
-further rows chords across it from the apex to the mitral valve (usually 20).
+A tracing is (R, 4) rows x1, y1, x2, y2 in pixels of its own clip: row 0 the long axis from the apex to the mid-base,
+the further rows chords across it from the apex to the mitral valve (usually 20).
 """
 
 import csv
@@ -52,10 +52,11 @@ def _parse_row(row: Mapping[str, str | None], where: str) -> tuple[str, int, lis
 
 
 def read_tracings(path: str | os.PathLike[str]) -> Tracings:
-    """Tracings by clip name (without `.avi`) and 0-based frame, each (R, 4) float64 with R >= 2, rows in the file's order.
+    """Tracings by clip name (without `.avi`) and 0-based frame, each (R, 4) float64 with R >= 2, rows in the file's
+    order.
 
-    Any number of chords is taken as it stands. Columns may come in any order. Raises GeometryError, with the line, for a
-    file that can't be read, a missing column, a cell that is no number, or a frame with an axis but no chord.
+    Any number of chords is taken as it stands. Columns may come in any order. Raises GeometryError, with the line, for
+    a file that can't be read, a missing column, a cell that is no number, or a frame with an axis but no chord.
     """
     path = check_plain(path, GeometryError)
     file = called("The tracing file", path)
@@ -84,7 +85,9 @@ def read_tracings(path: str | os.PathLike[str]) -> Tracings:
     for name, frames in rows.items():
         for frame, lines in frames.items():
             if len(lines) < 2:
-                raise GeometryError(f"{file}: frame {frame} has a long axis but no chord; it needs the axis and 20 chords.")
+                raise GeometryError(
+                    f"{file}: frame {frame} has a long axis but no chord; it needs the axis and 20 chords."
+                )
         rows[name] = dict(sorted(frames.items()))
     return {name: {frame: np.array(lines) for frame, lines in frames.items()} for name, frames in rows.items()}
 
@@ -101,7 +104,9 @@ def write_tracings(path: str | os.PathLike[str], tracings: Mapping[str, Mapping[
         for frame, rows in sorted(frames.items()):
             rows = np.asarray(rows, np.float64)
             if rows.ndim != 2 or rows.shape[1] != 4 or len(rows) < 2 or not np.isfinite(rows).all():
-                raise GeometryError(f"A tracing needs finite rows of the shape (R, 4) with R from 2, not {rows.shape} (frame {frame}).")
+                raise GeometryError(
+                    f"A tracing needs finite rows of the shape (R, 4) with R from 2, not {rows.shape} (frame {frame})."
+                )
             writer.writerows([f"{_bare(name)}.avi", *(f"{value:.6f}" for value in row), int(frame)] for row in rows)
     with atomic_file(path) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
@@ -110,8 +115,9 @@ def write_tracings(path: str | os.PathLike[str], tracings: Mapping[str, Mapping[
 def read_labels(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> np.ndarray:
     """Labels from NIfTI, (T, H, W) in the file's own type.
 
-    Taken as stored: (x, y), (x, y, T) or (x, y, 1, T), x to the right and y down, as `write_nifti` and ITK write pictures.
-    size: (height, width) that the labels must have. Raises GeometryError where the file is no such NIfTI or has another size.
+    Taken as stored: (x, y), (x, y, T) or (x, y, 1, T), x to the right and y down, as `write_nifti` and ITK write
+    pictures. size: (height, width) that the labels must have. Raises GeometryError where the file is no such NIfTI or
+    has another size.
     """
     from echokdm.io.nifti import open_nifti
 
@@ -129,11 +135,15 @@ def read_labels(path: str | os.PathLike[str], size: tuple[int, int] | None = Non
     if array.ndim == 4 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim != 3 or array.dtype.names:
-        raise GeometryError(f"{file} has the shape {array.shape}; masks need (x, y), (x, y, frames) or (x, y, 1, frames).")
+        raise GeometryError(
+            f"{file} has the shape {array.shape}; masks need (x, y), (x, y, frames) or (x, y, 1, frames)."
+        )
     labels = np.ascontiguousarray(array.transpose(2, 1, 0))
     if size is not None and labels.shape[1:] != tuple(size):
-        raise GeometryError(f"{file} has masks of {labels.shape[2]} x {labels.shape[1]} pixels, the clip {size[1]} x {size[0]}; "
-                            "draw them on the clip's own frames.")
+        raise GeometryError(
+            f"{file} has masks of {labels.shape[2]} x {labels.shape[1]} pixels, the clip {size[1]} x {size[0]}; "
+            "draw them on the clip's own frames."
+        )
     return labels
 
 
@@ -149,7 +159,8 @@ def read_masks(path: str | os.PathLike[str], size: tuple[int, int] | None = None
 
 
 def turn_rows(rows: np.ndarray, clip: "Clip") -> np.ndarray:
-    """Tracing rows (R, 4) between a clip as read and its file, which `read_clip` may have turned upside down; its own inverse."""
+    """Tracing rows (R, 4) between a clip as read and its file, which `read_clip` may have turned upside down; its own
+    inverse."""
     if clip.meta.get("flipped") != "vertical":
         return rows
     turned = rows.copy()

@@ -6,7 +6,8 @@ from echokdm.core.errors import ClipError
 
 
 def to_unit_range(frames: np.ndarray) -> np.ndarray:
-    """uint8 as it is; integers by their own range's next power of two; floats in [0, 1] as they are, else by their greatest.
+    """uint8 as it is; integers by their own range's next power of two; floats in [0, 1] as they are, else by their
+    greatest.
 
     Raises ClipError where a value is no number, or none that float32 holds.
     """
@@ -15,8 +16,10 @@ def to_unit_range(frames: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         values = frames.astype(np.float32)
     if not np.isfinite(values).all():
-        raise ClipError("This clip holds values that are not numbers, or beyond those of 32 bits: save it again as uint8, or as float32 in "
-                        "[0, 1].")
+        raise ClipError(
+            "This clip holds values that are not numbers, or beyond those of 32 bits: save it again as uint8, or as float32 in "
+            "[0, 1]."
+        )
     np.maximum(values, 0, out=values)
     top = float(values.max())
     if frames.dtype.kind in "ui":

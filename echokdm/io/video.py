@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from av import VideoFrame
 
 
-# Demuxers and protocols that PyAV may choose from: a playlist, or a name such as concat:a|b, would have it open other files or the network.
+# Demuxers and protocols that PyAV may choose from: a playlist, or a name such as concat:a|b, would have it open other
+# files or the network.
 _CONTAINERS = "avi,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,gif"
 _PROTOCOLS = "file"
 
 
 def read_video(path: Path, max_frames: int | None) -> RawFrames:
-    """Decode the first video stream, gray where no frame has colour. fps from the stream's rate, for GIF from the frames' times.
+    """Decode the first video stream, gray where no frame has colour. fps from the stream's rate, for GIF from the
+    frames' times.
 
     Raises ClipError: no video in it, no decoder, damaged, or too large.
     """
@@ -40,8 +42,11 @@ def has_decoder(codec: str) -> bool:
     return True
 
 
-def decode(source: Path | BytesIO, max_frames: int | None, containers: str, size: tuple[int, int] | None = None) -> RawFrames:
-    """The first video stream of a file or of bytes. containers: FFmpeg's names of the demuxers it may be. size: (H, W) that it must have.
+def decode(
+    source: Path | BytesIO, max_frames: int | None, containers: str, size: tuple[int, int] | None = None
+) -> RawFrames:
+    """The first video stream of a file or of bytes. containers: FFmpeg's names of the demuxers it may be. size: (H, W)
+    that it must have.
 
     Raises ClipError, and what PyAV does where it is damaged.
     """
@@ -56,7 +61,9 @@ class _Coloured(Exception):
     """A frame has colour, and "gray" was asked for."""
 
 
-def _decode(source: Path | BytesIO, max_frames: int | None, containers: str, size: tuple[int, int] | None, pixels: str) -> RawFrames:
+def _decode(
+    source: Path | BytesIO, max_frames: int | None, containers: str, size: tuple[int, int] | None, pixels: str
+) -> RawFrames:
     """The frames in PyAV's format `pixels`. Raises _Coloured."""
     import av
 
@@ -91,8 +98,11 @@ def _decode(source: Path | BytesIO, max_frames: int | None, containers: str, siz
     return RawFrames(frames, rate, meta={"fps_source": "container", **meta})
 
 
-def _pictures(decoded: "Iterator[VideoFrame]", most: int | None, declared: int, pixels: str, times: list[float]) -> Iterator[np.ndarray]:
-    """Up to `most` frames as arrays; their times, s, are appended to `times`. declared: how many there are, 0 where it is not known."""
+def _pictures(
+    decoded: "Iterator[VideoFrame]", most: int | None, declared: int, pixels: str, times: list[float]
+) -> Iterator[np.ndarray]:
+    """Up to `most` frames as arrays; their times, s, are appended to `times`. declared: how many there are, 0 where it
+    is not known."""
     count = 0
     for frame in decoded:
         count += 1
@@ -115,4 +125,3 @@ def _has_colour(frame: "VideoFrame") -> bool:
         return False
     small = frame.reformat(width=max(frame.width // 4, 16), height=max(frame.height // 4, 16), format="rgb24")
     return is_coloured(small.to_ndarray(), 255)
-

@@ -1,7 +1,7 @@
 """Frames to files: MP4, GIF, EchoNet-style AVI, a PNG strip, NIfTI. The same frames give the same bytes.
 
-Frames are (T, C, H, W) float in [0, 1], C = 1 or 3, as a torch tensor, an array or `core.frames.LongFrames`, which are written as they
-are read; every file appears whole or not at all.
+Frames are (T, C, H, W) float in [0, 1], C = 1 or 3, as a torch tensor, an array or `core.frames.LongFrames`, which are
+written as they are read; every file appears whole or not at all.
 """
 
 import io
@@ -26,7 +26,8 @@ PathLike = str | os.PathLike[str]
 def to_uint8(frames: Frames) -> Images:
     """(T, C, H, W) float in [0, 1] -> (T, H, W) uint8 for C = 1, (T, H, W, 3) for C = 3; rounded, clamped.
 
-    Raises OutputError where the shape is another, there is no frame, or a value isn't finite: of long frames when they are read.
+    Raises OutputError where the shape is another, there is no frame, or a value isn't finite: of long frames when they
+    are read.
     """
     if len(frames.shape) != 4 or frames.shape[1] not in (1, 3) or 0 in frames.shape:
         raise OutputError(f"Frames to write need the shape (T, C, H, W) with C 1 or 3, not {tuple(frames.shape)}.")
@@ -34,8 +35,10 @@ def to_uint8(frames: Frames) -> Images:
 
 
 def _levels(frames: torch.Tensor | np.ndarray) -> np.ndarray:
-    array = frames.detach().cpu().float().numpy() if isinstance(frames, torch.Tensor) else np.asarray(frames, np.float32)
-    out = np.empty((len(array), *array.shape[2:], *array.shape[1:2][array.shape[1] == 1:]), np.uint8)
+    array = (
+        frames.detach().cpu().float().numpy() if isinstance(frames, torch.Tensor) else np.asarray(frames, np.float32)
+    )
+    out = np.empty((len(array), *array.shape[2:], *array.shape[1:2][array.shape[1] == 1 :]), np.uint8)
     for levels, frame in zip(out, array, strict=True):  # one at a time: a clip at its own size is large
         if not np.isfinite(frame).all():
             raise OutputError("Frames to write hold values that are not finite.")
@@ -49,8 +52,16 @@ def _enlarge(images: Images, scale: int) -> Images:
     return images if scale == 1 else each(images, lambda some: some.repeat(scale, 1).repeat(scale, 2))
 
 
-def _encode(path: PathLike, images: Images, fps: float, container: str, codec: str, pixel_format: str,
-            options: dict[str, str], container_options: dict[str, str]) -> None:
+def _encode(
+    path: PathLike,
+    images: Images,
+    fps: float,
+    container: str,
+    codec: str,
+    pixel_format: str,
+    options: dict[str, str],
+    container_options: dict[str, str],
+) -> None:
     import av
 
     if not fps > 0:
@@ -58,8 +69,12 @@ def _encode(path: PathLike, images: Images, fps: float, container: str, codec: s
     source_format = "gray" if images.ndim == 3 else "rgb24"
     with atomic_file(path) as temporary:
         # bitexact keeps the encoder's version and the date out of the file.
-        with av.open(str(temporary), "w", format=container, options={"fflags": "+bitexact", **container_options}) as output:
-            stream: Any = output.add_stream(codec, rate=Fraction(fps).limit_denominator(1000), options={"flags": "+bitexact", **options})
+        with av.open(
+            str(temporary), "w", format=container, options={"fflags": "+bitexact", **container_options}
+        ) as output:
+            stream: Any = output.add_stream(
+                codec, rate=Fraction(fps).limit_denominator(1000), options={"flags": "+bitexact", **options}
+            )
             stream.height, stream.width = images.shape[1:3]
             stream.pix_fmt = pixel_format
             stream.codec_context.thread_count = 1  # x264's bytes depend on the number of threads
@@ -71,13 +86,23 @@ def _encode(path: PathLike, images: Images, fps: float, container: str, codec: s
 def write_mp4(path: PathLike, frames: Frames, fps: float, scale: int = 1, crf: int = 14) -> None:
     """An H.264 MP4 that every browser plays: yuv420p, index first. crf: x264's quality, lower is better.
 
-    scale: whole enlargement, nearest neighbour. Odd sizes gain a repeated last row or column, since yuv420p needs even ones.
+    scale: whole enlargement, nearest neighbour. Odd sizes gain a repeated last row or column, since yuv420p needs even
+    ones.
     """
     images = _enlarge(to_uint8(frames), scale)
     _, height, width = images.shape[:3]
     missing = [(0, 0), (0, height % 2), (0, width % 2)] + [(0, 0)] * (images.ndim - 3)
     images = each(images, lambda some: np.pad(some, missing, mode="edge"))
-    _encode(path, images, fps, "mp4", "libx264", "yuv420p", {"crf": str(crf), "preset": "veryfast"}, {"movflags": "+faststart"})
+    _encode(
+        path,
+        images,
+        fps,
+        "mp4",
+        "libx264",
+        "yuv420p",
+        {"crf": str(crf), "preset": "veryfast"},
+        {"movflags": "+faststart"},
+    )
 
 
 def write_avi(path: PathLike, frames: Frames, fps: float, size: int | None = 112) -> None:
@@ -96,7 +121,8 @@ _GIF_FRAMES = 16  # of a long clip, that Pillow is given at a time, since it kee
 
 
 def gif_durations(count: int, fps: float) -> list[int]:
-    """Milliseconds a frame in GIF's steps of 10 ms, spread so that the whole lasts count / fps. Browsers slow down below 20 ms."""
+    """Milliseconds a frame in GIF's steps of 10 ms, spread so that the whole lasts count / fps. Browsers slow down
+    below 20 ms."""
     if 100 / fps < 2:
         return [20] * count
     ends = [round((i + 1) * 100 / fps) for i in range(count)]
@@ -104,7 +130,8 @@ def gif_durations(count: int, fps: float) -> list[int]:
 
 
 def write_gif(path: PathLike, frames: Frames, fps: float, scale: int = 1) -> None:
-    """A looping GIF; colours share one palette, so that nothing flickers. Identical neighbours become one longer frame."""
+    """A looping GIF; colours share one palette, so that nothing flickers. Identical neighbours become one longer
+    frame."""
     from PIL import Image
 
     images = _enlarge(to_uint8(frames), scale)
@@ -121,18 +148,27 @@ def write_gif(path: PathLike, frames: Frames, fps: float, scale: int = 1) -> Non
             if palette is not None:
                 pictures = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
             one = io.BytesIO()
-            pictures[0].save(one, format="GIF", save_all=True, append_images=pictures[1:], loop=0, disposal=1,
-                             duration=durations[written:written + len(pictures)], optimize=False)
+            pictures[0].save(
+                one,
+                format="GIF",
+                save_all=True,
+                append_images=pictures[1:],
+                loop=0,
+                disposal=1,
+                duration=durations[written : written + len(pictures)],
+                optimize=False,
+            )
             data = one.getvalue()
-            file.write(data[_gif_start(data) if written else 0:-1])
+            file.write(data[_gif_start(data) if written else 0 : -1])
             written += len(pictures)
         file.write(data[-1:])
 
 
 def _gif_start(data: bytes) -> int:
-    """Where a GIF's frames begin: behind its header, its palette and what is said of looping (GIF89a, sections 18, 19 and 26)."""
+    """Where a GIF's frames begin: behind its header, its palette and what is said of looping (GIF89a, sections 18, 19
+    and 26)."""
     start = 13 + 3 * 2 ** ((data[10] & 7) + 1)
-    while data[start:start + 2] == b"\x21\xff":
+    while data[start : start + 2] == b"\x21\xff":
         start += 2
         while length := data[start]:
             start += 1 + length
@@ -158,7 +194,7 @@ def strip(*rows: Frames, count: int = 8, scale: int = 1, gap: int = 2) -> np.nda
             chosen = chosen[..., None].repeat(3, -1)
         for c, image in enumerate(_enlarge(chosen, scale)):
             y, x = r * (height + gap), c * (width + gap)
-            canvas[y:y + height, x:x + width] = image
+            canvas[y : y + height, x : x + width] = image
     return canvas
 
 
@@ -175,12 +211,15 @@ def write_png_strip(path: PathLike, *rows: Frames, count: int = 8, scale: int = 
     write_png(path, strip(*rows, count=count, scale=scale, gap=gap))
 
 
-def write_nifti(path: PathLike, volume: Frames, spacing_mm: tuple[float, float] | None = None,
-                fps: float | None = None) -> None:
-    """Masks (bool or integer, stored as uint8) or images (float, stored as float32), (T, H, W), as NIfTI-1 (.nii or .nii.gz).
+def write_nifti(
+    path: PathLike, volume: Frames, spacing_mm: tuple[float, float] | None = None, fps: float | None = None
+) -> None:
+    """Masks (bool or integer, stored as uint8) or images (float, stored as float32), (T, H, W), as NIfTI-1 (.nii or
+    .nii.gz).
 
-    Stored as (x, y, 1, T) with x to the right and y down, so that `data[:, :, 0, t].T` is the picture; the affine says the
-    same in RAS+ (as ITK does for a picture). spacing_mm: (row, column). Units are marked unknown where spacing is None.
+    Stored as (x, y, 1, T) with x to the right and y down, so that `data[:, :, 0, t].T` is the picture; the affine says
+    the same in RAS+ (as ITK does for a picture). spacing_mm: (row, column). Units are marked unknown where spacing is
+    None.
     """
     import nibabel as nib
 

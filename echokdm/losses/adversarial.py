@@ -33,7 +33,8 @@ def generator_lsgan(fake_logits: Tensor) -> Tensor:
 
 
 def discriminator_minimax(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """-(E log D(real) + E log(1 - D(fake))), D the sigmoid of the logits (Goodfellow et al., NeurIPS 2014; residual flow, Eq. 11)."""
+    """-(E log D(real) + E log(1 - D(fake))), D the sigmoid of the logits (Goodfellow et al., NeurIPS 2014; residual
+    flow, Eq. 11)."""
     return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
 
 

@@ -1,4 +1,5 @@
-"""Contextual similarity: how alike two pictures' features are, wherever in the picture they lie (Mechrez et al., ECCV 2018)."""
+"""Contextual similarity: how alike two pictures' features are, wherever in the picture they lie (Mechrez et al., ECCV
+2018)."""
 
 from collections.abc import Sequence
 
@@ -25,17 +26,23 @@ def contextual_similarity(first: Tensor, second: Tensor, bandwidth: float = 0.5)
         return ((1 - relative) / bandwidth).softmax(2).amax(1).mean(1)
 
 
-def contextual_loss(first: Sequence[Tensor], second: Sequence[Tensor], weights: Sequence[float] | None = None,
-                    bandwidth: float = 0.5) -> Tensor:
+def contextual_loss(
+    first: Sequence[Tensor], second: Sequence[Tensor], weights: Sequence[float] | None = None, bandwidth: float = 0.5
+) -> Tensor:
     """-log of the weighted sum over layers of CX (MIDM, Eq. 16), mean over the batch.
 
-    first, second: feature maps a layer, as in `contextual_similarity`, averaged down to at most 64 places a side. weights: one a
-    layer; equal ones where None.
+    first, second: feature maps a layer, as in `contextual_similarity`, averaged down to at most 64 places a side.
+    weights: one a layer; equal ones where None.
     """
     weights = [1.0] * len(first) if weights is None else list(weights)
     total = sum(weights)
-    similar = sum((w / total * contextual_similarity(_fewer(a), _fewer(b), bandwidth)
-                   for w, a, b in zip(weights, first, second, strict=True)), torch.zeros(()))
+    similar = sum(
+        (
+            w / total * contextual_similarity(_fewer(a), _fewer(b), bandwidth)
+            for w, a, b in zip(weights, first, second, strict=True)
+        ),
+        torch.zeros(()),
+    )
     return -torch.log(similar.clamp_min(_EPSILON)).mean()
 
 

@@ -1,4 +1,5 @@
-"""The perceptual feature net that comes with the package: taught on simulators alone, without a label or a photograph."""
+"""The perceptual feature net that comes with the package: taught on simulators alone, without a label or a
+photograph."""
 
 import hashlib
 from pathlib import Path
@@ -17,22 +18,32 @@ STRIDES = (2, 4, 8, 16, 16)  # of the five stages, SqueezeNet's
 
 
 class FeatureNet(ModelMixin, ConfigMixin):  # type: ignore[misc]  # both have a config_name, and ModelMixin's counts
-    """Five stages of convolutions, halved between the first four by an average that does not alias, and a weight a channel.
+    """Five stages of convolutions, halved between the first four by an average that does not alias, and a weight a
+    channel.
 
-    A picture moved by a pixel gives nearly the same features, one of another texture does not: see `methods.perceptual`.
+    A picture moved by a pixel gives nearly the same features, one of another texture does not: see
+    `methods.perceptual`.
 
-    widths: channels of each stage. scales: what each stage's activations are multiplied by where they serve as features themselves.
-    compared: the first so many stages make the distance.
+    widths: channels of each stage. scales: what each stage's activations are multiplied by where they serve as features
+    themselves. compared: the first so many stages make the distance.
     """
 
     @register_to_config
-    def __init__(self, widths: tuple[int, ...] = (32, 48, 96, 128, 128), scales: tuple[float, ...] = (1.0,) * 5, compared: int = 5) -> None:
+    def __init__(
+        self,
+        widths: tuple[int, ...] = (32, 48, 96, 128, 128),
+        scales: tuple[float, ...] = (1.0,) * 5,
+        compared: int = 5,
+    ) -> None:
         super().__init__()
         before = (3, *widths[:-1])
         self.stages = nn.ModuleList([nn.Sequential(nn.Conv2d(3, widths[0], 5, 2, 2), nn.ReLU())])
         for wide_in, wide in zip(before[1:], widths[1:], strict=True):
-            self.stages.append(nn.Sequential(nn.Conv2d(wide_in, wide, 3, padding=1), nn.ReLU(),
-                                             nn.Conv2d(wide, wide, 3, padding=1), nn.ReLU()))
+            self.stages.append(
+                nn.Sequential(
+                    nn.Conv2d(wide_in, wide, 3, padding=1), nn.ReLU(), nn.Conv2d(wide, wide, 3, padding=1), nn.ReLU()
+                )
+            )
         self.weights = nn.ParameterList([nn.Parameter(torch.ones(wide)) for wide in widths])
 
     def forward(self, images: Tensor, stages: int = 5) -> list[Tensor]:
@@ -50,7 +61,8 @@ class FeatureNet(ModelMixin, ConfigMixin):  # type: ignore[misc]  # both have a 
         return [value * scale for value, scale in zip(self(images, stages), self.config["scales"], strict=False)]
 
     def differences(self, first: Tensor, second: Tensor) -> list[Tensor]:
-        """Weighted squared differences of the unit-length features, (B, 1, h, w) a stage (the form of LPIPS, Zhang et al. 2018, Eq. 1)."""
+        """Weighted squared differences of the unit-length features, (B, 1, h, w) a stage (the form of LPIPS, Zhang et
+        al. 2018, Eq. 1)."""
         maps = (unit_length(value).chunk(2) for value in self(torch.cat([first, second]), self.config["compared"]))
         return [weighted_difference(a, b, weight) for (a, b), weight in zip(maps, self.weights, strict=False)]
 
@@ -66,7 +78,8 @@ def weighted_difference(first: Tensor, second: Tensor, weight: Tensor) -> Tensor
 
 
 def load_shipped() -> tuple[FeatureNet, str]:
-    """The net that comes with the package, in float32, and a line that names it by its weights' hash. Raises BundleError."""
+    """The net that comes with the package, in float32, and a line that names it by its weights' hash. Raises
+    BundleError."""
     try:
         net = load_network(FeatureNet, SHIPPED)
         digest = hashlib.sha256((SHIPPED / "diffusion_pytorch_model.safetensors").read_bytes()).hexdigest()[:12]

@@ -1,4 +1,5 @@
-"""Features of a frozen network for perceptual, style and matching losses; weights are shipped or found here, never downloaded."""
+"""Features of a frozen network for perceptual, style and matching losses; weights are shipped or found here, never
+downloaded."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -13,17 +14,22 @@ if TYPE_CHECKING:
 
 Backbone = Literal["own", "vgg19", "squeeze"]
 
-# The end of each relu<stage>_<n> in torchvision's `features`; SqueezeNet has the stages' strides 2, 4, 8 and, for the last two, 16.
-_VGG19 = {f"relu{stage}_{n}": end for stage, ends in enumerate(((2, 4), (7, 9), (12, 14, 16, 18), (21, 23, 25, 27), (30, 32, 34, 36)), 1)
-          for n, end in enumerate(ends, 1)}
+# The end of each relu<stage>_<n> in torchvision's `features`; SqueezeNet has the stages' strides 2, 4, 8 and, for the
+# last two, 16.
+_VGG19 = {
+    f"relu{stage}_{n}": end
+    for stage, ends in enumerate(((2, 4), (7, 9), (12, 14, 16, 18), (21, 23, 25, 27), (30, 32, 34, 36)), 1)
+    for n, end in enumerate(ends, 1)
+}
 _SQUEEZE = {1: 2, 2: 5, 3: 8, 4: 10, 5: 13}
 
 
 class Features(nn.Module):
     """Activations by VGG-19's names, such as "relu3_1"; differentiable in the images, frozen.
 
-    net: "own", the package's net, or ImageNet's "vgg19", which the papers use, or "squeeze"; of the first and the last the stage of like
-    stride stands for each name. Raises BundleError where the weights are missing or a layer has no such name.
+    net: "own", the package's net, or ImageNet's "vgg19", which the papers use, or "squeeze"; of the first and the last
+    the stage of like stride stands for each name. Raises BundleError where the weights are missing or a layer has no
+    such name.
     """
 
     body: "FeatureNet | _ImageNet"
@@ -69,7 +75,9 @@ class _ImageNet(nn.Module):
             state = torch.load(path, map_location="cpu", weights_only=True)
             self.body.load_state_dict({k: state[f"features.{k}"].float() for k in self.body.state_dict()})
         except Exception:  # a damaged or foreign file fails in many ways, all with one remedy
-            raise BundleError(f"{path.name} does not hold torchvision's weights for {net}: put the right file in its place.") from None
+            raise BundleError(
+                f"{path.name} does not hold torchvision's weights for {net}: put the right file in its place."
+            ) from None
         for module in self.body:
             if isinstance(module, nn.ReLU):
                 module.inplace = False

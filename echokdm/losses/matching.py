@@ -9,7 +9,8 @@ from echokdm.ops.warp import warp
 
 
 def best_similarity(source: Tensor, target: Tensor, chunk: int = 1024) -> Tensor:
-    """For each place of `target` the greatest cosine of its features to any of `source`'s, (B, C, h, w) each -> (B, 1, h, w).
+    """For each place of `target` the greatest cosine of its features to any of `source`'s, (B, C, h, w) each -> (B, 1,
+    h, w).
 
     chunk: places of the target at a time, so that memory stays small.
     """
@@ -19,7 +20,8 @@ def best_similarity(source: Tensor, target: Tensor, chunk: int = 1024) -> Tensor
 
 
 def sampling_correctness(source: Tensor, target: Tensor, flow: Tensor, best: Tensor | None = None) -> Tensor:
-    """Mean of exp(-cos / max cos): cos of the target's features to what the flow fetches, max over all of the source; a scalar.
+    """Mean of exp(-cos / max cos): cos of the target's features to what the flow fetches, max over all of the source; a
+    scalar.
 
     source, target (B, C, h, w): features of a network's layer. flow (B, 2, h', w') backward px of its own size. best:
     `best_similarity(source, target)`, where it is known already.

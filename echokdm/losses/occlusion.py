@@ -7,9 +7,11 @@ from echokdm.ops.warp import pixel_grid, warp
 
 
 def splat_density(flow: Tensor) -> Tensor:
-    """How much of the image lands on each pixel when every pixel p is pushed to p + flow(p), bilinearly -> (B, 1, H, W).
+    """How much of the image lands on each pixel when every pixel p is pushed to p + flow(p), bilinearly -> (B, 1, H,
+    W).
 
-    flow: (B, 2, H, W) px. 1 under a translation by whole pixels, 0 where nothing arrives; what leaves the image is lost.
+    flow: (B, 2, H, W) px. 1 under a translation by whole pixels, 0 where nothing arrives; what leaves the image is
+    lost.
     """
     B, _, H, W = flow.shape
     points = (pixel_grid(H, W, flow.device) + flow.float()).nan_to_num(-9, -9, -9).clamp(-9, max(H, W) + 9)

@@ -1,4 +1,5 @@
-"""Perceptual distances: our own, which comes with the package, and LPIPS (Zhang et al. 2018, v0.1) over a backbone found here."""
+"""Perceptual distances: our own, which comes with the package, and LPIPS (Zhang et al. 2018, v0.1) over a backbone
+found here."""
 
 import hashlib
 import os
@@ -30,7 +31,10 @@ BACKBONES: dict[PerceptualNet, _Backbone] = {
 }
 """LPIPS' own."""
 
-WEIGHTS: dict[str, _Backbone] = {**{net: file for net, file in BACKBONES.items()}, "vgg19": _Backbone("vgg19.pth", "vgg19-dcbb9e9d.pth")}
+WEIGHTS: dict[str, _Backbone] = {
+    **{net: file for net, file in BACKBONES.items()},
+    "vgg19": _Backbone("vgg19.pth", "vgg19-dcbb9e9d.pth"),
+}
 """All that a loss or a score may ask for."""
 
 
@@ -52,8 +56,10 @@ def find_backbone(net: str) -> Path:
             if (folder / name).is_file():
                 return folder / name
     begins = backbone.hub_file.rsplit("-", 1)[1].removesuffix(".pth")
-    raise BundleError(f"The backbone {net} needs torchvision's ImageNet weights: put {backbone.hub_file} (SHA-256 {begins}...) into "
-                      f"{_short(cache)}, or into a folder named by the environment variable ECHOKDM_BACKBONES.")
+    raise BundleError(
+        f"The backbone {net} needs torchvision's ImageNet weights: put {backbone.hub_file} (SHA-256 {begins}...) into "
+        f"{_short(cache)}, or into a folder named by the environment variable ECHOKDM_BACKBONES."
+    )
 
 
 def _short(folder: Path) -> str:
@@ -81,8 +87,8 @@ def has_backbone(net: str) -> bool:
 class Perceptual(nn.Module):
     """A perceptual distance; frozen, differentiable in the images.
 
-    net: "own", or LPIPS over "squeeze", "alex" or "vgg". provenance: one line for a table's footnote, with the hash of the weights.
-    Raises BundleError when the weights are missing or unreadable.
+    net: "own", or LPIPS over "squeeze", "alex" or "vgg". provenance: one line for a table's footnote, with the hash of
+    the weights. Raises BundleError when the weights are missing or unreadable.
     """
 
     net: "FeatureNet | LPIPS"
@@ -103,7 +109,8 @@ class Perceptual(nn.Module):
         return super().train(False)
 
     def forward(self, first: Tensor, second: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Distance (B,) of images (B, 1 or 3, H, W) in [0, 1]; with `mask` (B, 1, H, W) in [0, 1], the mean inside it alone."""
+        """Distance (B,) of images (B, 1 or 3, H, W) in [0, 1]; with `mask` (B, 1, H, W) in [0, 1], the mean inside it
+        alone."""
         total = first.new_zeros(first.shape[0])
         for distance in self.net.differences(first.expand(-1, 3, -1, -1), second.expand(-1, 3, -1, -1)):
             if mask is None:
@@ -129,13 +136,17 @@ class LPIPS(nn.Module):
             self.lpips = lpips.LPIPS(net=net, version="0.1", pnet_rand=True, verbose=False)
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-            own = {f"{part}.{name}": value for part, slice_ in self.lpips.net.named_children()
-                   for name, value in slice_.state_dict().items()}
+            own = {
+                f"{part}.{name}": value
+                for part, slice_ in self.lpips.net.named_children()
+                for name, value in slice_.state_dict().items()
+            }
             weights = {k: state["features." + k.split(".", 1)[1]].float() for k in own}
             self.lpips.net.load_state_dict(weights)
         except Exception:  # a damaged or foreign file fails in many ways, all with one remedy
             raise BundleError(
-                f"{path.name} does not hold torchvision's weights for LPIPS-{net}: put the right file in its place.") from None
+                f"{path.name} does not hold torchvision's weights for LPIPS-{net}: put the right file in its place."
+            ) from None
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
         self.provenance = f"LPIPS v0.1, {net} backbone {path.name} (sha256 {digest})"
 
@@ -143,13 +154,16 @@ class LPIPS(nn.Module):
         """Weighted squared differences of the unit-length features of (B, 3, H, W) in [0, 1]: (B, 1, h, w) a layer."""
         import lpips
 
-        return [lin((lpips.normalize_tensor(a) - lpips.normalize_tensor(b)).square())
-                for lin, a, b in zip(self.lpips.lins, self._features(first), self._features(second), strict=True)]
+        return [
+            lin((lpips.normalize_tensor(a) - lpips.normalize_tensor(b)).square())
+            for lin, a, b in zip(self.lpips.lins, self._features(first), self._features(second), strict=True)
+        ]
 
     def _features(self, image: Tensor) -> tuple[Tensor, ...]:
         return self.lpips.net(self.lpips.scaling_layer(image * 2 - 1))
 
 
 def found_distances(device: torch.device | str = "cpu") -> dict[str, Perceptual]:
-    """LPIPS by each backbone whose weights are on this machine, by the backbone's name: the judges; our own net only teaches."""
+    """LPIPS by each backbone whose weights are on this machine, by the backbone's name: the judges; our own net only
+    teaches."""
     return {net: Perceptual(net).to(device) for net in BACKBONES if has_backbone(net)}

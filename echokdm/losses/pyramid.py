@@ -8,12 +8,16 @@ from torch import Tensor
 from echokdm.ops.resample import shrink
 
 
-def pyramid_perceptual(features: Callable[[Tensor], Sequence[Tensor]], made: Tensor, truth: Tensor,
-                       scales: Sequence[float] = (1, 0.5, 0.25, 0.125)) -> Tensor:
+def pyramid_perceptual(
+    features: Callable[[Tensor], Sequence[Tensor]],
+    made: Tensor,
+    truth: Tensor,
+    scales: Sequence[float] = (1, 0.5, 0.25, 0.125),
+) -> Tensor:
     """Eq. 7: sum over layers i and sizes j of mean |V_i(made_j) - V_i(truth_j)|; a scalar.
 
-    features: images (B, 3, H, W) in [0, 1] -> a layer each. made, truth (B, 3, H, W) in [0, 1]. scales: of the sizes, to the
-    picture's; shrunk without aliasing. No gradient goes to `truth`.
+    features: images (B, 3, H, W) in [0, 1] -> a layer each. made, truth (B, 3, H, W) in [0, 1]. scales: of the sizes,
+    to the picture's; shrunk without aliasing. No gradient goes to `truth`.
     """
     total = made.new_zeros(())
     for scale in scales:

@@ -7,7 +7,8 @@ from echokdm.losses.photometric import masked_mean
 
 
 def smoothness(flow: Tensor, image: Tensor, mask: Tensor, alpha: float = 10.0, order: int = 1) -> Tensor:
-    """Mean inside `mask` of |derivative of the flow|, of first or second `order`, times exp(-alpha |image gradient|); a scalar.
+    """Mean inside `mask` of |derivative of the flow|, of first or second `order`, times exp(-alpha |image gradient|); a
+    scalar.
 
     flow: (B, 2, H, W) px. image: (B, C, H, W) in [0, 1]. mask: (B, 1, H, W) in [0, 1]. As in ARFlow (Liu et al. 2020).
     """

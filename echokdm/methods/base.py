@@ -1,6 +1,8 @@
-"""What a method is: a configuration, stages to train, a pipeline of what was trained, and how it generates and is scored.
+"""What a method is: a configuration, stages to train, a pipeline of what was trained, and how it generates and is
+scored.
 
-A package registers an object of a `Method` under the entry-point group `echokdm.methods`; ours are found in the same way.
+A package registers an object of a `Method` under the entry-point group `echokdm.methods`; ours are found in the same
+way.
 """
 
 from abc import ABC, abstractmethod
@@ -29,7 +31,8 @@ class StageConfig(BaseModel):
     steps: int = 1000  # 0 leaves the stage out
     batch: int = 8
     lr: float = 2e-4
-    start_share: float = Field(default=0.0, ge=0, le=1)  # of the weights a run starts --from, averaged in at its end (Wortsman et al. 2022)
+    # of the weights a run starts --from, averaged in at its end (Wortsman et al. 2022)
+    start_share: float = Field(default=0.0, ge=0, le=1)
 
 
 class MethodConfig(BaseModel):
@@ -50,8 +53,8 @@ class MethodConfig(BaseModel):
 class Request:
     """What is asked of a trained method.
 
-    sources: (K, 3, S, S) in [0, 1]; source_keypoints: (K, N, 2) px, nan where not known. target_keypoints: (T, N, 2) px.
-    driving: (T, 3, S, S), a clip whose motion is wanted. condition: (1, 3, S, S), a picture of what goes where.
+    sources: (K, 3, S, S) in [0, 1]; source_keypoints: (K, N, 2) px, nan where not known. target_keypoints: (T, N, 2)
+    px. driving: (T, 3, S, S), a clip whose motion is wanted. condition: (1, 3, S, S), a picture of what goes where.
     gammas: (T,), shares of the motion. relative: the driving clip's motion since its first frame, not its places.
     steps: network calls, None for the method's own number. seed: of all noise.
     """
@@ -71,8 +74,8 @@ class Request:
 class Carried:
     """How the first source's own pixels are carried, so that frames come at its size (`methods.photo`).
 
-    flow: (T, 2, F, F) backward px of its own grid, F a multiple of S. hidden: (T, 1, F, F) in [0, 1], where there is nothing to carry and
-    `drawn` (T, 3, S, S) in [0, 1] stands.
+    flow: (T, 2, F, F) backward px of its own grid, F a multiple of S. hidden: (T, 1, F, F) in [0, 1], where there is
+    nothing to carry and `drawn` (T, 3, S, S) in [0, 1] stands.
     """
 
     flow: Tensor
@@ -84,7 +87,8 @@ class Carried:
 class Generated:
     """frames: (T, 3, S, S) in [0, 1]. flow: (T, 2, S, S) backward px to the first source, None where there is none.
 
-    pictures: name -> (n, 3, h, w) in [0, 1], what else is worth a look. carried: of a method that keeps the source's own pixels.
+    pictures: name -> (n, 3, h, w) in [0, 1], what else is worth a look. carried: of a method that keeps the source's
+    own pixels.
     """
 
     frames: Tensor
@@ -96,8 +100,8 @@ class Generated:
 class Method(ABC):
     """One paper's method. name: as registered. title: a few words. paper: authors, title, venue.
 
-    takes: the inputs of `echokdm generate` that it knows, besides one --source: "sources" (several), "driving", "keypoints",
-    "condition", "drag", "gamma".
+    takes: the inputs of `echokdm generate` that it knows, besides one --source: "sources" (several), "driving",
+    "keypoints", "condition", "drag", "gamma".
     """
 
     name: ClassVar[str]
@@ -117,7 +121,8 @@ class Method(ABC):
 
     @abstractmethod
     def build_stage(self, name: str, config: Any, data: Any, bundle: Path, start: bool) -> Stage:
-        """The stage `name` and the frozen parts it needs, which lie in `bundle`; `start`: from the weights that lie there."""
+        """The stage `name` and the frozen parts it needs, which lie in `bundle`; `start`: from the weights that lie
+        there."""
 
     @abstractmethod
     def assemble(self, config: Any, parts: dict[str, Any]) -> MethodPipeline:
@@ -136,22 +141,32 @@ class Method(ABC):
         return None
 
     def find_keypoints(self, pipeline: Any, images: Tensor, size: int) -> Tensor | None:
-        """Key-points px in pictures (T, 3, H, W) of any size, where the pipeline can find them: (T, N, 2) of each, or (1, N, 2) of the
-        first, where to cut all of them; None where it needs none.
+        """Key-points px in pictures (T, 3, H, W) of any size, where the pipeline can find them: (T, N, 2) of each, or
+        (1, N, 2) of the first, where to cut all of them; None where it needs none.
 
         size: px a side of the model. Raises GeometryError where nothing is found.
         """
         return None
 
     def licence(self, config: Any) -> str:
-        """Under what the weights may be used, which depends on what they learned from; the code's own licence by default."""
+        """Under what the weights may be used, which depends on what they learned from; the code's own licence by
+        default."""
         return "MIT"
 
     def card(self, config: Any, rows: str) -> str:
         """The model card; `rows`: of its table of stages."""
-        return _CARD.format(name=config.name, title=self.title, paper=self.paper, size=config.size, adapter=config.data.adapter,
-                            seed=config.seed, precision=config.precision, rows=rows, pipeline=self.pipeline.__name__,
-                            module=self.pipeline.__module__)
+        return _CARD.format(
+            name=config.name,
+            title=self.title,
+            paper=self.paper,
+            size=config.size,
+            adapter=config.data.adapter,
+            seed=config.seed,
+            precision=config.precision,
+            rows=rows,
+            pipeline=self.pipeline.__name__,
+            module=self.pipeline.__module__,
+        )
 
 
 _CARD = """---
@@ -185,7 +200,8 @@ def fault_of(method: Any) -> str:
 
 
 def find_method(name: str) -> Method:
-    """The method registered as `name`. Raises ConfigError, with the nearest name, where there is none or it can't be had."""
+    """The method registered as `name`. Raises ConfigError, with the nearest name, where there is none or it can't be
+    had."""
     return find(METHODS, name, fault_of)
 
 
@@ -195,9 +211,12 @@ def survey_methods() -> list[Plugin]:
 
 
 def method_of(bundle: Path) -> Method:
-    """The method that trained a bundle. Raises BundleError where the bundle is damaged, ConfigError where no method is its."""
+    """The method that trained a bundle. Raises BundleError where the bundle is damaged, ConfigError where no method is
+    its."""
     wanted = pipeline_settings(bundle)["_class_name"]
     for plugin in survey_methods():
         if plugin.value is not None and plugin.value.pipeline.__name__ == wanted:
             return plugin.value
-    raise ConfigError(f"The bundle '{bundle.name}' is of a {wanted}, which no installed method makes; install the package it came from.")
+    raise ConfigError(
+        f"The bundle '{bundle.name}' is of a {wanted}, which no installed method makes; install the package it came from."
+    )

@@ -24,9 +24,10 @@ FPS = 12.5  # of the output where no driving clip tells it
 class PictureWish:
     """What is asked of pictures; nothing of it: what the method makes of them alone.
 
-    driving: a clip whose motion is wanted. keypoints: the file of its key-points or, without it, of places in the first source.
-    condition: a picture of what goes where. drag: key-point -> (dx, dy) px of the first source. gammas: shares of the motion, a frame
-    each. relative: the driving clip's motion since its first frame is carried over, not its places.
+    driving: a clip whose motion is wanted. keypoints: the file of its key-points or, without it, of places in the first
+    source. condition: a picture of what goes where. drag: key-point -> (dx, dy) px of the first source. gammas: shares
+    of the motion, a frame each. relative: the driving clip's motion since its first frame is carried over, not its
+    places.
     """
 
     driving: str | Path | None = None
@@ -39,16 +40,20 @@ class PictureWish:
     def record(self) -> dict[str, Any]:
         """For run.json: of files only whether there were any."""
         files = {name: getattr(self, name) is not None for name in ("driving", "keypoints", "condition")}
-        return files | {"drag": {str(k): list(v) for k, v in self.drag.items()},
-                        "gammas": None if self.gammas is None else list(self.gammas), "relative": self.relative}
+        return files | {
+            "drag": {str(k): list(v) for k, v in self.drag.items()},
+            "gammas": None if self.gammas is None else list(self.gammas),
+            "relative": self.relative,
+        }
 
 
 @dataclass(frozen=True)
 class Generation:
     """What was asked of a method and what came of it.
 
-    frames: (T, 3, H, W) in [0, 1] at `fps`, of the first source's size where the method carries its pixels, else of the model's. options:
-    what repeats it, without a file's name. empty: frames for which the files of key-points hold nobody.
+    frames: (T, 3, H, W) in [0, 1] at `fps`, of the first source's size where the method carries its pixels, else of the
+    model's. options: what repeats it, without a file's name. empty: frames for which the files of key-points hold
+    nobody.
     """
 
     request: "Request"
@@ -62,14 +67,22 @@ class Generation:
     empty: int = 0
 
 
-def generate(bundle: str | Path, sources: Sequence[str | Path], wish: PictureWish = PictureWish(), *,
-             source_keypoints: Sequence[str | Path] = (), whole: bool = False, steps: int | None = None, seed: int = defaults.SEED,
-             device: str = defaults.DEVICE) -> Generation:
+def generate(
+    bundle: str | Path,
+    sources: Sequence[str | Path],
+    wish: PictureWish = PictureWish(),
+    *,
+    source_keypoints: Sequence[str | Path] = (),
+    whole: bool = False,
+    steps: int | None = None,
+    seed: int = defaults.SEED,
+    device: str = defaults.DEVICE,
+) -> Generation:
     """Generate frames with a trained bundle of any method.
 
-    sources: pictures; several where the method takes them. source_keypoints: a file for each. whole: don't cut pictures to their
-    key-points. steps: network calls a frame, None for the method's own. Raises ConfigError for a wish that the method doesn't know,
-    BundleError, ClipError and GeometryError.
+    sources: pictures; several where the method takes them. source_keypoints: a file for each. whole: don't cut pictures
+    to their key-points. steps: network calls a frame, None for the method's own. Raises ConfigError for a wish that the
+    method doesn't know, BundleError, ClipError and GeometryError.
     """
     from echokdm.data.frames import three_channels
     from echokdm.methods.base import Request, method_of
@@ -82,8 +95,16 @@ def generate(bundle: str | Path, sources: Sequence[str | Path], wish: PictureWis
     drag, keypoints = wish.drag, wish.keypoints
     if drag and (wish.driving or keypoints):
         raise ConfigError("--drag moves the source's own key-points: leave --driving and --keypoints out.")
-    _check(method, len(sources), len(source_keypoints), driving=wish.driving, condition=wish.condition, drag=drag, gamma=wish.gammas,
-           keypoints=keypoints or source_keypoints)
+    _check(
+        method,
+        len(sources),
+        len(source_keypoints),
+        driving=wish.driving,
+        condition=wish.condition,
+        drag=drag,
+        gamma=wish.gammas,
+        keypoints=keypoints or source_keypoints,
+    )
     size = int(bundle_config(folder)["size"])
     pipeline = method.pipeline.from_pretrained(folder).to(device)
     schema = method.schema(pipeline)
@@ -97,14 +118,26 @@ def generate(bundle: str | Path, sources: Sequence[str | Path], wish: PictureWis
     files: Sequence[str | Path | None] = source_keypoints or [None] * len(sources)
     given = [_points(file, schema, source) for file, source in zip(files, clips, strict=True)]
     if schema is not None:
-        given = [_found(method, pipeline, source, size, whole) if p is None else p for source, p in zip(clips, given, strict=True)]
+        given = [
+            _found(method, pipeline, source, size, whole) if p is None else p
+            for source, p in zip(clips, given, strict=True)
+        ]
     told = dragged(given[0], drag) if drag else told
-    parts = [_square(source, None if p is None else p[:1], size, whole, told if clip is None and i == 0 else None)
-             for i, (source, p) in enumerate(zip(clips, given, strict=True))]
+    parts = [
+        _square(source, None if p is None else p[:1], size, whole, told if clip is None and i == 0 else None)
+        for i, (source, p) in enumerate(zip(clips, given, strict=True))
+    ]
     pictures = _joined([part.frames for part in parts])
     assert pictures is not None  # `_check` asks for one at least
-    request = Request(pictures, _joined([part.points for part in parts if part.points is not None]), parts[0].others,
-                      gammas=_joined([wish.gammas]), relative=wish.relative, steps=steps, seed=seed)
+    request = Request(
+        pictures,
+        _joined([part.points for part in parts if part.points is not None]),
+        parts[0].others,
+        gammas=_joined([wish.gammas]),
+        relative=wish.relative,
+        steps=steps,
+        seed=seed,
+    )
     fps = FPS
     if clip is not None:
         if told is not None and len(told) != len(clip):
@@ -117,8 +150,16 @@ def generate(bundle: str | Path, sources: Sequence[str | Path], wish: PictureWis
     if wish.condition is not None:
         request = replace(request, condition=_square(_first(wish.condition), None, size, True).frames)
     empty = sum(int(points.isnan().all(-1).all(-1).sum()) for points in (told, *given) if points is not None)
-    options = {"bundle": folder.name, "sources": len(sources), "source_keypoints": bool(source_keypoints), **wish.record(),
-               "whole": whole, "steps": steps, "seed": seed, "device": device}
+    options = {
+        "bundle": folder.name,
+        "sources": len(sources),
+        "source_keypoints": bool(source_keypoints),
+        **wish.record(),
+        "whole": whole,
+        "steps": steps,
+        "seed": seed,
+        "device": device,
+    }
     made = method.generate(pipeline, request)
     frames: Frames = made.frames
     if made.carried is not None:
@@ -138,7 +179,8 @@ class _Part(NamedTuple):
 
 
 def dragged(keypoints: "Tensor | None", drag: Mapping[int, tuple[float, float]]) -> "Tensor":
-    """x_K,tgt = x_K,src + v (KDM, appendix D): key-points (T, N, 2), the first of which move by (dx, dy) px -> (1, N, 2).
+    """x_K,tgt = x_K,src + v (KDM, appendix D): key-points (T, N, 2), the first of which move by (dx, dy) px -> (1, N,
+    2).
 
     Raises ConfigError where there are none.
     """
@@ -159,7 +201,9 @@ def _check(method: "Method", sources: int, files: int, **wishes: Any) -> None:
     for wish, value in {"sources": sources > 1, **wishes}.items():
         if value and wish not in method.takes:
             known = ", ".join(flags.get(t, f"--{t}") for t in sorted(method.takes))
-            raise ConfigError(f"The method {method.name} does not take {flags.get(wish, f'--{wish}')}; it takes {known}.")
+            raise ConfigError(
+                f"The method {method.name} does not take {flags.get(wish, f'--{wish}')}; it takes {known}."
+            )
 
 
 def _read(path: str | Path) -> "Clip":
@@ -195,9 +239,9 @@ def _found(method: "Method", pipeline: Any, clip: "Clip", size: int, whole: bool
         return None
 
 
-def _square(clip: "Clip", points: "Tensor | None", size: int, whole: bool,
-            others: "Tensor | None" = None) -> _Part:
-    """Frames (T, 3, S, S) at the model's size, cut around `points` (T, N, 2) unless `whole`; those and `others` follow."""
+def _square(clip: "Clip", points: "Tensor | None", size: int, whole: bool, others: "Tensor | None" = None) -> _Part:
+    """Frames (T, 3, S, S) at the model's size, cut around `points` (T, N, 2) unless `whole`; those and `others`
+    follow."""
     import torch
 
     from echokdm.data.frames import fit_square, three_channels
@@ -206,7 +250,9 @@ def _square(clip: "Clip", points: "Tensor | None", size: int, whole: bool,
     if points is not None:
         known = points[torch.isfinite(points).all(-1)]
         if not ((known >= -0.5) & (known <= torch.tensor([width, height]) - 0.5)).all(-1).float().mean() > 0.5:
-            raise GeometryError(f"Most key-points lie outside the picture's {width} x {height} pixels: they belong to another one.")
+            raise GeometryError(
+                f"Most key-points lie outside the picture's {width} x {height} pixels: they belong to another one."
+            )
     frames, square = fit_square(three_channels(clip.frames[:]), size, None if whole else points)
     points, others = (None if p is None else square.points(p) for p in (points, others))
     return _Part(frames, points, others, square)

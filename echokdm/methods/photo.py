@@ -14,12 +14,15 @@ from echokdm.ops.resample import doubled
 
 
 def carry_photo(picture: Tensor, square: Square, carried: Carried) -> Frames:
-    """Frames (T, 3, H, W) in [0, 1] of a picture (3, H, W), of which a model saw a square; what lies outside that stays as it is."""
+    """Frames (T, 3, H, W) in [0, 1] of a picture (3, H, W), of which a model saw a square; what lies outside that stays
+    as it is."""
     size = carried.drawn.shape[-1]
     step = 1 / square.ratio[0], 1 / square.ratio[1]
     left, top = (square.corner[i] - square.offset[i] * step[i] for i in range(2))
-    rows, columns = (slice(max(0, round(low)), min(round(low + size * each), most))
-                     for low, each, most in zip((top, left), step[::-1], picture.shape[1:], strict=True))
+    rows, columns = (
+        slice(max(0, round(low)), min(round(low + size * each), most))
+        for low, each, most in zip((top, left), step[::-1], picture.shape[1:], strict=True)
+    )
     part = picture[:, rows, columns]
     whole = np.ones(part.shape[1:], bool)
     origin = left - 0.5 - columns.start, top - 0.5 - rows.start

@@ -36,14 +36,22 @@ class MethodPipeline(DiffusionPipeline):
     def from_pretrained(cls, name_or_folder: str | Path, torch_dtype: torch.dtype = torch.float32) -> Self:
         """A bundle by its shipped name or its folder. Raises BundleError where there is none or it is damaged."""
         folder = find_bundle(name_or_folder)
-        with one_sentence(f"The bundle '{folder.name}' is damaged; install or train it again.", BundleError), withheld():
+        with (
+            one_sentence(f"The bundle '{folder.name}' is damaged; install or train it again.", BundleError),
+            withheld(),
+        ):
             where = component_folders(folder)
-            parts: dict[str, Any] = {name: load_network(kind, where[name], torch_dtype)
-                                     for name, kind in cls.COMPONENTS.items() if name in where}
+            parts: dict[str, Any] = {
+                name: load_network(kind, where[name], torch_dtype)
+                for name, kind in cls.COMPONENTS.items()
+                if name in where
+            }
             if "scheduler" in where:
                 parts["scheduler"] = DDIMScheduler.from_config(read_json(where["scheduler"] / "scheduler_config.json"))
             config = pipeline_settings(folder)
-            settings = {k: v for k, v in config.items() if not k.startswith("_") and k not in parts and not isinstance(v, list)}
+            settings = {
+                k: v for k, v in config.items() if not k.startswith("_") and k not in parts and not isinstance(v, list)
+            }
             pipeline = cls(**parts, **settings)
             pipeline.bundle_name, pipeline.licence = folder.name, bundle_licence(folder)
             return pipeline

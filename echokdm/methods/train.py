@@ -27,14 +27,21 @@ from echokdm.methods.base import Method, MethodConfig, find_method
 from echokdm.methods.bundle import CONFIG, LICENCE, bundle_licence, component_folders, find_bundle
 
 
-def train_config(path: str | Path, stage: str | None = None, from_bundle: str | None = None, out: str | Path | None = None,
-                 overrides: list[str] | None = None, dry_run: bool = False, max_minutes: float | None = None) -> Path:
+def train_config(
+    path: str | Path,
+    stage: str | None = None,
+    from_bundle: str | None = None,
+    out: str | Path | None = None,
+    overrides: list[str] | None = None,
+    dry_run: bool = False,
+    max_minutes: float | None = None,
+) -> Path:
     """Train the stages of a YAML configuration; returns the bundle's folder, `<out>/bundle`.
 
     stage: only this one. from_bundle: start every trained stage from this bundle's weights and take over what is not
     trained. out: default `runs/<name>`. A run that was stopped goes on where it was; a finished stage is not repeated.
-    dry_run: print the resolved configuration. Raises ConfigError, BundleError; of a perceptual loss whose weights are not on this
-    machine before any work, a dry run too.
+    dry_run: print the resolved configuration. Raises ConfigError, BundleError; of a perceptual loss whose weights are
+    not on this machine before any work, a dry run too.
     """
     config = read_config(path, overrides)
     method = find_method(config.method)
@@ -42,7 +49,9 @@ def train_config(path: str | Path, stage: str | None = None, from_bundle: str | 
     if stage is not None and stage not in stages:
         near = difflib.get_close_matches(stage, stages, 1, 0.0)
         raise ConfigError(f"There is no stage '{stage}'; did you mean '{near[0]}'? The stages are {', '.join(stages)}.")
-    resolved = yaml.safe_dump(config.model_dump(mode="json") if names_shown() else without_places(config), sort_keys=False)
+    resolved = yaml.safe_dump(
+        config.model_dump(mode="json") if names_shown() else without_places(config), sort_keys=False
+    )
     folder = Path(out) if out is not None else Path("runs") / config.name
     if dry_run:
         print(resolved)
@@ -72,15 +81,29 @@ def train_config(path: str | Path, stage: str | None = None, from_bundle: str | 
         share = getattr(settings, "start_share", 0.0) if given is not None else 0.0
         start = {n: copy.deepcopy(trained.modules[n].state_dict()) for n in kept} if share > 0 else None
         loop = LoopSettings(config.precision, config.save_every, workers=config.data.workers, max_minutes=max_minutes)
-        figures = train_stage(trained, folder / name, steps=settings.steps, seed=derive_seed(config.seed, stages.index(name), 8),
-                              settings=loop)
+        figures = train_stage(
+            trained,
+            folder / name,
+            steps=settings.steps,
+            seed=derive_seed(config.seed, stages.index(name), 8),
+            settings=loop,
+        )
         if is_main():
             for n in kept:
                 if start is not None:
                     mix_in(trained.modules[n], start[n], share)
                 save_component(trained.modules[n], bundle / n)
-            record.write_text(json.dumps({"stage": name, "steps": settings.steps, "minutes": round((time.monotonic() - began) / 60, 1),
-                                          "figures": figures, "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads"}))
+            record.write_text(
+                json.dumps(
+                    {
+                        "stage": name,
+                        "steps": settings.steps,
+                        "minutes": round((time.monotonic() - began) / 60, 1),
+                        "figures": figures,
+                        "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads",
+                    }
+                )
+            )
         wait()
     if is_main():
         assemble(method, config, folder, "MIT" if given is None else bundle_licence(given))
@@ -100,7 +123,9 @@ def check_losses(config: MethodConfig) -> None:
     Said before any work, and not after the hours that the stages before it take.
     """
     if missing := [text for net in needed_backbones(config.model_dump()) if (text := missing_backbone(net))]:
-        raise BundleError(" ".join([*missing, "Or name 'own' in its place in the configuration: that net comes with the package."]))
+        raise BundleError(
+            " ".join([*missing, "Or name 'own' in its place in the configuration: that net comes with the package."])
+        )
 
 
 def needed_backbones(values: Mapping[str, Any]) -> list[str]:
@@ -112,7 +137,8 @@ def needed_backbones(values: Mapping[str, Any]) -> list[str]:
         return []
     named = {values.get("backbone")} | ({values.get("perceptual")} if values.get("perceptual_weight", 1) else set())
     inner = [net for value in values.values() if isinstance(value, Mapping) for net in needed_backbones(value)]
-    return sorted({*inner, *(net for net in named if isinstance(net, str) and net != "own")})  # `perceptual` may be a weight too
+    # `perceptual` may be a weight too
+    return sorted({*inner, *(net for net in named if isinstance(net, str) and net != "own")})
 
 
 def mix_in(module: nn.Module, weights: dict[str, Tensor], share: float) -> None:
@@ -123,7 +149,8 @@ def mix_in(module: nn.Module, weights: dict[str, Tensor], share: float) -> None:
 
 
 def save_component(module: Any, folder: Path) -> None:
-    """Write one component, a model of diffusers, as config.json and half-precision safetensors, by a temporary name and a move."""
+    """Write one component, a model of diffusers, as config.json and half-precision safetensors, by a temporary name and
+    a move."""
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     module.register_to_config(_name_or_path=folder.name)  # where it was loaded from is nobody's business
@@ -136,12 +163,15 @@ def save_component(module: Any, folder: Path) -> None:
 def load_component(bundle: Path, name: str, kind: type) -> Any:
     """One component of a bundle, of the class `kind`, in float32. Raises BundleError where it is not there yet."""
     if not (bundle / name).is_dir():
-        raise BundleError(f"The stage '{name}' is not trained yet; train it first, or start --from a bundle that has it.")
+        raise BundleError(
+            f"The stage '{name}' is not trained yet; train it first, or start --from a bundle that has it."
+        )
     return load_network(kind, bundle / name)
 
 
 def assemble(method: Method, config: Any, folder: Path, inherited: str = "MIT") -> None:
-    """Write scheduler, model index and model card of `folder`/bundle, once every component that a pipeline needs is there.
+    """Write scheduler, model index and model card of `folder`/bundle, once every component that a pipeline needs is
+    there.
 
     inherited: the licence of the weights that the training started from.
     """
@@ -156,7 +186,9 @@ def assemble(method: Method, config: Any, folder: Path, inherited: str = "MIT") 
     licence = method.licence(config)
     if (licence := inherited if licence == "MIT" else licence) != "MIT":
         index = json.loads((bundle / "model_index.json").read_text())
-        (bundle / "model_index.json").write_text(json.dumps(index | {LICENCE: licence}, indent=2, sort_keys=True) + "\n")
+        (bundle / "model_index.json").write_text(
+            json.dumps(index | {LICENCE: licence}, indent=2, sort_keys=True) + "\n"
+        )
     (bundle / CONFIG).write_text(yaml.safe_dump(without_places(config), sort_keys=False))
     (bundle / "README.md").write_text(method.card(config, stage_rows(method.stages(config), bundle, folder)))
 
@@ -164,7 +196,9 @@ def assemble(method: Method, config: Any, folder: Path, inherited: str = "MIT") 
 def without_places(config: Any) -> dict[str, Any]:
     """The configuration as plain values, without the folders of the machine it was trained on."""
     values = config.model_dump(mode="json")
-    values["data"] = {k: v for k, v in values["data"].items() if k not in ("cache", "clips") and (k != "root" or str(v).isdecimal())}
+    values["data"] = {
+        k: v for k, v in values["data"].items() if k not in ("cache", "clips") and (k != "root" or str(v).isdecimal())
+    }
     for stage in values.values():
         if isinstance(stage, dict) and stage.get("outlined"):
             stage["outlined"] = stage["outlined"].partition(":")[0] + ":FOLDER"

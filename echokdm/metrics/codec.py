@@ -18,8 +18,9 @@ def round_trip(codec: VQModel, frames: Tensor, sector: Tensor, quantize: bool = 
     return (torch.cat(made) * sector).clamp(0, 1)
 
 
-def codec_scores(codec: VQModel, frames: Tensor, sector: Tensor, distances: Mapping[str, Distance],
-                 quantize: bool = True) -> dict[str, np.ndarray]:
+def codec_scores(
+    codec: VQModel, frames: Tensor, sector: Tensor, distances: Mapping[str, Distance], quantize: bool = True
+) -> dict[str, np.ndarray]:
     """`image_scores` of the round trip against the frames (T, 1, H, W), inside the sector (H, W) bool."""
     made = round_trip(codec, frames, sector, quantize)
     return image_scores(made, frames, sector.expand(len(frames), 1, -1, -1), distances)

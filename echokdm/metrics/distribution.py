@@ -1,4 +1,5 @@
-"""Distances of sets: FID of pictures and FVD of clips, over features that are named, since figures of other features don't compare."""
+"""Distances of sets: FID of pictures and FVD of clips, over features that are named, since figures of other features
+don't compare."""
 
 from typing import NamedTuple
 
@@ -39,7 +40,8 @@ class _Given(nn.Identity):
 
 
 def frechet_distance(first: Tensor, second: Tensor) -> float:
-    """|m1 - m2|^2 + tr(C1 + C2 - 2 sqrt(C1 C2)) of two sets of features (N, D), (M, D); N, M >= 2 (Heusel et al., NeurIPS 2017, Eq. 6)."""
+    """|m1 - m2|^2 + tr(C1 + C2 - 2 sqrt(C1 C2)) of two sets of features (N, D), (M, D); N, M >= 2 (Heusel et al.,
+    NeurIPS 2017, Eq. 6)."""
     from echokdm.core import torchvision_compat  # noqa: F401  (first: torchmetrics imports torchvision)
 
     from torchmetrics.image.fid import FrechetInceptionDistance  # isort: skip
@@ -57,12 +59,15 @@ def fid(real: Tensor, made: Tensor, extractor: PooledFeatures) -> Measured:
 
 
 def fvd(real: Tensor, made: Tensor, extractor: PooledFeatures) -> Measured:
-    """FVD of clips (N, T, 3, H, W), (M, T, 3, H, W) in [0, 1]: a clip's vector is its frames' mean and their mean change in time."""
+    """FVD of clips (N, T, 3, H, W), (M, T, 3, H, W) in [0, 1]: a clip's vector is its frames' mean and their mean
+    change in time."""
 
     def vectors(clips: Tensor) -> Tensor:
         each = extractor(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
         return torch.cat([each.mean(1), each.diff(dim=1).abs().mean(1)], 1)
 
-    how = (f"features {extractor.name}, mean and mean change over {real.shape[1]} frames, in place of I3D; {len(real)} real, "
-           f"{len(made)} made, {real.shape[4]} x {real.shape[3]} px")
+    how = (
+        f"features {extractor.name}, mean and mean change over {real.shape[1]} frames, in place of I3D; {len(real)} real, "
+        f"{len(made)} made, {real.shape[4]} x {real.shape[3]} px"
+    )
     return Measured(frechet_distance(vectors(real), vectors(made)), how)

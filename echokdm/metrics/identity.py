@@ -1,4 +1,5 @@
-"""Whether a picture still shows whom it should: AED and CSIM, over features of an identity network that is passed in."""
+"""Whether a picture still shows whom it should: AED and CSIM, over features of an identity network that is passed
+in."""
 
 from collections.abc import Callable
 

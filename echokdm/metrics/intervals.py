@@ -1,4 +1,5 @@
-"""95 % intervals by bootstrap over patients (Efron): all of a patient's pairs are drawn together, since they are not independent."""
+"""95 % intervals by bootstrap over patients (Efron): all of a patient's pairs are drawn together, since they are not
+independent."""
 
 from typing import NamedTuple
 
@@ -42,7 +43,10 @@ def _by_patient(columns: list[ArrayLike], patients: ArrayLike | None) -> _Sums:
     finite = np.logical_and.reduce([np.isfinite(v) for v in values])
     _, index = np.unique(groups[finite], return_inverse=True)
     size = int(index.max()) + 1 if len(index) else 0
-    return _Sums([np.bincount(index, v[finite], size).astype(float) for v in values], np.bincount(index, minlength=size).astype(float))
+    return _Sums(
+        [np.bincount(index, v[finite], size).astype(float) for v in values],
+        np.bincount(index, minlength=size).astype(float),
+    )
 
 
 def _draws(patients: int, seed: int) -> Array:
@@ -56,15 +60,20 @@ def _percentiles(draws: Array, value: float, sums: _Sums) -> Interval:
 
 
 def mean_interval(values: ArrayLike, patients: ArrayLike | None = None, seed: int = 0) -> Interval:
-    """Mean of values (N,) over pairs; patients (N,): whose each is (each its own where None). nan values are left out."""
+    """Mean of values (N,) over pairs; patients (N,): whose each is (each its own where None). nan values are left
+    out."""
     sums = _by_patient([values], patients)
     if not len(sums.counts):
         return Interval(np.nan, np.nan, np.nan, 0, 0)
     draws = _draws(len(sums.counts), seed)
-    return _percentiles(draws @ sums.sums[0] / (draws @ sums.counts), float(sums.sums[0].sum() / sums.counts.sum()), sums)
+    return _percentiles(
+        draws @ sums.sums[0] / (draws @ sums.counts), float(sums.sums[0].sum() / sums.counts.sum()), sums
+    )
 
 
-def difference_interval(first: ArrayLike, second: ArrayLike, patients: ArrayLike | None = None, seed: int = 0) -> Interval:
+def difference_interval(
+    first: ArrayLike, second: ArrayLike, patients: ArrayLike | None = None, seed: int = 0
+) -> Interval:
     """Mean of the paired difference first - second, each (N,); pairs with a nan in either are left out."""
     return mean_interval(np.asarray(first, float) - np.asarray(second, float), patients, seed)
 
@@ -79,8 +88,11 @@ def ratio_interval(first: ArrayLike, second: ArrayLike, patients: ArrayLike | No
     return _percentiles(draws @ above / (draws @ below), float(above.sum() / below.sum()), sums)
 
 
-def correlation_interval(first: ArrayLike, second: ArrayLike, patients: ArrayLike | None = None, seed: int = 0) -> Interval:
-    """Pearson's r of first and second, each (N,), drawn together; pairs with a nan in either are left out. nan where one is constant."""
+def correlation_interval(
+    first: ArrayLike, second: ArrayLike, patients: ArrayLike | None = None, seed: int = 0
+) -> Interval:
+    """Pearson's r of first and second, each (N,), drawn together; pairs with a nan in either are left out. nan where
+    one is constant."""
     pairs = np.stack([np.asarray(first, float), np.asarray(second, float)])
     known = np.isfinite(pairs).all(0)
     # Centred, so that no digits cancel below.

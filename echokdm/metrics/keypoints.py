@@ -21,14 +21,15 @@ def mean_coordinate_distance(found: Array, truth: Array) -> Array:
 
 
 def redetect(segmenter: Network, frames: Tensor, sector: Tensor) -> Array:
-    """The left ventricle's key-points in pictures that don't know of each other -> (B, 40, 2) px, nan where none was found.
+    """The left ventricle's key-points in pictures that don't know of each other -> (B, 40, 2) px, nan where none was
+    found.
 
     frames (B, 1, H, W) in [0, 1], sector (H, W) bool of all of them. Each is segmented by itself: no smoothing in time.
     """
     probabilities, _ = clip_probabilities(segmenter, frames, sector)
     points = np.full((len(frames), 40, 2), np.nan)
     for b in range(len(frames)):
-        mask = ventricle_masks(probabilities[b:b + 1], sector, fps=1.0)[0].cpu().numpy()
+        mask = ventricle_masks(probabilities[b : b + 1], sector, fps=1.0)[0].cpu().numpy()
         if mask.any():
             points[b] = keypoints_from_mask(mask)
     return points

@@ -1,4 +1,5 @@
-"""Sliced Wasserstein distance of two sets of pictures, over patches of their Laplacian pyramids (Karras et al., ICLR 2018)."""
+"""Sliced Wasserstein distance of two sets of pictures, over patches of their Laplacian pyramids (Karras et al., ICLR
+2018)."""
 
 import torch
 import torch.nn.functional as F
@@ -20,16 +21,18 @@ def laplacian_pyramid(images: Tensor) -> list[Tensor]:
 
 
 def _patches(level: Tensor, count: int, seed: int) -> Tensor:
-    """(B * count, C * PATCH^2) patches at places that depend on the seed alone, each channel of zero mean and unit spread."""
+    """(B * count, C * PATCH^2) patches at places that depend on the seed alone, each channel of zero mean and unit
+    spread."""
     room = level.shape[-1] - PATCH + 1
     corners = (torch.rand(count, 2, generator=generator(seed)) * room).long().tolist()
-    cut = torch.stack([level[:, :, y:y + PATCH, x:x + PATCH] for y, x in corners], 1).flatten(0, 1)
+    cut = torch.stack([level[:, :, y : y + PATCH, x : x + PATCH] for y, x in corners], 1).flatten(0, 1)
     mean, spread = cut.mean((0, 2, 3), keepdim=True), cut.std((0, 2, 3), keepdim=True)
     return ((cut - mean) / spread.clamp_min(1e-8)).flatten(1)
 
 
 def sliced_wasserstein(first: Tensor, second: Tensor, patches: int = 64, directions: int = 128, seed: int = 0) -> float:
-    """Mean over levels of the mean distance, in 1e-3, of sorted projections of patches; images (B, C, S, S), the same B in both.
+    """Mean over levels of the mean distance, in 1e-3, of sorted projections of patches; images (B, C, S, S), the same B
+    in both.
 
     Patches are normalised by their own set's mean and spread in each channel, as Karras et al. do.
     """

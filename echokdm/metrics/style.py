@@ -1,4 +1,5 @@
-"""How far a picture keeps an exemplar's looks and a truth's meaning: cosines of a network's features (MIDM, Table 2)."""
+"""How far a picture keeps an exemplar's looks and a truth's meaning: cosines of a network's features (MIDM, Table
+2)."""
 
 from collections.abc import Mapping
 
@@ -22,12 +23,15 @@ def semantic_consistency(made: Tensor, truth: Tensor) -> Tensor:
 
 @torch.no_grad()
 def style_scores(features: nn.Module, made: Tensor, exemplar: Tensor, truth: Tensor) -> Mapping[str, Tensor]:
-    """"colour" and "texture", style relevance to the exemplar, and "semantic", consistency with the truth: (B,) each.
+    """ "colour" and "texture", style relevance to the exemplar, and "semantic", consistency with the truth: (B,) each.
 
-    features: `Features` of STYLE_LAYERS. Pictures (B, 3, H, W) in [0, 1]. The paper names the layers, not how places are joined: here
-    style is compared without place, as exemplar and result have different poses, and meaning with it.
+    features: `Features` of STYLE_LAYERS. Pictures (B, 3, H, W) in [0, 1]. The paper names the layers, not how places
+    are joined: here style is compared without place, as exemplar and result have different poses, and meaning with it.
     """
     of_made, of_exemplar, of_truth = (features(images) for images in (made, exemplar, truth))
     semantic = [semantic_consistency(a, b) for a, b in zip(of_made[2:], of_truth[2:], strict=True)]
-    return {"colour": style_relevance(of_made[0], of_exemplar[0]), "texture": style_relevance(of_made[1], of_exemplar[1]),
-            "semantic": torch.stack(semantic).mean(0)}
+    return {
+        "colour": style_relevance(of_made[0], of_exemplar[0]),
+        "texture": style_relevance(of_made[1], of_exemplar[1]),
+        "semantic": torch.stack(semantic).mean(0),
+    }

@@ -56,7 +56,9 @@ def print_tables(tables: Sequence[Table], record: Mapping[str, Any], console: "C
     from rich.table import Table as RichTable
 
     for table in tables:
-        shown = RichTable(title=escape(table.title), caption=escape(table.note) or None, title_justify="left", caption_justify="left")
+        shown = RichTable(
+            title=escape(table.title), caption=escape(table.note) or None, title_justify="left", caption_justify="left"
+        )
         shown.add_column("")
         for column in table.columns:
             shown.add_column(escape(column), justify="right")
@@ -70,7 +72,12 @@ def markdown(tables: Sequence[Table], record: Mapping[str, Any]) -> str:
     """The tables and their record as Markdown."""
     parts = []
     for table in tables:
-        lines = [f"## {table.title}", "", "| |" + "".join(f" {c} |" for c in table.columns), "|---|" + "---:|" * len(table.columns)]
+        lines = [
+            f"## {table.title}",
+            "",
+            "| |" + "".join(f" {c} |" for c in table.columns),
+            "|---|" + "---:|" * len(table.columns),
+        ]
         lines += [f"| {label} |" + "".join(f" {text(cell)} |" for cell in cells) for label, cells in table.rows]
         parts.append("\n".join([*lines, *(["", table.note] if table.note else [])]))
     measured = "\n".join(["## How it was measured", "", *(f"- {key}: {value}" for key, value in record.items())])
@@ -85,7 +92,9 @@ def _csv(tables: Sequence[Table]) -> str:
         for label, cells in table.rows:
             for column, cell in zip(table.columns, cells, strict=True):
                 if isinstance(cell, Interval):
-                    writer.writerow([table.title, label, column, cell.value, cell.low, cell.high, cell.count, cell.patients])
+                    writer.writerow(
+                        [table.title, label, column, cell.value, cell.low, cell.high, cell.count, cell.patients]
+                    )
                 else:
                     writer.writerow([table.title, label, column, cell, "", "", "", ""])
     return out.getvalue()
@@ -98,15 +107,31 @@ def _json(tables: Sequence[Table], record: Mapping[str, Any]) -> str:
         values = {k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in cell._asdict().items()}
         return values | {"level": LEVEL}
 
-    content = {"record": dict(record), "tables": [
-        {"title": t.title, "note": t.note, "rows": {label: {c: plain(cell) for c, cell in zip(t.columns, cells, strict=True)}
-                                                    for label, cells in t.rows}} for t in tables]}
+    content = {
+        "record": dict(record),
+        "tables": [
+            {
+                "title": t.title,
+                "note": t.note,
+                "rows": {
+                    label: {c: plain(cell) for c, cell in zip(t.columns, cells, strict=True)} for label, cells in t.rows
+                },
+            }
+            for t in tables
+        ],
+    }
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
-def write_tables(folder: Path, tables: Sequence[Table], record: Mapping[str, Any], scores: Mapping[str, "pd.DataFrame"],
-                 overwrite: bool = False) -> None:
-    """Write `tables.md`, `tables.csv`, `tables.json`, and `<name>.csv` of each long table of scores; all of them or none.
+def write_tables(
+    folder: Path,
+    tables: Sequence[Table],
+    record: Mapping[str, Any],
+    scores: Mapping[str, "pd.DataFrame"],
+    overwrite: bool = False,
+) -> None:
+    """Write `tables.md`, `tables.csv`, `tables.json`, and `<name>.csv` of each long table of scores; all of them or
+    none.
 
     Raises OutputError where the folder exists and `overwrite` is false, or the disk is full.
     """

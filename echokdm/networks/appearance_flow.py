@@ -1,4 +1,5 @@
-"""Self-appearance flow: where in its own features a picture finds what the motion left missing (F_A of Liu et al., section 3.2)."""
+"""Self-appearance flow: where in its own features a picture finds what the motion left missing (F_A of Liu et al.,
+section 3.2)."""
 
 import torch
 from diffusers.configuration_utils import register_to_config
@@ -24,5 +25,9 @@ class AppearanceFlow(ConfiguredModel):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, channels, h, w) -> flow (B, 2, h, w) px, backward."""
-        unit = torch.tensor([features.shape[3] - 1.0, features.shape[2] - 1.0], device=features.device).view(1, 2, 1, 1) / 20
-        return self.head(self.body(features)).float() * unit  # in twentieths of a picture, so that it does not start in leaps
+        unit = (
+            torch.tensor([features.shape[3] - 1.0, features.shape[2] - 1.0], device=features.device).view(1, 2, 1, 1)
+            / 20
+        )
+        # in twentieths of a picture, so that it does not start in leaps
+        return self.head(self.body(features)).float() * unit

@@ -9,16 +9,29 @@ FLOW_UNIT = 4.0  # px that are 1 to the flow codec, at the model's own size
 REDRAWN = 0.1  # change of gray value by which the start's detail is mostly left out
 
 
-def build_codec(channels: int, block_out_channels: tuple[int, ...], latent_channels: int, codes: int, layers_per_block: int = 1) -> VQModel:
+def build_codec(
+    channels: int, block_out_channels: tuple[int, ...], latent_channels: int, codes: int, layers_per_block: int = 1
+) -> VQModel:
     """A VQModel of compression 2 ** (len(block_out_channels) - 1), without attention."""
-    return VQModel(in_channels=channels, out_channels=channels, **_form(block_out_channels, latent_channels, codes, layers_per_block))
+    return VQModel(
+        in_channels=channels,
+        out_channels=channels,
+        **_form(block_out_channels, latent_channels, codes, layers_per_block),
+    )
 
 
 def _form(block_out_channels: tuple[int, ...], latent_channels: int, codes: int, layers_per_block: int) -> dict:
     levels = len(block_out_channels)
-    return {"down_block_types": ("DownEncoderBlock2D",) * levels, "up_block_types": ("UpDecoderBlock2D",) * levels,
-            "block_out_channels": tuple(block_out_channels), "layers_per_block": layers_per_block, "latent_channels": latent_channels,
-            "num_vq_embeddings": codes, "norm_num_groups": 8, "mid_block_add_attention": False}
+    return {
+        "down_block_types": ("DownEncoderBlock2D",) * levels,
+        "up_block_types": ("UpDecoderBlock2D",) * levels,
+        "block_out_channels": tuple(block_out_channels),
+        "layers_per_block": layers_per_block,
+        "latent_channels": latent_channels,
+        "num_vq_embeddings": codes,
+        "norm_num_groups": 8,
+        "mid_block_add_attention": False,
+    }
 
 
 class FlowCodec(VQModel):
@@ -28,12 +41,26 @@ class FlowCodec(VQModel):
     """
 
     @register_to_config
-    def __init__(self, block_out_channels: tuple[int, ...] = (24, 32, 48), latent_channels: int = 4, codes: int = 1024,
-                 layers_per_block: int = 1, scaling_factor: float = 1.0, norm_type: str = "group",
-                 lookup_from_codebook: bool = False) -> None:
+    def __init__(
+        self,
+        block_out_channels: tuple[int, ...] = (24, 32, 48),
+        latent_channels: int = 4,
+        codes: int = 1024,
+        layers_per_block: int = 1,
+        scaling_factor: float = 1.0,
+        norm_type: str = "group",
+        lookup_from_codebook: bool = False,
+    ) -> None:
         form = _form(block_out_channels, latent_channels, codes, layers_per_block)
-        VQModel.__init__.__wrapped__(self, in_channels=2, out_channels=2, **form, scaling_factor=scaling_factor,
-                                     norm_type=norm_type, lookup_from_codebook=lookup_from_codebook)
+        VQModel.__init__.__wrapped__(
+            self,
+            in_channels=2,
+            out_channels=2,
+            **form,
+            scaling_factor=scaling_factor,
+            norm_type=norm_type,
+            lookup_from_codebook=lookup_from_codebook,
+        )
         for parent in list(self.modules()):
             for name, child in list(parent.named_children()):
                 if isinstance(child, nn.GroupNorm):
@@ -87,9 +114,10 @@ def fit_codebook(codec: VQModel, latents: Tensor, iterations: int = 8) -> None:
 
 
 def with_detail(made: Tensor, start: Tensor, decoded: Tensor) -> Tensor:
-    """A decoded picture with what the codec lost of the picture it was made from, where the two are alike; all (B, C, H, W) in [0, 1].
+    """A decoded picture with what the codec lost of the picture it was made from, where the two are alike; all (B, C,
+    H, W) in [0, 1].
 
-    start: the picture that `made` went out from. decoded: the same through the codec. Where something else was drawn, as an open valve,
-    the detail of what had been there would show through.
+    start: the picture that `made` went out from. decoded: the same through the codec. Where something else was drawn,
+    as an open valve, the detail of what had been there would show through.
     """
     return made + (start - decoded) * torch.exp(-((made - decoded) / REDRAWN).square())

@@ -32,18 +32,31 @@ class ConditionedUNet(ConfiguredModel):
     """
 
     @register_to_config
-    def __init__(self, latent_channels: int = 3, pixel_channels: int = 9, latent_condition_channels: int = 0,
-                 condition_channels: int = 16, strides: tuple[int, int, int] = (2, 2, 1),
-                 block_out_channels: tuple[int, ...] = (64, 96, 128), layers_per_block: int = 1, attention_from: int = 99) -> None:
+    def __init__(
+        self,
+        latent_channels: int = 3,
+        pixel_channels: int = 9,
+        latent_condition_channels: int = 0,
+        condition_channels: int = 16,
+        strides: tuple[int, int, int] = (2, 2, 1),
+        block_out_channels: tuple[int, ...] = (64, 96, 128),
+        layers_per_block: int = 1,
+        attention_from: int = 99,
+    ) -> None:
         super().__init__()
         self.psi = ConditionEncoder(pixel_channels, condition_channels, tuple(strides))
         attends = [i >= attention_from for i in range(len(block_out_channels))]
         self.unet = UNet2DModel(
-            in_channels=latent_channels + condition_channels + latent_condition_channels, out_channels=latent_channels,
-            block_out_channels=tuple(block_out_channels), layers_per_block=layers_per_block, norm_num_groups=8,
+            in_channels=latent_channels + condition_channels + latent_condition_channels,
+            out_channels=latent_channels,
+            block_out_channels=tuple(block_out_channels),
+            layers_per_block=layers_per_block,
+            norm_num_groups=8,
             down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attends),
             up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)),
-            attention_head_dim=32, add_attention=any(attends))
+            attention_head_dim=32,
+            add_attention=any(attends),
+        )
 
     def encode_condition(self, pixels: Tensor, latents: Tensor | None = None) -> Tensor:
         """(B, pixel_channels, H, W) and optional latents (B, ., h, w) -> (B, C, h, w), the same for every step."""
@@ -53,4 +66,5 @@ class ConditionedUNet(ConfiguredModel):
     def forward(self, noisy: Tensor, timestep: Tensor | int, condition: Tensor) -> Tensor:
         """noisy (B, L, h, w), timestep (B,) or a number, condition from `encode_condition` -> (B, L, h, w)."""
         seen = torch.cat([noisy.to(condition.dtype), condition], 1)
-        return self.unet(seen.contiguous(memory_format=torch.channels_last), timestep).sample  # the faster layout on a CPU
+        # the faster layout on a CPU
+        return self.unet(seen.contiguous(memory_format=torch.channels_last), timestep).sample

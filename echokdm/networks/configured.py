@@ -10,6 +10,7 @@ class ConfiguredModel(ModelMixin, ConfigMixin):  # type: ignore[misc]  # both ha
     """A network whose constructor's arguments are `config`, by diffusers' `register_to_config`."""
 
     if TYPE_CHECKING:
+
         @property
         def config(self) -> Any:
             """The arguments, as attributes and as keys; diffusers names the keys alone."""

@@ -1,4 +1,5 @@
-"""Encoders that bring a condition, an exemplar and a picture in the making into one feature space to be matched in (MIDM)."""
+"""Encoders that bring a condition, an exemplar and a picture in the making into one feature space to be matched in
+(MIDM)."""
 
 from typing import Literal
 
@@ -46,22 +47,30 @@ class DomainEncoder(nn.Module):
 
 
 class DomainMatcher(ConfiguredModel):
-    """F_X of conditions, F_Y of exemplars, F_Y^iter of pictures in the making under a condition, each with its own weights.
+    """F_X of conditions, F_Y of exemplars, F_Y^iter of pictures in the making under a condition, each with its own
+    weights.
 
     latent_channels: of the codec. features: channels of the common space. channels: of the encoders' levels.
     """
 
     @register_to_config
-    def __init__(self, latent_channels: int = 3, features: int = 64, channels: tuple[int, ...] = (64, 128, 128)) -> None:
+    def __init__(
+        self, latent_channels: int = 3, features: int = 64, channels: tuple[int, ...] = (64, 128, 128)
+    ) -> None:
         super().__init__()
         form = (latent_channels, features, tuple(channels))
-        self.encoders = nn.ModuleDict({"condition": DomainEncoder(*form), "exemplar": DomainEncoder(*form),
-                                       "estimate": DomainEncoder(*form, condition_channels=latent_channels)})
+        self.encoders = nn.ModuleDict(
+            {
+                "condition": DomainEncoder(*form),
+                "exemplar": DomainEncoder(*form),
+                "estimate": DomainEncoder(*form, condition_channels=latent_channels),
+            }
+        )
 
     def forward(self, role: Role, latent: Tensor, condition: Tensor | None = None) -> Tensor:
         """Features (B, features, h, w) of latents (B, L, h, w), as what their role is.
 
-        "condition": S_X = F_X(D_X). "exemplar": S_Y = F_Y(D_Y). "estimate": F_Y^iter(x0 prediction, D_X), with D_X in `condition`
-        (B, L, h, w); MIDM, Eq. 8.
+        "condition": S_X = F_X(D_X). "exemplar": S_Y = F_Y(D_Y). "estimate": F_Y^iter(x0 prediction, D_X), with D_X in
+        `condition` (B, L, h, w); MIDM, Eq. 8.
         """
         return self.encoders[role](latent, condition)

@@ -7,15 +7,18 @@ from torch import Tensor, nn
 
 def conv_block(in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     """Convolution, group normalisation, ReLU. Norms are per sample, so no batch changes a result."""
-    return nn.Sequential(nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2),
-                         nn.GroupNorm(max(1, out_channels // 8), out_channels), nn.ReLU())
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2),
+        nn.GroupNorm(max(1, out_channels // 8), out_channels),
+        nn.ReLU(),
+    )
 
 
 class Hourglass(nn.Module):
     """(B, in_channels, H, W) -> (B, out_channels, H, W); H and W divisible by 2 ** len(widths).
 
-    widths: of the encoder's levels, each half the size of the one before. out_channels: in_channels + widths[0], since the
-    input is joined to what the decoder gives.
+    widths: of the encoder's levels, each half the size of the one before. out_channels: in_channels + widths[0], since
+    the input is joined to what the decoder gives.
     """
 
     def __init__(self, in_channels: int, widths: tuple[int, ...]) -> None:

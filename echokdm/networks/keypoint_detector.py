@@ -1,4 +1,5 @@
-"""Unsupervised key-points: the centres of mass of learned heat maps (F_K of Liu et al., Eq. 1; Jakab et al., NeurIPS 2018)."""
+"""Unsupervised key-points: the centres of mass of learned heat maps (F_K of Liu et al., Eq. 1; Jakab et al., NeurIPS
+2018)."""
 
 import torch
 from diffusers.configuration_utils import register_to_config
@@ -23,8 +24,13 @@ class KeypointDetector(ConfiguredModel):
     """
 
     @register_to_config
-    def __init__(self, points: int = 10, downscale: int = 4, widths: tuple[int, ...] = (64, 128, 256, 512, 1024),
-                 temperature: float = 0.1) -> None:
+    def __init__(
+        self,
+        points: int = 10,
+        downscale: int = 4,
+        widths: tuple[int, ...] = (64, 128, 256, 512, 1024),
+        temperature: float = 0.1,
+    ) -> None:
         super().__init__()
         self.body = Hourglass(3, tuple(widths))
         self.head = nn.Conv2d(self.body.out_channels, points, 3, padding=1)

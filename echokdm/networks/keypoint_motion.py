@@ -24,19 +24,25 @@ def coarse_motion(coefficients: Tensor, moves: Tensor) -> Tensor:
 def gaussian_maps(points: Tensor, height: int, width: int, sigma: float) -> Tensor:
     """exp(-|p - x|^2 / (2 sigma^2)) of key-points (B, K, 2) px -> (B, K, height, width); sigma in px."""
     offset = pixel_grid(height, width, points.device)[:, None] - points[..., None, None]
-    return torch.exp(-offset.square().sum(2) / (2 * sigma ** 2))
+    return torch.exp(-offset.square().sum(2) / (2 * sigma**2))
 
 
 class KeypointMotion(ConfiguredModel):
-    """F_C: shown where the key-points are to move, and the source moved by each displacement, it says which holds where.
+    """F_C: shown where the key-points are to move, and the source moved by each displacement, it says which holds
+    where.
 
-    points: K. downscale: of the flow's size to the picture's. widths: of the hourglass's levels. sigma: of the key-points'
-    Gaussians, in half pictures (FOMM: 0.1).
+    points: K. downscale: of the flow's size to the picture's. widths: of the hourglass's levels. sigma: of the
+    key-points' Gaussians, in half pictures (FOMM: 0.1).
     """
 
     @register_to_config
-    def __init__(self, points: int = 10, downscale: int = 4, widths: tuple[int, ...] = (64, 128, 256, 512, 1024),
-                 sigma: float = 0.1) -> None:
+    def __init__(
+        self,
+        points: int = 10,
+        downscale: int = 4,
+        widths: tuple[int, ...] = (64, 128, 256, 512, 1024),
+        sigma: float = 0.1,
+    ) -> None:
         super().__init__()
         self.body = Hourglass(4 * (points + 1), tuple(widths))
         self.coefficients = nn.Conv2d(self.body.out_channels, points + 1, 3, padding=1)
@@ -63,7 +69,12 @@ class KeypointMotion(ConfiguredModel):
         seen = self.body(torch.cat([maps, moved], 1))
         return self.coefficients(seen).float().softmax(1), (10 * (self.confidence(seen).float() / 2).tanh()).exp()
 
-    def coarse(self, coefficients: Tensor, source_keypoints: Tensor, driving_keypoints: Tensor, full: tuple[int, int]) -> Tensor:
-        """T(0), the flow (B, 2, h, w) in px of the coefficients' size; key-points in px of pictures of size `full` (Eq. 2, 3)."""
+    def coarse(
+        self, coefficients: Tensor, source_keypoints: Tensor, driving_keypoints: Tensor, full: tuple[int, int]
+    ) -> Tensor:
+        """T(0), the flow (B, 2, h, w) in px of the coefficients' size; key-points in px of pictures of size `full` (Eq.
+        2, 3)."""
         size = coefficients.shape[2], coefficients.shape[3]
-        return coarse_motion(coefficients, rescale_points(displacements(source_keypoints, driving_keypoints), full, size))
+        return coarse_motion(
+            coefficients, rescale_points(displacements(source_keypoints, driving_keypoints), full, size)
+        )

@@ -12,17 +12,28 @@ from echokdm.ops.warp import pixel_grid
 class LandmarkNet(ConfiguredModel):
     """MONAI's BasicUNet to `points` heat maps; coordinates by soft-argmax (Nibali et al. 2018, "DSNT").
 
-    Norms are per instance, so a picture's points do not depend on its batch. features: MONAI's six widths, fine to coarse and last.
+    Norms are per instance, so a picture's points do not depend on its batch. features: MONAI's six widths, fine to
+    coarse and last.
     """
 
     @register_to_config
-    def __init__(self, points: int = 68, channels: int = 3, features: tuple[int, ...] = (24, 32, 48, 64, 96, 32)) -> None:
+    def __init__(
+        self, points: int = 68, channels: int = 3, features: tuple[int, ...] = (24, 32, 48, 64, 96, 32)
+    ) -> None:
         super().__init__()
-        self.unet = BasicUNet(2, channels, points, features=tuple(features), norm=("instance", {"affine": True}),
-                              act=("LeakyReLU", {"negative_slope": 0.1, "inplace": True}), upsample="nontrainable")
+        self.unet = BasicUNet(
+            2,
+            channels,
+            points,
+            features=tuple(features),
+            norm=("instance", {"affine": True}),
+            act=("LeakyReLU", {"negative_slope": 0.1, "inplace": True}),
+            upsample="nontrainable",
+        )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """images (B, C, H, W) in [0, 1], sides multiples of 16 -> points (B, N, 2) px (x, y), heat maps (B, N, H, W) that sum to 1."""
+        """images (B, C, H, W) in [0, 1], sides multiples of 16 -> points (B, N, 2) px (x, y), heat maps (B, N, H, W)
+        that sum to 1."""
         maps = self.unet(images * 2 - 1).float()
         heat = maps.flatten(2).softmax(-1)
         places = pixel_grid(images.shape[2], images.shape[3], images.device)[0].flatten(1).T
@@ -32,8 +43,8 @@ class LandmarkNet(ConfiguredModel):
     def detect(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """images (T, C, H, W) in [0, 1] -> points (T, N, 2) px and how unsure they are (T,), on the CPU.
 
-        Unsure: the median heat map's standard deviation as a share of the picture's side. One picture at a time, so that no batch
-        changes a byte.
+        Unsure: the median heat map's standard deviation as a share of the picture's side. One picture at a time, so
+        that no batch changes a byte.
         """
         points, unsure = [], []
         for image in images:

@@ -1,4 +1,5 @@
-"""A flow from the correlation of two poses ("Pose transfer using a single spatial transformation", section 3.1 and appendix A)."""
+"""A flow from the correlation of two poses ("Pose transfer using a single spatial transformation", section 3.1 and
+appendix A)."""
 
 from collections.abc import Sequence
 
@@ -24,10 +25,11 @@ def correlation(source: Tensor, target: Tensor) -> Tensor:
 
 
 def soft_mutual_filter(c: Tensor, eps: float = 1e-5, source_peaks: Tensor | None = None) -> Tensor:
-    """Eq. 9: gamma = (C / max over the source) * (C / max over the target), near 1 where both positions are each other's best.
+    """Eq. 9: gamma = (C / max over the source) * (C / max over the target), near 1 where both positions are each
+    other's best.
 
-    c (B, P, H, W) from `correlation`. eps is added to both maxima. source_peaks (B, P, 1, 1): the maximum of each source
-    position over the whole target, needed where c holds a part of the target alone.
+    c (B, P, H, W) from `correlation`. eps is added to both maxima. source_peaks (B, P, 1, 1): the maximum of each
+    source position over the whole target, needed where c holds a part of the target alone.
     """
     peaks = c.flatten(2).amax(2)[..., None, None] if source_peaks is None else source_peaks
     return (c / (c.amax(1, keepdim=True) + eps)) * (c / (peaks + eps))
@@ -39,7 +41,8 @@ def normalize_over_source(q: Tensor, eps: float = 1e-6) -> Tensor:
 
 
 class PoseEncoder(nn.Sequential):
-    """M: 3x3 convolutions, each headed by a batch normalisation -> (B, features, H / s, W / s), of unit length at each pixel.
+    """M: 3x3 convolutions, each headed by a batch normalisation -> (B, features, H / s, W / s), of unit length at each
+    pixel.
 
     strides: of the first convolutions, the others have 1; s is their product.
     """
@@ -48,8 +51,11 @@ class PoseEncoder(nn.Sequential):
         steps: list[nn.Module] = []
         for i in range(layers):
             inputs, outputs = in_channels if i == 0 else width, features if i == layers - 1 else width
-            steps += [nn.BatchNorm2d(inputs), *([nn.ReLU()] if i else []),
-                      nn.Conv2d(inputs, outputs, 3, strides[i] if i < len(strides) else 1, 1)]
+            steps += [
+                nn.BatchNorm2d(inputs),
+                *([nn.ReLU()] if i else []),
+                nn.Conv2d(inputs, outputs, 3, strides[i] if i < len(strides) else 1, 1),
+            ]
         super().__init__(*steps)
 
     def forward(self, pose: Tensor) -> Tensor:
@@ -60,8 +66,8 @@ class PoseEncoder(nn.Sequential):
 class FlowHead(nn.Module):
     """C_l: convolutions that read, at each target position, its correlation with all source positions -> two numbers.
 
-    channels: outputs of every layer but the last, which has 2. kernel: of the first layer, 1 or 3; the others have 3. hints:
-    channels that the second layer reads beside the first one's.
+    channels: outputs of every layer but the last, which has 2. kernel: of the first layer, 1 or 3; the others have 3.
+    hints: channels that the second layer reads beside the first one's.
     """
 
     def __init__(self, positions: int, channels: Sequence[int], kernel: int, hints: int = 0) -> None:
@@ -87,25 +93,38 @@ class FlowHead(nn.Module):
 class MatchingFlow(ConfiguredModel):
     """The warping module W: poses of source and target -> one flow, backward, in pixels.
 
-    joints: maps of a pose. grid: cells a side of the target's features. width, features, layers, strides: of M. channels, kernel:
-    of C_l, which has one layer more than `channels`. mutual: whether the soft mutual filter is applied. eps: of that filter.
-    chunk_rows: rows of target cells that are correlated at a time, None for all at once.
+    joints: maps of a pose. grid: cells a side of the target's features. width, features, layers, strides: of M.
+    channels, kernel: of C_l, which has one layer more than `channels`. mutual: whether the soft mutual filter is
+    applied. eps: of that filter. chunk_rows: rows of target cells that are correlated at a time, None for all at once.
 
-    What departs from the paper, for small pictures and short trainings: source_pool joins this many of the source's cells a side,
-    so that P = (grid / source_pool)^2; guided lets C_l read also where the correlation's weight lies, and its own place, and
-    add to the latter; without it C_l has to find both from the correlation's channels, as in the paper.
+    What departs from the paper, for small pictures and short trainings: source_pool joins this many of the source's
+    cells a side, so that P = (grid / source_pool)^2; guided lets C_l read also where the correlation's weight lies, and
+    its own place, and add to the latter; without it C_l has to find both from the correlation's channels, as in the
+    paper.
 
-    In the paper's setting, 256 px and grid 64, one whole correlation of one picture has 4096 x 4096 floats, 64 MiB, and the filter,
-    the normalisation and their gradients keep a handful of them. Streamed in chunks of rows (1 MiB a row), only the first
-    layer's output of 128 channels, 2 MiB, is ever whole; while training, a chunk is computed again for its gradient instead
-    of being kept. `benchmarks/methods/single_transform.py --memory` measures both.
+    In the paper's setting, 256 px and grid 64, one whole correlation of one picture has 4096 x 4096 floats, 64 MiB, and
+    the filter, the normalisation and their gradients keep a handful of them. Streamed in chunks of rows (1 MiB a row),
+    only the first layer's output of 128 channels, 2 MiB, is ever whole; while training, a chunk is computed again for
+    its gradient instead of being kept. `benchmarks/methods/single_transform.py --memory` measures both.
     """
 
     @register_to_config
-    def __init__(self, joints: int = 18, grid: int = 64, width: int = 64, features: int = 35, layers: int = 11,
-                 strides: tuple[int, ...] = (2, 2), channels: tuple[int, ...] = (128, 128, 96, 64, 32), kernel: int = 3,
-                 mutual: bool = True, eps: float = 1e-5, source_pool: int = 1, guided: bool = False,
-                 chunk_rows: int | None = 8) -> None:
+    def __init__(
+        self,
+        joints: int = 18,
+        grid: int = 64,
+        width: int = 64,
+        features: int = 35,
+        layers: int = 11,
+        strides: tuple[int, ...] = (2, 2),
+        channels: tuple[int, ...] = (128, 128, 96, 64, 32),
+        kernel: int = 3,
+        mutual: bool = True,
+        eps: float = 1e-5,
+        source_pool: int = 1,
+        guided: bool = False,
+        chunk_rows: int | None = 8,
+    ) -> None:
         super().__init__()
         if kernel not in (1, 3):
             raise ConfigError(f"The first kernel of the flow head is 1 or 3, not {kernel}.")
@@ -115,21 +134,26 @@ class MatchingFlow(ConfiguredModel):
             self.sharpness = nn.Parameter(torch.tensor(4.0))  # logarithm of the inverse temperature
 
     def features(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """z_s and z_t (B, features, grid, grid) of pose maps (B, joints, H, W), float32. Raises ConfigError on another size."""
+        """z_s and z_t (B, features, grid, grid) of pose maps (B, joints, H, W), float32. Raises ConfigError on another
+        size."""
         both = self.encoder(torch.cat([source, target]))
         grid = self.config.grid
         if both.shape[2:] != (grid, grid):
-            raise ConfigError(f"A pose of {source.shape[2]} x {source.shape[3]} px gives {both.shape[2]} x {both.shape[3]} cells, "
-                              f"but this network's correlation has {grid} a side.")
+            raise ConfigError(
+                f"A pose of {source.shape[2]} x {source.shape[3]} px gives {both.shape[2]} x {both.shape[3]} cells, "
+                f"but this network's correlation has {grid} a side."
+            )
         first, second = both.chunk(2)
         if self.config.source_pool > 1:
             first = F.normalize(F.avg_pool2d(first, self.config.source_pool), dim=1)
         return first, second
 
     def project(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The flow head's first layer on Q_gamma, whole or streamed by rows, the same up to rounding -> (B, channels[0], h, w).
+        """The flow head's first layer on Q_gamma, whole or streamed by rows, the same up to rounding -> (B,
+        channels[0], h, w).
 
-        source (B, m, h', w'), target (B, m, h, w) from `features`. With `guided`, also the expected source position (B, 2, h, w).
+        source (B, m, h', w'), target (B, m, h, w) from `features`. With `guided`, also the expected source position (B,
+        2, h, w).
         """
         rows, total, halo = self.config.chunk_rows, target.shape[2], self.config.kernel // 2
         peaks = source_peaks(source, target, rows or total) if self.config.mutual else None
@@ -139,29 +163,37 @@ class MatchingFlow(ConfiguredModel):
         for top in range(0, total, rows):
             first, last = max(top - halo, 0), min(top + rows + halo, total)
             chunk = (source, target[:, :, first:last], peaks, top - first, min(rows, total - top))
-            parts.append(checkpoint(self._chunk, *chunk, use_reentrant=False) if torch.is_grad_enabled() else self._chunk(*chunk))
+            parts.append(
+                checkpoint(self._chunk, *chunk, use_reentrant=False) if torch.is_grad_enabled() else self._chunk(*chunk)
+            )
         projected, expected = zip(*parts, strict=True)
         return torch.cat(projected, 2), torch.cat(expected, 2) if self.config.guided else None
 
-    def _chunk(self, source: Tensor, target: Tensor, peaks: Tensor | None, start: int, count: int) -> tuple[Tensor, Tensor | None]:
+    def _chunk(
+        self, source: Tensor, target: Tensor, peaks: Tensor | None, start: int, count: int
+    ) -> tuple[Tensor, Tensor | None]:
         """Rows start to start + count of `project`; those around them are there for the first layer's kernel alone."""
         with torch.autocast(source.device.type, enabled=False):
             c = correlation(source, target)
             filtered = soft_mutual_filter(c, self.config.eps, peaks) * c if self.config.mutual else c
             q = normalize_over_source(filtered)
-            expected = self._expected(filtered[:, :, start:start + count]) if self.config.guided else None
-        return self.head.first(q)[:, :, start:start + count], expected
+            expected = self._expected(filtered[:, :, start : start + count]) if self.config.guided else None
+        return self.head.first(q)[:, :, start : start + count], expected
 
     def _expected(self, filtered: Tensor) -> Tensor:
-        """(B, 2, H, W): the mean source position, from -1 to 1 across the picture, by a softmax of gamma C (B, P, H, W)."""
-        places = F.avg_pool2d(unit_grid(self.config.grid, self.config.grid, filtered.device), self.config.source_pool).flatten(2)[0]
+        """(B, 2, H, W): the mean source position, from -1 to 1 across the picture, by a softmax of gamma C (B, P, H,
+        W)."""
+        places = F.avg_pool2d(
+            unit_grid(self.config.grid, self.config.grid, filtered.device), self.config.source_pool
+        ).flatten(2)[0]
         weight = torch.softmax(filtered * self.sharpness.exp(), 1)
         return torch.einsum("bpvu,kp->bkvu", weight, places)
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         """Pose maps of source and target (B, joints, H, W) -> f_s,t (B, 2, H, W) px: target(p) ~ source(p + f(p)).
 
-        C_l gives sampling locations, from -1 to 1 across the picture; the flow is what they differ by from the own place.
+        C_l gives sampling locations, from -1 to 1 across the picture; the flow is what they differ by from the own
+        place.
         """
         projected, expected = self.project(*self.features(source, target))
         own = unit_grid(projected.shape[2], projected.shape[3], projected.device)
@@ -175,11 +207,16 @@ class MatchingFlow(ConfiguredModel):
 
 def unit_grid(height: int, width: int, device: torch.device | str | None = None) -> Tensor:
     """(1, 2, H, W): places from -1 to 1 across the picture, x first; the corners' cells lie in its corners' pixels."""
-    return pixel_grid(height, width, device) * torch.tensor([2 / (width - 1), 2 / (height - 1)], device=device).view(1, 2, 1, 1) - 1
+    return (
+        pixel_grid(height, width, device)
+        * torch.tensor([2 / (width - 1), 2 / (height - 1)], device=device).view(1, 2, 1, 1)
+        - 1
+    )
 
 
 def source_peaks(source: Tensor, target: Tensor, rows: int) -> Tensor:
-    """max over the target of C (Eq. 9's second maximum), `rows` rows of it at a time: (B, m, h, w), (B, m, H, W) -> (B, h * w, 1, 1).
+    """max over the target of C (Eq. 9's second maximum), `rows` rows of it at a time: (B, m, h, w), (B, m, H, W) -> (B,
+    h * w, 1, 1).
 
     Where each maximum lies is found without gradients; its value is then one scalar product, which carries them.
     """
@@ -188,7 +225,7 @@ def source_peaks(source: Tensor, target: Tensor, rows: int) -> Tensor:
             best = source.new_full((len(source), source[0, 0].numel()), -torch.inf)
             where = torch.zeros_like(best, dtype=torch.long)
             for top in range(0, target.shape[2], rows):
-                values, index = correlation(source, target[:, :, top:top + rows]).flatten(2).max(2)
+                values, index = correlation(source, target[:, :, top : top + rows]).flatten(2).max(2)
                 where = torch.where(values > best, index + top * target.shape[3], where)
                 best = torch.maximum(values, best)
         matched = target.flatten(2).gather(2, where[:, None].expand(-1, target.shape[1], -1))

@@ -1,4 +1,5 @@
-"""A neural ODE that refines a coarse flow: dT/dt = F_E(T, t), t from 0 to 1 (Liu et al., Eq. 4; Chen et al., NeurIPS 2018)."""
+"""A neural ODE that refines a coarse flow: dT/dt = F_E(T, t), t from 0 to 1 (Liu et al., Eq. 4; Chen et al., NeurIPS
+2018)."""
 
 from typing import Literal
 
@@ -14,9 +15,9 @@ Solver = Literal["euler", "midpoint", "rk4"]
 def evolve(field: nn.Module, start: Tensor, solver: Solver = "rk4", steps: int = 4, adjoint: bool = False) -> Tensor:
     """T(1) from T(0) = start under dT/dt = field(t, T), by a solver of fixed steps.
 
-    An adaptive solver is not offered: it would choose its steps by the whole batch, so that a batch's size changed a result.
-    adjoint: gradients by solving backwards in time (Chen et al.), which saves memory but is not the gradient of what was
-    computed; False goes back through the solver's own steps (discretise, then optimise).
+    An adaptive solver is not offered: it would choose its steps by the whole batch, so that a batch's size changed a
+    result. adjoint: gradients by solving backwards in time (Chen et al.), which saves memory but is not the gradient of
+    what was computed; False goes back through the solver's own steps (discretise, then optimise).
     """
     from torchdiffeq import odeint, odeint_adjoint
 
@@ -28,18 +29,27 @@ def evolve(field: nn.Module, start: Tensor, solver: Solver = "rk4", steps: int =
 class ODEField(ConfiguredModel):
     """F_E: the change of a flow T (B, 2, h, w) px, backward, at time t, by 3x3 convolutions of growing dilation.
 
-    Flows are seen and given in twentieths of a picture, about how far things move, so that one network serves all sizes. The last
-    layer sees T itself too, so that to stretch or to smooth a flow is easily learned, and starts at zero: at first T(1) = T(0).
-    solver, steps, adjoint: as in `evolve`; they belong to the weights.
+    Flows are seen and given in twentieths of a picture, about how far things move, so that one network serves all
+    sizes. The last layer sees T itself too, so that to stretch or to smooth a flow is easily learned, and starts at
+    zero: at first T(1) = T(0). solver, steps, adjoint: as in `evolve`; they belong to the weights.
     """
 
     @register_to_config
-    def __init__(self, width: int = 64, dilations: tuple[int, ...] = (1, 2, 4), solver: Solver = "rk4", steps: int = 4,
-                 adjoint: bool = False) -> None:
+    def __init__(
+        self,
+        width: int = 64,
+        dilations: tuple[int, ...] = (1, 2, 4),
+        solver: Solver = "rk4",
+        steps: int = 4,
+        adjoint: bool = False,
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for i, dilation in enumerate(dilations):
-            layers += [nn.Conv2d(width if i else 3, width, 3, padding=dilation, dilation=dilation, padding_mode="replicate"), nn.SiLU()]
+            layers += [
+                nn.Conv2d(width if i else 3, width, 3, padding=dilation, dilation=dilation, padding_mode="replicate"),
+                nn.SiLU(),
+            ]
         self.body = nn.Sequential(*layers)
         self.head = nn.Conv2d(width + 3, 2, 3, padding=1, padding_mode="replicate")
         for values in self.head.parameters():

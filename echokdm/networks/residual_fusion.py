@@ -1,4 +1,5 @@
-"""Fusing K misaligned sources into one picture: residual flow, occlusion matting, attention (residual-flow method, Eq. 3-6)."""
+"""Fusing K misaligned sources into one picture: residual flow, occlusion matting, attention (residual-flow method, Eq.
+3-6)."""
 
 from typing import NamedTuple
 
@@ -14,7 +15,8 @@ from echokdm.ops.warp import warp
 
 
 class Fused(NamedTuple):
-    """image (B, C, H, W); of each level, coarse to fine, refined flows (B, K, 2, h, w) px and attentions (B, K, 1, h, w), sum 1 over K."""
+    """image (B, C, H, W); of each level, coarse to fine, refined flows (B, K, 2, h, w) px and attentions (B, K, 1, h,
+    w), sum 1 over K."""
 
     image: Tensor
     flows: list[Tensor]
@@ -24,7 +26,8 @@ class Fused(NamedTuple):
 class RFBlock(nn.Module):
     """One residual-fusing block without its decoder: K branches of shared weights at one resolution.
 
-    channels: of the source and the target features. residual, attention, occlusion: off, for the paper's ablations (Table 4).
+    channels: of the source and the target features. residual, attention, occlusion: off, for the paper's ablations
+    (Table 4).
     """
 
     def __init__(self, channels: int, residual: bool = True, attention: bool = True, occlusion: bool = True) -> None:
@@ -43,30 +46,39 @@ class RFBlock(nn.Module):
         return self.predictor(torch.cat([target, warp(source, flow)], 1))
 
     def refine(self, target: Tensor, source: Tensor, flow: Tensor, residual: bool = True) -> tuple[Tensor, Tensor]:
-        """Eq. 5: W(f, w + r) (B, C, h, w), and w + r; r is 0 where the block has no residual flow, or it is not wanted."""
+        """Eq. 5: W(f, w + r) (B, C, h, w), and w + r; r is 0 where the block has no residual flow, or it is not
+        wanted."""
         if residual and self.predictor is not None:
             flow = flow + self.residual_flow(target, source, flow)
         return warp(source, flow), flow
 
     def weights(self, logits: Tensor) -> Tensor:
-        """(B, K, 1, h, w) attentions: a softmax over the K sources at each place; all alike where the block has no attention."""
+        """(B, K, 1, h, w) attentions: a softmax over the K sources at each place; all alike where the block has no
+        attention."""
         return (logits if self.attention else torch.zeros_like(logits)).softmax(1)
 
     def fuse(self, target: Tensor, refined: Tensor, attention: Tensor, occlusion: Tensor) -> Tensor:
         """Eq. 6 before D: sum over k of a_k (f_k (1 - m_k) + f_t m_k).
 
-        target (B, C, h, w); refined (B, K, C, h, w); attention, that sums to 1, and occlusion (B, K, 1, h, w) -> (B, C, h, w).
+        target (B, C, h, w); refined (B, K, C, h, w); attention, that sums to 1, and occlusion (B, K, 1, h, w) -> (B, C,
+        h, w).
         """
         if self.occlusion:
             refined = refined * (1 - occlusion) + target[:, None] * occlusion
         return (attention * refined).sum(1)
 
-    def forward(self, target: Tensor, sources: Tensor, level: FlowLevel, residual: bool = True) -> tuple[Tensor, Tensor, Tensor]:
-        """target (B, C, h, w), sources (B, K, C, h, w), level of the B K sources -> fused, refined flows, attentions."""
+    def forward(
+        self, target: Tensor, sources: Tensor, level: FlowLevel, residual: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """target (B, C, h, w), sources (B, K, C, h, w), level of the B K sources -> fused, refined flows,
+        attentions."""
         batch, count = sources.shape[:2]
         repeated = target[:, None].expand_as(sources).flatten(0, 1)
-        refined, flow = self.refine(repeated, sources.flatten(0, 1).float(), level.flow, residual)  # half precision can't hold a place
-        refined, flow, logits, occlusion = (v.unflatten(0, (batch, count)) for v in (refined, flow, level.attention, level.occlusion))
+        # half precision can't hold a place
+        refined, flow = self.refine(repeated, sources.flatten(0, 1).float(), level.flow, residual)
+        refined, flow, logits, occlusion = (
+            v.unflatten(0, (batch, count)) for v in (refined, flow, level.attention, level.occlusion)
+        )
         attention = self.weights(logits)
         return self.fuse(target, refined, attention, occlusion), flow, attention
 
@@ -74,19 +86,29 @@ class RFBlock(nn.Module):
 class ResidualFusion(ConfiguredModel):
     """Features of K sources, fused level by level into the target's picture; any K >= 1, in any order.
 
-    image_channels, structure_channels: of a source and of the target's structure. strides: of the levels, coarsest first, each
-    half the last. block_out_channels: of features at strides 1, 2, 4... residual, attention, occlusion: see `RFBlock`.
-    At the start of training the finest level passes the fused picture on as it is, where that level is of stride 1.
+    image_channels, structure_channels: of a source and of the target's structure. strides: of the levels, coarsest
+    first, each half the last. block_out_channels: of features at strides 1, 2, 4... residual, attention, occlusion: see
+    `RFBlock`. At the start of training the finest level passes the fused picture on as it is, where that level is of
+    stride 1.
     """
 
     @register_to_config
-    def __init__(self, image_channels: int = 3, structure_channels: int = 3, strides: tuple[int, ...] = (8, 4),
-                 block_out_channels: tuple[int, ...] = (64, 128, 256, 256), residual: bool = True, attention: bool = True,
-                 occlusion: bool = True) -> None:
+    def __init__(
+        self,
+        image_channels: int = 3,
+        structure_channels: int = 3,
+        strides: tuple[int, ...] = (8, 4),
+        block_out_channels: tuple[int, ...] = (64, 128, 256, 256),
+        residual: bool = True,
+        attention: bool = True,
+        occlusion: bool = True,
+    ) -> None:
         super().__init__()
         strides, widths = tuple(strides), tuple(block_out_channels)
         if strides[0] != 2 ** (len(widths) - 1) or any(a != 2 * b for a, b in zip(strides, strides[1:], strict=False)):
-            raise ValueError(f"Levels of strides {strides} need as many widths as halvings, and each stride half the one before.")
+            raise ValueError(
+                f"Levels of strides {strides} need as many widths as halvings, and each stride half the one before."
+            )
         self.source = _Encoder(image_channels, widths)
         self.structure = _Encoder(structure_channels, widths)
         at = [len(widths) - 1 - i for i in range(len(strides))]  # which map of the encoders a level uses
@@ -106,7 +128,8 @@ class ResidualFusion(ConfiguredModel):
             self.source.enter.bias[:image_channels] = 0
 
     def forward(self, sources: Tensor, structure: Tensor, levels: list[FlowLevel], residual: bool = True) -> Fused:
-        """sources (B, K, C, H, W) in [-1, 1], the target's structure (B, S, H, W), levels of the B K sources by `FlowPyramid`.
+        """sources (B, K, C, H, W) in [-1, 1], the target's structure (B, S, H, W), levels of the B K sources by
+        `FlowPyramid`.
 
         residual: whether blocks that have a residual flow use it.
         """
@@ -130,8 +153,12 @@ class _Encoder(nn.Module):
     def __init__(self, channels: int, widths: tuple[int, ...]) -> None:
         super().__init__()
         self.enter = nn.Conv2d(channels, widths[0], 3, 1, 1)
-        self.down = nn.ModuleList([Downsample2D(a, use_conv=True, out_channels=b, padding=1, name="op")
-                                   for a, b in zip(widths, widths[1:], strict=False)])
+        self.down = nn.ModuleList(
+            [
+                Downsample2D(a, use_conv=True, out_channels=b, padding=1, name="op")
+                for a, b in zip(widths, widths[1:], strict=False)
+            ]
+        )
         self.blocks = nn.ModuleList([residual_block(w, w) for w in widths[1:]])
 
     def forward(self, image: Tensor) -> list[Tensor]:

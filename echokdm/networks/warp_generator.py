@@ -1,4 +1,5 @@
-"""A generator in two halves, with a warp between them: pictures to features, features to a picture (F_G of Liu et al.)."""
+"""A generator in two halves, with a warp between them: pictures to features, features to a picture (F_G of Liu et
+al.)."""
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +16,14 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         groups = max(1, channels // 8)
-        self.body = nn.Sequential(nn.GroupNorm(groups, channels), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1),
-                                  nn.GroupNorm(groups, channels), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1))
+        self.body = nn.Sequential(
+            nn.GroupNorm(groups, channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.GroupNorm(groups, channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
 
     def forward(self, value: Tensor) -> Tensor:
         """(B, C, h, w) -> the same shape."""
@@ -26,13 +33,15 @@ class ResidualBlock(nn.Module):
 class WarpGenerator(ConfiguredModel):
     """Features at 2 ** downs times smaller than the picture; the decoder takes `inputs` sets of them, side by side.
 
-    width: of the first layer, doubled at each level up to widest. blocks: residual ones in the decoder. copies: pictures that the
-    decoder may let through, each pixel by its own mask, as in Articulated Animation (Siarohin et al., CVPR 2021, its "skips").
+    width: of the first layer, doubled at each level up to widest. blocks: residual ones in the decoder. copies:
+    pictures that the decoder may let through, each pixel by its own mask, as in Articulated Animation (Siarohin et al.,
+    CVPR 2021, its "skips").
     """
 
     @register_to_config
-    def __init__(self, width: int = 64, widest: int = 512, downs: int = 2, blocks: int = 6, inputs: int = 2,
-                 copies: int = 0) -> None:
+    def __init__(
+        self, width: int = 64, widest: int = 512, downs: int = 2, blocks: int = 6, inputs: int = 2, copies: int = 0
+    ) -> None:
         super().__init__()
         widths = [min(width << i, widest) for i in range(downs + 1)]
         self.channels = widths[-1]
@@ -51,7 +60,8 @@ class WarpGenerator(ConfiguredModel):
         return value
 
     def forward(self, features: Tensor, copies: Tensor | None = None) -> Tensor:
-        """features (B, inputs * C, h, w) and, where the network has them, copies (B, n, 3, H, W) -> image (B, 3, H, W) in [0, 1]."""
+        """features (B, inputs * C, h, w) and, where the network has them, copies (B, n, 3, H, W) -> image (B, 3, H, W)
+        in [0, 1]."""
         value = self.middle(self.join(features))
         for block in self.up:
             value = block(F.interpolate(value, scale_factor=2, mode="nearest"))

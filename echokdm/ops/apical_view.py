@@ -11,8 +11,9 @@ from echokdm.core.frames import Frames, parts
 from echokdm.core.labels import Label
 
 LIMITS: Mapping[str, float] = {
-    # Least. Of 200 frames of ordinary four-chamber views (CAMUS) the least is .21, the 1st percentile .30. A segmenter that only ever saw
-    # four chambers puts a right heart into most two-chamber views too; one that doesn't can be held to more.
+    # Least. Of 200 frames of ordinary four-chamber views (CAMUS) the least is .21, the 1st percentile .30. A segmenter
+    # that only ever saw four chambers puts a right heart into most two-chamber views too; one that doesn't can be held
+    # to more.
     "right": 0.2,
     # Most, degrees. On the same, of two frames a clip, at most 30; in a parasternal view the ventricle lies across.
     "tilt": 60.0,
@@ -23,9 +24,9 @@ LIMITS: Mapping[str, float] = {
 def view_figures(masks: Tensor, probabilities: Frames) -> dict[str, float]:
     """The figures that `LIMITS` names, each a median over the frames with a ventricle.
 
-    masks (T, H, W) bool: the left ventricle. probabilities (T, classes, H, W), classes in the order of the segmenter's `CLASSES`.
-    right: area called right ventricle or right atrium, over the left ventricle's; infinite where the segmenter knows neither.
-    tilt: of the ventricle's longer axis from straight down, degrees.
+    masks (T, H, W) bool: the left ventricle. probabilities (T, classes, H, W), classes in the order of the segmenter's
+    `CLASSES`. right: area called right ventricle or right atrium, over the left ventricle's; infinite where the
+    segmenter knows neither. tilt: of the ventricle's longer axis from straight down, degrees.
     """
     areas = []
     for part in parts(probabilities):
@@ -36,8 +37,10 @@ def view_figures(masks: Tensor, probabilities: Frames) -> dict[str, float]:
     seen = [t for t, mask in enumerate(masks.cpu().numpy()) if mask.sum() >= 10]
     tilts = [_tilt(masks[t].cpu().numpy()) for t in seen]
     known = probabilities.shape[1] > Label.RA
-    return {"right": float(np.median(right[seen] / np.maximum(left[seen], 1))) if known and seen else np.inf,
-            "tilt": float(np.median(tilts)) if seen else 0.0}
+    return {
+        "right": float(np.median(right[seen] / np.maximum(left[seen], 1))) if known and seen else np.inf,
+        "tilt": float(np.median(tilts)) if seen else 0.0,
+    }
 
 
 def check_view(figures: Mapping[str, float]) -> None:
@@ -45,7 +48,9 @@ def check_view(figures: Mapping[str, float]) -> None:
     if figures["tilt"] > LIMITS["tilt"]:
         raise ViewError("The left ventricle lies across the probe's direction, as in a parasternal view.")
     if figures["right"] < LIMITS["right"]:
-        raise ViewError("No right heart is seen beside the left ventricle, as in a two-chamber, long-axis or parasternal view.")
+        raise ViewError(
+            "No right heart is seen beside the left ventricle, as in a two-chamber, long-axis or parasternal view."
+        )
 
 
 def _tilt(ventricle: np.ndarray) -> float:

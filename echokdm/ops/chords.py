@@ -1,7 +1,7 @@
 """Outlines of a ventricle: mask -> sub-pixel contour -> long axis -> chords. Points are (x, y) in pixels, float64.
 
-The blood pool of an apical view is a bullet: a rounded apex and a cut at the mitral plane. The long axis joins the apex to the middle
-of that cut.
+The blood pool of an apical view is a bullet: a rounded apex and a cut at the mitral plane. The long axis joins the apex
+to the middle of that cut.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,8 @@ Array = NDArray[np.float64]
 CHORDS = 20
 SPACINGS = ("midpoint", "interior")
 _SAMPLES = 160  # points an outline is resampled to before its axis is sought
-_HINGE_COS = np.cos(np.pi / 4)  # the annulus ends where the outline has turned half-way from the mitral plane to the wall
+# the annulus ends where the outline has turned half-way from the mitral plane to the wall
+_HINGE_COS = np.cos(np.pi / 4)
 _FLAT, _ROUND = 0.10, 0.18  # sagitta / width of the basal end; the ends of circles and ellipses have .21 and more
 _STUB = 0.06  # half width, in parts of the square root of the area, below which an arm of a mask is not ventricle
 _IRREGULAR = 18.0  # perimeter^2 / area from which stubs are looked for; 13-17 in ventricles, 4 pi in a circle
@@ -25,7 +26,8 @@ _CAP = 0.15  # part of the length, at the far end, whose middle is the apex
 
 
 def chord_positions(spacing: str = "midpoint") -> Array:
-    """(20,) distances of the chords from the apex in parts of the long axis: (i + 1/2)/20, or (i + 1)/21 for "interior"."""
+    """(20,) distances of the chords from the apex in parts of the long axis: (i + 1/2)/20, or (i + 1)/21 for
+    "interior"."""
     if spacing not in SPACINGS:
         raise GeometryError(f"Chord spacing is one of {', '.join(SPACINGS)}, not {spacing!r}.")
     i = np.arange(CHORDS)
@@ -47,7 +49,8 @@ def _largest(field: Array) -> Array:
 
 
 def _without_stubs(field: Array) -> Array:
-    """A field (H, W) of one component without arms much thinner than the component: a morphological opening, corners kept, holes filled."""
+    """A field (H, W) of one component without arms much thinner than the component: a morphological opening, corners
+    kept, holes filled."""
     inside = field > 0.5
     radius = int(round(_STUB * float(np.sqrt(inside.sum()))))
     if radius < 1:
@@ -61,7 +64,7 @@ def _without_stubs(field: Array) -> Array:
         opened = ndimage.binary_erosion(opened, shape)
     for shape in [*shapes, plus, square]:  # two steps more give the corners back
         opened = ndimage.binary_dilation(opened, shape)
-    stub = inside[box] & ~opened[radius + 2:-radius - 2, radius + 2:-radius - 2]
+    stub = inside[box] & ~opened[radius + 2 : -radius - 2, radius + 2 : -radius - 2]
     if not stub.any() or (stub == inside[box]).all():
         return field
     field = field.copy()
@@ -70,7 +73,8 @@ def _without_stubs(field: Array) -> Array:
 
 
 def contour(mask: ArrayLike, smooth: float = 0.0) -> Array:
-    """Outer outline (M, 2), not repeated at its end, of a mask's largest component without stubs: marching squares at 0.5.
+    """Outer outline (M, 2), not repeated at its end, of a mask's largest component without stubs: marching squares at
+    0.5.
 
     smooth: sigma in pixels of a Gaussian over the mask, for hand-drawn or noisy binary masks; 0 leaves it as it is.
     Raises GeometryError on an empty mask.
@@ -81,11 +85,14 @@ def contour(mask: ArrayLike, smooth: float = 0.0) -> Array:
     inside = array > 0.5
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     if not len(rows):
-        raise GeometryError("No left ventricle was found: the mask is empty. Give key-points or a mask of the left ventricle.")
+        raise GeometryError(
+            "No left ventricle was found: the mask is empty. Give key-points or a mask of the left ventricle."
+        )
     margin = 1 + int(np.ceil(3 * smooth))
     top, left = max(rows[0] - margin, 0), max(columns[0] - margin, 0)
-    crop = array[top:rows[-1] + 1 + margin, left:columns[-1] + 1 + margin]
-    field = np.zeros((crop.shape[0] + 2 * margin, crop.shape[1] + 2 * margin))  # the frame of zeros closes outlines at the border
+    crop = array[top : rows[-1] + 1 + margin, left : columns[-1] + 1 + margin]
+    # the frame of zeros closes outlines at the border
+    field = np.zeros((crop.shape[0] + 2 * margin, crop.shape[1] + 2 * margin))
     field[margin:-margin, margin:-margin] = crop
     field, corner = _largest(field), np.array([left - margin, top - margin], dtype=np.float64)
     outline = _trace(field, smooth) + corner
@@ -114,7 +121,8 @@ def _area(polygon: Array) -> float:
 
 
 def _moments(polygon: Array) -> tuple[Array, Array, float]:
-    """Centre of gravity (2,), principal direction (2,) and elongation (ratio of the principal radii) of a filled polygon."""
+    """Centre of gravity (2,), principal direction (2,) and elongation (ratio of the principal radii) of a filled
+    polygon."""
     origin = polygon.mean(0)
     x, y = (polygon - origin).T
     x2, y2 = np.roll(x, -1), np.roll(y, -1)
@@ -173,7 +181,8 @@ def _facing(outline: _Outline, direction: Array) -> tuple[int, int]:
 
 
 def _hinges(outline: _Outline, direction: Array) -> tuple[Array, Array, float]:
-    """The two ends (2,) of the basal cut in `direction`, and how far the outline bulges between them in parts of its width."""
+    """The two ends (2,) of the basal cut in `direction`, and how far the outline bulges between them in parts of its
+    width."""
     first, last = _facing(outline, direction)
     n = len(outline.points)
     run = outline.points[(first + np.arange((last - first) % n + 1)) % n]
@@ -188,8 +197,8 @@ def _hinges(outline: _Outline, direction: Array) -> tuple[Array, Array, float]:
 def _start_direction(outline: _Outline, principal: Array, elongation: float, previous: Array | None) -> Array:
     """A first guess of the direction apex -> base, near the axis of the frame before, else downwards in the image.
 
-    What counts: a flat end, a long shape along it, and the hint; weights set so that bullets tilted up to 75 degrees, and bullets wider
-    than long, are told right.
+    What counts: a flat end, a long shape along it, and the hint; weights set so that bullets tilted up to 75 degrees,
+    and bullets wider than long, are told right.
     """
     hint = np.array([0.0, 1.0]) if previous is None else previous
     angles = np.deg2rad(np.arange(-75, 76, 15))
@@ -230,8 +239,8 @@ def _line_ends(across: Array, along: Array, levels: Array) -> tuple[Array, Array
 def axis_of_outline(polygon: Array, previous_axis: ArrayLike | None = None) -> tuple[Array, Array]:
     """(apex (2,), base (2,)) of a closed outline (M, 2), both on it.
 
-    base: the middle of the mitral cut; apex: the far end. Where the basal end is round (an ellipse), the principal axis.
-    previous_axis: (2, 2) apex and base of a neighbouring frame; without it the apex is the upper end.
+    base: the middle of the mitral cut; apex: the far end. Where the basal end is round (an ellipse), the principal
+    axis. previous_axis: (2, 2) apex and base of a neighbouring frame; without it the apex is the upper end.
     """
     outline = _outline(polygon)
     centre, principal, elongation = _moments(polygon)
@@ -256,7 +265,9 @@ def axis_of_outline(polygon: Array, previous_axis: ArrayLike | None = None) -> t
             cut = normal / np.hypot(*normal) * (1.0 if normal @ direction > 0 else -1.0)
         if before @ direction > 1 - 1e-6:  # within a twelfth of a degree
             break
-    roundness = float(np.clip((bulge - _FLAT) / (_ROUND - _FLAT), 0, 1)) * float(np.clip((elongation - 1.1) / 0.15, 0, 1))
+    roundness = float(np.clip((bulge - _FLAT) / (_ROUND - _FLAT), 0, 1)) * float(
+        np.clip((elongation - 1.1) / 0.15, 0, 1)
+    )
     if roundness > 0:
         mixed = (1 - roundness) * direction + roundness * principal
         direction = mixed / np.hypot(*mixed)
@@ -265,7 +276,8 @@ def axis_of_outline(polygon: Array, previous_axis: ArrayLike | None = None) -> t
 
 
 def chords_of_outline(polygon: Array, apex: Array, base: Array, spacing: str = "midpoint") -> Array:
-    """(40, 2) ends of the 20 chords perpendicular to apex -> base: the outermost intersections with a closed outline (M, 2).
+    """(40, 2) ends of the 20 chords perpendicular to apex -> base: the outermost intersections with a closed outline
+    (M, 2).
 
     Points 0-19 lie on the image-left of an upright ventricle, apex to base; 20-39 on the other side, base to apex.
     """
@@ -281,5 +293,6 @@ def chords_of_outline(polygon: Array, apex: Array, base: Array, spacing: str = "
     eps = 1e-9 * max(high - low, 1e-9)
     s = chord_positions(spacing) * length
     right, left = _line_ends(across, along, np.clip(s, low + eps, high - eps))
-    return np.concatenate([apex + s[:, None] * u + left[:, None] * v,
-                           (apex + s[:, None] * u + right[:, None] * v)[::-1]])
+    return np.concatenate(
+        [apex + s[:, None] * u + left[:, None] * v, (apex + s[:, None] * u + right[:, None] * v)[::-1]]
+    )

@@ -1,8 +1,8 @@
 """How far two clips show the same frames: aligned in space and in time, then compared where they move.
 
-Frames are compared as `texture`: speckle and walls of standardised contrast at half the model's size, so that gain, gamma, noise and
-compression matter little. One clip may be mirrored, shifted, enlarged, started at another phase, played faster or slower, or
-lack frames.
+Frames are compared as `texture`: speckle and walls of standardised contrast at half the model's size, so that gain,
+gamma, noise and compression matter little. One clip may be mirrored, shifted, enlarged, started at another phase,
+played faster or slower, or lack frames.
 """
 
 import math
@@ -21,7 +21,8 @@ SPEEDS = 0.5, 2.0  # how much slower or faster a clip may play: the slope limits
 
 @dataclass(frozen=True)
 class Placement:
-    """How a picture is laid onto another: mirrored left to right, then made `zoom` px wider, then moved by (dy, dx) px."""
+    """How a picture is laid onto another: mirrored left to right, then made `zoom` px wider, then moved by (dy, dx)
+    px."""
 
     mirrored: bool
     zoom: int
@@ -42,8 +43,9 @@ class Placement:
 class Match:
     """What a query and a clip share, each number 1 for a copy.
 
-    appearance: mean correlation of matched frames. motion: correlation of what changes from one matched frame to another.
-    frames: the clip's frame to which each of the query's was matched. placement: of the query, in pixels of its texture.
+    appearance: mean correlation of matched frames. motion: correlation of what changes from one matched frame to
+    another. frames: the clip's frame to which each of the query's was matched. placement: of the query, in pixels of
+    its texture.
     """
 
     appearance: float
@@ -53,7 +55,8 @@ class Match:
 
 
 def texture(frames: Tensor, sector: Tensor) -> Tensor:
-    """Frames (T, 1, H, W) in [0, 1] and their sector (H, W) bool -> (T, H / 2, W / 2) of zero mean, unit local spread; 0 outside."""
+    """Frames (T, 1, H, W) in [0, 1] and their sector (H, W) bool -> (T, H / 2, W / 2) of zero mean, unit local spread;
+    0 outside."""
     weight = F.avg_pool2d(sector.to(frames.dtype)[None, None], 2)
     picture = F.avg_pool2d(frames * sector, 2)
     inside = weight > 0.99
@@ -74,7 +77,8 @@ def blur(pictures: Tensor, sigma: float) -> Tensor:
 
 
 def pick_frames(count: int, most: int) -> list[int]:
-    """Frames that stand for a clip of `count`: evenly spread, both ends included, `most` at most and two apart where there are enough."""
+    """Frames that stand for a clip of `count`: evenly spread, both ends included, `most` at most and two apart where
+    there are enough."""
     chosen = max(min(most, (count + 1) // 2), min(count, 2))
     return [round(i * (count - 1) / max(chosen - 1, 1)) for i in range(chosen)]
 
@@ -82,7 +86,8 @@ def pick_frames(count: int, most: int) -> list[int]:
 def compare_clips(query: Tensor, times: Tensor, clip: Tensor, fps: float) -> Match:
     """Find a few frames again in a clip.
 
-    query: (S, h, w) texture of frames at `times` (S,) in seconds. clip: (T, h, w) texture of every frame, at `fps`. Both h x w alike.
+    query: (S, h, w) texture of frames at `times` (S,) in seconds. clip: (T, h, w) texture of every frame, at `fps`.
+    Both h x w alike.
     """
     placement = register(query.mean(0), clip.mean(0))
     # The last picture says where there is any: it is moved with the frames.
@@ -100,12 +105,13 @@ def compare_clips(query: Tensor, times: Tensor, clip: Tensor, fps: float) -> Mat
 
 
 def register(picture: Tensor, onto: Tensor) -> Placement:
-    """The placement in which one mean texture (h, w) correlates best with another, by cross-correlation over all shifts."""
+    """The placement in which one mean texture (h, w) correlates best with another, by cross-correlation over all
+    shifts."""
     room = [length + 2 * REACH for length in onto.shape]
     forms = [(mirrored, zoom) for mirrored in (False, True) for zoom in ZOOMS]
     pictures = torch.cat([_formed(picture[None], *form) for form in forms])
     overlap = torch.fft.irfft2(torch.fft.rfft2(onto, room) * torch.fft.rfft2(pictures, room).conj(), room)
-    overlap = overlap.roll((REACH, REACH), (1, 2))[:, :2 * REACH + 1, :2 * REACH + 1]
+    overlap = overlap.roll((REACH, REACH), (1, 2))[:, : 2 * REACH + 1, : 2 * REACH + 1]
     overlap = overlap / pictures.flatten(1).norm(dim=1).clamp(min=1e-6)[:, None, None]
     width = 2 * REACH + 1
     best, place = divmod(int(overlap.argmax()), width**2)
@@ -115,9 +121,11 @@ def register(picture: Tensor, onto: Tensor) -> Placement:
 
 
 def follow(similarity: Tensor, gaps: Tensor) -> Tensor:
-    """The path (S,) through a clip's frames that sums the highest similarity (S, T); the clip is gone round where it ends.
+    """The path (S,) through a clip's frames that sums the highest similarity (S, T); the clip is gone round where it
+    ends.
 
-    gaps: (S - 1,) frames from one to the next at the same speed; a step goes on by `SPEEDS` times as many, and by one at least.
+    gaps: (S - 1,) frames from one to the next at the same speed; a step goes on by `SPEEDS` times as many, and by one
+    at least.
     """
     total = similarity.shape[1]
     score, origins = similarity[0], []
@@ -149,7 +157,7 @@ def _peak(line: Tensor, k: int) -> float:
     """Where a parabola through the highest value at k and its neighbours has its top."""
     if not 0 < k < len(line) - 1:
         return float(k)
-    before, top, after = (float(v) for v in line[k - 1:k + 2])
+    before, top, after = (float(v) for v in line[k - 1 : k + 2])
     bend = before - 2 * top + after
     return k + (0.0 if bend >= 0 else min(max(0.5 * (before - after) / bend, -0.5), 0.5))
 
@@ -159,4 +167,4 @@ def _shifted(pictures: Tensor, dy: float, dx: float, room: list[int]) -> Tensor:
     rows = torch.fft.fftfreq(room[0], device=pictures.device)[:, None]
     columns = torch.fft.rfftfreq(room[1], device=pictures.device)[None]
     turned = torch.fft.rfft2(pictures, room) * torch.exp(-2j * math.pi * (rows * dy + columns * dx))
-    return torch.fft.irfft2(turned, room)[:, :pictures.shape[1], :pictures.shape[2]]
+    return torch.fft.irfft2(turned, room)[:, : pictures.shape[1], : pictures.shape[2]]

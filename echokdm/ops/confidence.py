@@ -1,8 +1,9 @@
-"""How sure a frame's outline is: signs that go with its Dice, and the map from them to the probability that its Dice is at least `GOOD`.
+"""How sure a frame's outline is: signs that go with its Dice, and the map from them to the probability that its Dice is
+at least `GOOD`.
 
-No sign asks for another look of the network: all come of the two views that `ops.segmentation.clip_probabilities` averages. The map is a
-logistic one (Platt 1999), fitted by `benchmarks/confidence.py` on frames that the segmenter had not seen, as they are and degraded as
-clinics' are, and kept with the bundle, since it holds for one segmenter alone.
+No sign asks for another look of the network: all come of the two views that `ops.segmentation.clip_probabilities`
+averages. The map is a logistic one (Platt 1999), fitted by `benchmarks/confidence.py` on frames that the segmenter had
+not seen, as they are and degraded as clinics' are, and kept with the bundle, since it holds for one segmenter alone.
 """
 
 import math
@@ -18,7 +19,8 @@ from echokdm.core.errors import BundleError
 from echokdm.core.frames import Frames
 
 GOOD = 0.8  # Dice
-# On 99 CAMUS patients, each half by the other's fit, one in 28 good frames lies below as they come, one in 8 degraded; 63 % of the bad.
+# On 99 CAMUS patients, each half by the other's fit, one in 28 good frames lies below as they come, one in 8 degraded;
+# 63 % of the bad.
 FLAGGED_BELOW = 0.88
 LIMIT = f"{100 * FLAGGED_BELOW:.0f} %"
 AROUND_PX = 8.0  # at 112 px: the wall
@@ -29,10 +31,10 @@ BIAS = "bias"
 def frame_signs(masks: Tensor, probabilities: Frames, agreement: Tensor) -> dict[str, Tensor]:
     """What tells good outlines from bad ones, (T,) each, nan in a frame without a ventricle.
 
-    masks (T, H, W) bool, probabilities (T, classes, H, W) and agreement (T,) of `ops.segmentation.segment_clip`. doubt: log of the mean
-    entropy of the class probabilities inside the mask, as a share of the highest that there can be. doubt around: that entropy's mean up
-    to `AROUND_PX` outside; where much of it is found there, doubt inside means less. mirrored otherwise: log of what the agreement lacks
-    of 1.
+    masks (T, H, W) bool, probabilities (T, classes, H, W) and agreement (T,) of `ops.segmentation.segment_clip`. doubt:
+    log of the mean entropy of the class probabilities inside the mask, as a share of the highest that there can be.
+    doubt around: that entropy's mean up to `AROUND_PX` outside; where much of it is found there, doubt inside means
+    less. mirrored otherwise: log of what the agreement lacks of 1.
     """
     highest = math.log(probabilities.shape[1])
     rows = np.full((len(masks), len(SIGNS)), np.nan)
@@ -40,8 +42,11 @@ def frame_signs(masks: Tensor, probabilities: Frames, agreement: Tensor) -> dict
         if mask.any():
             entropy = (-(likely * likely.clamp(min=1e-6).log()).sum(0) / highest).cpu().numpy()
             around = (ndimage.distance_transform_edt(~mask) <= AROUND_PX) & ~mask
-            rows[t] = (math.log(max(entropy[mask].mean(), 1e-6)), entropy[around].mean(),
-                       math.log(max(1 - float(agreement[t]), 1e-4)))
+            rows[t] = (
+                math.log(max(entropy[mask].mean(), 1e-6)),
+                entropy[around].mean(),
+                math.log(max(1 - float(agreement[t]), 1e-4)),
+            )
     return dict(zip(SIGNS, torch.from_numpy(rows).unbind(1), strict=True))
 
 
@@ -60,14 +65,17 @@ def told(confidence: ArrayLike) -> str:
 
 
 def told_of_clips(confidences: Mapping[int, float]) -> str:
-    """One sentence on the outlines of several clips. confidences: of each, by its number, the mean over its frames; "" of none."""
+    """One sentence on the outlines of several clips. confidences: of each, by its number, the mean over its frames; ""
+    of none."""
     if not confidences:
         return ""
     low = sorted(number for number, sure in confidences.items() if sure < FLAGGED_BELOW)
     if not low:
         return f"The outlines of all {len(confidences)} clips are trusted: their confidence is {LIMIT} or more."
-    return (f"Look at the outlines of {len(low)} of {len(confidences)} clips, whose confidence is below {LIMIT} "
-            f"({_runs('clip', low)}).")
+    return (
+        f"Look at the outlines of {len(low)} of {len(confidences)} clips, whose confidence is below {LIMIT} "
+        f"({_runs('clip', low)})."
+    )
 
 
 def _runs(what: str, numbers: list[int]) -> str:
@@ -89,11 +97,18 @@ class Calibration:
     """
 
     def __init__(self, weights: Mapping[str, float]) -> None:
-        if set(weights) != {*SIGNS, BIAS} or not all(isinstance(w, int | float) and math.isfinite(w) for w in weights.values()):
-            raise BundleError("What the bundle says of its confidence is not a number for each sign; fit it anew, or remove it.")
+        if set(weights) != {*SIGNS, BIAS} or not all(
+            isinstance(w, int | float) and math.isfinite(w) for w in weights.values()
+        ):
+            raise BundleError(
+                "What the bundle says of its confidence is not a number for each sign; fit it anew, or remove it."
+            )
         self.weights = dict(weights)
 
     def __call__(self, signs: Mapping[str, Tensor]) -> Tensor:
         """Confidence (T,) in [0, 1] of `frame_signs`; 0 where there is no ventricle."""
-        logit = sum((weight * signs[name] for name, weight in self.weights.items() if name != BIAS), torch.zeros(())) + self.weights[BIAS]
+        logit = (
+            sum((weight * signs[name] for name, weight in self.weights.items() if name != BIAS), torch.zeros(()))
+            + self.weights[BIAS]
+        )
         return torch.sigmoid(logit).nan_to_num(0.0)

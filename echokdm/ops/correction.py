@@ -13,11 +13,13 @@ _SAME = 1e-3  # beats; frames nearer in phase than this are one
 
 
 def follow_corrections(keypoints: ArrayLike, corrected: Mapping[int, ArrayLike], phases: ArrayLike) -> Array:
-    """A trajectory (T, 40, 2) with some frames' key-points, (40, 2) each, in place of its own, and all others after them.
+    """A trajectory (T, 40, 2) with some frames' key-points, (40, 2) each, in place of its own, and all others after
+    them.
 
-    From each frame that was corrected the ventricle moves on as the trajectory did (`trajectory.transfer_motion`). Of several such motions
-    each frame has the mean, weighted by the inverse square of how far it is in phase, phases (T,) in beats, whichever beat it is in: so
-    what was corrected at end-diastole and at end-systole holds in every beat. A corrected frame is as it was given.
+    From each frame that was corrected the ventricle moves on as the trajectory did (`trajectory.transfer_motion`). Of
+    several such motions each frame has the mean, weighted by the inverse square of how far it is in phase, phases (T,)
+    in beats, whichever beat it is in: so what was corrected at end-diastole and at end-systole holds in every beat. A
+    corrected frame is as it was given.
     """
     own, phase = np.asarray(keypoints, dtype=np.float64), np.asarray(phases, dtype=np.float64)
     if not corrected:

@@ -24,14 +24,17 @@ _FILLED = 0.85  # of a beat's fall that is filled again by the end-diastole afte
 def find_ed_es(volumes: ArrayLike, fps: float) -> list[tuple[int, int]]:
     """(end-diastole, end-systole) frames of each beat of volumes or areas (T,), in order of time.
 
-    A beat is a top and the bottom that follows it; a bottom without its top (the clip starts in mid-systole) or a fall that the clip's end
-    cuts short is left out. Where no beat is whole, the one pair is the largest and the smallest frame, in whatever order. Frames that are
-    not finite are filled in from their neighbours. Raises GeometryError on fewer than two finite values.
+    A beat is a top and the bottom that follows it; a bottom without its top (the clip starts in mid-systole) or a fall
+    that the clip's end cuts short is left out. Where no beat is whole, the one pair is the largest and the smallest
+    frame, in whatever order. Frames that are not finite are filled in from their neighbours. Raises GeometryError on
+    fewer than two finite values.
     """
     v = np.asarray(volumes, dtype=np.float64).ravel()
     known = np.isfinite(v)
     if known.sum() < 2:
-        raise GeometryError("End-diastole and end-systole need at least two frames with a ventricle; give a longer clip.")
+        raise GeometryError(
+            "End-diastole and end-systole need at least two frames with a ventricle; give a longer clip."
+        )
     v = np.interp(np.arange(len(v)), np.flatnonzero(known), v[known])
     smooth = smooth_values(v, fps, _SIGMA_S)
     swing = float(np.ptp(smooth))
@@ -51,15 +54,18 @@ def find_ed_es(volumes: ArrayLike, fps: float) -> list[tuple[int, int]]:
         # A clip may begin within a systole or end within one: their falls are short beside the others.
         full = float(np.median([smooth[a] - smooth[b] for a, b in beats]))
         edges = {0: beats[0][0] == 0, len(beats) - 1: beats[-1][1] == len(v) - 1}
-        beats = [b for i, b in enumerate(beats) if not (edges.get(i, False) and smooth[b[0]] - smooth[b[1]] < 0.85 * full)]
+        beats = [
+            b for i, b in enumerate(beats) if not (edges.get(i, False) and smooth[b[0]] - smooth[b[1]] < 0.85 * full)
+        ]
     return beats or whole
 
 
 def _peaks(v: Array, prominence: float, distance: int) -> NDArray[np.int64]:
-    """What `scipy.signal.find_peaks` finds, which takes longer to load than a clip to be measured: it brings SciPy's distributions.
+    """What `scipy.signal.find_peaks` finds, which takes longer to load than a clip to be measured: it brings SciPy's
+    distributions.
 
-    The middles of tops in v (T,), of two nearer than `distance` the higher, that rise by `prominence` above the ground on either side
-    before something higher.
+    The middles of tops in v (T,), of two nearer than `distance` the higher, that rise by `prominence` above the ground
+    on either side before something higher.
     """
     starts = np.concatenate([[0], np.flatnonzero(np.diff(v)) + 1])
     level, stops = v[starts], np.append(starts[1:], len(v)) - 1
@@ -77,7 +83,8 @@ def _peaks(v: Array, prominence: float, distance: int) -> NDArray[np.int64]:
 
 
 def complete_beats(volumes: ArrayLike, fps: float) -> list[tuple[int, int]]:
-    """(end-diastole, end-systole) frames of the beats by which a clip of volumes (T,) is judged, in order of time; never empty.
+    """(end-diastole, end-systole) frames of the beats by which a clip of volumes (T,) is judged, in order of time;
+    never empty.
 
     Those of `find_ed_es` whose end-systole the clip goes on after; where there is none, the `extremes`.
     """
@@ -88,10 +95,11 @@ def complete_beats(volumes: ArrayLike, fps: float) -> list[tuple[int, int]]:
 
 
 def extremes(volumes: ArrayLike) -> tuple[int, int]:
-    """(end-diastole, end-systole) of volumes (T,) that show no complete beat: the largest frame, and the smallest after it.
+    """(end-diastole, end-systole) of volumes (T,) that show no complete beat: the largest frame, and the smallest after
+    it.
 
-    Where the clip ends while it still falls, and the smallest after it is its last frame, the smallest of all: a filling fills what was
-    ejected.
+    Where the clip ends while it still falls, and the smallest after it is its last frame, the smallest of all: a
+    filling fills what was ejected.
     """
     v = np.asarray(volumes, dtype=np.float64)
     ed = int(v.argmax())
@@ -100,27 +108,31 @@ def extremes(volumes: ArrayLike) -> tuple[int, int]:
 
 
 def typical_beat(volumes: ArrayLike, beats: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """The beat whose ejection fraction is nearest the clip's: the one to show or to trace where there is room for one."""
+    """The beat whose ejection fraction is nearest the clip's: the one to show or to trace where there is room for
+    one."""
     v, clip = np.asarray(volumes, dtype=np.float64), clip_ejection_fraction(volumes, beats)
     return min(beats, key=lambda beat: abs(clip_ejection_fraction(v, [beat]) - clip))
 
 
 def clip_ejection_fraction(volumes: ArrayLike, beats: Sequence[tuple[float, float]]) -> float:
-    """A clip's ejection fraction, percent, as every command and table gives it: the mean of (EDV - ESV) / EDV over its beats.
+    """A clip's ejection fraction, percent, as every command and table gives it: the mean of (EDV - ESV) / EDV over its
+    beats.
 
-    volumes: (T,), of any unit. beats: end-diastole and end-systole, in frames: of a clip, the `turning_points` of its `complete_beats`; a
-    clip that was drawn or measured again is judged at the whole frames that were asked of it. Raises GeometryError where an end-diastolic
-    volume is not above zero.
+    volumes: (T,), of any unit. beats: end-diastole and end-systole, in frames: of a clip, the `turning_points` of its
+    `complete_beats`; a clip that was drawn or measured again is judged at the whole frames that were asked of it.
+    Raises GeometryError where an end-diastolic volume is not above zero.
     """
     ed, es = volumes_at(volumes, beats).T
     return float(ejection_fraction(ed, es).mean())
 
 
 def turning_points(volumes: ArrayLike, beats: Sequence[tuple[int, int]]) -> list[tuple[float, float]]:
-    """The beats (end-diastole, end-systole) of volumes (T,) in fractions of a frame: where the curve turns between the frames.
+    """The beats (end-diastole, end-systole) of volumes (T,) in fractions of a frame: where the curve turns between the
+    frames.
 
-    That is the top or bottom of the parabola through a frame and its two neighbours, without which few frames a second miss both. Two
-    frames, and a clip's first and last, stay as they are, and so does a frame that is no top or bottom, as where a plateau ends.
+    That is the top or bottom of the parabola through a frame and its two neighbours, without which few frames a second
+    miss both. Two frames, and a clip's first and last, stay as they are, and so does a frame that is no top or bottom,
+    as where a plateau ends.
     """
     v = np.asarray(volumes, dtype=np.float64)
 
@@ -134,7 +146,8 @@ def turning_points(volumes: ArrayLike, beats: Sequence[tuple[int, int]]) -> list
 
 
 def volumes_at(volumes: ArrayLike, times: ArrayLike) -> Array:
-    """The curve of volumes (T,) at any times (...), in frames, by the parabola through the nearest frame and its two neighbours.
+    """The curve of volumes (T,) at any times (...), in frames, by the parabola through the nearest frame and its two
+    neighbours.
 
     At a whole frame it is that frame's volume.
     """
@@ -146,17 +159,19 @@ def volumes_at(volumes: ArrayLike, times: ArrayLike) -> Array:
 
 
 def _end_diastole(smooth: Array, start: int, es: int) -> int:
-    """The last top of smooth[start:es + 1]: after a plateau of slow filling the top that contraction starts from, and its last frame."""
-    part = smooth[start:es + 1]
+    """The last top of smooth[start:es + 1]: after a plateau of slow filling the top that contraction starts from, and
+    its last frame."""
+    part = smooth[start : es + 1]
     high = np.flatnonzero(part >= part.max() - _PLATEAU * (part.max() - part[-1]))
     gaps = np.flatnonzero(np.diff(high) > 1)
-    run = high[gaps[-1] + 1:] if len(gaps) else high
+    run = high[gaps[-1] + 1 :] if len(gaps) else high
     top = part[run].max()
     return start + int(run[part[run] >= top - _TOP * (top - part[-1])][-1])
 
 
 def closing_end_diastole(volumes: ArrayLike, beats: Sequence[tuple[int, int]]) -> int | None:
-    """The end-diastole that ends the last of `beats`: the top after its end-systole. None where the clip (T,) ends before it.
+    """The end-diastole that ends the last of `beats`: the top after its end-systole. None where the clip (T,) ends
+    before it.
 
     `find_ed_es` names no such frame, as no systole that could be measured follows it.
     """
@@ -169,10 +184,11 @@ def closing_end_diastole(volumes: ArrayLike, beats: Sequence[tuple[int, int]]) -
 
 
 def valve_opening(volumes: ArrayLike) -> Array:
-    """How far the valves into the ventricles are open in each frame (T,), 0 shut to 1 wide open, from the volumes (T,) of a clip.
+    """How far the valves into the ventricles are open in each frame (T,), 0 shut to 1 wide open, from the volumes (T,)
+    of a clip.
 
-    They open with the inflow, half close between early filling and the atrial kick, and are shut while the ventricle ejects: the M of a
-    mitral M-mode. 0.5 throughout where nothing fills.
+    They open with the inflow, half close between early filling and the atrial kick, and are shut while the ventricle
+    ejects: the M of a mitral M-mode. 0.5 throughout where nothing fills.
     """
     v = np.asarray(volumes, dtype=np.float64)
     inflow = np.gradient(v).clip(min=0) if len(v) > 1 else np.zeros(len(v))
@@ -181,6 +197,7 @@ def valve_opening(volumes: ArrayLike) -> Array:
     opening = ((inflow / inflow.max() - _OPEN) / (_WIDE - _OPEN)).clip(0, 1)
     flows = np.flatnonzero(opening > 0)
     for last, following in zip(flows, flows[1:], strict=False):
-        if following > last + 1 and v[last] - v[last:following].min() < _OPEN * np.ptp(v):  # nothing was ejected between: one diastole
-            opening[last:following + 1] = np.maximum(opening[last:following + 1], _DIASTASIS)
+        # nothing was ejected between: one diastole
+        if following > last + 1 and v[last] - v[last:following].min() < _OPEN * np.ptp(v):
+            opening[last : following + 1] = np.maximum(opening[last : following + 1], _DIASTASIS)
     return opening

@@ -1,4 +1,5 @@
-"""Filling what a picture does not show: outside the sector, so that a warp never drags its black edge in, and behind what moved away."""
+"""Filling what a picture does not show: outside the sector, so that a warp never drags its black edge in, and behind
+what moved away."""
 
 import torch
 import torch.nn.functional as F
@@ -26,17 +27,19 @@ def extend_beyond(image: Tensor, sector: Tensor, reach: int = 14) -> Tensor:
 def warp_inside(image: Tensor, flow: Tensor, sector: Tensor) -> Tensor:
     """Warp within a sector that stands still: what comes from outside is filled, what falls outside is black.
 
-    Bicubic, since bilinear weights blur speckle where the flow is a fraction of a pixel. image (1 or B, C, H, W) in [0, 1],
-    flow (B, 2, H, W) backward px, sector (1 or B, 1, H, W) -> (B, C, H, W) in [0, 1].
+    Bicubic, since bilinear weights blur speckle where the flow is a fraction of a pixel. image (1 or B, C, H, W) in [0,
+    1], flow (B, 2, H, W) backward px, sector (1 or B, 1, H, W) -> (B, C, H, W) in [0, 1].
     """
     filled = extend_beyond(image, sector).expand(len(flow), -1, -1, -1)
     return warp(filled, flow, mode="bicubic").clamp(0, 1) * sector.to(image.dtype)
 
 
 def filled_from_around(image: Tensor, unknown: Tensor, other: Tensor) -> Tensor:
-    """Pictures (T, C, H, W) in [0, 1] with what is `unknown` (T, 1, H, W) bool drawn smoothly on from around it (biharmonic).
+    """Pictures (T, C, H, W) in [0, 1] with what is `unknown` (T, 1, H, W) bool drawn smoothly on from around it
+    (biharmonic).
 
-    other: (T, 1, H, W) bool, what is something else, as the arm before the wall that is to be filled: nothing is drawn on from there.
+    other: (T, 1, H, W) bool, what is something else, as the arm before the wall that is to be filled: nothing is drawn
+    on from there.
     """
     from skimage.restoration import inpaint_biharmonic
 

@@ -33,8 +33,8 @@ def _colour_wheel() -> Tensor:
     row = 0
     for steps, full, moving, sign in arcs:
         ramp = torch.arange(steps) / steps
-        wheel[row:row + steps, full] = 1.0
-        wheel[row:row + steps, moving] = ramp if sign > 0 else 1 - ramp
+        wheel[row : row + steps, full] = 1.0
+        wheel[row : row + steps, moving] = ramp if sign > 0 else 1 - ramp
         row += steps
     return wheel
 

@@ -14,7 +14,8 @@ Line = tuple[tuple[float, float], tuple[float, float]]  # (x, y) px of either en
 
 
 def line_across(keypoints: ArrayLike, mask: NDArray[np.bool_], height: float = 0.5) -> Line:
-    """A line at right angles to the ventricle's axis, `height` of it below the apex, as far as the sector goes to either side.
+    """A line at right angles to the ventricle's axis, `height` of it below the apex, as far as the sector goes to
+    either side.
 
     keypoints (40, 2) px, mask (H, W) the sector; x rises from the first end to the second.
     """
@@ -43,10 +44,13 @@ def m_mode(frames: Frames, line: Line) -> NDArray[np.float32]:
     (x0, y0), (x1, y1) = line
     height, width = frames.shape[2:]
     if not all(-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5 for x, y in line):
-        raise GeometryError(f"The line of the M-mode leaves the picture of {width} x {height} pixels; give both ends inside.")
+        raise GeometryError(
+            f"The line of the M-mode leaves the picture of {width} x {height} pixels; give both ends inside."
+        )
     count = max(int(np.ceil(np.hypot(x1 - x0, y1 - y0))) + 1, 2)
     points = torch.stack([torch.linspace(x0, x1, count), torch.linspace(y0, y1, count)])[None, :, :, None]
-    picture = np.empty((count, len(frames)), np.float32)  # at once: columns kept one by one would leave the frames' memory in pieces
+    # at once: columns kept one by one would leave the frames' memory in pieces
+    picture = np.empty((count, len(frames)), np.float32)
     for column, frame in zip(picture.T, frames, strict=True):
         column[:] = sample(luma(frame[None]), points)[0, 0, :, 0].numpy()
     return picture

@@ -13,9 +13,11 @@ Size = tuple[int, int]  # (height, width)
 
 
 def correlation(first: Tensor, second: Tensor, centred: bool = False) -> Tensor:
-    """Cosine of the features at every pair of positions (MIDM, Eq. 5): (B, C, h, w), (B, C, h', w') -> (B, h w, h' w') float32.
+    """Cosine of the features at every pair of positions (MIDM, Eq. 5): (B, C, h, w), (B, C, h', w') -> (B, h w, h' w')
+    float32.
 
-    centred: the mean over channels is taken off first. In full precision whatever the context: a low temperature enlarges errors.
+    centred: the mean over channels is taken off first. In full precision whatever the context: a low temperature
+    enlarges errors.
     """
     with torch.autocast(first.device.type, enabled=False):
         units = []
@@ -29,7 +31,8 @@ def correlation(first: Tensor, second: Tensor, centred: bool = False) -> Tensor:
 def soft_warp(scores: Tensor, values: Tensor, temperature: float, size: Size) -> Tensor:
     """Values fetched by softmax over the second map's positions (MIDM, Eq. 6).
 
-    scores: a correlation (B, M, N). values (B, L, h', w') with h' w' = N. size: (h, w) with h w = M. Returns (B, L, h, w) float32.
+    scores: a correlation (B, M, N). values (B, L, h', w') with h' w' = N. size: (h, w) with h w = M. Returns (B, L, h,
+    w) float32.
     """
     with torch.autocast(scores.device.type, enabled=False):
         weights = (scores / temperature).softmax(2)
@@ -56,8 +59,11 @@ def cycle_distance(scores: Tensor, temperature: float, size: Size, other: Size) 
     return ((pixel_grid(*size, device=scores.device) - sample(back, there)) * unit).square().sum(1, keepdim=True)
 
 
-def cycle_confidence(scores: Tensor, temperature: float, size: Size, other: Size, threshold: float, pool: int = 1) -> Tensor:
-    """1 where a match leads back to where it came from within `threshold` of `cycle_distance`, else 0: (B, 1, h, w); MIDM, Eq. 10.
+def cycle_confidence(
+    scores: Tensor, temperature: float, size: Size, other: Size, threshold: float, pool: int = 1
+) -> Tensor:
+    """1 where a match leads back to where it came from within `threshold` of `cycle_distance`, else 0: (B, 1, h, w);
+    MIDM, Eq. 10.
 
     pool: side, odd, of the window over which distances are averaged first; 1 as in the paper.
     """

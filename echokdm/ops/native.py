@@ -12,7 +12,8 @@ from echokdm.ops.warp import pixel_grid, sample
 class NativeFrame:
     """The part of a clip's own picture that its sector fills, and where its pixels lie in the model's frame.
 
-    mask: (H, W) bool, the sector. origin, step: (x, y) of the model's frame in the clip's pixels, as `io.frame.ModelClip` has them.
+    mask: (H, W) bool, the sector. origin, step: (x, y) of the model's frame in the clip's pixels, as
+    `io.frame.ModelClip` has them.
     """
 
     def __init__(self, mask: np.ndarray, origin: tuple[float, float], step: tuple[float, float]) -> None:
@@ -33,18 +34,20 @@ class NativeFrame:
         return torch.from_numpy(rows.astype(np.int64) * self.inside.shape[1] + columns)
 
     def enlarge(self, field: Tensor, mode: str = "bicubic") -> Tensor:
-        """A field (C, S, S) of the model's frame at the clip's pixels -> (C, h, w) of the box, values as they are, smooth.
+        """A field (C, S, S) of the model's frame at the clip's pixels -> (C, h, w) of the box, values as they are,
+        smooth.
 
         mode: "bilinear" where it breaks, beside which a bicubic one swings.
         """
         return sample(field[None], self._places, mode=mode)[0]
 
     def carry(self, frame: Tensor, flow: Tensor, finer: Tensor | None = None) -> Tensor:
-        """Warp a frame (C, H, W) in [0, 1] by the model's backward flow (2, S, S) px -> (C, H, W), black outside the sector.
+        """Warp a frame (C, H, W) in [0, 1] by the model's backward flow (2, S, S) px -> (C, H, W), black outside the
+        sector.
 
-        Bicubic on the clip's own pixels; where the flow is zero each pixel stays what it is. finer: the frame as of `doubled`, which is
-        then sampled: bicubic weights alone would take a quarter of a photo's finest detail; the flow is then finer than a model's, and may
-        break.
+        Bicubic on the clip's own pixels; where the flow is zero each pixel stays what it is. finer: the frame as of
+        `doubled`, which is then sampled: bicubic weights alone would take a quarter of a photo's finest detail; the
+        flow is then finer than a model's, and may break.
         """
         native = self.enlarge(flow, "bicubic" if finer is None else "bilinear")[None] * self.step
         whole = frame[:, self.box[0], self.box[1]]
@@ -57,7 +60,8 @@ class NativeFrame:
         return self._placed(moved, frame)
 
     def add(self, frame: Tensor, change: Tensor) -> Tensor:
-        """A frame (C, H, W) with a change of brightness (1, S, S), known in the model's frame, added inside the sector."""
+        """A frame (C, H, W) with a change of brightness (1, S, S), known in the model's frame, added inside the
+        sector."""
         return self._placed(frame[:, self.box[0], self.box[1]] + self.enlarge(change), frame)
 
     def _placed(self, part: Tensor, frame: Tensor) -> Tensor:

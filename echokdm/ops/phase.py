@@ -1,4 +1,5 @@
-"""Where in the heart's beat each frame lies, so that frames of two clips can be matched in phase and direction of motion."""
+"""Where in the heart's beat each frame lies, so that frames of two clips can be matched in phase and direction of
+motion."""
 
 from collections.abc import Sequence
 
@@ -9,14 +10,17 @@ from echokdm.ops.trajectory import beat_profile
 
 _SYSTOLE = 0.37  # of a resting beat, where `beat_profile` has its end-systole
 _TURNED = 0.15  # of the stroke volume; what has come back by so much after an extreme was one
-_HALVES = {0.0: np.linspace(0.0, _SYSTOLE, 64), 0.5: np.linspace(_SYSTOLE, 1.0, 64)}  # phases of `beat_profile`, by where a half begins
+# phases of `beat_profile`, by where a half begins
+_HALVES = {0.0: np.linspace(0.0, _SYSTOLE, 64), 0.5: np.linspace(_SYSTOLE, 1.0, 64)}
 
 
 def beat_phases(volumes: ArrayLike, beats: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
-    """Phases (T,) in beats of a clip's frames: end-diastole at whole numbers, end-systole at halves, never falling with time.
+    """Phases (T,) in beats of a clip's frames: end-diastole at whole numbers, end-systole at halves, never falling with
+    time.
 
-    volumes: (T,). beats: (end-diastole, end-systole) frames, one or more; an end-systole may come first. Between them time runs evenly.
-    Beyond the first and the last, further turns of the volume count too, and the clip's ends lie where a resting beat has emptied as far.
+    volumes: (T,). beats: (end-diastole, end-systole) frames, one or more; an end-systole may come first. Between them
+    time runs evenly. Beyond the first and the last, further turns of the volume count too, and the clip's ends lie
+    where a resting beat has emptied as far.
     """
     v = np.asarray(volumes, np.float64)
     (ed, es) = beats[0]
@@ -45,7 +49,7 @@ def _turns(emptied: NDArray[np.float64], event: tuple[int, float], step: int) ->
     while True:
         kind = 0.5 - kind
         sign = 1.0 if kind else -1.0  # an end-systole has emptied most
-        rest = sign * emptied[frame + 1:] if step > 0 else sign * emptied[:frame][::-1]
+        rest = sign * emptied[frame + 1 :] if step > 0 else sign * emptied[:frame][::-1]
         if not len(rest):
             return found
         far = int(rest.argmax())
@@ -62,10 +66,11 @@ def _passed(emptied: float, begin: float) -> float:
 
 
 def matching_frames(phases: ArrayLike, wanted: ArrayLike, start: float) -> NDArray[np.int64]:
-    """The frames (N,), of a clip with phases (T,), that are nearest in phase to `wanted` (N,), which is so in direction of motion too.
+    """The frames (N,), of a clip with phases (T,), that are nearest in phase to `wanted` (N,), which is so in direction
+    of motion too.
 
-    start: the phase at which the beat begins that they are taken from, as far as the clip shows it whole: frames of several beats in
-    turn would not follow one another.
+    start: the phase at which the beat begins that they are taken from, as far as the clip shows it whole: frames of
+    several beats in turn would not follow one another.
     """
     own, asked = np.asarray(phases, np.float64), np.asarray(wanted, np.float64)
     first = float(np.clip(start, own[0], max(own[-1] - 1, own[0])))

@@ -25,11 +25,12 @@ def box_side(points: Tensor) -> float:
 
 
 def reach_of(source: Tensor, target: Tensor, schema: KeypointSchema, height: int, width: int) -> Tensor:
-    """(T, 1, H, W) in [0, 1]: 1 where key-points (N, 2) px that go to (T, N, 2) move the picture, 0 beyond `MARGIN` of their box around it.
+    """(T, 1, H, W) in [0, 1]: 1 where key-points (N, 2) px that go to (T, N, 2) move the picture, 0 beyond `MARGIN` of
+    their box around it.
 
-    What moves is the hull of the moved points' places before and after, with the other ends of their limbs and what these limbs end
-    in; where all points of the schema's `carrier` move, what it carries moves with them, as hair does with a face: its mirror image above.
-    Within half the margin all moves.
+    What moves is the hull of the moved points' places before and after, with the other ends of their limbs and what
+    these limbs end in; where all points of the schema's `carrier` move, what it carries moves with them, as hair does
+    with a face: its mirror image above. Within half the margin all moves.
     """
     side, out = box_side(source), []
     y, x = np.mgrid[0:height, 0:width]
@@ -58,7 +59,8 @@ def _places(source: Tensor, target: Tensor, moved: Tensor, schema: KeypointSchem
                 places += [limb_end(points, edge)[None] for points in (source, target)]
     elif bool(moved[list(schema.carrier)].all()):
         for points in (source, target):
-            places.append(2 * points[list(schema.carrier)].mean(0) - points)  # a head is about as high above its eyes as it is deep below
+            # a head is about as high above its eyes as it is deep below
+            places.append(2 * points[list(schema.carrier)].mean(0) - points)
     known = torch.cat([source[joined], target[joined], *places])
     return known[torch.isfinite(known).all(-1)].double().numpy()
 
@@ -80,8 +82,8 @@ def _hull(places: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def laid_open(source: Tensor, target: Tensor, schema: KeypointSchema, height: int, width: int) -> Tensor:
-    """(T, 1, H, W) in [0, 1]: the inside of the schema's openings, as of a mouth, where key-points (N, 2) px go to (T, N, 2) and they
-    were shut: the source can't show it.
+    """(T, 1, H, W) in [0, 1]: the inside of the schema's openings, as of a mouth, where key-points (N, 2) px go to (T,
+    N, 2) and they were shut: the source can't show it.
     """
     hidden = torch.zeros(len(target), 1, height, width)
     for before, after in zip(outlines(source, schema), outlines(target, schema), strict=True):
@@ -106,7 +108,10 @@ def breaks(flow: Tensor) -> Tensor:
 
 def outlines(points: Tensor, schema: KeypointSchema) -> list[Tensor]:
     """Of each of the schema's openings its outline (..., M, 2), smooth, through key-points (..., N, 2)."""
-    return [torch.cat([smooth_line(points[..., list(line), :])[..., :-1, :] for line in opening], -2) for opening in schema.openings]
+    return [
+        torch.cat([smooth_line(points[..., list(line), :])[..., :-1, :] for line in opening], -2)
+        for opening in schema.openings
+    ]
 
 
 def _area(points: Tensor) -> Tensor:
@@ -115,7 +120,8 @@ def _area(points: Tensor) -> Tensor:
 
 
 def uncovered(flow: Tensor) -> Tensor:
-    """(T, 1, H, W) in [0, 1]: where a pixel of a flow (T, 2, H, W) px reads what another one, that goes much further, shows too.
+    """(T, 1, H, W) in [0, 1]: where a pixel of a flow (T, 2, H, W) px reads what another one, that goes much further,
+    shows too.
 
     It lay behind it, as a wall behind an arm: the source can't show it.
     """

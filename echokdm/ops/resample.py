@@ -1,6 +1,8 @@
-"""Smaller pictures without aliasing, on the package's grid (corner pixels' centres stay, `align_corners=True`); larger flows.
+"""Smaller pictures without aliasing, on the package's grid (corner pixels' centres stay, `align_corners=True`); larger
+flows.
 
-What a model's frame shows at two sizes has the same borders instead, as `io.frame` resizes it: `rescale_centres`, `enlarge_flow`.
+What a model's frame shows at two sizes has the same borders instead, as `io.frame` resizes it: `rescale_centres`,
+`enlarge_flow`.
 """
 
 import torch
@@ -15,7 +17,7 @@ def _blur_axis(image: Tensor, factor: float, axis: int) -> Tensor:
         return image
     reach = round(4 * sigma)
     at = torch.arange(-reach, reach + 1, device=image.device, dtype=image.dtype)
-    kernel = torch.exp(-at.square() / (2 * sigma ** 2))
+    kernel = torch.exp(-at.square() / (2 * sigma**2))
     channels = image.shape[1]
     shape = (1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1)
     kernel = (kernel / kernel.sum()).view(shape).expand(channels, -1, -1, -1)
@@ -24,7 +26,8 @@ def _blur_axis(image: Tensor, factor: float, axis: int) -> Tensor:
 
 
 def shrink(image: Tensor, height: int, width: int) -> Tensor:
-    """image (B, C, H, W) -> (B, C, height, width): blurred, then resampled so that point x is at x (width - 1) / (W - 1).
+    """image (B, C, H, W) -> (B, C, height, width): blurred, then resampled so that point x is at x (width - 1) / (W -
+    1).
 
     The blur is that of Siarohin et al., NeurIPS 2019 (FOMM): sigma = (H / height - 1) / 2 px.
     """
@@ -51,7 +54,8 @@ def doubled(image: Tensor, reach: int = 16) -> Tensor:
 
 
 def rescale_points(points: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
-    """Key-points or displacements (..., 2) px of a picture of size `old` (height, width) in the pixels of size `new`."""
+    """Key-points or displacements (..., 2) px of a picture of size `old` (height, width) in the pixels of size
+    `new`."""
     scale = [(new[1] - 1) / max(old[1] - 1, 1), (new[0] - 1) / max(old[0] - 1, 1)]
     return points * points.new_tensor(scale)
 
@@ -62,7 +66,8 @@ def rescale_centres(points: Tensor, factor: float) -> Tensor:
 
 
 def enlarge_flow(flow: Tensor, height: int, width: int) -> Tensor:
-    """A flow (B, 2, h, w) px of a model's frame, smooth, in the pixels of the same frame drawn larger: (B, 2, height, width)."""
+    """A flow (B, 2, h, w) px of a model's frame, smooth, in the pixels of the same frame drawn larger: (B, 2, height,
+    width)."""
     if flow.shape[2:] == (height, width):
         return flow
     larger = F.interpolate(flow, (height, width), mode="bicubic", align_corners=False)

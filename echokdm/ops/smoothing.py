@@ -1,4 +1,5 @@
-"""Smoothing in time that makes no motion smaller, and key-points over a clip without the jitter of whoever found them."""
+"""Smoothing in time that makes no motion smaller, and key-points over a clip without the jitter of whoever found
+them."""
 
 from collections.abc import Iterator
 
@@ -19,13 +20,17 @@ _ALONG = 2.0  # key-points, the standard deviation of the smoothing along a wall
 _LEFT_PX = 0.3  # root mean square of the motion that no mode carries, at 112 px
 
 
-def time_fits(count: int, fps: float, sigma_s: float, trust: ArrayLike | None = None) -> Iterator[tuple[slice, slice, Array]]:
+def time_fits(
+    count: int, fps: float, sigma_s: float, trust: ArrayLike | None = None
+) -> Iterator[tuple[slice, slice, Array]]:
     """What smooths `count` frames: at each the value of a parabola fitted to the frames around it.
 
-    A frame counts by a Gaussian of its distance in time, `sigma_s` seconds, and by its `trust` (T,) above zero (local polynomial
-    regression, Fan and Gijbels 1996). A parabola keeps tops and bottoms where an average fills them, nothing is mirrored at the ends, up to
-    three frames stay as they are, and where frames lie further apart than some sigma, each stays by itself.
-    Some frames after others, so that no clip is too long: which are smoothed, which are looked at, and the matrix (smoothed, looked at).
+    A frame counts by a Gaussian of its distance in time, `sigma_s` seconds, and by its `trust` (T,) above zero (local
+    polynomial regression, Fan and Gijbels 1996). A parabola keeps tops and bottoms where an average fills them, nothing
+    is mirrored at the ends, up to three frames stay as they are, and where frames lie further apart than some sigma,
+    each stays by itself.
+    Some frames after others, so that no clip is too long: which are smoothed, which are looked at, and the matrix
+    (smoothed, looked at).
     """
     reach = 0 if count <= _BLOCK else max(int(np.ceil(_REACH * sigma_s * fps)), 3)
     for start in range(0, count, _BLOCK):
@@ -48,10 +53,11 @@ def _fit(fitted: slice, seen: slice, fps: float, sigma_s: float, trust: ArrayLik
 
 
 def smooth_keypoints(keypoints: ArrayLike, fps: float) -> Array:
-    """Key-points (T, 40, 2), px at 112, as a segmenter finds them in each frame by itself -> the same without its jitter in time.
+    """Key-points (T, 40, 2), px at 112, as a segmenter finds them in each frame by itself -> the same without its
+    jitter in time.
 
-    Without phase shift: lone outliers are replaced where three frames or more lie within a tenth of a second, then `time_fits`, so that
-    volumes at end-diastole and end-systole stay. Raises GeometryError for another shape.
+    Without phase shift: lone outliers are replaced where three frames or more lie within a tenth of a second, then
+    `time_fits`, so that volumes at end-diastole and end-systole stay. Raises GeometryError for another shape.
     """
     points = np.asarray(keypoints, dtype=np.float64)
     if points.ndim != 3 or points.shape[1:] != (40, 2):
@@ -60,16 +66,17 @@ def smooth_keypoints(keypoints: ArrayLike, fps: float) -> Array:
     if 3 <= lone <= len(points):
         middle = ndimage.median_filter(points, size=(lone, 1, 1), mode="nearest")
         spread = ndimage.median_filter(np.abs(points - middle), size=(lone, 1, 1), mode="nearest")
-        points = np.where(np.abs(points - middle) > 4.5 * spread + 0.5, middle, points)  # Hampel: 3 robust deviations, and half a pixel
+        # Hampel: 3 robust deviations, and half a pixel
+        points = np.where(np.abs(points - middle) > 4.5 * spread + 0.5, middle, points)
     return smooth_values(points, fps, _SMOOTHED_S)
 
 
 def shared_motion(keypoints: ArrayLike) -> Array:
     """Key-points (T, 40, 2), px at 112, without what each point does by itself: a wall moves as a whole, errors do not.
 
-    Of the motion about each point's mean place: smooth along either wall, and carried by the fewest modes that leave 0.3 px of it (a
-    singular value decomposition; active shape models, Cootes et al., CVIU 1995). That takes a little of the beat along: see
-    `ventricle.with_volumes`.
+    Of the motion about each point's mean place: smooth along either wall, and carried by the fewest modes that leave
+    0.3 px of it (a singular value decomposition; active shape models, Cootes et al., CVIU 1995). That takes a little of
+    the beat along: see `ventricle.with_volumes`.
     """
     points = np.asarray(keypoints, dtype=np.float64)
     mean = points.mean(0)

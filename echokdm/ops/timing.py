@@ -1,8 +1,8 @@
 """Another heart rate, and beats that repeat without a jump: which moment of the source each frame of an output shows.
 
-Systole and diastole are stretched each by its own factor, and moments stay in order, so each frame shows the source in its own phase and
-direction of motion. Hospitals often store one beat as a loop, begun anywhere: where the last frame leads on to the first, time goes on
-there, and moments beyond the last frame are those of the clip begun anew.
+Systole and diastole are stretched each by its own factor, and moments stay in order, so each frame shows the source in
+its own phase and direction of motion. Hospitals often store one beat as a loop, begun anywhere: where the last frame
+leads on to the first, time goes on there, and moments beyond the last frame are those of the clip begun anew.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,25 +18,31 @@ from echokdm.ops.ventricle import simpson_volume
 
 Array = NDArray[np.float64]
 Beat = tuple[int, int]
-WholeBeat = tuple[int, int, int]  # frames of end-diastole, end-systole and the next end-diastole, each after the one before
+# frames of end-diastole, end-systole and the next end-diastole, each after the one before
+WholeBeat = tuple[int, int, int]
 
 RATE_RANGE = (30.0, 200.0)  # beats a minute that may be asked for
 BEATS_RANGE = (1, 50)
-BLEND_S = 0.15  # s before a repeated beat ends within which it is led into its own beginning, at most half of its diastole; and s of the
+# s before a repeated beat ends within which it is led into its own beginning, at most half of its diastole; and s of
+# the
+BLEND_S = 0.15
 # source before a loop's end within which the ventricle is led back to where it lay at the loop's beginning
-_EJECTION = (0.413, 0.0017)  # s, s a beat a minute: left ventricular ejection time .413 - .0017 HR, men (Weissler et al., Circulation
-# 1968;37:149-59). Its share of the beat would fall beyond 121 a minute, systole shortening more than diastole; from there it is kept,
-# as in exercise diastole goes on shortening more (Bombardini et al., Cardiovasc Ultrasound 2008;6:15).
+# s, s a beat a minute: left ventricular ejection time .413 - .0017 HR, men (Weissler et al., Circulation
+_EJECTION = (0.413, 0.0017)
+# 1968;37:149-59). Its share of the beat would fall beyond 121 a minute, systole shortening more than diastole; from
+# there it is kept, as in exercise diastole goes on shortening more (Bombardini et al., Cardiovasc Ultrasound
+# 2008;6:15).
 
 
 @dataclass(frozen=True)
 class Timing:
     """Which moments of a source of T frames a clip of N frames shows.
 
-    at: (N,) source frames, fractions among them; the nearest is `rint(at) % T`. beats: (end-diastole, end-systole) in the N frames, which
-    show those of the source exactly. fps, source_fps: frames a second of the output and of the source. heart_rate: beats a minute of the
-    output, on average. repeated: the source's frames of end-diastole between which the repeated beat lies; None where nothing is repeated.
-    left: (N,) seconds until that beat ends. pace: source frames a second of the output at its ends.
+    at: (N,) source frames, fractions among them; the nearest is `rint(at) % T`. beats: (end-diastole, end-systole) in
+    the N frames, which show those of the source exactly. fps, source_fps: frames a second of the output and of the
+    source. heart_rate: beats a minute of the output, on average. repeated: the source's frames of end-diastole between
+    which the repeated beat lies; None where nothing is repeated. left: (N,) seconds until that beat ends. pace: source
+    frames a second of the output at its ends.
     """
 
     at: Array
@@ -50,17 +56,20 @@ class Timing:
 
 
 def systolic_share(heart_rate: ArrayLike) -> Array:
-    """Part of the beat that ejection takes in healthy men at rest at a heart rate (...), beats a minute; see `_EJECTION`."""
+    """Part of the beat that ejection takes in healthy men at rest at a heart rate (...), beats a minute; see
+    `_EJECTION`."""
     rate = np.minimum(np.asarray(heart_rate, dtype=np.float64), _EJECTION[0] / (2 * _EJECTION[1]))
     return (_EJECTION[0] - _EJECTION[1] * rate) * rate / 60
 
 
 def is_loop(keypoints: ArrayLike) -> bool:
-    """Whether the ventricle of key-points (T, 40, 2) has the form in its last frame from which one frame leads on to the first.
+    """Whether the ventricle of key-points (T, 40, 2) has the form in its last frame from which one frame leads on to
+    the first.
 
-    Widths and length, not where the ventricle lies, which a probe or a breath may have moved meanwhile, change from the last frame to the
-    first by no more than between any two neighbours, and by no more than twice what they change just before and after. A clip that begins
-    and ends in diastasis passes too; as a beat it is too long or too short by what overlaps or is missing there.
+    Widths and length, not where the ventricle lies, which a probe or a breath may have moved meanwhile, change from the
+    last frame to the first by no more than between any two neighbours, and by no more than twice what they change just
+    before and after. A clip that begins and ends in diastasis passes too; as a beat it is too long or too short by what
+    overlaps or is missing there.
     """
     shape = decompose(np.asarray(keypoints, dtype=np.float64))
     form = np.concatenate([shape.width, shape.length[:, None]], axis=1)
@@ -69,9 +78,11 @@ def is_loop(keypoints: ArrayLike) -> bool:
 
 
 def whole_beats(keypoints: ArrayLike, beats: Sequence[Beat]) -> list[WholeBeat]:
-    """Those of the beats (end-diastole, end-systole) of key-points (T, 40, 2) that are seen up to the next end-diastole.
+    """Those of the beats (end-diastole, end-systole) of key-points (T, 40, 2) that are seen up to the next
+    end-diastole.
 
-    Where none is, and the clip shows one beat and is a loop, that beat, with frames beyond T for those after the loop's end.
+    Where none is, and the clip shows one beat and is a loop, that beat, with frames beyond T for those after the loop's
+    end.
     """
     ends = [*(ed for ed, _ in beats[1:]), closing_end_diastole(simpson_volume(keypoints), beats)]
     found = [(ed, es, end) for (ed, es), end in zip(beats, ends, strict=True) if end is not None and ed < es < end]
@@ -88,7 +99,8 @@ def heart_rate(keypoints: ArrayLike, beats: Sequence[Beat], fps: float) -> float
 
 
 def best_beat(keypoints: ArrayLike, beats: Sequence[Beat]) -> WholeBeat:
-    """The whole beat of key-points (T, 40, 2) whose end is most like its beginning, by the points' mean distance; ClipError without one."""
+    """The whole beat of key-points (T, 40, 2) whose end is most like its beginning, by the points' mean distance;
+    ClipError without one."""
     points, found = np.asarray(keypoints, dtype=np.float64), _whole(keypoints, beats)
 
     def change(beat: WholeBeat) -> float:
@@ -98,17 +110,22 @@ def best_beat(keypoints: ArrayLike, beats: Sequence[Beat]) -> WholeBeat:
     return min(found, key=change)
 
 
-def with_heart_rate(keypoints: ArrayLike, beats: Sequence[Beat], fps: float, rate: float, out_fps: float | None = None) -> Timing:
+def with_heart_rate(
+    keypoints: ArrayLike, beats: Sequence[Beat], fps: float, rate: float, out_fps: float | None = None
+) -> Timing:
     """The whole of a source of key-points (T, 40, 2) at another heart rate, at `out_fps`, its own `fps` by default.
 
-    rate: beats a minute, 30 to 200, on average over the whole beats, which keep their proportions to one another. The ratio of systole to
-    diastole changes as `systolic_share` has it.
+    rate: beats a minute, 30 to 200, on average over the whole beats, which keep their proportions to one another. The
+    ratio of systole to diastole changes as `systolic_share` has it.
     Raises ConfigError for a rate out of range or too high for the frame rate, ClipError where no beat is whole.
     """
     whole, count = _whole(keypoints, beats), len(np.asarray(keypoints))
     systole, diastole = _stretched(whole, fps, rate)
     loop = whole[-1][2] >= count
-    begins = {frame: True for frame in (*(ed for ed, _ in beats), whole[-1][2] % count)} | {es: False for _, es in beats}  # a systole?
+    # a systole?
+    begins = {frame: True for frame in (*(ed for ed, _ in beats), whole[-1][2] % count)} | {
+        es: False for _, es in beats
+    }
     events = sorted({0, count if loop else count - 1, *begins})
     empties = not begins[min(begins)]
     lasting = []
@@ -117,7 +134,10 @@ def with_heart_rate(keypoints: ArrayLike, beats: Sequence[Beat], fps: float, rat
         lasting.append((end - start) * (systole if empties else diastole))
     clock = np.concatenate([[0.0], np.cumsum(lasting)])
     out_fps = fps if out_fps is None else out_fps
-    times = np.arange(int(np.ceil(clock[-1] * out_fps - 1e-6)) if loop else int(np.floor(clock[-1] * out_fps + 1e-6)) + 1) / out_fps
+    times = (
+        np.arange(int(np.ceil(clock[-1] * out_fps - 1e-6)) if loop else int(np.floor(clock[-1] * out_fps + 1e-6)) + 1)
+        / out_fps
+    )
     turns = sorted(frame for beat in beats for frame in beat)
     times, frames = _drawn(times, clock[np.searchsorted(events, turns)], out_fps)
     drawn = dict(zip(turns, frames, strict=True))
@@ -129,12 +149,14 @@ def with_heart_rate(keypoints: ArrayLike, beats: Sequence[Beat], fps: float, rat
     return Timing(at, [(drawn[ed], drawn[es]) for ed, es in beats], out_fps, fps, rate)
 
 
-def repeated_beats(beat: WholeBeat, fps: float, count: int, rate: float | None = None, out_fps: float | None = None) -> Timing:
+def repeated_beats(
+    beat: WholeBeat, fps: float, count: int, rate: float | None = None, out_fps: float | None = None
+) -> Timing:
     """`count` times one whole beat of a source, as of `best_beat`; the frame after the last is the first again.
 
-    rate: beats a minute, 30 to 200, the beat's own by default. So that the clip closes after a whole frame it is met to within half a frame
-    over all beats; `Timing.heart_rate` is what came out. `retimed` closes the gap between the beat's end and its beginning.
-    Raises ConfigError for a count or a rate out of range, or too high for the frame rate.
+    rate: beats a minute, 30 to 200, the beat's own by default. So that the clip closes after a whole frame it is met to
+    within half a frame over all beats; `Timing.heart_rate` is what came out. `retimed` closes the gap between the
+    beat's end and its beginning. Raises ConfigError for a count or a rate out of range, or too high for the frame rate.
     """
     low, high = BEATS_RANGE
     if not low <= count <= high:
@@ -153,23 +175,37 @@ def repeated_beats(beat: WholeBeat, fps: float, count: int, rate: float | None =
     clock = np.concatenate([np.array([0.0, lasting]) + k * period for k in (-1, 0, 1, 2)])
     source = np.concatenate([np.array([ed, es], dtype=np.float64) + k * (end - ed) for k in (-1, 0, 1, 2)])
     moments = _moments(clock, source)
-    return Timing(np.clip(moments(within), ed, end), list(zip(drawn[::2], drawn[1::2], strict=True)), out_fps, fps, 60 / period,
-                  (ed, end), period - within, float(moments(0.0, 1)))
+    return Timing(
+        np.clip(moments(within), ed, end),
+        list(zip(drawn[::2], drawn[1::2], strict=True)),
+        out_fps,
+        fps,
+        60 / period,
+        (ed, end),
+        period - within,
+        float(moments(0.0, 1)),
+    )
 
 
 def retimed(keypoints: ArrayLike, timing: Timing) -> Array:
     """The source's key-points (T, M, 2) at a `Timing` -> (N, M, 2), by a cubic spline along time.
 
-    Where a beat is repeated its last `BLEND_S` seconds, at most half of its diastole, are led into its beginning: a cubic in time takes up
-    the difference of place and of velocity between its two ends, so that both are continuous from beat to beat. Of a loop that the moments
-    lead across, the last `BLEND_S` seconds are led back to where and how the ventricle lay at its beginning; its form stays.
+    Where a beat is repeated its last `BLEND_S` seconds, at most half of its diastole, are led into its beginning: a
+    cubic in time takes up the difference of place and of velocity between its two ends, so that both are continuous
+    from beat to beat. Of a loop that the moments lead across, the last `BLEND_S` seconds are led back to where and how
+    the ventricle lay at its beginning; its form stays.
     """
     from scipy.interpolate import CubicSpline
 
     points, at = np.asarray(keypoints, dtype=np.float64), timing.at
     count, (begin, end) = len(points), timing.repeated or (0, 0)
     if max(at.max(), end) > count - 1:  # a round before and after it, for the spline
-        points, at, begin, end = np.concatenate([_led_back(points, timing.source_fps)] * 3), at + count, begin + count, end + count
+        points, at, begin, end = (
+            np.concatenate([_led_back(points, timing.source_fps)] * 3),
+            at + count,
+            begin + count,
+            end + count,
+        )
     moved = trajectory_at(points, at)
     if timing.repeated is None or timing.left is None:
         return moved
@@ -177,11 +213,16 @@ def retimed(keypoints: ArrayLike, timing: Timing) -> Array:
     ed, es = timing.beats[0]
     blend = min(BLEND_S, (60 / timing.heart_rate - (es - ed) / timing.fps) / 2)
     s = np.clip(1 - timing.left / blend, 0, 1)[:, None, None]
-    return moved + (points[begin] - points[end]) * s**2 * (3 - 2 * s) + (velocity[0] - velocity[1]) * blend * s**2 * (s - 1)
+    return (
+        moved
+        + (points[begin] - points[end]) * s**2 * (3 - 2 * s)
+        + (velocity[0] - velocity[1]) * blend * s**2 * (s - 1)
+    )
 
 
 def _led_back(points: Array, fps: float) -> Array:
-    """A loop's key-points (T, 40, 2), at whose end apex and lean come to where one more step leads on to the first frame."""
+    """A loop's key-points (T, 40, 2), at whose end apex and lean come to where one more step leads on to the first
+    frame."""
     shape = decompose(points)
     pose = np.concatenate([shape.apex, np.unwrap(shape.angle)[:, None]], axis=1)
     gap = pose[0] - pose[-1] - (pose[1] - pose[0] + pose[-1] - pose[-2]) / 2
@@ -194,8 +235,10 @@ def _led_back(points: Array, fps: float) -> Array:
 def _whole(keypoints: ArrayLike, beats: Sequence[Beat]) -> list[WholeBeat]:
     found = whole_beats(keypoints, beats)
     if not found:
-        raise ClipError("The clip shows no whole beat, from one end-diastole to the next, so its heart rate isn't known and no beat can be "
-                        "repeated; give a longer clip.")
+        raise ClipError(
+            "The clip shows no whole beat, from one end-diastole to the next, so its heart rate isn't known and no beat can be "
+            "repeated; give a longer clip."
+        )
     return found
 
 
@@ -212,18 +255,22 @@ def _stretched(whole: Sequence[WholeBeat], fps: float, rate: float) -> tuple[flo
 
 
 def _moments(clock: Array, source: Array) -> Callable[..., Array]:
-    """Seconds of the output -> source frames, through all events: monotone, so that no moment is shown twice, and smooth."""
+    """Seconds of the output -> source frames, through all events: monotone, so that no moment is shown twice, and
+    smooth."""
     from scipy.interpolate import PchipInterpolator
 
     return PchipInterpolator(clock, source)
 
 
 def _drawn(times: Array, events: Array, fps: float) -> tuple[Array, list[int]]:
-    """Times (N,) s of the output's frames with the nearest ones moved onto the events, which are in order, and the events' frames."""
+    """Times (N,) s of the output's frames with the nearest ones moved onto the events, which are in order, and the
+    events' frames."""
     frames = np.minimum(np.rint(events * fps + 1e-9).astype(int), len(times) - 1)
     if (np.diff(frames) < 1).any():
-        raise ConfigError(f"At {fps:g} frames a second the beats asked for have no frame each for end-diastole and end-systole; ask for a "
-                          "lower heart rate or a higher frame rate.")
+        raise ConfigError(
+            f"At {fps:g} frames a second the beats asked for have no frame each for end-diastole and end-systole; ask for a "
+            "lower heart rate or a higher frame rate."
+        )
     times = times.copy()
     times[frames] = events
     return times, frames.tolist()

@@ -1,8 +1,9 @@
-"""Trajectories of a ventricle's 40 key-points: another ejection fraction, another heart's motion, dragged points, another frame rate.
+"""Trajectories of a ventricle's 40 key-points: another ejection fraction, another heart's motion, dragged points,
+another frame rate.
 
-All of it works in coordinates of the ventricle itself: where its apex is, how its axis leans and how long it is, and for each chord its
-width and how far its middle lies off the axis. Widths and lengths change by factors, so that no chord can turn over and no outline cross
-itself.
+All of it works in coordinates of the ventricle itself: where its apex is, how its axis leans and how long it is, and
+for each chord its width and how far its middle lies off the axis. Widths and lengths change by factors, so that no
+chord can turn over and no outline cross itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,20 +41,30 @@ class Shape(NamedTuple):
 
 
 def decompose(keypoints: Array, spacing: str = "midpoint") -> Shape:
-    """Key-points (T, 40, 2) -> Shape; `compose` brings them back. Raises GeometryError where a ventricle has no length."""
+    """Key-points (T, 40, 2) -> Shape; `compose` brings them back. Raises GeometryError where a ventricle has no
+    length."""
     apex, base = axis_from_keypoints(keypoints, spacing)
     axis = base - apex
     length = np.hypot(axis[:, 0], axis[:, 1])
     if not (np.isfinite(keypoints).all() and (length > 1e-6).all()):
-        raise GeometryError("The key-points don't bound a ventricle: they are not finite, or its long axis has no length.")
+        raise GeometryError(
+            "The key-points don't bound a ventricle: they are not finite, or its long axis has no length."
+        )
     u = axis / length[:, None]
     v = np.stack([-u[:, 1], u[:, 0]], axis=1)
     relative = keypoints - apex[:, None]
     across = (relative * v[:, None]).sum(-1)
     along = (relative * u[:, None]).sum(-1) / length[:, None]
     f = chord_positions(spacing)
-    first, second = across[:, :CHORDS], across[:, :CHORDS - 1:-1]
-    return Shape(apex, np.arctan2(u[:, 1], u[:, 0]), length, first - second, (first + second) / 2, along - np.concatenate([f, f[::-1]]))
+    first, second = across[:, :CHORDS], across[:, : CHORDS - 1 : -1]
+    return Shape(
+        apex,
+        np.arctan2(u[:, 1], u[:, 0]),
+        length,
+        first - second,
+        (first + second) / 2,
+        along - np.concatenate([f, f[::-1]]),
+    )
 
 
 def compose(shape: Shape, spacing: str = "midpoint") -> Array:
@@ -67,7 +78,8 @@ def compose(shape: Shape, spacing: str = "midpoint") -> Array:
 
 
 def beat_profile(phase: ArrayLike) -> Array:
-    """Part of the stroke volume that has left (...), 0 at end-diastole (phase 0, 1) and 1 at end-systole (phase 0.37), at phases (...).
+    """Part of the stroke volume that has left (...), 0 at end-diastole (phase 0, 1) and 1 at end-systole (phase 0.37),
+    at phases (...).
 
     Ejection, early filling, slow filling and the atrial kick of a resting heart.
     """
@@ -79,30 +91,41 @@ def beat_profile(phase: ArrayLike) -> Array:
 
 
 def _contract(shape: Shape, amount: Array) -> Shape:
-    """The canonical contraction by amount (T,), 1 for an EF of about 60 %: walls inwards, base towards the apex, the annulus least."""
+    """The canonical contraction by amount (T,), 1 for an EF of about 60 %: walls inwards, base towards the apex, the
+    annulus least."""
     f = chord_positions()
     radial = _RADIAL * (1 - 0.4 * np.clip((f - 0.5) / 0.5, 0, 1))
-    return shape._replace(length=shape.length * np.exp(-_LONG * amount), width=shape.width * np.exp(-radial * amount[:, None]))
+    return shape._replace(
+        length=shape.length * np.exp(-_LONG * amount), width=shape.width * np.exp(-radial * amount[:, None])
+    )
 
 
 def _scaled(shape: Shape, reference: Shape, factor: float) -> Shape:
-    """`shape`'s change of form from `reference` (T = 1), times a factor: log strains of length and widths, shifts of the chords' middles.
+    """`shape`'s change of form from `reference` (T = 1), times a factor: log strains of length and widths, shifts of
+    the chords' middles.
 
     Where the ventricle lies and how it leans stay as in `shape`.
     """
+
     def power(now: Array, then: Array) -> Array:
         ratio = np.maximum(now, _MIN_WIDTH) / np.maximum(then, _MIN_WIDTH)
         return then * ratio**factor
 
-    return shape._replace(length=power(shape.length, reference.length), width=power(shape.width, reference.width),
-                          middle=reference.middle + factor * (shape.middle - reference.middle),
-                          stray=reference.stray + factor * (shape.stray - reference.stray))
+    return shape._replace(
+        length=power(shape.length, reference.length),
+        width=power(shape.width, reference.width),
+        middle=reference.middle + factor * (shape.middle - reference.middle),
+        stray=reference.stray + factor * (shape.stray - reference.stray),
+    )
 
 
 class _Family:
-    """Trajectories from stillness (wish 0) over the source's own motion (1) to as strong a contraction as it allows (`limit`)."""
+    """Trajectories from stillness (wish 0) over the source's own motion (1) to as strong a contraction as it allows
+    (`limit`)."""
 
-    def __init__(self, keypoints: ArrayLike, ed_index: int, fps: float | None, spacing: str, beats: Sequence[Beat] | None) -> None:
+    def __init__(
+        self, keypoints: ArrayLike, ed_index: int, fps: float | None, spacing: str, beats: Sequence[Beat] | None
+    ) -> None:
         points = np.asarray(keypoints, dtype=np.float64)
         if points.ndim != 3:
             raise GeometryError(f"A trajectory of key-points has the shape (frames, 40, 2), not {points.shape}.")
@@ -111,14 +134,15 @@ class _Family:
         self.ed, self.spacing = ed_index % len(points), spacing
         volume = simpson_volume(points, spacing=spacing)
         self.shape = decompose(points, spacing)
-        self.reference = Shape(*(part[self.ed:self.ed + 1] for part in self.shape))
+        self.reference = Shape(*(part[self.ed : self.ed + 1] for part in self.shape))
         self.own = _OWN_MOTION if _ejects(volume, self.ed, beats) else 0.0
         self.beats = asked_beats(volume, self.ed, fps, beats)
         if self.own:
             self.amount = np.clip((volume[self.ed] - volume) / (volume[self.ed] - volume.min()), 0, 1)
         else:
             self.amount = _resting_beats(len(points), self.ed, fps)
-        # A source may be narrower somewhere by itself, as where the mitral plane leans into the last chord; that is not held against it.
+        # A source may be narrower somewhere by itself, as where the mitral plane leans into the last chord; that is not
+        # held against it.
         narrowest = np.minimum(_NARROWEST * self.reference.width, 0.5 * self.shape.width.min(0))
         shortest = np.minimum(_SHORTEST * self.reference.length, 0.8 * self.shape.length.min())
         wishes = np.linspace(0, self.own + 4, 121)
@@ -129,7 +153,7 @@ class _Family:
             if (shape.width < narrowest).any() or (shape.length < shortest).any() or (efs and ef < efs[-1]):
                 break
             efs.append(ef)
-        self.wishes, self.efs = wishes[:len(efs)], np.array(efs)
+        self.wishes, self.efs = wishes[: len(efs)], np.array(efs)
 
     def at(self, wish: float) -> Shape:
         moved = _scaled(self.shape, self.reference, min(wish, self.own))
@@ -140,15 +164,23 @@ class _Family:
         return clip_ejection_fraction(volume, self.beats)
 
 
-def _family(keypoints: ArrayLike, ed_index: int, fps: float | None, spacing: str, beats: Sequence[Beat] | None) -> _Family:
+def _family(
+    keypoints: ArrayLike, ed_index: int, fps: float | None, spacing: str, beats: Sequence[Beat] | None
+) -> _Family:
     """The last families are kept: one clip is asked for many ejection fractions, one after another."""
     points = np.ascontiguousarray(keypoints, dtype=np.float64)
     return _kept_family(points.tobytes(), points.shape, ed_index, fps, spacing, None if beats is None else tuple(beats))
 
 
 @lru_cache(maxsize=4)
-def _kept_family(points: bytes, shape: tuple[int, ...], ed_index: int, fps: float | None, spacing: str,
-                 beats: tuple[Beat, ...] | None) -> _Family:
+def _kept_family(
+    points: bytes,
+    shape: tuple[int, ...],
+    ed_index: int,
+    fps: float | None,
+    spacing: str,
+    beats: tuple[Beat, ...] | None,
+) -> _Family:
     return _Family(np.frombuffer(points).reshape(shape), ed_index, fps, spacing, beats)
 
 
@@ -162,10 +194,13 @@ def _resting_beats(count: int, ed: int, fps: float | None) -> Array:
     return beat_profile((np.arange(count) - ed) * beats / count)
 
 
-def asked_beats(volumes: ArrayLike, ed_index: int, fps: float | None = None, beats: Sequence[Beat] | None = None) -> list[Beat]:
+def asked_beats(
+    volumes: ArrayLike, ed_index: int, fps: float | None = None, beats: Sequence[Beat] | None = None
+) -> list[Beat]:
     """The beats by which `with_ejection_fraction` sets the ejection fraction of a trajectory with these volumes (T,).
 
-    Those given, or `ed_index` and the smallest volume; where the source ejects under 5 %, the first of a resting heart's.
+    Those given, or `ed_index` and the smallest volume; where the source ejects under 5 %, the first of a resting
+    heart's.
     """
     volume = np.asarray(volumes, dtype=np.float64)
     if _ejects(volume, ed_index, beats):
@@ -173,21 +208,35 @@ def asked_beats(volumes: ArrayLike, ed_index: int, fps: float | None = None, bea
     return [(ed_index, int(_resting_beats(len(volume), ed_index, fps).argmax()))]
 
 
-def ef_limits(keypoints: ArrayLike, ed_index: int, fps: float | None = None, spacing: str = "midpoint",
-              beats: Sequence[Beat] | None = None) -> tuple[float, float]:
-    """(lowest, highest) ejection fraction in per cent that `with_ejection_fraction` can give this trajectory (T, 40, 2)."""
+def ef_limits(
+    keypoints: ArrayLike,
+    ed_index: int,
+    fps: float | None = None,
+    spacing: str = "midpoint",
+    beats: Sequence[Beat] | None = None,
+) -> tuple[float, float]:
+    """(lowest, highest) ejection fraction in per cent that `with_ejection_fraction` can give this trajectory (T, 40,
+    2)."""
     family = _family(keypoints, ed_index, fps, spacing, beats)
     return EF_RANGE[0], min(EF_RANGE[1], float(family.efs[-1]))
 
 
-def with_ejection_fraction(keypoints: ArrayLike, ef_percent: float, ed_index: int, fps: float | None = None,
-                           spacing: str = "midpoint", beats: Sequence[Beat] | None = None) -> Array:
-    """The trajectory (T, 40, 2) with another ejection fraction, in per cent: `cycle.clip_ejection_fraction` of its volumes, exactly.
+def with_ejection_fraction(
+    keypoints: ArrayLike,
+    ef_percent: float,
+    ed_index: int,
+    fps: float | None = None,
+    spacing: str = "midpoint",
+    beats: Sequence[Beat] | None = None,
+) -> Array:
+    """The trajectory (T, 40, 2) with another ejection fraction, in per cent: `cycle.clip_ejection_fraction` of its
+    volumes, exactly.
 
-    beats: (end-diastole, end-systole) frames by which that is told, see `asked_beats`. Each frame's change of form since end-diastole
-    is scaled by one factor found by bisection; frame `ed_index` stays as it is, and so does where the ventricle lies and leans. Past
-    twice the source's own motion, and for a source that ejects under 5 %, a canonical contraction (walls inwards, base towards the
-    apex) follows the source's volume curve, or one of a resting heart: one beat, or 60 a minute given fps.
+    beats: (end-diastole, end-systole) frames by which that is told, see `asked_beats`. Each frame's change of form
+    since end-diastole is scaled by one factor found by bisection; frame `ed_index` stays as it is, and so does where
+    the ventricle lies and leans. Past twice the source's own motion, and for a source that ejects under 5 %, a
+    canonical contraction (walls inwards, base towards the apex) follows the source's volume curve, or one of a resting
+    heart: one beat, or 60 a minute given fps.
     Raises GeometryError with the range that can be had where ef_percent is out of it.
     """
     from scipy.optimize import brentq
@@ -195,8 +244,10 @@ def with_ejection_fraction(keypoints: ArrayLike, ef_percent: float, ed_index: in
     family = _family(keypoints, ed_index, fps, spacing, beats)
     low, high = EF_RANGE[0], min(EF_RANGE[1], float(family.efs[-1]))
     if not low <= ef_percent <= high:
-        raise GeometryError(f"An ejection fraction of {ef_percent:g} % can't be had from this clip; "
-                            f"ask for one in EF {low:.0f}-{np.floor(high):.0f}.")
+        raise GeometryError(
+            f"An ejection fraction of {ef_percent:g} % can't be had from this clip; "
+            f"ask for one in EF {low:.0f}-{np.floor(high):.0f}."
+        )
     above = int(np.searchsorted(family.efs, ef_percent))
     a, b = family.wishes[max(above - 1, 0)], family.wishes[above]
     wish = b if above == 0 else brentq(lambda w: family.ef(family.at(w)) - ef_percent, a, b, xtol=1e-12)
@@ -204,38 +255,52 @@ def with_ejection_fraction(keypoints: ArrayLike, ef_percent: float, ed_index: in
 
 
 def beat_template(keypoints: ArrayLike, ef_percent: float, frames: int, spacing: str = "midpoint") -> Array:
-    """One canonical beat (frames, 40, 2) with the ejection fraction asked for, from key-points (40, 2) at end-diastole, frame 0."""
+    """One canonical beat (frames, 40, 2) with the ejection fraction asked for, from key-points (40, 2) at end-diastole,
+    frame 0."""
     if frames < 3:
         raise GeometryError(f"A beat needs three or more frames, not {frames}.")
     still = np.broadcast_to(np.asarray(keypoints, dtype=np.float64), (frames, 2 * CHORDS, 2))
     return with_ejection_fraction(still, ef_percent, 0, spacing=spacing)
 
 
-def transfer_motion(source: ArrayLike, driving: ArrayLike, driving_ref: ArrayLike | int, spacing: str = "midpoint") -> Array:
+def transfer_motion(
+    source: ArrayLike, driving: ArrayLike, driving_ref: ArrayLike | int, spacing: str = "midpoint"
+) -> Array:
     """The motion of `driving` (T, 40, 2) since `driving_ref` carried to `source` (40, 2) -> (T, 40, 2).
 
-    driving_ref: key-points (40, 2), or the index of a frame of `driving`; `source` should be in its phase, for instance both at
-    end-diastole. Motion is taken in coordinates of each ventricle, its size taken out: strains of widths and length, turns, shifts in parts
-    of the length. Where `driving` equals `driving_ref` the result is `source`.
+    driving_ref: key-points (40, 2), or the index of a frame of `driving`; `source` should be in its phase, for instance
+    both at end-diastole. Motion is taken in coordinates of each ventricle, its size taken out: strains of widths and
+    length, turns, shifts in parts of the length. Where `driving` equals `driving_ref` the result is `source`.
     """
     driving = np.asarray(driving, dtype=np.float64)
-    ref_points = driving[driving_ref] if isinstance(driving_ref, int | np.integer) else np.asarray(driving_ref, dtype=np.float64)
-    start, motion, ref = (decompose(p, spacing) for p in (np.asarray(source, dtype=np.float64)[None], driving, ref_points[None]))
+    ref_points = (
+        driving[driving_ref] if isinstance(driving_ref, int | np.integer) else np.asarray(driving_ref, dtype=np.float64)
+    )
+    start, motion, ref = (
+        decompose(p, spacing) for p in (np.asarray(source, dtype=np.float64)[None], driving, ref_points[None])
+    )
     size = start.length / ref.length
     turn = start.angle - ref.angle
     rotation = np.array([[np.cos(turn[0]), -np.sin(turn[0])], [np.sin(turn[0]), np.cos(turn[0])]])
-    return compose(Shape(apex=start.apex + (motion.apex - ref.apex) @ rotation.T * size,
-                         angle=motion.angle + turn,
-                         length=motion.length * size,
-                         width=start.width * np.maximum(motion.width, _MIN_WIDTH) / np.maximum(ref.width, _MIN_WIDTH),
-                         middle=start.middle + (motion.middle - ref.middle) * size,
-                         stray=start.stray + motion.stray - ref.stray), spacing)
+    return compose(
+        Shape(
+            apex=start.apex + (motion.apex - ref.apex) @ rotation.T * size,
+            angle=motion.angle + turn,
+            length=motion.length * size,
+            width=start.width * np.maximum(motion.width, _MIN_WIDTH) / np.maximum(ref.width, _MIN_WIDTH),
+            middle=start.middle + (motion.middle - ref.middle) * size,
+            stray=start.stray + motion.stray - ref.stray,
+        ),
+        spacing,
+    )
 
 
 def drag(keypoints: ArrayLike, moves: Mapping[int, tuple[float, float]], reach: float = 0.08) -> Array:
-    """Key-points (N, 2) with some moved by (dx, dy) px exactly, and their neighbours after them, less and less along the closed outline.
+    """Key-points (N, 2) with some moved by (dx, dy) px exactly, and their neighbours after them, less and less along
+    the closed outline.
 
-    reach: sigma of the Gaussian fall-off in parts of the outline's length. Raises GeometryError on an unknown index or a crossing outline.
+    reach: sigma of the Gaussian fall-off in parts of the outline's length. Raises GeometryError on an unknown index or
+    a crossing outline.
     """
     points = np.asarray(keypoints, dtype=np.float64)
     count = len(points)
@@ -253,12 +318,15 @@ def drag(keypoints: ArrayLike, moves: Mapping[int, tuple[float, float]], reach: 
     moved = points + weight @ np.linalg.lstsq(weight[index], shift, rcond=1e-6)[0]
     moved[index] = points[index] + shift
     if self_crossing(moved):
-        raise GeometryError("These drags make the outline cross itself; drag less far, or drag the points around along with it.")
+        raise GeometryError(
+            "These drags make the outline cross itself; drag less far, or drag the points around along with it."
+        )
     return moved
 
 
 def trajectory_at(keypoints: ArrayLike, at: ArrayLike) -> Array:
-    """The trajectory (T, N, 2) at its own frames `at` (M,), fractions among them -> (M, N, 2), by a cubic spline along time."""
+    """The trajectory (T, N, 2) at its own frames `at` (M,), fractions among them -> (M, N, 2), by a cubic spline along
+    time."""
     from scipy.interpolate import CubicSpline
 
     points = np.asarray(keypoints, dtype=np.float64)

@@ -1,8 +1,10 @@
-"""The left ventricle as 40 key-points: masks, tracings and polygons <-> chords, single-plane Simpson volume, ejection fraction.
+"""The left ventricle as 40 key-points: masks, tracings and polygons <-> chords, single-plane Simpson volume, ejection
+fraction.
 
-Key-points (40, 2), (x, y) in pixels, the top-left pixel's centre at (0, 0). Chord i (apex to base) joins points i and 39 - i and is
-perpendicular to the long axis; in order the points are a polygon. Chord i lies (i + 1/2) L/20 from the apex with spacing="midpoint" and
-(i + 1) L/21 with "interior", so that neighbouring chords are L/20 or L/21 apart and L can be had back from the 40 points alone.
+Key-points (40, 2), (x, y) in pixels, the top-left pixel's centre at (0, 0). Chord i (apex to base) joins points i and
+39 - i and is perpendicular to the long axis; in order the points are a polygon. Chord i lies (i + 1/2) L/20 from the
+apex with spacing="midpoint" and (i + 1) L/21 with "interior", so that neighbouring chords are L/20 or L/21 apart and L
+can be had back from the 40 points alone.
 """
 
 import numpy as np
@@ -31,16 +33,19 @@ def long_axis(shape: ArrayLike, previous_axis: ArrayLike | None = None) -> tuple
 def keypoints_from_mask(mask: ArrayLike, spacing: str = "midpoint", previous_axis: ArrayLike | None = None) -> Array:
     """Key-points (40, 2) of the largest component of a mask (H, W), bool or probability (outline at 0.5).
 
-    Holes, islands and stubs don't matter: a chord ends at its outermost intersections. Raises GeometryError on an empty mask.
+    Holes, islands and stubs don't matter: a chord ends at its outermost intersections. Raises GeometryError on an empty
+    mask.
     """
     outline = _outline_of_mask(mask)
     apex, base = axis_of_outline(outline, previous_axis)
     return chords_of_outline(outline, apex, base, spacing)
 
 
-def keypoints_from_polygon(polygon: ArrayLike, apex: ArrayLike | None = None, base: ArrayLike | None = None,
-                           spacing: str = "midpoint") -> Array:
-    """Key-points (40, 2) of a closed polygon (M, 2); its long axis is found where `apex` and `base` are not both given."""
+def keypoints_from_polygon(
+    polygon: ArrayLike, apex: ArrayLike | None = None, base: ArrayLike | None = None, spacing: str = "midpoint"
+) -> Array:
+    """Key-points (40, 2) of a closed polygon (M, 2); its long axis is found where `apex` and `base` are not both
+    given."""
     outline = _polygon(polygon)
     if apex is None or base is None:
         found = axis_of_outline(outline)
@@ -49,18 +54,23 @@ def keypoints_from_polygon(polygon: ArrayLike, apex: ArrayLike | None = None, ba
 
 
 def outline_of_tracing(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Tracings (..., 1 + n, 4), axis first -> the chords' ends round about (..., 2 n, 2): the first from apex to base, the second back."""
+    """Tracings (..., 1 + n, 4), axis first -> the chords' ends round about (..., 2 n, 2): the first from apex to base,
+    the second back."""
     return np.concatenate([rows[..., 1:, :2], rows[..., :0:-1, 2:]], -2)
 
 
 def keypoints_from_tracing(rows: ArrayLike, spacing: str = "midpoint") -> Array:
-    """Key-points (40, 2) from an EchoNet-Dynamic tracing (R, 4) of x1, y1, x2, y2: row 0 the long axis, the others chords.
+    """Key-points (40, 2) from an EchoNet-Dynamic tracing (R, 4) of x1, y1, x2, y2: row 0 the long axis, the others
+    chords.
 
-    Any number of chords from two on, at any spacing, one-sided stubs too: the chords are drawn anew on the traced outline.
+    Any number of chords from two on, at any spacing, one-sided stubs too: the chords are drawn anew on the traced
+    outline.
     """
     rows = np.asarray(rows, dtype=np.float64)
     if rows.ndim != 2 or rows.shape[1] != 4 or len(rows) < 3 or not np.isfinite(rows).all():
-        raise GeometryError("A tracing needs a long axis and two or more chords, rows of four finite numbers x1, y1, x2, y2.")
+        raise GeometryError(
+            "A tracing needs a long axis and two or more chords, rows of four finite numbers x1, y1, x2, y2."
+        )
     apex, base = rows[0, :2], rows[0, 2:]
     chords = rows[1:].reshape(-1, 2, 2)
     middle = chords.mean(1)
@@ -68,7 +78,9 @@ def keypoints_from_tracing(rows: ArrayLike, spacing: str = "midpoint") -> Array:
         apex, base = base, apex
     length = float(np.hypot(*(base - apex)))
     if length < 1e-6:
-        raise GeometryError("The tracing's long axis has no length; its first row must run from the apex to the mid-base.")
+        raise GeometryError(
+            "The tracing's long axis has no length; its first row must run from the apex to the mid-base."
+        )
     u = (base - apex) / length
     v = np.array([-u[1], u[0]])
     chords = chords[np.argsort((middle - apex) @ u, kind="stable")]
@@ -81,15 +93,15 @@ def tracing_from_keypoints(keypoints: ArrayLike, spacing: str = "midpoint") -> A
     """Rows (21, 4) of x1, y1, x2, y2 in EchoNet-Dynamic's form: the long axis, then 20 chords from apex to base."""
     points = _forty(keypoints)
     apex, base = axis_from_keypoints(points, spacing)
-    chords = np.concatenate([points[:CHORDS], points[:CHORDS - 1:-1]], axis=1)
+    chords = np.concatenate([points[:CHORDS], points[: CHORDS - 1 : -1]], axis=1)
     return np.concatenate([np.concatenate([apex, base])[None], chords])
 
 
 def axis_from_keypoints(keypoints: ArrayLike, spacing: str = "midpoint") -> tuple[Array, Array]:
     """Apex and base (..., 2) from key-points (..., 40, 2).
 
-    Direction and length are exact for parallel, equidistant chords. What the points don't tell is how far to the side the axis runs: the
-    middles of the last chords, carried on to the mitral plane.
+    Direction and length are exact for parallel, equidistant chords. What the points don't tell is how far to the side
+    the axis runs: the middles of the last chords, carried on to the mitral plane.
     """
     points = _forty(keypoints)
     u, offset, step = _frame(points)
@@ -106,13 +118,14 @@ def axis_from_keypoints(keypoints: ArrayLike, spacing: str = "midpoint") -> tupl
 
 
 def outline_from_keypoints(keypoints: ArrayLike, spacing: str = "midpoint") -> Array:
-    """Closed polygon (M, 2) of the whole ventricle: the 40 points, a rounded cap at the apex and the walls carried on to the mitral plane.
+    """Closed polygon (M, 2) of the whole ventricle: the 40 points, a rounded cap at the apex and the walls carried on
+    to the mitral plane.
 
     The 40 points alone leave out half a chord spacing at either end.
     """
     points = _forty(keypoints)
     apex, base = axis_from_keypoints(points, spacing)
-    return _complete(points[:CHORDS], points[:CHORDS - 1:-1], apex, base)
+    return _complete(points[:CHORDS], points[: CHORDS - 1 : -1], apex, base)
 
 
 def polygon_to_mask(polygon: ArrayLike, height: int, width: int) -> NDArray[np.bool_]:
@@ -131,11 +144,14 @@ def polygon_to_mask(polygon: ArrayLike, height: int, width: int) -> NDArray[np.b
 
 
 def keypoints_to_mask(keypoints: ArrayLike, height: int, width: int, spacing: str = "midpoint") -> NDArray[np.bool_]:
-    """(H, W) bool of the whole ventricle of 40 key-points, ends included: its key-points are the same again within half a pixel."""
+    """(H, W) bool of the whole ventricle of 40 key-points, ends included: its key-points are the same again within half
+    a pixel."""
     return polygon_to_mask(outline_from_keypoints(keypoints, spacing), height, width)
 
 
-def simpson_volume(keypoints: ArrayLike, spacing_mm: float | tuple[float, float] | None = None, spacing: str = "midpoint") -> Array:
+def simpson_volume(
+    keypoints: ArrayLike, spacing_mm: float | tuple[float, float] | None = None, spacing: str = "midpoint"
+) -> Array:
     """Single-plane Simpson volume V = sum(pi/4 d_i^2) L/20 of key-points (..., 40, 2) -> (...).
 
     In mL with spacing_mm, mm a pixel, one number or (row, column) as in `Clip`; without it in px^3.
@@ -147,13 +163,14 @@ def simpson_volume(keypoints: ArrayLike, spacing_mm: float | tuple[float, float]
         points = points * np.array([column, row], dtype=np.float64)
     _, _, step = _frame(points)
     f = chord_positions(spacing)
-    chords = points[..., :CHORDS, :] - points[..., :CHORDS - 1:-1, :]
+    chords = points[..., :CHORDS, :] - points[..., : CHORDS - 1 : -1, :]
     volume = np.pi / 4 * (chords**2).sum((-2, -1)) * step / (f[1] - f[0]) / CHORDS
     return volume if spacing_mm is None else volume / 1000
 
 
 def with_volumes(keypoints: ArrayLike, volumes: ArrayLike) -> Array:
-    """Key-points (..., 40, 2) with Simpson volumes (...) in px^3, each chord made longer or shorter about its middle by one factor."""
+    """Key-points (..., 40, 2) with Simpson volumes (...) in px^3, each chord made longer or shorter about its middle by
+    one factor."""
     points = _forty(keypoints)
     factor = np.sqrt(np.asarray(volumes, dtype=np.float64) / simpson_volume(points))[..., None, None]
     middles = _middles(points)
@@ -170,7 +187,8 @@ def ejection_fraction(edv: ArrayLike, esv: ArrayLike) -> Array:
 
 
 def self_crossing(keypoints: ArrayLike) -> NDArray[np.bool_]:
-    """Whether the closed polygons (..., N, 2) cross themselves -> (...) bool. Neighbouring sides are not compared; touching is allowed."""
+    """Whether the closed polygons (..., N, 2) cross themselves -> (...) bool. Neighbouring sides are not compared;
+    touching is allowed."""
     a = np.asarray(keypoints, dtype=np.float64)
     d = np.roll(a, -1, axis=-2) - a
     n = a.shape[-2]
@@ -185,7 +203,8 @@ def self_crossing(keypoints: ArrayLike) -> NDArray[np.bool_]:
 
 
 def check_keypoints(keypoints: ArrayLike, sector: ArrayLike | None = None) -> Array:
-    """The key-points (..., 40, 2) as float64. Raises GeometryError when they are of the wrong count, not finite, crossing or outside.
+    """The key-points (..., 40, 2) as float64. Raises GeometryError when they are of the wrong count, not finite,
+    crossing or outside.
 
     sector: (H, W) bool; every point must lie on a true pixel.
     """
@@ -199,10 +218,14 @@ def check_keypoints(keypoints: ArrayLike, sector: ArrayLike | None = None) -> Ar
         good = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         good &= inside[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)]
         if not good.all():
-            raise GeometryError(f"{int((~good).sum())} of the key-points lie outside the ultrasound sector; give them as pixels (x, y) "
-                                "of this clip.")
+            raise GeometryError(
+                f"{int((~good).sum())} of the key-points lie outside the ultrasound sector; give them as pixels (x, y) "
+                "of this clip."
+            )
     if self_crossing(points).any():
-        raise GeometryError("The key-points' outline crosses itself; order them along one wall from apex to base, then back up the other.")
+        raise GeometryError(
+            "The key-points' outline crosses itself; order them along one wall from apex to base, then back up the other."
+        )
     return points
 
 
@@ -222,17 +245,21 @@ def _polygon(polygon: ArrayLike) -> Array:
 def _forty(keypoints: ArrayLike) -> Array:
     points = np.asarray(keypoints, dtype=np.float64)
     if points.ndim < 2 or points.shape[-2:] != (2 * CHORDS, 2):
-        raise GeometryError(f"A ventricle has {2 * CHORDS} key-points (x, y), an array of shape (..., 40, 2), not {points.shape}.")
+        raise GeometryError(
+            f"A ventricle has {2 * CHORDS} key-points (x, y), an array of shape (..., 40, 2), not {points.shape}."
+        )
     return points
 
 
 def _middles(points: Array) -> Array:
-    return (points[..., :CHORDS, :] + points[..., :CHORDS - 1:-1, :]) / 2
+    return (points[..., :CHORDS, :] + points[..., : CHORDS - 1 : -1, :]) / 2
 
 
 def _frame(points: Array) -> tuple[Array, Array, Array]:
-    """Axis direction (..., 2), where chord 0 lies along it (...), and the distance between chords (...), by least squares."""
-    across = (points[..., :CHORDS, :] - points[..., :CHORDS - 1:-1, :]).sum(-2)  # towards the first ends, the long chords counting most
+    """Axis direction (..., 2), where chord 0 lies along it (...), and the distance between chords (...), by least
+    squares."""
+    # towards the first ends, the long chords counting most
+    across = (points[..., :CHORDS, :] - points[..., : CHORDS - 1 : -1, :]).sum(-2)
     u = np.stack([across[..., 1], -across[..., 0]], axis=-1)
     u = u / np.maximum(np.hypot(u[..., 0], u[..., 1]), 1e-12)[..., None]
     along = (_middles(points) * u[..., None, :]).sum(-1)
@@ -242,7 +269,8 @@ def _frame(points: Array) -> tuple[Array, Array, Array]:
 
 
 def _complete(first: Array, second: Array, apex: Array, base: Array) -> Array:
-    """Outline (M, 2) of chord ends (K, 2) and (K, 2), closed by a parabolic cap to the apex and by straight walls to the mitral plane."""
+    """Outline (M, 2) of chord ends (K, 2) and (K, 2), closed by a parabolic cap to the apex and by straight walls to
+    the mitral plane."""
     u = (base - apex) / max(float(np.hypot(*(base - apex))), 1e-12)
     gap = max(float(((first[0] + second[0]) / 2 - apex) @ u), 0.0)
     foot = apex + gap * u

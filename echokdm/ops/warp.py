@@ -11,8 +11,11 @@ from torch import Tensor
 
 def pixel_grid(height: int, width: int, device: torch.device | str | None = None) -> Tensor:
     """(1, 2, H, W) float32 pixel coordinates, x first; the top-left pixel's centre is (0, 0)."""
-    y, x = torch.meshgrid(torch.arange(height, device=device, dtype=torch.float32),
-                          torch.arange(width, device=device, dtype=torch.float32), indexing="ij")
+    y, x = torch.meshgrid(
+        torch.arange(height, device=device, dtype=torch.float32),
+        torch.arange(width, device=device, dtype=torch.float32),
+        indexing="ij",
+    )
     return torch.stack([x, y])[None]
 
 

@@ -1,4 +1,5 @@
-"""A hospital's archive: clips come in through the gate of `deid`, and DICOM goes out, by DICOMweb or by the older C-STORE and its kin."""
+"""A hospital's archive: clips come in through the gate of `deid`, and DICOM goes out, by DICOMweb or by the older
+C-STORE and its kin."""
 
 from echokdm.pacs.door import open_archive
 from echokdm.pacs.fetch import Asked, fetch

@@ -1,4 +1,5 @@
-"""What both doors of an archive have in common: what can be asked of it, what it lists, and how long a fault is waited out."""
+"""What both doors of an archive have in common: what can be asked of it, what it lists, and how long a fault is waited
+out."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 WAITS = (1.0, 2.0, 4.0)
-"""Seconds before each further try: an archive that is started anew, or a line that is dropped, is mostly back by then."""
+"""Seconds before each further try: an archive that is started anew, or a line that is dropped, is mostly back by
+then."""
 
 
 @contextmanager
@@ -38,16 +40,19 @@ class Instance(NamedTuple):
 
 
 class Archive(Protocol):
-    """A door that is open. Every method raises ArchiveError: a fault that stays, or one that `WAITS` did not outlast."""
+    """A door that is open. Every method raises ArchiveError: a fault that stays, or one that `WAITS` did not
+    outlast."""
 
     def studies(self, query: Mapping[str, str]) -> list[str]:
-        """UIDs of the studies whose attributes match, as C-FIND and QIDO-RS match them (PS3.4 C.2.2.2). query: values by keyword."""
+        """UIDs of the studies whose attributes match, as C-FIND and QIDO-RS match them (PS3.4 C.2.2.2). query: values
+        by keyword."""
 
     def instances(self, study: str) -> list[Instance]:
         """What a study holds."""
 
     def retrieve(self, instance: Instance, file: Path) -> None:
-        """Write an object, as it is stored or in another transfer syntax, to `file`. Raises Refusal where it is listed and not given."""
+        """Write an object, as it is stored or in another transfer syntax, to `file`. Raises Refusal where it is listed
+        and not given."""
 
     def store(self, file: Path) -> bool:
         """Store a DICOM file; whether the archive took it."""

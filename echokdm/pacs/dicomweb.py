@@ -40,10 +40,14 @@ class DicomWeb:
             from dicomweb_client import DICOMwebClient
             from requests import Session
         except ImportError:
-            raise ConfigError("DICOMweb needs dicomweb-client, which is not installed: pip install 'echokdm[pacs]'.") from None
+            raise ConfigError(
+                "DICOMweb needs dicomweb-client, which is not installed: pip install 'echokdm[pacs]'."
+            ) from None
         token, place = os.environ.get(TOKEN, "").strip(), urlsplit(url)
         if token and place.scheme != "https" and place.hostname not in LOOPBACK:
-            raise ConfigError(f"The token of {TOKEN} would go over the network in clear: give an https URL, or unset it.")
+            raise ConfigError(
+                f"The token of {TOKEN} would go over the network in clear: give an https URL, or unset it."
+            )
         self._session = Session()
         if token:
             self._session.auth = _bearer(token)  # not a header, which an entry in ~/.netrc would replace
@@ -64,7 +68,8 @@ class DicomWeb:
     def retrieve(self, instance: Instance, file: Path) -> None:
         """See `Archive.retrieve`.
 
-        The client's own retrieval would parse what arrives in this process, and take a reply that was cut off for a whole one.
+        The client's own retrieval would parse what arrives in this process, and take a reply that was cut off for a
+        whole one.
         """
         place = f"{self._url}/studies/{instance.study}/series/{instance.series}/instances/{instance.uid}"
 
@@ -102,7 +107,8 @@ class DicomWeb:
         self._session.close()
 
     def _pages(self, key: str, search: Callable[..., Iterable[dict[str, Any]]]) -> Iterator["Dataset"]:
-        """All that a search lists, each `key` once, page by page until one brings nothing new: some archives know no pages."""
+        """All that a search lists, each `key` once, page by page until one brings nothing new: some archives know no
+        pages."""
         from pydicom import Dataset
 
         def once() -> list["Dataset"]:
@@ -140,11 +146,12 @@ def _one_part(content: bytearray, kind: str) -> memoryview:
     begin, end = content.find(b"\r\n\r\n"), content.rfind(f"\r\n--{boundary}--".encode())
     if not 0 <= begin < end:
         raise PassingError(_CUT_OFF)
-    return whole[begin + 4:end]
+    return whole[begin + 4 : end]
 
 
 def _told(ask: Callable[[], Answer], of_one: bool = False) -> Answer:
-    """What `ask` gives, and what it raises as one sentence that quotes neither URL nor reply. of_one: the archive may not have it.
+    """What `ask` gives, and what it raises as one sentence that quotes neither URL nor reply. of_one: the archive may
+    not have it.
 
     The error has none that led to it: a socket's number, such as EPERM, would be taken for the output's.
     """
@@ -157,8 +164,10 @@ def _told(ask: Callable[[], Answer], of_one: bool = False) -> Answer:
     except HTTPError as error:
         fault = _of_status(error.response, of_one)
     except SSLError:
-        fault = ArchiveError("The archive's TLS certificate is not trusted here: name a file with the certificate of its authority by the "
-                             "environment variable REQUESTS_CA_BUNDLE.")
+        fault = ArchiveError(
+            "The archive's TLS certificate is not trusted here: name a file with the certificate of its authority by the "
+            "environment variable REQUESTS_CA_BUNDLE."
+        )
     except (ChunkedEncodingError, ContentDecodingError):
         fault = PassingError(_CUT_OFF)
     except (ConnectionError, Timeout):
@@ -176,4 +185,6 @@ def _of_status(reply: "Response", of_one: bool) -> Exception:
         return PassingError(f"The archive has a fault of its own (HTTP {code}): run the same command again later.")
     if of_one:
         return Refusal(Reason.NOT_GIVEN)
-    return ArchiveError(f"The archive does not do what is asked (HTTP {code}): check the URL; that of Orthanc ends in /dicom-web.")
+    return ArchiveError(
+        f"The archive does not do what is asked (HTTP {code}): check the URL; that of Orthanc ends in /dicom-web."
+    )

@@ -31,7 +31,8 @@ class Peer(NamedTuple):
 
 
 class Dimse:
-    """An `Archive` that is spoken to by DIMSE. station: this side of it, where C-MOVE has the archive send what is retrieved.
+    """An `Archive` that is spoken to by DIMSE. station: this side of it, where C-MOVE has the archive send what is
+    retrieved.
 
     Raises ConfigError where pynetdicom is missing.
     """
@@ -104,12 +105,18 @@ class Dimse:
     def _move(self, instance: Instance) -> bytes:
         from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove as MODEL  # type: ignore[attr-defined]
 
-        keys = {"StudyInstanceUID": instance.study, "SeriesInstanceUID": instance.series, "SOPInstanceUID": instance.uid}
+        keys = {
+            "StudyInstanceUID": instance.study,
+            "SeriesInstanceUID": instance.series,
+            "SOPInstanceUID": instance.uid,
+        }
         self._awaited, self._content = instance.uid, b""
         try:
             with self._association(MODEL) as talk:
                 if talk is None:
-                    raise ArchiveError("The archive does no C-MOVE: use its DICOMweb door, or have it send to `echokdm listen`.")
+                    raise ArchiveError(
+                        "The archive does no C-MOVE: use its DICOMweb door, or have it send to `echokdm listen`."
+                    )
                 status = 0
                 for answer, _ in talk.send_c_move(_dataset("IMAGE", keys), self._station.aet, MODEL):
                     if "Status" not in answer:
@@ -122,8 +129,10 @@ class Dimse:
         if status in _BUSY:
             raise PassingError("The archive has no time for more: run the same command again later.")
         if status == _UNKNOWN_DESTINATION or not self._arrived:
-            raise ArchiveError("The archive sends nothing here: enter this station there, by the AE title, host and port of --aet, --host "
-                               "and --port, and check that the port can be reached from it.")
+            raise ArchiveError(
+                "The archive sends nothing here: enter this station there, by the AE title, host and port of --aet, --host "
+                "and --port, and check that the port can be reached from it."
+            )
         raise Refusal(Reason.NOT_GIVEN)
 
     def _find(self, level: str, keys: Mapping[str, str]) -> list["Dataset"]:
@@ -132,7 +141,9 @@ class Dimse:
         def once() -> list["Dataset"]:
             with self._association(MODEL) as talk:
                 if talk is None:
-                    raise ArchiveError("The archive does no C-FIND: use its DICOMweb door, or have it send to `echokdm listen`.")
+                    raise ArchiveError(
+                        "The archive does no C-FIND: use its DICOMweb door, or have it send to `echokdm listen`."
+                    )
                 found = []
                 for status, one in talk.send_c_find(_dataset(level, keys), MODEL):
                     if "Status" not in status:
@@ -140,7 +151,9 @@ class Dimse:
                     if status.Status in _BUSY:
                         raise PassingError("The archive has no time for more: run the same command again later.")
                     if status.Status not in (0x0000, 0xFF00, 0xFF01):
-                        raise ArchiveError("The archive refuses the query: check its keys, and whether it lets this station ask.")
+                        raise ArchiveError(
+                            "The archive refuses the query: check its keys, and whether it lets this station ask."
+                        )
                     found += [one] if one is not None else []
                 return found
 
@@ -148,7 +161,8 @@ class Dimse:
 
     @contextmanager
     def _association(self, kind: str, syntax: str | None = None) -> Iterator["Association | None"]:
-        """For one SOP class; None where the archive does not do that. Raises ArchiveError where it does not talk to this station."""
+        """For one SOP class; None where the archive does not do that. Raises ArchiveError where it does not talk to
+        this station."""
         from pynetdicom import AE
 
         asking = AE(self._station.aet)
@@ -157,8 +171,10 @@ class Dimse:
         asking.add_requested_context(kind, syntax)  # the default: uncompressed
         talk = asking.associate(self._peer.host, self._peer.port, ae_title=self._peer.aet, tls_args=self._tls())
         if talk.is_rejected:
-            raise ArchiveError("The archive refuses to talk to this station: check its AE title in the URL, and whether it knows that of "
-                               "--aet.")
+            raise ArchiveError(
+                "The archive refuses to talk to this station: check its AE title in the URL, and whether it knows that of "
+                "--aet."
+            )
         if not talk.is_established and not talk.rejected_contexts:
             raise PassingError(_LOST)
         try:

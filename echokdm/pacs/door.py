@@ -23,7 +23,8 @@ class Address(NamedTuple):
 
 
 def read_address(url: str) -> Address:
-    """A URL, which may hold a query as a web page's does: https://HOST/dicom-web?ModalitiesInStudy=US. Raises ConfigError."""
+    """A URL, which may hold a query as a web page's does: https://HOST/dicom-web?ModalitiesInStudy=US. Raises
+    ConfigError."""
     try:
         place = urlsplit(url)
         port, pairs = place.port, parse_qsl(place.query, keep_blank_values=True, strict_parsing=bool(place.query))
@@ -31,22 +32,31 @@ def read_address(url: str) -> Address:
         raise ConfigError(f"The archive's URL can't be read: its form is {FORMS}.") from None
     older = place.scheme in ("dimse", "dimses")
     if place.password is not None or (place.username is not None and not older):
-        raise ConfigError(f"A URL with a user or password ends in logs: leave them out, and set {TOKEN} to a token instead.")
-    if place.scheme not in ("http", "https", "dimse", "dimses") or not place.hostname or (older and not (place.username and port)):
+        raise ConfigError(
+            f"A URL with a user or password ends in logs: leave them out, and set {TOKEN} to a token instead."
+        )
+    if (
+        place.scheme not in ("http", "https", "dimse", "dimses")
+        or not place.hostname
+        or (older and not (place.username and port))
+    ):
         raise ConfigError(f"The archive's URL can't be read: its form is {FORMS}.")
     return Address(place._replace(query="", fragment=""), read_query(f"{key}={value}" for key, value in pairs))
 
 
 def read_query(texts: Iterable[str]) -> dict[str, str]:
-    """KEYWORD=VALUE texts. Raises ConfigError for what is no attribute of DICOM, one named twice, or a value that can't be one."""
+    """KEYWORD=VALUE texts. Raises ConfigError for what is no attribute of DICOM, one named twice, or a value that can't
+    be one."""
     from pydicom.datadict import tag_for_keyword
 
     query: dict[str, str] = {}
     for text in texts:
         keyword, _, value = text.partition("=")
         if tag_for_keyword(keyword) is None or keyword in query or not value.isprintable() or not 0 < len(value) <= 64:
-            raise ConfigError("--query takes KEYWORD=VALUE, each keyword of DICOM once, such as ModalitiesInStudy=US or "
-                              "StudyDate=20240101-20241231: check how it was written.")
+            raise ConfigError(
+                "--query takes KEYWORD=VALUE, each keyword of DICOM once, such as ModalitiesInStudy=US or "
+                "StudyDate=20240101-20241231: check how it was written."
+            )
         query[keyword] = value
     return query
 
@@ -60,13 +70,17 @@ def read_study(uid: str) -> str:
 
 @contextmanager
 def open_archive(place: SplitResult, station: Station | None = None) -> Iterator[Archive]:
-    """The archive at an `Address.place`, until the block ends. station: this side of it, for DIMSE. Raises ConfigError."""
+    """The archive at an `Address.place`, until the block ends. station: this side of it, for DIMSE. Raises
+    ConfigError."""
     archive: Archive
     if place.scheme in ("http", "https"):
         archive = DicomWeb(urlunsplit(place))
     else:
         assert place.username and place.hostname and place.port  # `read_address` asks for them
-        archive = Dimse(Peer(check_title(place.username), place.hostname, place.port, place.scheme == "dimses"), station or Station())
+        archive = Dimse(
+            Peer(check_title(place.username), place.hostname, place.port, place.scheme == "dimses"),
+            station or Station(),
+        )
     try:
         yield archive
     finally:

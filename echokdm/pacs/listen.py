@@ -32,7 +32,10 @@ class _Gate:
             if not self._open:
                 return NOT_UNDERSTOOD
             try:
-                refused = self._batch.take((uid, hashlib.sha256(content).digest()), lambda: self._brought(content)) is not None
+                refused = (
+                    self._batch.take((uid, hashlib.sha256(content).digest()), lambda: self._brought(content))
+                    is not None
+                )
             except (EchoKDMError, OSError) as error:
                 self.fault = error
                 return NOT_UNDERSTOOD
@@ -63,15 +66,24 @@ class _Gate:
 
 
 @untold()
-def listen(out: str | os.PathLike[str], station: Station | None = None, *, idle: float | None = None, salt: bytes | None = None,
-           shift_dates: bool = False, progress: Callable[[int, int], None] | None = None) -> Summary:
-    """Receive ultrasound by C-STORE until Ctrl-C, or until nothing came for `idle` seconds; then put out what was received.
+def listen(
+    out: str | os.PathLike[str],
+    station: Station | None = None,
+    *,
+    idle: float | None = None,
+    salt: bytes | None = None,
+    shift_dates: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Summary:
+    """Receive ultrasound by C-STORE until Ctrl-C, or until nothing came for `idle` seconds; then put out what was
+    received.
 
-    out, salt, shift_dates: as `deidentify_folder` takes them; with a salt, what a run that was killed had received is put out with the
-    rest. A sender is told of an object that is refused, and of none that it is stored before it is de-identified. progress: called with
-    (how many were taken, how many refused).
+    out, salt, shift_dates: as `deidentify_folder` takes them; with a salt, what a run that was killed had received is
+    put out with the rest. A sender is told of an object that is refused, and of none that it is stored before it is
+    de-identified. progress: called with (how many were taken, how many refused).
 
-    Raises ConfigError where the port is taken, ArchiveError where nothing came, OutputError as `deidentify_folder` does.
+    Raises ConfigError where the port is taken, ArchiveError where nothing came, OutputError as `deidentify_folder`
+    does.
     """
     with begin_batch(Path(out), salt=salt, shift_dates=shift_dates) as batch:
         batch.take_kept()
@@ -83,6 +95,8 @@ def listen(out: str | os.PathLike[str], station: Station | None = None, *, idle:
         if gate.fault is not None:
             raise gate.fault
         if not len(batch):
-            raise ArchiveError("Nothing came: check that the sender knows this station by the AE title, host and port of --aet, --host and "
-                               "--port, and that the port can be reached from it.")
+            raise ArchiveError(
+                "Nothing came: check that the sender knows this station by the AE title, host and port of --aet, --host and "
+                "--port, and that the port can be reached from it."
+            )
         return batch.put_out()

@@ -19,8 +19,8 @@ MISSING = "C-STORE, C-FIND and C-MOVE need pynetdicom, which is not installed: p
 class Station:
     """aet: its AE title (PS3.5 6.2), by which archives know it. host, port: where it listens, as long as it has to.
 
-    certificate: a PEM file with certificate and key; with it, what arrives has to come by TLS. Raises ConfigError for a title that can't
-    be.
+    certificate: a PEM file with certificate and key; with it, what arrives has to come by TLS. Raises ConfigError for a
+    title that can't be.
     """
 
     aet: str = defaults.AET
@@ -34,17 +34,24 @@ class Station:
 
 def check_title(title: str) -> str:
     """An AE title, where it is one. Raises ConfigError."""
-    if not 1 <= len(title) <= 16 or not title.isascii() or not title.isprintable() or "\\" in title or title.strip() != title:
+    if (
+        not 1 <= len(title) <= 16
+        or not title.isascii()
+        or not title.isprintable()
+        or "\\" in title
+        or title.strip() != title
+    ):
         raise ConfigError("An AE title is of 1 to 16 ASCII characters without a backslash: check how it was written.")
     return title
 
 
 @contextmanager
 def receiving(station: Station, keep: Callable[[str, bytes], int]) -> Iterator[None]:
-    """While the block lasts, ultrasound images that are sent to the station go to `keep`, each as (SOP instance UID, DICOM file).
+    """While the block lasts, ultrasound images that are sent to the station go to `keep`, each as (SOP instance UID,
+    DICOM file).
 
-    keep: called in threads of the associations; gives the status of C-STORE's response. Raises ConfigError where pynetdicom is missing, the
-    place can't be listened at, or the certificate is none.
+    keep: called in threads of the associations; gives the status of C-STORE's response. Raises ConfigError where
+    pynetdicom is missing, the place can't be listened at, or the certificate is none.
     """
     try:
         from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, evt
@@ -64,10 +71,18 @@ def receiving(station: Station, keep: Callable[[str, bytes], int]) -> Iterator[N
         ear.add_supported_context(kind, ALL_TRANSFER_SYNTAXES)
     context = None if station.certificate is None else serving(station.certificate)
     try:
-        server = ear.start_server((station.host, station.port), block=False, ssl_context=context, evt_handlers=[(evt.EVT_C_STORE, store)])
+        server = ear.start_server(
+            (station.host, station.port), block=False, ssl_context=context, evt_handlers=[(evt.EVT_C_STORE, store)]
+        )
     except (OSError, OverflowError) as error:
-        why = "is taken by another program" if getattr(error, "errno", None) == errno.EADDRINUSE else "can't be listened at on this host"
-        raise ConfigError(f"The port {station.port} {why}: choose another with --port, or another address with --host.") from None
+        why = (
+            "is taken by another program"
+            if getattr(error, "errno", None) == errno.EADDRINUSE
+            else "can't be listened at on this host"
+        )
+        raise ConfigError(
+            f"The port {station.port} {why}: choose another with --port, or another address with --host."
+        ) from None
     try:
         yield
     finally:
@@ -87,4 +102,6 @@ def load_certificate(context: ssl.SSLContext, certificate: Path) -> None:
     try:
         context.load_cert_chain(certificate)
     except (OSError, ssl.SSLError):
-        raise ConfigError("The file of --certificate holds no certificate with its key: give one PEM file that has both.") from None
+        raise ConfigError(
+            "The file of --certificate holds no certificate with its key: give one PEM file that has both."
+        ) from None

@@ -32,15 +32,22 @@ class _Outgoing(NamedTuple):
 
 
 @untold()
-def send(url: str, files: Sequence[str | os.PathLike[str]], *, station: Station | None = None,
-         progress: Callable[[int, int], None] | None = None) -> Sent:
-    """Store DICOM files in an archive, byte for byte what they hold: nothing is taken out of them, which is for `deid` to do before.
+def send(
+    url: str,
+    files: Sequence[str | os.PathLike[str]],
+    *,
+    station: Station | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Sent:
+    """Store DICOM files in an archive, byte for byte what they hold: nothing is taken out of them, which is for `deid`
+    to do before.
 
-    url: as of `fetch`. files: files, and folders that are read with all folders in them; what in a folder is no DICOM is left out. What the
-    archive has already is not sent again, so that a run which was stopped goes on. progress: called with (files done, files in all).
+    url: as of `fetch`. files: files, and folders that are read with all folders in them; what in a folder is no DICOM
+    is left out. What the archive has already is not sent again, so that a run which was stopped goes on. progress:
+    called with (files done, files in all).
 
-    Raises ConfigError for a URL that can't be, ClipError where a named file is no DICOM or there is none, ArchiveError where the archive
-    can't be reached or refuses the access.
+    Raises ConfigError for a URL that can't be, ClipError where a named file is no DICOM or there is none, ArchiveError
+    where the archive can't be reached or refuses the access.
     """
     place, query = read_address(url)
     if query:
@@ -82,10 +89,14 @@ def _outgoing(paths: Iterable[Path]) -> Iterable[_Outgoing]:
     for path in paths:
         for file in list_inputs(path)[0]:
             try:
-                header = dcmread(check_plain(file), specific_tags=["StudyInstanceUID", "SOPInstanceUID"], stop_before_pixels=True)
+                header = dcmread(
+                    check_plain(file), specific_tags=["StudyInstanceUID", "SOPInstanceUID"], stop_before_pixels=True
+                )
                 study, uid = (str(header[name].value) for name in ("StudyInstanceUID", "SOPInstanceUID"))
             except Exception:  # pydicom raises many types, with values of the header in their text
                 if file == path:
-                    raise ClipError(f"{called('A file to send', file)} is no DICOM object that an archive takes: check the path.") from None
+                    raise ClipError(
+                        f"{called('A file to send', file)} is no DICOM object that an archive takes: check the path."
+                    ) from None
                 continue
             yield _Outgoing(file, study, uid)

@@ -24,18 +24,27 @@ class A4CPhantom:
     ejection_fraction (B,) percent, end_systole (B,) phase.
     """
 
-    def __init__(self, seeds: Sequence[int], size: int = 112, device: torch.device | str = "cpu",
-                 ejection_fraction: Sequence[float] | None = None) -> None:
-        """ejection_fraction: (B,) percent in place of the drawn ones, else the patients stay as they are: end-diastole, timing,
-        speckle, scanner. So one seed makes twins that differ in how they pump; `flow` leads from one to the other.
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        size: int = 112,
+        device: torch.device | str = "cpu",
+        ejection_fraction: Sequence[float] | None = None,
+    ) -> None:
+        """ejection_fraction: (B,) percent in place of the drawn ones, else the patients stay as they are: end-diastole,
+        timing, speckle, scanner. So one seed makes twins that differ in how they pump; `flow` leads from one to the
+        other.
 
         Raises ConfigError where a fraction lies outside what hearts are drawn with.
         """
         self.seeds, self.size = [int(s) for s in seeds], size
-        self.heart = Heart(self.seeds, device, None if ejection_fraction is None else _fractions(ejection_fraction, len(self.seeds)))
+        self.heart = Heart(
+            self.seeds, device, None if ejection_fraction is None else _fractions(ejection_fraction, len(self.seeds))
+        )
         self.scanner = Scanner(self.seeds, device, base_mm=self.heart.base_mm)
         geometry = self.scanner.sector
-        # Tissue stands still at the sector's edge, but a ventricle that fills the fan beats all the same, across its edge.
+        # Tissue stands still at the sector's edge, but a ventricle that fills the fan beats all the same, across its
+        # edge.
         lack = (FREE - geometry.edge_distance(self.heart.resting_outline()).amin(1)).clamp(min=0)[:, None]
         self.heart.restrict(lambda points: geometry.edge_distance(points) + lack)
         self._pixels = geometry.pixels_mm(size)
@@ -51,8 +60,8 @@ class A4CPhantom:
     def flow(self, target_phase: Tensor, source_phase: Tensor, source: "A4CPhantom | None" = None) -> Tensor:
         """Exact backward flow (B, 2, size, size) px, (dx, dy): target(p) shows the tissue of source(p + flow(p)).
 
-        source: the twins, of the same seeds and size, whose frames are carried to this phantom's; None: its own. Phases (B,).
-        Raises ConfigError where the source's patients are others.
+        source: the twins, of the same seeds and size, whose frames are carried to this phantom's; None: its own. Phases
+        (B,). Raises ConfigError where the source's patients are others.
         """
         source = self if source is None else source
         if (source.seeds, source.size) != (self.seeds, self.size):
@@ -76,7 +85,11 @@ class A4CPhantom:
         out = []
         for t in range(phases.shape[1]):
             phase = torch.remainder(phases[:, t], 1.0)
-            label = self.heart.tissue(self.heart.inverse(self._pixels, phase), phase).label.view_as(self.sector).to(torch.uint8)
+            label = (
+                self.heart.tissue(self.heart.inverse(self._pixels, phase), phase)
+                .label.view_as(self.sector)
+                .to(torch.uint8)
+            )
             out.append(label if whole else label * self.sector)
         return torch.stack(out, 1)
 
@@ -86,7 +99,8 @@ class A4CPhantom:
         return torch.stack([self.scanner.sector.to_px(polygon, self.size) for polygon in polygons], 1)
 
     def keypoints(self, phases: Tensor) -> Tensor:
-        """phases (B, T) -> (B, T, 40, 2) float32 px (x, y), in the order of `A4C_BLOODPOOL_40`, chords at (i + 1/2) L / 20."""
+        """phases (B, T) -> (B, T, 40, 2) float32 px (x, y), in the order of `A4C_BLOODPOOL_40`, chords at (i + 1/2) L /
+        20."""
         polygons = self.contours(phases).double().cpu().numpy()
         points = [[keypoints_from_polygon(polygon) for polygon in patient] for patient in polygons]
         return torch.from_numpy(np.asarray(points, np.float32))
@@ -105,8 +119,10 @@ class A4CPhantom:
         counts = torch.ceil(beats / per_frame - 1e-6).long().clamp(min=2)
         phases = torch.arange(int(counts.max()))[None] * per_frame[:, None]
         frames = self.frames(phases.to(self.heart_rate.device)).cpu()
-        return [Clip(frames[b, :counts[b]].contiguous(), fps, (float(self.mm_per_px[b]),) * 2, f"phantom-{seed}")
-                for b, seed in enumerate(self.seeds)]
+        return [
+            Clip(frames[b, : counts[b]].contiguous(), fps, (float(self.mm_per_px[b]),) * 2, f"phantom-{seed}")
+            for b, seed in enumerate(self.seeds)
+        ]
 
 
 def _fractions(percent: Sequence[float], count: int) -> Tensor:

@@ -15,8 +15,9 @@ def _ease(x: Tensor) -> Tensor:
 class Beat:
     """Event times of B patients, and the base's lead and the right heart's lag, as fractions of the beat, each (B,).
 
-    Systole from the electromechanical interval QS2 = 546 - 2.1 HR ms (Weissler 1968) less 40 ms before ED; isovolumic relaxation
-    70 ms; early filling 180 ms; the atrial kick fills the last 110 ms; all compressed where a fast heart leaves less room.
+    Systole from the electromechanical interval QS2 = 546 - 2.1 HR ms (Weissler 1968) less 40 ms before ED; isovolumic
+    relaxation 70 ms; early filling 180 ms; the atrial kick fills the last 110 ms; all compressed where a fast heart
+    leaves less room.
     """
 
     def __init__(self, anatomy: Anatomy) -> None:
@@ -35,7 +36,8 @@ class Beat:
         self.lead, self.lag = flat("long_lead") * rate, flat("right_lag") * rate
 
     def fullness(self, phase: Tensor) -> Tensor:
-        """(V - ESV) / (EDV - ESV) at `phase` (B,): ejection fast at first, no change in IVR, E wave, diastasis, A wave."""
+        """(V - ESV) / (EDV - ESV) at `phase` (B,): ejection fast at first, no change in IVR, E wave, diastasis, A
+        wave."""
         x = ((phase - 0.5 * self.contraction) / (self.systole - 0.5 * self.contraction)).clamp(0, 1)
         ejected = _ease(x**0.85)
         early = _ease((phase - self.relaxed) / (self.filled - self.relaxed))
@@ -44,7 +46,8 @@ class Beat:
         return 1 - ejected + self.early * early + self.slow * slow + (1 - self.early - self.slow) * late
 
     def axial_lead(self, phase: Tensor) -> Tensor:
-        """By how much less the base is drawn to the apex at `phase` (B,) than the walls inwards, as a share of its way (B,)."""
+        """By how much less the base is drawn to the apex at `phase` (B,) than the walls inwards, as a share of its way
+        (B,)."""
         return self.fullness(phase + self.lead * self._between(phase)) - self.fullness(phase)
 
     def right_lag(self, phase: Tensor) -> Tensor:
@@ -57,11 +60,14 @@ class Beat:
         return smoothstep(phase / 0.2) * smoothstep((1 - phase) / 0.2)
 
     def opening(self, phase: Tensor) -> Tensor:
-        """0 (valve closed, the whole systole) .. 1 (E peak) at `phase` (B,); half closes in diastasis, opens again in A."""
+        """0 (valve closed, the whole systole) .. 1 (E peak) at `phase` (B,); half closes in diastasis, opens again in
+        A."""
         span = self.filled - self.relaxed
         opens = _ease((phase - self.relaxed + 0.1 * span) / (0.5 * span))
         settles = _ease((phase - self.relaxed - 0.5 * span) / (0.8 * span))
         late = 1 - self.kick
         again = _ease((phase - self.kick + 0.25 * late) / (0.6 * late))
         closes = _ease((phase - self.kick - 0.4 * late) / (0.58 * late))
-        return (opens - (1 - self.middle) * settles + (self.atrial - self.middle) * again - self.atrial * closes).clamp(0, 1)
+        return (opens - (1 - self.middle) * settles + (self.atrial - self.middle) * again - self.atrial * closes).clamp(
+            0, 1
+        )

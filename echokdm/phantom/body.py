@@ -1,7 +1,7 @@
 """A clothed body of rigid parts in depth order, posed by joint angles: limbs hide torso, backdrop and one another.
 
-Each part is a tapered capsule (the head an ellipse) with a frame of its own in scene units: the origin at the joint it hangs
-from, y along the part, x across it. A part moves by a rotation and a shift, so flow and visibility are exact.
+Each part is a tapered capsule (the head an ellipse) with a frame of its own in scene units: the origin at the joint it
+hangs from, y along the part, x across it. A part moves by a rotation and a shift, so flow and visibility are exact.
 """
 
 from collections.abc import Sequence
@@ -15,28 +15,59 @@ from echokdm.phantom.posed import Motion, PosedPhantom, Surface
 from echokdm.phantom.texture import Atlas, backdrop, cloth, fractal, skin_tone, tile_grid
 
 # Layers from the back to the front; "left" is the subject's own, on the picture's right.
-PARTS = ("backdrop", "left_upper_arm", "left_forearm", "left_thigh", "left_shin", "right_thigh", "right_shin", "neck", "torso", "head",
-         "right_upper_arm", "right_forearm")
+PARTS = (
+    "backdrop",
+    "left_upper_arm",
+    "left_forearm",
+    "left_thigh",
+    "left_shin",
+    "right_thigh",
+    "right_shin",
+    "neck",
+    "torso",
+    "head",
+    "right_upper_arm",
+    "right_forearm",
+)
 _LAYER = {name: i for i, name in enumerate(PARTS)}
 _TILE = 80
-_EXTENT = {"backdrop": ((-1.0, -1.0), (1.0, 1.0)), "torso": ((-0.3, -0.2), (0.3, 0.65)), "head": ((-0.2, -0.45), (0.2, 0.1))}
+_EXTENT = {
+    "backdrop": ((-1.0, -1.0), (1.0, 1.0)),
+    "torso": ((-0.3, -0.2), (0.3, 0.65)),
+    "head": ((-0.2, -0.45), (0.2, 0.1)),
+}
 _LIMB_EXTENT = ((-0.15, -0.15), (0.15, 0.6))
-_LENGTHS = {"torso": 0.48, "neck": 0.12, "head": 0.3, "upper_arm": 0.29, "forearm": 0.27, "thigh": 0.4, "shin": 0.4}  # scene units
-# Parts of the length between which a capsule's axis runs: where its round ends would reach too far, and where a hand or foot goes on.
+# scene units
+_LENGTHS = {"torso": 0.48, "neck": 0.12, "head": 0.3, "upper_arm": 0.29, "forearm": 0.27, "thigh": 0.4, "shin": 0.4}
+# Parts of the length between which a capsule's axis runs: where its round ends would reach too far, and where a hand or
+# foot goes on.
 _AXIS = {"torso": (0.22, 0.82), "forearm": (0.0, 1.25), "shin": (0.0, 1.08)}
 
 
 class BodyPhantom(PosedPhantom):
     """Bodies drawn from their seeds; key-points `openpose-18`.
 
-    Pose: shift x and y in scene units (half a picture), scale as a natural logarithm, then angles in radians: the body's lean,
-    the head's tilt, and for either arm and leg two joints, each against the part it hangs from; 0 hangs straight down, and
-    positive angles swing towards the picture's left.
+    Pose: shift x and y in scene units (half a picture), scale as a natural logarithm, then angles in radians: the
+    body's lean, the head's tilt, and for either arm and leg two joints, each against the part it hangs from; 0 hangs
+    straight down, and positive angles swing towards the picture's left.
     """
 
     schema = OPENPOSE_COCO_18
-    pose_names = ("x", "y", "scale", "lean", "head", "left_shoulder", "left_elbow", "left_hip", "left_knee",
-                  "right_shoulder", "right_elbow", "right_hip", "right_knee")
+    pose_names = (
+        "x",
+        "y",
+        "scale",
+        "lean",
+        "head",
+        "left_shoulder",
+        "left_elbow",
+        "left_hip",
+        "left_knee",
+        "right_shoulder",
+        "right_elbow",
+        "right_hip",
+        "right_knee",
+    )
 
     def __init__(self, seeds: Sequence[int], size: int = 64, device: torch.device | str = "cpu") -> None:
         super().__init__(seeds, size, device)
@@ -46,9 +77,16 @@ class BodyPhantom(PosedPhantom):
         self._lengths = {name: length * build * draws.uniform(0.95, 1.05) for name, length in _LENGTHS.items()}
         self._shoulder, self._hip = 0.15 * build * draws.uniform(0.95, 1.15), 0.085 * build * draws.uniform(0.95, 1.15)
         # Radii at a part's two ends, of a head across and along.
-        self._radii = {name: (a * plump, b * plump) for name, (a, b) in
-                       {"upper_arm": (0.062, 0.05), "forearm": (0.05, 0.038), "thigh": (0.085, 0.062), "shin": (0.062, 0.045),
-                        "neck": (0.05, 0.05)}.items()}
+        self._radii = {
+            name: (a * plump, b * plump)
+            for name, (a, b) in {
+                "upper_arm": (0.062, 0.05),
+                "forearm": (0.05, 0.038),
+                "thigh": (0.085, 0.062),
+                "shin": (0.062, 0.045),
+                "neck": (0.05, 0.05),
+            }.items()
+        }
         self._radii["torso"] = (self._shoulder + 0.01, self._hip + 0.055 * plump)
         self._radii["head"] = (0.38 * self._lengths["head"], 0.5 * self._lengths["head"])
         self._atlas = self._paint(PatientDraws(seeds, 23, device))
@@ -69,9 +107,12 @@ class BodyPhantom(PosedPhantom):
 
         def walk(origin: tuple[Tensor, Tensor], turn: Tensor, across: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
             """The place (across, along) in a frame's own axes, seen from its parent."""
-            return origin[0] + turn.cos() * across - turn.sin() * along, origin[1] + turn.sin() * across + turn.cos() * along
+            return origin[0] + turn.cos() * across - turn.sin() * along, origin[
+                1
+            ] + turn.sin() * across + turn.cos() * along
 
-        neck = walk((zero, zero + 0.02), lean, zero, -length["torso"])  # the pelvis stays, and the shoulders lean about it
+        # the pelvis stays, and the shoulders lean about it
+        neck = walk((zero, zero + 0.02), lean, zero, -length["torso"])
         frames = {"backdrop": ((zero, zero), zero), "torso": (neck, lean), "neck": (neck, lean + torch.pi + head / 2)}
         top = walk(neck, lean + torch.pi + head / 2, zero, length["neck"])
         frames["head"] = (top, lean + head)
@@ -115,23 +156,41 @@ class BodyPhantom(PosedPhantom):
         origin, turn, unit = self._frames(pose)
         cos, sin = ((f * unit).gather(1, surface.layer) for f in (turn.cos(), turn.sin()))
         x, y = surface.material.unbind(1)
-        return torch.stack([cos * x - sin * y + origin[:, 0].gather(1, surface.layer),
-                            sin * x + cos * y + origin[:, 1].gather(1, surface.layer)], 1)
+        return torch.stack(
+            [
+                cos * x - sin * y + origin[:, 0].gather(1, surface.layer),
+                sin * x + cos * y + origin[:, 1].gather(1, surface.layer),
+            ],
+            1,
+        )
 
     def _joints(self) -> tuple[Surface, Tensor]:
-        """The 18 joints as material points, and (18, L) bool: the parts that show a joint when they are seen at its place."""
+        """The 18 joints as material points, and (18, L) bool: the parts that show a joint when they are seen at its
+        place."""
         zero, head, torso = torch.zeros_like(self._shoulder), self._lengths["head"], self._lengths["torso"]
         places = {"nose": ("head", zero, -0.42 * head), "neck": ("torso", zero, zero)}
         owners = {"nose": ("head",), "neck": ("torso", "neck")}
         for side, sign in (("left", 1), ("right", -1)):
-            places |= {f"{side}_eye": ("head", sign * 0.13 * head, -0.54 * head), f"{side}_ear": ("head", sign * 0.35 * head, -0.48 * head),
-                       f"{side}_shoulder": (f"{side}_upper_arm", zero, zero), f"{side}_elbow": (f"{side}_forearm", zero, zero),
-                       f"{side}_wrist": (f"{side}_forearm", zero, self._lengths["forearm"]), f"{side}_hip": (f"{side}_thigh", zero, zero),
-                       f"{side}_knee": (f"{side}_shin", zero, zero), f"{side}_ankle": (f"{side}_shin", zero, self._lengths["shin"])}
-            owners |= {f"{side}_eye": ("head",), f"{side}_ear": ("head",), f"{side}_shoulder": (f"{side}_upper_arm", "torso"),
-                       f"{side}_elbow": (f"{side}_upper_arm", f"{side}_forearm"), f"{side}_wrist": (f"{side}_forearm",),
-                       f"{side}_hip": (f"{side}_thigh", "torso"), f"{side}_knee": (f"{side}_thigh", f"{side}_shin"),
-                       f"{side}_ankle": (f"{side}_shin",)}
+            places |= {
+                f"{side}_eye": ("head", sign * 0.13 * head, -0.54 * head),
+                f"{side}_ear": ("head", sign * 0.35 * head, -0.48 * head),
+                f"{side}_shoulder": (f"{side}_upper_arm", zero, zero),
+                f"{side}_elbow": (f"{side}_forearm", zero, zero),
+                f"{side}_wrist": (f"{side}_forearm", zero, self._lengths["forearm"]),
+                f"{side}_hip": (f"{side}_thigh", zero, zero),
+                f"{side}_knee": (f"{side}_shin", zero, zero),
+                f"{side}_ankle": (f"{side}_shin", zero, self._lengths["shin"]),
+            }
+            owners |= {
+                f"{side}_eye": ("head",),
+                f"{side}_ear": ("head",),
+                f"{side}_shoulder": (f"{side}_upper_arm", "torso"),
+                f"{side}_elbow": (f"{side}_upper_arm", f"{side}_forearm"),
+                f"{side}_wrist": (f"{side}_forearm",),
+                f"{side}_hip": (f"{side}_thigh", "torso"),
+                f"{side}_knee": (f"{side}_thigh", f"{side}_shin"),
+                f"{side}_ankle": (f"{side}_shin",),
+            }
         names = self.schema.names
         layer = torch.tensor([_LAYER[places[name][0]] for name in names], device=torso.device).expand(len(torso), -1)
         x, y = (torch.stack(of_all, 1) for of_all in zip(*(places[name][1:] for name in names), strict=True))
@@ -175,7 +234,9 @@ class BodyPhantom(PosedPhantom):
             elif kind == "forearm":
                 image = torch.where(along < 1.9 * (sleeve - 0.5), shirt, skin)
             elif kind == "head":
-                image = _face(skin, hair * (1 + 0.2 * fractal(draws, 1, _TILE, 12)), x / length[kind][:, None, None, None], along)
+                image = _face(
+                    skin, hair * (1 + 0.2 * fractal(draws, 1, _TILE, 12)), x / length[kind][:, None, None, None], along
+                )
             else:
                 image = skin * 0.8
             width = first if kind == "head" else first + (last - first) * along.clamp(0, 1)
@@ -193,4 +254,6 @@ def _face(skin: Tensor, hair: Tensor, x: Tensor, y: Tensor) -> Tensor:
     nose = (x / 0.035).square() + ((y + 0.42) / 0.06).square() < 1
     mouth = (x / 0.12).square() + ((y + 0.24) / 0.028).square() < 1
     image = torch.where(eye, torch.full_like(image, 0.06), torch.where(brow, 0.5 * hair, image))
-    return torch.where(nose, 0.75 * image, torch.where(mouth, image * image.new_tensor([0.75, 0.4, 0.4]).view(3, 1, 1), image))
+    return torch.where(
+        nose, 0.75 * image, torch.where(mouth, image * image.new_tensor([0.75, 0.4, 0.4]).view(3, 1, 1), image)
+    )

@@ -1,4 +1,5 @@
-"""How bright each scatterer is: the kind of tissue, slow heterogeneity, and the angle at which the beam meets walls and fibres."""
+"""How bright each scatterer is: the kind of tissue, slow heterogeneity, and the angle at which the beam meets walls and
+fibres."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -19,9 +20,16 @@ if TYPE_CHECKING:
 
 # lowest and highest dB of a patient's draw, against myocardium whose fibres run along the beam
 RANGES_DB = {
-    Echo.BLOOD: (-50.0, -16.0), Echo.MYOCARDIUM: (0.0, 0.0), Echo.ENDOCARDIUM: (-3.0, 4.0), Echo.PERICARDIUM: (-2.0, 12.0),
-    Echo.LEAFLET: (-8.0, 10.0), Echo.PAPILLARY: (-4.0, 5.0), Echo.TRABECULA: (-7.0, 3.0), Echo.ATRIAL_WALL: (-4.0, 6.0),
-    Echo.OUTSIDE: (-10.0, 8.0), Echo.LUNG: (-24.0, -3.0),
+    Echo.BLOOD: (-50.0, -16.0),
+    Echo.MYOCARDIUM: (0.0, 0.0),
+    Echo.ENDOCARDIUM: (-3.0, 4.0),
+    Echo.PERICARDIUM: (-2.0, 12.0),
+    Echo.LEAFLET: (-8.0, 10.0),
+    Echo.PAPILLARY: (-4.0, 5.0),
+    Echo.TRABECULA: (-7.0, 3.0),
+    Echo.ATRIAL_WALL: (-4.0, 6.0),
+    Echo.OUTSIDE: (-10.0, 8.0),
+    Echo.LUNG: (-24.0, -3.0),
 }
 # how strongly the kind mirrors: share of the patient's specular dB
 SPECULAR = {Echo.ENDOCARDIUM: 0.6, Echo.PERICARDIUM: 1.0, Echo.ATRIAL_WALL: 0.8, Echo.LEAFLET: 0.3}
@@ -34,12 +42,15 @@ TEXTURED = {Echo.BLOOD: 0.0, Echo.OUTSIDE: 1.6, Echo.LUNG: 1.6, Echo.PERICARDIUM
 class Echogenicity:
     """B patients' brightness of their scatterers, which lie on a (rows, lines) jittered polar grid."""
 
-    def __init__(self, seeds: Sequence[int], grid: tuple[int, int], sector: SectorGeometry, device: torch.device | str) -> None:
+    def __init__(
+        self, seeds: Sequence[int], grid: tuple[int, int], sector: SectorGeometry, device: torch.device | str
+    ) -> None:
         d = PatientDraws(seeds, stream=31, device=device)
         self._grid, self._sector = grid, sector
         self._table = torch.stack([d.uniform(*RANGES_DB[kind]) for kind in Echo], 1)
         self._specular_db = d.uniform(1.0, 9.0)[:, None]
-        self._fibre_db = d.uniform(0.0, 8.0)[:, None]  # by which muscle across the beam is brighter than muscle along it
+        # by which muscle across the beam is brighter than muscle along it
+        self._fibre_db = d.uniform(0.0, 8.0)[:, None]
         # lung beside the lateral wall and a beam not yet formed at the apex weaken them further
         self._lateral_db, self._apical_db = d.uniform(0.0, 9.0)[:, None], d.uniform(1.0, 11.0)[:, None]
         self._ragged_mm = d.uniform(0.2, 1.6)[:, None, None]
@@ -54,14 +65,16 @@ class Echogenicity:
 
         # streaky across the beam, as fasciae and fibres are
         self._texture = (field(18, 9, 0.5, 3.5) + field(70, 24, 0.5, 3.5)).flatten(1)
-        self._other_texture = (field(18, 9, 0.0, 2.0) + field(70, 24, 0.0, 2.5)).flatten(1)  # of the planes before and behind
+        # of the planes before and behind
+        self._other_texture = (field(18, 9, 0.0, 2.0) + field(70, 24, 0.0, 2.5)).flatten(1)
         self._halo_db, self._far_db = d.uniform(0.0, 14.0)[:, None], d.uniform(0.0, 14.0)[:, None]
         # An emptied atrium is so flat in some that the scan plane shows its walls, not its blood.
         self._veil = d.chance(0.35)[:, None] * d.uniform(0.3, 1.0)[:, None]
         self._place: Tensor | None = None
 
     def _incidence(self, kind: Tensor) -> Tensor:
-        """(B, N) in [-1, 1]: 1 where walls are met at right angles, -1 where they run along the beam, 0 far from any."""
+        """(B, N) in [-1, 1]: 1 where walls are met at right angles, -1 where they run along the beam, 0 far from
+        any."""
         solid = (kind != Echo.BLOOD).float().view(-1, *self._grid)
         solid = box(box(solid, 9, 5), 9, 5)
         across, along = torch.gradient(F.pad(solid[:, None], (1, 1, 1, 1), mode="replicate")[:, 0], dim=(2, 1))
@@ -76,7 +89,8 @@ class Echogenicity:
         return ((along - across) / (along + across + 1e-4)).flatten(1)
 
     def _fibres(self, heart: "Tissue", reference: Tensor) -> Tensor:
-        """(B, N) dB of muscle at material points (B, N, 2) mm: its fibres' angle to the beam, and where in the ventricle it lies."""
+        """(B, N) dB of muscle at material points (B, N, 2) mm: its fibres' angle to the beam, and where in the
+        ventricle it lies."""
         beam = reference - torch.stack([torch.zeros_like(self._sector.apex_y), self._sector.apex_y], -1)[:, None]
         along_beam = (F.normalize(beam, dim=-1) * heart.fibre_direction(reference)).sum(-1).square()
         across, along = heart.place(reference)
@@ -85,7 +99,8 @@ class Echogenicity:
         return self._fibre_db * (1 - along_beam) - self._lateral_db * lateral - self._apical_db * apical
 
     def _around(self, kind: Tensor) -> Tensor:
-        """(B, N) dB of the tissue around the heart: fat and pleura beside it are bright, and what lies further off is not."""
+        """(B, N) dB of the tissue around the heart: fat and pleura beside it are bright, and what lies further off is
+        not."""
         outside = ((kind == Echo.OUTSIDE) | (kind == Echo.LUNG)).float().view(-1, *self._grid)
         near = (2 * (1 - box(box(outside, 25, 11), 25, 11))).clamp(0, 1) * outside
         return (near * self._halo_db[..., None] - (outside - near) * self._far_db[..., None]).flatten(1)
@@ -102,7 +117,12 @@ class Echogenicity:
             closed = heart.tissue(reference, torch.zeros_like(phase)).echo
             self._mirror, self._place = self._specular_db * self._incidence(closed), self._around(closed)
             self._fibred = self._fibres(heart, reference)
-        decibel = self._table.gather(1, kind) + self._place + self._mirror * self._shares[kind] + self._fibred * self._muscle[kind]
+        decibel = (
+            self._table.gather(1, kind)
+            + self._place
+            + self._mirror * self._shares[kind]
+            + self._fibred * self._muscle[kind]
+        )
         decibel = decibel + (self._texture + self._other_texture * through[:, None]) * self._textured[kind]
         blood = kind == Echo.BLOOD
         veiled = self._veil * tissue.atrium_empty[:, None] * (blood & (tissue.label == Label.LA))

@@ -1,4 +1,5 @@
-"""A face moved by expression and pose: the skin of its 68 landmarks, teeth and eyes that lips and lids hide, neck and backdrop.
+"""A face moved by expression and pose: the skin of its 68 landmarks, teeth and eyes that lips and lids hide, neck and
+backdrop.
 
 Three nested frames, in units of about half a face's width, x right and y down, the origin between nose and eyes:
 
@@ -7,7 +8,8 @@ Three nested frames, in units of about half a face's width, x right and y down, 
   eyeballs lie here, behind the skin, and are seen where a slit gapes.
 - image: smile, brows and jaw (a sum of Gaussians, closed form from image to head), then turn and nod on a cylinder, tilt, scale, shift.
 
-From image to canonical all is closed form; the way back inverts the sum of Gaussians by a contraction, to float32's rounding.
+From image to canonical all is closed form; the way back inverts the sum of Gaussians by a contraction, to float32's
+rounding.
 """
 
 from collections.abc import Sequence
@@ -28,33 +30,35 @@ _PIVOT = 0.7  # how much of a turn's shift the head's axis takes back, so that f
 
 
 def _roll(x: Tensor, angle: Tensor, radius: float) -> Tensor:
-    """Turn a point of a cylinder's front, seen at x, by an angle: R sin(asin(x / R) + angle), shifted back by the pivot."""
-    return x * angle.cos() + (radius ** 2 - x ** 2).clamp_min(0).sqrt() * angle.sin() - _PIVOT * radius * angle.sin()
+    """Turn a point of a cylinder's front, seen at x, by an angle: R sin(asin(x / R) + angle), shifted back by the
+    pivot."""
+    return x * angle.cos() + (radius**2 - x**2).clamp_min(0).sqrt() * angle.sin() - _PIVOT * radius * angle.sin()
 
 
 def _unroll(x: Tensor, angle: Tensor, radius: float) -> Tensor:
     """The inverse of `_roll`."""
     x = x + _PIVOT * radius * angle.sin()
-    return x * angle.cos() - (radius ** 2 - x ** 2).clamp_min(0).sqrt() * angle.sin()
+    return x * angle.cos() - (radius**2 - x**2).clamp_min(0).sqrt() * angle.sin()
 
 
 def _part(distance: Tensor, gap: Tensor, reach: Tensor) -> Tensor:
-    """Skin at `distance` >= 0 from a slit's line moves off by gap (1 - distance / reach)^2; nothing moves beyond the reach."""
+    """Skin at `distance` >= 0 from a slit's line moves off by gap (1 - distance / reach)^2; nothing moves beyond the
+    reach."""
     return distance + gap * (1 - distance / reach).clamp_min(0).square()
 
 
 def _shut(distance: Tensor, gap: Tensor, reach: Tensor) -> Tensor:
     """The inverse of `_part`, by the stable root of its quadratic; negative within the gap."""
     rest = (reach - distance).clamp_min(0)
-    left = 2 * rest / (reach + (reach ** 2 - 4 * gap * rest).clamp_min(0).sqrt())
+    left = 2 * rest / (reach + (reach**2 - 4 * gap * rest).clamp_min(0).sqrt())
     return torch.where(distance < reach, reach * (1 - left), distance)
 
 
 class FacePhantom(PosedPhantom):
     """Faces drawn from their seeds; key-points `ibug-68`.
 
-    Pose: mouth, brow, blink in [0, 1], smile in [-1, 1], turn, nod, tilt in radians, x and y in scene units (half a picture),
-    scale as a natural logarithm.
+    Pose: mouth, brow, blink in [0, 1], smile in [-1, 1], turn, nod, tilt in radians, x and y in scene units (half a
+    picture), scale as a natural logarithm.
     """
 
     schema = IBUG_68
@@ -72,11 +76,25 @@ class FacePhantom(PosedPhantom):
         """phases (B, T) -> (B, T, 10) in the order of `pose_names`."""
         wave = self._motion(phases).unbind(-1)
         blink = torch.exp(14 * (wave[3] - 1))  # lids close seldom and fast
-        return torch.stack([0.5 + 0.5 * wave[0], 0.9 * wave[1], 0.5 + 0.5 * wave[2], blink, 0.4 * wave[4], 0.15 * wave[5],
-                            0.15 * wave[6], 0.1 * wave[7], 0.06 * wave[8], 0.08 * wave[9]], -1)
+        return torch.stack(
+            [
+                0.5 + 0.5 * wave[0],
+                0.9 * wave[1],
+                0.5 + 0.5 * wave[2],
+                blink,
+                0.4 * wave[4],
+                0.15 * wave[5],
+                0.15 * wave[6],
+                0.1 * wave[7],
+                0.06 * wave[8],
+                0.08 * wave[9],
+            ],
+            -1,
+        )
 
     def _gaussians(self, pose: Tensor, points: Tensor) -> Tensor:
-        """Shift (B, 2, M) of the skin at image points of the upright head, from smile, brows, jaw and the nose's parallax."""
+        """Shift (B, 2, M) of the skin at image points of the upright head, from smile, brows, jaw and the nose's
+        parallax."""
         s = self._shape
         mouth, smile, brow, _, turn = (p[:, None] for p in pose.unbind(1)[:5])
         x, y = points[:, 0], points[:, 1]
@@ -92,7 +110,9 @@ class FacePhantom(PosedPhantom):
         turn, nod, tilt, dx, dy, scale = (p[:, None] for p in pose.unbind(1)[4:])
         x, y = _roll(points[:, 0], turn, _RADIUS_X), _roll(points[:, 1], nod, _RADIUS_Y)
         unit = _UNIT * scale.exp()
-        return torch.stack([unit * (tilt.cos() * x - tilt.sin() * y) + dx, unit * (tilt.sin() * x + tilt.cos() * y) + dy], 1)
+        return torch.stack(
+            [unit * (tilt.cos() * x - tilt.sin() * y) + dx, unit * (tilt.sin() * x + tilt.cos() * y) + dy], 1
+        )
 
     def _unplace(self, pose: Tensor, points: Tensor) -> Tensor:
         """The inverse of `_place`."""
@@ -103,13 +123,16 @@ class FacePhantom(PosedPhantom):
         return torch.stack([_unroll(x, turn, _RADIUS_X), _unroll(y, nod, _RADIUS_Y)], 1)
 
     def _slits(self, pose: Tensor, x: Tensor) -> list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
-        """For the eyes and the mouth at x (B, M): the slit's y, the gaps above and below, the reaches above and below."""
+        """For the eyes and the mouth at x (B, M): the slit's y, the gaps above and below, the reaches above and
+        below."""
         s = self._shape
         mouth, _, _, blink = (p[:, None] for p in pose.unbind(1)[:4])
         eye = (1 - ((x.abs() - s.eye_x) / s.eye_width).square()).clamp_min(0) * (1 - 0.96 * blink)
         lips = (1 - (x / s.mouth_width).square()).clamp_min(0) * (0.04 + 0.96 * mouth)
-        return [(s.eye_y, s.eye_height * eye, 0.5 * s.eye_height * eye, s.reach_lid, s.reach_lid),
-                (s.mouth_y, 0.05 * lips, 0.24 * lips, s.reach_lip, s.reach_chin)]
+        return [
+            (s.eye_y, s.eye_height * eye, 0.5 * s.eye_height * eye, s.reach_lid, s.reach_lid),
+            (s.mouth_y, 0.05 * lips, 0.24 * lips, s.reach_lip, s.reach_chin),
+        ]
 
     def _open(self, pose: Tensor, points: Tensor) -> Tensor:
         """Canonical skin -> head frame, (B, 2, M) each."""
@@ -117,7 +140,9 @@ class FacePhantom(PosedPhantom):
         shift = torch.zeros_like(y)
         for line, above, below, up, down in self._slits(pose, x):
             distance = (y - line).abs()
-            shift = shift + torch.where(y < line, distance - _part(distance, above, up), _part(distance, below, down) - distance)
+            shift = shift + torch.where(
+                y < line, distance - _part(distance, above, up), _part(distance, below, down) - distance
+            )
         return torch.stack([x, y + shift], 1)
 
     def _close(self, pose: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -143,9 +168,12 @@ class FacePhantom(PosedPhantom):
         head = upright - self._gaussians(pose, upright)
         skin, gaping = self._close(pose, head)
         torso = self._torso(pose, points)
-        neck = 0.5 + 2.2 * torch.sigmoid((torso[:, 1] - self._shape.shoulder_y) / 0.12)  # half its width, widening to the shoulders
+        # half its width, widening to the shoulders
+        neck = 0.5 + 2.2 * torch.sigmoid((torso[:, 1] - self._shape.shoulder_y) / 0.12)
         in_torso = (torso[:, 0].abs() < neck) & (torso[:, 1] > 0.3)
-        layer = torch.where(in_head(self._shape, skin), torch.where(gaping, INNER, SKIN), torch.where(in_torso, TORSO, BACKGROUND))
+        layer = torch.where(
+            in_head(self._shape, skin), torch.where(gaping, INNER, SKIN), torch.where(in_torso, TORSO, BACKGROUND)
+        )
         material = points
         for index, frame in ((TORSO, torso), (SKIN, skin), (INNER, head)):
             material = torch.where((layer == index)[:, None], frame, material)

@@ -42,17 +42,37 @@ class Shape:
 
 def draw_shape(draws: PatientDraws) -> Shape:
     """B faces' measures."""
+
     def near(value: float, spread: float) -> Tensor:
         return draws.uniform(value - spread, value + spread, 1)
 
     eye_height, mouth_y = near(0.095, 0.02), near(0.72, 0.05)
     chin = near(1.38, 0.08)
-    return Shape(width=near(0.95, 0.06), chin=chin, skull=near(1.2, 0.08), square=near(2.3, 0.25), hair=near(0.14, 0.06),
-                 hair_end=near(0.4, 0.8), hairline=near(-0.85, 0.12), eye_x=near(0.42, 0.03), eye_y=near(-0.12, 0.04),
-                 eye_width=near(0.2, 0.02), eye_height=eye_height, brow_y=near(-0.44, 0.04), brow_arch=near(0.08, 0.04),
-                 nose_y=near(0.36, 0.04), nose_width=near(0.18, 0.03), mouth_y=mouth_y, mouth_width=near(0.38, 0.05),
-                 lip_upper=near(0.085, 0.025), lip_lower=near(0.11, 0.03), reach_lid=2.2 * eye_height, reach_lip=near(0.22, 0.0),
-                 reach_chin=chin - mouth_y - 0.12, shoulder_y=near(1.55, 0.1))
+    return Shape(
+        width=near(0.95, 0.06),
+        chin=chin,
+        skull=near(1.2, 0.08),
+        square=near(2.3, 0.25),
+        hair=near(0.14, 0.06),
+        hair_end=near(0.4, 0.8),
+        hairline=near(-0.85, 0.12),
+        eye_x=near(0.42, 0.03),
+        eye_y=near(-0.12, 0.04),
+        eye_width=near(0.2, 0.02),
+        eye_height=eye_height,
+        brow_y=near(-0.44, 0.04),
+        brow_arch=near(0.08, 0.04),
+        nose_y=near(0.36, 0.04),
+        nose_width=near(0.18, 0.03),
+        mouth_y=mouth_y,
+        mouth_width=near(0.38, 0.05),
+        lip_upper=near(0.085, 0.025),
+        lip_lower=near(0.11, 0.03),
+        reach_lid=2.2 * eye_height,
+        reach_lip=near(0.22, 0.0),
+        reach_chin=chin - mouth_y - 0.12,
+        shoulder_y=near(1.55, 0.1),
+    )
 
 
 def outline_level(shape: Shape, x: Tensor, y: Tensor, grow: Tensor | float = 0.0) -> Tensor:
@@ -75,7 +95,8 @@ def brow_line(shape: Shape, x: Tensor) -> Tensor:
 
 
 def lip_edge(shape: Shape, x: Tensor, upper: bool) -> Tensor:
-    """The distance of the outer edge of a lip from the mouth's line at x; the upper has its bow, and both end in the corners."""
+    """The distance of the outer edge of a lip from the mouth's line at x; the upper has its bow, and both end in the
+    corners."""
     part = (1 - (x / (1.08 * shape.mouth_width)).square()).clamp_min(0)
     if upper:
         return shape.lip_upper * part * (1 - 0.3 * torch.exp(-(x / 0.07).square()))
@@ -102,7 +123,16 @@ def landmarks(shape: Shape) -> Tensor:
     lower = s.mouth_width * row(0.65, 0.25, 0, -0.25, -0.65)
     inner = s.mouth_width * row(-0.9, -0.4, 0, 0.4, 0.9, 0.4, 0, -0.4)
     gap = s.mouth_y + row(-1, -1, -1, -1, -1, 1, 1, 1) * _LID
-    parts = [jaw, (right_brow, brow_line(s, right_brow)), (left_brow, brow_line(s, left_brow)), bridge, base,
-             (eye - s.eye_x, lids), (eye + s.eye_x, lids), (upper, s.mouth_y - lip_edge(s, upper, True)),
-             (lower, s.mouth_y + lip_edge(s, lower, False)), (inner, gap)]
+    parts = [
+        jaw,
+        (right_brow, brow_line(s, right_brow)),
+        (left_brow, brow_line(s, left_brow)),
+        bridge,
+        base,
+        (eye - s.eye_x, lids),
+        (eye + s.eye_x, lids),
+        (upper, s.mouth_y - lip_edge(s, upper, True)),
+        (lower, s.mouth_y + lip_edge(s, lower, False)),
+        (inner, gap),
+    ]
     return torch.stack([torch.cat([part[i] for part in parts], 1) for i in range(2)], 1)

@@ -25,9 +25,10 @@ SQUEEZE = (-0.3, 1.2)  # where the radial amplitude is sought
 class Heart:
     """B hearts in apical-4-chamber view, patient b drawn from seeds[b] alone.
 
-    Points are mm: x lateral, right positive, y depth, probe at (0, 0), apex up, LV on the right of the image. Phases are
-    (B,) in [0, 1), ED at 0; the reference configuration is ED. Attributes, each (B,): heart_rate (1/min), ejection_fraction
-    (percent), end_systole (phase), base_mm (depth of the mitral plane at ED). What is drawn: `anatomy.RANGES`.
+    Points are mm: x lateral, right positive, y depth, probe at (0, 0), apex up, LV on the right of the image. Phases
+    are (B,) in [0, 1), ED at 0; the reference configuration is ED. Attributes, each (B,): heart_rate (1/min),
+    ejection_fraction (percent), end_systole (phase), base_mm (depth of the mitral plane at ED). What is drawn:
+    `anatomy.RANGES`.
     """
 
     def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu", ef: Tensor | None = None) -> None:
@@ -38,7 +39,9 @@ class Heart:
         self.heart_rate = self.anatomy["heart_rate"][:, 0, 0]
         self.ejection_fraction = 100 * self.anatomy["ef"][:, 0, 0]
         self.end_systole = self.beat.systole
-        self.base_mm = self.anatomy.to_image(torch.zeros_like(self.anatomy["length"]), self.anatomy["length"])[1][:, 0, 0]
+        self.base_mm = self.anatomy.to_image(torch.zeros_like(self.anatomy["length"]), self.anatomy["length"])[1][
+            :, 0, 0
+        ]
         self._outline = self.anatomy.endocardium(OUTLINE)
         device = self._outline.device
         self._xi, self._eta = axis(XI_RANGE, GRID, device).view(1, 1, -1), axis(ETA_RANGE, GRID, device).view(1, -1, 1)
@@ -56,7 +59,8 @@ class Heart:
         self._volumes: tuple[Tensor, Tensor] | None = None
 
     def taper(self, points: Tensor) -> Tensor:
-        """Weight (B, N) of the motion at ED points (B, N, 2) mm: 0 near the probe, far from the heart and at the sector's edge."""
+        """Weight (B, N) of the motion at ED points (B, N, 2) mm: 0 near the probe, far from the heart and at the
+        sector's edge."""
         xi, eta = self._local(points)
         xi, eta = xi[..., None], eta[..., None]
         return (self.motion.heart_weight(self.anatomy.rows(eta), xi) * self.motion.sector_weight(xi, eta))[..., 0]
@@ -68,7 +72,8 @@ class Heart:
         return self._image(xi + moved[:, 0], eta + moved[:, 1])
 
     def inverse(self, points: Tensor, phase: Tensor) -> Tensor:
-        """Which material points (B, N, 2) of ED are at `points` (B, N, 2) mm at `phase` (B,): Newton's method, to 0.01 mm."""
+        """Which material points (B, N, 2) of ED are at `points` (B, N, 2) mm at `phase` (B,): Newton's method, to 0.01
+        mm."""
         field = self._field(phase)
         table = torch.cat(_cell_coefficients(field), 1).permute(0, 2, 3, 1).reshape(-1, 8)
         patient = torch.arange(len(field), device=field.device).view(-1, 1, 1).expand(-1, points.shape[1], 1).flatten()
@@ -86,7 +91,8 @@ class Heart:
             a, d = 1 + a, 1 + d
             newton = torch.stack([d * miss[:, 0] - b * miss[:, 1], a * miss[:, 1] - c * miss[:, 0]], 1)
             newton = newton / (a * d - b * c).clamp(min=0.05)[:, None]
-            step = torch.where(better[:, None], newton, 0.5 * step)  # a step over a wall's kink can miss; it is halved until it gains
+            # a step over a wall's kink can miss; it is halved until it gains
+            step = torch.where(better[:, None], newton, 0.5 * step)
             solved[rest] = best
             open_ = (least > TOLERANCE**2).nonzero()[:, 0]
             if len(open_) == 0:
@@ -97,21 +103,25 @@ class Heart:
         return self._image(solved[..., 0], solved[..., 1])
 
     def tissue(self, points: Tensor, phase: Tensor) -> TissueSample:
-        """What the material points (B, N, 2) of ED are; valve leaflets sweep over the blood, so it depends on `phase` (B,)."""
+        """What the material points (B, N, 2) of ED are; valve leaflets sweep over the blood, so it depends on `phase`
+        (B,)."""
         # The atrial kick empties the atrium when the ventricle is nearly full.
         return self._tissue.sample(*self._local(points), self.beat.opening(phase), self.beat.fullness(phase) ** 4)
 
     def leaflets(self, phase: Tensor, count: int = 16) -> Tensor:
-        """Centre lines (B, 4, count, 2) mm of the leaflets at `phase` (B,), hinge to tip: mitral septal, lateral, then tricuspid."""
+        """Centre lines (B, 4, count, 2) mm of the leaflets at `phase` (B,), hinge to tip: mitral septal, lateral, then
+        tricuspid."""
         lines = self._tissue.leaflets(count, self.beat.opening(phase)).flatten(1, 2)
         return self.forward(self._image(lines[..., 0], lines[..., 1]), phase).unflatten(1, (4, count))
 
     def contours(self, phase: Tensor) -> Tensor:
-        """LV endocardial polygon (B, M, 2) mm at `phase` (B,): septal hinge, apex, lateral hinge, back along the mitral plane."""
+        """LV endocardial polygon (B, M, 2) mm at `phase` (B,): septal hinge, apex, lateral hinge, back along the mitral
+        plane."""
         return self.forward(self._image(self._outline[..., 0], self._outline[..., 1]), phase)
 
     def long_axis(self, phase: Tensor) -> tuple[Tensor, Tensor]:
-        """Apex (B, 2) and base (B, 2) mm of `contours(phase)`: the base amid the mitral plane, the apex farthest from it."""
+        """Apex (B, 2) and base (B, 2) mm of `contours(phase)`: the base amid the mitral plane, the apex farthest from
+        it."""
         return long_axis(self.contours(phase), OUTLINE)
 
     def volumes(self, phase: Tensor) -> Tensor:
@@ -119,7 +129,8 @@ class Heart:
         return simpson(self.contours(phase), OUTLINE) / 1000
 
     def fibre_direction(self, points: Tensor) -> Tensor:
-        """Unit direction (B, N, 2) in which the walls run at ED points (B, N, 2): along the LV's outline, axial elsewhere."""
+        """Unit direction (B, N, 2) in which the walls run at ED points (B, N, 2): along the LV's outline, axial
+        elsewhere."""
         xi, eta = self._local(points)
         xi, eta = xi[..., None], eta[..., None]
         p, step = self.anatomy, 0.5
@@ -132,7 +143,8 @@ class Heart:
         return torch.cat([dx * p.cos + de * p.sin, de * p.cos - dx * p.sin], -1)
 
     def place(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Where ED points (B, N, 2) mm lie about the LV, (B, N) each: mm from its axis, lateral positive, and along it, apex 0, base 1."""
+        """Where ED points (B, N, 2) mm lie about the LV, (B, N) each: mm from its axis, lateral positive, and along it,
+        apex 0, base 1."""
         xi, eta = self._local(points)
         return xi - self.anatomy.centre(eta[..., None])[..., 0], eta / self.anatomy["length"][..., 0]
 
@@ -165,7 +177,9 @@ class Heart:
         corners = torch.cat([low + low.new_tensor(c) for c in ((0, 0), (1, 0), (0, 1), (1, 1))], 1) * GRID
         xi, eta = corners[..., :1] + XI_RANGE[0], corners[..., 1:] + ETA_RANGE[0]
         fx, fy = part[..., :1], part[..., 1:]
-        share = torch.cat([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], 1) * self.motion.sector_weight(xi, eta)
+        share = torch.cat([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], 1) * self.motion.sector_weight(
+            xi, eta
+        )
         self._nodes = self.anatomy.rows(eta), xi, share
 
         ed = simpson(points, OUTLINE)[:, None]
@@ -185,7 +199,9 @@ class Heart:
     def _moved_volumes(self, contraction: Contraction, squeeze: Tensor) -> Tensor:
         """Volume (B, K) mm^3 of the outline moved by contractions (B, 1, K) and squeezes (B, 1, K)."""
         rows, xi, share = self._nodes
-        moved = [reduce(torch.add, (d * share).chunk(4, 1)) for d in self.motion.displacement(rows, xi, contraction, squeeze)]
+        moved = [
+            reduce(torch.add, (d * share).chunk(4, 1)) for d in self.motion.displacement(rows, xi, contraction, squeeze)
+        ]
         at = self._outline[:, None] + torch.stack(moved, -1).transpose(1, 2)
         return simpson(at.flatten(0, 1), OUTLINE).view(len(at), -1)
 
@@ -193,7 +209,9 @@ class Heart:
         """(B, 1, 1) each: 0 at ED, the radial one such that the volume follows `Beat.fullness`."""
         lead, lag = (v.view(-1, 1, 1) for v in (self.beat.axial_lead(phase), self.beat.right_lag(phase)))
         tried = torch.linspace(*CONTRACTION, CONTRACTIONS, device=phase.device).expand(len(phase), 1, -1)
-        found = self._moved_volumes(Contraction(tried, tried - lead, tried + lag), self._squeeze.expand(-1, -1, CONTRACTIONS))
+        found = self._moved_volumes(
+            Contraction(tried, tried - lead, tried + lag), self._squeeze.expand(-1, -1, CONTRACTIONS)
+        )
         assert self._volumes is not None  # `_calibrate` has found them
         ed, es = self._volumes
         want = es + (ed - es) * self.beat.fullness(phase)[:, None]
@@ -220,16 +238,22 @@ class Heart:
 
 
 def _cell_coefficients(field: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of the bilinear patch that starts at each node: value, growth along xi, along eta, mixed; each (B, 2, rows, columns)."""
+    """Of the bilinear patch that starts at each node: value, growth along xi, along eta, mixed; each (B, 2, rows,
+    columns)."""
     right = torch.cat([field[..., 1:], field[..., -1:]], 3) - field
     down = torch.cat([field[:, :, 1:], field[:, :, -1:]], 2) - field
     return field, right, down, torch.cat([right[:, :, 1:], right[:, :, -1:]], 2) - right
 
 
-def _bilinear(table: Tensor, patient: Tensor, at: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _bilinear(
+    table: Tensor, patient: Tensor, at: Tensor, shape: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Displacement (N, 2) at local points (N, 2) and its exact slopes du/dxi, du/deta, dv/dxi, dv/deta, each (N,)."""
     rows, columns = shape
-    x, y = ((at[:, 0] - XI_RANGE[0]) / GRID).clamp(0, columns - 1), ((at[:, 1] - ETA_RANGE[0]) / GRID).clamp(0, rows - 1)
+    x, y = (
+        ((at[:, 0] - XI_RANGE[0]) / GRID).clamp(0, columns - 1),
+        ((at[:, 1] - ETA_RANGE[0]) / GRID).clamp(0, rows - 1),
+    )
     j, i = x.floor(), y.floor()
     u, v, ux, vx, uy, vy, uxy, vxy = table[(patient * rows + i.long()) * columns + j.long()].t().contiguous().unbind(0)
     fx, fy = x - j, y - i

@@ -1,8 +1,9 @@
 """The beating: where a material point of the end-diastolic heart goes, as one smooth displacement field a phase.
 
-Across the LV wall the map keeps volume about the long axis: with eta' = g(eta) and an endocardium that shrinks from a to a',
-r'^2 = (r^2 - a^2) / g' + a'^2 (incompressible thick-walled tube). Inside, the cavity scales; outside, the displacement fades.
-Its Jacobian is triangular up to slow terms, so it does not fold. The field is laid on a grid once a phase and looked up.
+Across the LV wall the map keeps volume about the long axis: with eta' = g(eta) and an endocardium that shrinks from a
+to a', r'^2 = (r^2 - a^2) / g' + a'^2 (incompressible thick-walled tube). Inside, the cavity scales; outside, the
+displacement fades. Its Jacobian is triangular up to slow terms, so it does not fold. The field is laid on a grid once a
+phase and looked up.
 """
 
 import math
@@ -15,7 +16,8 @@ from torch import Tensor
 from echokdm.phantom.anatomy import LATERAL, SEPTAL, Anatomy, Rows, smoothstep
 
 FADE = 40.0  # mm from the right heart's outer wall to where nothing moves
-EDGE = 1.6  # from the sector's edge, where nothing moves, to full motion: this many times the excursion at that level, plus 6 mm
+# from the sector's edge, where nothing moves, to full motion: this many times the excursion at that level, plus 6 mm
+EDGE = 1.6
 TAPSE = 23.0  # mm, the most that the tricuspid annulus moves
 
 
@@ -43,7 +45,8 @@ class Motion:
         self._base = self._long_raw(anatomy["length"])
 
     def sector_weight(self, xi: Tensor, eta: Tensor) -> Tensor:
-        """0 within 15 mm of the probe and at the sector's edge where one is set, 1 away from both; (B, R, C) local mm."""
+        """0 within 15 mm of the probe and at the sector's edge where one is set, 1 away from both; (B, R, C) local
+        mm."""
         x, y = self.anatomy.to_image(xi, eta)
         weight = smoothstep(((x * x + y * y).sqrt() - 15) / 15)
         if self.edge_distance is not None:
@@ -57,13 +60,18 @@ class Motion:
         """1 inside the heart's outer walls, fading to 0 outside them: over `FADE` mm on the right heart's side."""
         x = xi - rows.centre
         left = -x - rows.outer[SEPTAL] - self._right_reach(rows.eta)
-        return 1 - smoothstep(torch.maximum(left / FADE, (x - rows.outer[LATERAL]) / self.anatomy["lateral_fade"]).clamp(min=0))
+        return 1 - smoothstep(
+            torch.maximum(left / FADE, (x - rows.outer[LATERAL]) / self.anatomy["lateral_fade"]).clamp(min=0)
+        )
 
     def _right_reach(self, eta: Tensor) -> Tensor:
-        """How far the right heart reaches beyond the septum, smoothed: a fade that followed its blunt apex would shear."""
+        """How far the right heart reaches beyond the septum, smoothed: a fade that followed its blunt apex would
+        shear."""
         p = self.anatomy
         start = p["rv_apex"] * p["length"]
-        return (torch.maximum(p["rv_width"], p["ra_width"]) + p["rv_wall"]) * smoothstep((eta - start + 20) / (p["tv"] - start))
+        return (torch.maximum(p["rv_width"], p["ra_width"]) + p["rv_wall"]) * smoothstep(
+            (eta - start + 20) / (p["tv"] - start)
+        )
 
     def _long_raw(self, eta: Tensor) -> Tensor:
         p = self.anatomy
@@ -77,7 +85,8 @@ class Motion:
         return self._long_raw(eta) / self._base
 
     def tip_descent(self, eta: Tensor) -> Tensor:
-        """How far the cavity's tip has come down at ES at `eta`, mm, because its wall thickens and trabeculae close up."""
+        """How far the cavity's tip has come down at ES at `eta`, mm, because its wall thickens and trabeculae close
+        up."""
         p = self.anatomy
         reach = p["apex_wall"] + 12
         return p["apex_fill"] * p["ef"] / 0.6 * smoothstep((eta + reach) / reach) * (1 - smoothstep(eta / 45))
@@ -87,7 +96,10 @@ class Motion:
         p = self.anatomy
         tilt = p["lateral_long"] * (xi / 60).clamp(-0.5, 0.5) * (p["mapse"] / 12)
         far = smoothstep((-xi - p["annulus"] - p["wall"]) / p["rv_width"])
-        left, right = contraction.axial * (p["mapse"] + tilt), contraction.right * ((p["mapse"] * p["rv_long"]).clamp(max=TAPSE) + tilt)
+        left, right = (
+            contraction.axial * (p["mapse"] + tilt),
+            contraction.right * ((p["mapse"] * p["rv_long"]).clamp(max=TAPSE) + tilt),
+        )
         return left + far * (right - left)
 
     def _cavity_scale(self, eta: Tensor, contraction: Tensor, squeeze: Tensor, side: int) -> Tensor:
@@ -104,7 +116,8 @@ class Motion:
         return self.anatomy["la_swell"] * smoothstep((eta - self.anatomy["length"]) / 18)
 
     def displacement(self, rows: Rows, xi: Tensor, contraction: Contraction, squeeze: Tensor) -> tuple[Tensor, Tensor]:
-        """(d_xi, d_eta) mm at (rows.eta, xi), broadcast; contraction and squeeze (B, 1, 1 or C). Sector and probe not yet counted."""
+        """(d_xi, d_eta) mm at (rows.eta, xi), broadcast; contraction and squeeze (B, 1, 1 or C). Sector and probe not
+        yet counted."""
         p, eta = self.anatomy, rows.eta
         weight = self.long_weight(eta)
         slope = self.long_weight(eta + 0.5) - self.long_weight(eta - 0.5)
@@ -118,8 +131,11 @@ class Motion:
         r = x.abs()
         a = torch.where(is_right, rows.cavity[LATERAL], rows.cavity[SEPTAL])
         e = torch.where(is_right, rows.outer[LATERAL], rows.outer[SEPTAL])
-        scale = torch.where(is_right, self._cavity_scale(eta, contraction.radial, squeeze, LATERAL),
-                            self._cavity_scale(eta, contraction.radial, squeeze, SEPTAL))
+        scale = torch.where(
+            is_right,
+            self._cavity_scale(eta, contraction.radial, squeeze, LATERAL),
+            self._cavity_scale(eta, contraction.radial, squeeze, SEPTAL),
+        )
         inside = torch.minimum(r, e)
         wall = ((inside * inside - a * a * (1 - stretch * scale * scale)).clamp(min=1e-6) / stretch).sqrt()
         moved = torch.where(inside < a, scale * inside, wall) - inside
@@ -129,11 +145,15 @@ class Motion:
         right_heart = p["rv_squeeze"] * squeeze.clamp(min=0.05)
         ventricle = 1 - smoothstep((eta - p["tv"] + 25) / 45)
         pull = 0.5 * right_heart * ventricle - 0.25 * p["la_swell"] * (1 - ventricle)
-        drawn = contraction.right * (pull * torch.minimum(beyond, rows.right)
-                                     - 0.3 * right_heart * ventricle * torch.minimum((beyond - rows.right).clamp(min=0), rows.free_wall))
+        drawn = contraction.right * (
+            pull * torch.minimum(beyond, rows.right)
+            - 0.3 * right_heart * ventricle * torch.minimum((beyond - rows.right).clamp(min=0), rows.free_wall)
+        )
         d = torch.where(is_right, d, d + drawn)
         fade = self.heart_weight(rows, xi)
-        return (d + contraction.axial * p["swing"] * weight) * fade, (near * self.tip_descent(eta) - travel * weight) * fade
+        return (d + contraction.axial * p["swing"] * weight) * fade, (
+            near * self.tip_descent(eta) - travel * weight
+        ) * fade
 
 
 def long_axis(points: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -148,7 +168,8 @@ def long_axis(points: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def simpson(points: Tensor, count: int, disks: int = 20) -> Tensor:
-    """Single-plane Simpson volume (B,) of an outline as `Anatomy.endocardium(count)` orders it: sum of pi/4 d^2 L/20, mm^3.
+    """Single-plane Simpson volume (B,) of an outline as `Anatomy.endocardium(count)` orders it: sum of pi/4 d^2 L/20,
+    mm^3.
 
     About `long_axis`; straight lines from its base to the hinges close the walls.
     """
@@ -165,7 +186,8 @@ def simpson(points: Tensor, count: int, disks: int = 20) -> Tensor:
     order = torch.arange(2 * count + 1, device=points.device)
     width = torch.zeros_like(levels)
     for before in (True, False):
-        # The part of the outline on the other side of the tip is folded onto the tip; the middle of the plane ends the wall.
+        # The part of the outline on the other side of the tip is folded onto the tip; the middle of the plane ends the
+        # wall.
         mine = order <= tip[:, None] if before else order >= tip[:, None]
         s, v = torch.where(mine, along, 0 * along), torch.where(mine, across, 0 * across)
         if before:

@@ -1,7 +1,9 @@
-"""What the face, body and object phantoms share: pictures, exact flow and visibility from the correspondence of surfaces.
+"""What the face, body and object phantoms share: pictures, exact flow and visibility from the correspondence of
+surfaces.
 
-A phantom says which material point each place of the picture shows (`_surface`) and where a material point goes (`_project`);
-all else follows. Scene coordinates run from -1 to 1 across the picture, x right and y down, whatever its size.
+A phantom says which material point each place of the picture shows (`_surface`) and where a material point goes
+(`_project`); all else follows. Scene coordinates run from -1 to 1 across the picture, x right and y down, whatever its
+size.
 """
 
 import math
@@ -46,8 +48,8 @@ class Motion:
 class PosedPhantom(ABC):
     """B identities, each drawn from its own seed; identity b does not depend on the others.
 
-    Every method takes moments either as phases, (B, T) or (B,), which repeat with period 1, or as poses, (B, T, P) or (B, P),
-    such as another phantom's `poses(phases)`: so one identity can be shown in the pose of another.
+    Every method takes moments either as phases, (B, T) or (B,), which repeat with period 1, or as poses, (B, T, P) or
+    (B, P), such as another phantom's `poses(phases)`: so one identity can be shown in the pose of another.
     """
 
     schema: KeypointSchema
@@ -64,7 +66,8 @@ class PosedPhantom(ABC):
 
     @abstractmethod
     def poses(self, phases: Tensor) -> Tensor:
-        """phases (B, T) -> (B, T, P) pose parameters, in the order of `pose_names`; they hold nothing of the identity."""
+        """phases (B, T) -> (B, T, P) pose parameters, in the order of `pose_names`; they hold nothing of the
+        identity."""
 
     @abstractmethod
     def _surface(self, pose: Tensor, points: Tensor) -> Surface:
@@ -102,7 +105,7 @@ class PosedPhantom(ABC):
     def _shows(self, pose: Tensor, points: Tensor, surface: Surface) -> Tensor:
         """(B, M) bool: the picture of this pose shows, at these points, these material points."""
         seen = self._surface(pose, points)
-        near = (seen.material - surface.material).square().sum(1) < _SAME ** 2
+        near = (seen.material - surface.material).square().sum(1) < _SAME**2
         return (seen.layer == surface.layer) & near & self._inside(points)
 
     def frames(self, moments: Tensor) -> Tensor:
@@ -116,28 +119,44 @@ class PosedPhantom(ABC):
     def flow(self, target: Tensor, source: Tensor) -> Tensor:
         """Exact backward flow (B, 2, size, size) px, (dx, dy): target(p) shows the material of source(p + flow(p)).
 
-        target, source: phases (B,) or poses (B, P). Where that material is hidden in the source, the flow still leads to it.
+        target, source: phases (B,) or poses (B, P). Where that material is hidden in the source, the flow still leads
+        to it.
         """
         seen = self._surface(self._single(target), self._centres)
         moved = self._project(self._single(source), seen) - self._centres
         return self._square(moved * (self.size / 2))
 
     def visible(self, target: Tensor, source: Tensor) -> Tensor:
-        """(B, 1, size, size) bool: what the target shows at a pixel's centre is seen in the source too, so a warp can fetch it."""
+        """(B, 1, size, size) bool: what the target shows at a pixel's centre is seen in the source too, so a warp can
+        fetch it."""
         source = self._single(source)
         seen = self._surface(self._single(target), self._centres)
         return self._square(self._shows(source, self._project(source, seen), seen))[:, None]
 
     def layers(self, moments: Tensor) -> Tensor:
-        """phases (B, T) or poses (B, T, P) -> (B, T, size, size) uint8: which layer each pixel's centre shows, 0 the background."""
+        """phases (B, T) or poses (B, T, P) -> (B, T, size, size) uint8: which layer each pixel's centre shows, 0 the
+        background."""
         poses = self._sequence(moments).unbind(1)
-        return torch.stack([self._square(self._surface(pose, self._centres).layer.to(torch.uint8)) for pose in poses], 1)
+        return torch.stack(
+            [self._square(self._surface(pose, self._centres).layer.to(torch.uint8)) for pose in poses], 1
+        )
 
     def keypoints(self, moments: Tensor) -> Tensor:
         """phases (B, T) or poses (B, T, P) -> (B, T, N, 2) float32 px (x, y), in the order of `schema`."""
-        return torch.stack([self._to_px(self._project(pose, self._marks)).transpose(1, 2) for pose in self._sequence(moments).unbind(1)], 1)
+        return torch.stack(
+            [
+                self._to_px(self._project(pose, self._marks)).transpose(1, 2)
+                for pose in self._sequence(moments).unbind(1)
+            ],
+            1,
+        )
 
     def keypoints_visible(self, moments: Tensor) -> Tensor:
         """phases (B, T) or poses (B, T, P) -> (B, T, N) bool: neither hidden nor outside the picture."""
-        return torch.stack([self._shows(pose, self._project(pose, self._marks), self._marks)
-                            for pose in self._sequence(moments).unbind(1)], 1)
+        return torch.stack(
+            [
+                self._shows(pose, self._project(pose, self._marks), self._marks)
+                for pose in self._sequence(moments).unbind(1)
+            ],
+            1,
+        )

@@ -45,13 +45,21 @@ class Display:
         u = (torch.arange(LINES, device=scanner.device) - MARGIN) / (LINES - 1 - 2 * MARGIN)
         self._gain_db = self._obstruction_db(d, x, u.clamp(0, 1))
         # breathing and twisting change what stands in the way: a second field comes and goes with the beat
-        self._gain_swing = F.interpolate(d.normal(1, 6, 6) * d.uniform(0.0, 2.2, 1, 1, 1), (ROWS, LINES), mode="bicubic",
-                                         align_corners=True)[:, 0] * scanner.restless[:, None, None]
+        self._gain_swing = (
+            F.interpolate(
+                d.normal(1, 6, 6) * d.uniform(0.0, 2.2, 1, 1, 1), (ROWS, LINES), mode="bicubic", align_corners=True
+            )[:, 0]
+            * scanner.restless[:, None, None]
+        )
         # electronic noise relative to tissue: flat up to some depth, then rising as the TGC makes up for attenuation
         knee = d.uniform(0.2, 0.8)[:, None]
-        self.noise_gain = 10 ** ((d.uniform(-68, -18)[:, None] + d.uniform(0, 22)[:, None] * (x - knee).clamp(min=0)) / 20)[..., None]
+        self.noise_gain = (
+            10 ** ((d.uniform(-68, -18)[:, None] + d.uniform(0, 22)[:, None] * (x - knee).clamp(min=0)) / 20)[..., None]
+        )
         # time gain compensation is not perfect: a smooth curve remains, and most settings let the far field fall off
-        sliders = F.interpolate(d.normal(1, 6) * d.uniform(0.5, 3.0, 1, 1), ROWS, mode="linear", align_corners=True)[:, 0]
+        sliders = F.interpolate(d.normal(1, 6) * d.uniform(0.5, 3.0, 1, 1), ROWS, mode="linear", align_corners=True)[
+            :, 0
+        ]
         near = d.uniform(-7, 2)[:, None] * torch.exp(-((x / 0.33) ** 2))
         self.tgc_db = (sliders + near + d.uniform(-14, 8)[:, None] * (x - 0.4))[..., None]
         self.haze = d.log_uniform(1e-4, 3e-2)[:, None, None]
@@ -60,9 +68,13 @@ class Display:
         # multipath and side lobes lay a haze with a grain of its own over the cavity; it partly turns with the beat
         dark = d.chance(0.22)  # some scanners show little but walls, on black
         level = (1 - dark) * d.uniform(-23, -9) + dark * d.uniform(-60, -25)
-        uneven = F.interpolate(d.normal(1, 5, 5) * d.uniform(0.5, 3.5, 1, 1, 1), (ROWS, LINES), mode="bicubic", align_corners=True)[:, 0]
+        uneven = F.interpolate(
+            d.normal(1, 5, 5) * d.uniform(0.5, 3.5, 1, 1, 1), (ROWS, LINES), mode="bicubic", align_corners=True
+        )[:, 0]
         veil_gain = 0.7071 * torch.exp((level[:, None, None] + uneven) * 0.115129)
-        self._veil = [scanner.blur(torch.complex(d.normal(ROWS, LINES), d.normal(ROWS, LINES))) * veil_gain for _ in range(2)]
+        self._veil = [
+            scanner.blur(torch.complex(d.normal(ROWS, LINES), d.normal(ROWS, LINES))) * veil_gain for _ in range(2)
+        ]
         self._veil_turn = d.uniform(0.0, 0.7)[:, None, None]
         # log compression and gray map u ** gamma: tissue of 0 dB gets the gray `tissue` and there gains `slope` a dB
         tissue, gamma = (1 - dark) * d.uniform(0.34, 0.8) + dark * d.uniform(0.09, 0.28), d.log_uniform(1.2, 3.8)
@@ -74,7 +86,8 @@ class Display:
         reach = torch.exp(-((x / d.uniform(0.25, 0.48)[:, None]) ** 4))
         self.near_contrast = (d.uniform(-0.3, 1.1).clamp(0, 0.8)[:, None] * reach)[..., None]
         self.near_level = d.log_uniform(0.09, 0.3)[:, None, None] ** (1 / self.gamma)
-        self.compound = d.uniform(0.5, 1.5).clamp(0, 1)[:, None, None]  # share of what compounding of angles and pulses averages
+        # share of what compounding of angles and pulses averages
+        self.compound = d.uniform(0.5, 1.5).clamp(0, 1)[:, None, None]
         self.compound_more = d.uniform(-0.3, 1.5).clamp(0, 1)[:, None, None]
         self.smooth = (d.uniform(-0.4, 1.0)).clamp(0, 1)[:, None, None]
         self.sharpen = (d.uniform(-1.0, 1.0)).clamp(0, 1)[:, None, None]
@@ -85,8 +98,9 @@ class Display:
         """(B, R, L) dB that ribs, lung, poor contact and dropout take from the tissue's echo."""
         b = x.shape[0]
         u = u[None].expand(b, -1)
-        total = F.interpolate(d.normal(1, 6, 6) * d.uniform(0.5, 5.0, 1, 1, 1), (ROWS, LINES), mode="bicubic",
-                              align_corners=True)[:, 0]
+        total = F.interpolate(
+            d.normal(1, 6, 6) * d.uniform(0.5, 5.0, 1, 1, 1), (ROWS, LINES), mode="bicubic", align_corners=True
+        )[:, 0]
         # both sides of the sector fade, often one of them much more than the other
         for side in (u, 1 - u):
             reach = d.uniform(0.02, 0.3)[:, None]
@@ -108,12 +122,18 @@ class Display:
             dx = (x[:, :, None] - d.uniform(0.1, 0.9)[:, None, None]) / d.uniform(0.05, 0.16)[:, None, None]
             total = total - loss * torch.exp(-0.5 * (du * du + dx * dx))
         # the beam is not yet formed near the probe: walls are weak there, and clutter fills them in
-        total = total - (d.uniform(-4, 14).clamp(min=0)[:, None] * torch.exp(-((x / d.uniform(0.12, 0.4)[:, None]) ** 2)))[:, :, None]
+        total = (
+            total
+            - (d.uniform(-4, 14).clamp(min=0)[:, None] * torch.exp(-((x / d.uniform(0.12, 0.4)[:, None]) ** 2)))[
+                :, :, None
+            ]
+        )
         # whoever scans turns the gain up until most of the picture shows
         return total - total.flatten(1).quantile(0.65, dim=1)[:, None, None]
 
     def _near_field(self, d: PatientDraws) -> Tensor:
-        """(B, R, L) amplitude of the clutter that stands still: ring-down at the face, its reverberations, a haze below."""
+        """(B, R, L) amplitude of the clutter that stands still: ring-down at the face, its reverberations, a haze
+        below."""
         mm = self.depth_mm
         power = d.log_uniform(8e-3, 0.6)[:, None] * torch.exp(-((mm / d.uniform(20, 70)[:, None]) ** 1.5))
         spacing = d.uniform(3.0, 13.0)[:, None]
@@ -124,7 +144,8 @@ class Display:
         return power.sqrt()[:, :, None] * 10 ** (across * d.uniform(1, 5)[:, None] / 20)[:, None, :]
 
     def gray(self, iq: Tensor, noise: Tensor, through: Tensor) -> Tensor:
-        """Baseband echo and white noise (B, R, L) complex, out-of-plane position (B,) -> polar picture (B, R, L) in [0, 1]."""
+        """Baseband echo and white noise (B, R, L) complex, out-of-plane position (B,) -> polar picture (B, R, L) in [0,
+        1]."""
         signal = iq * torch.exp((self._gain_db + self._gain_swing * through[:, None, None]) * 0.115129)  # ln(10) / 20
         power = signal.real.square() + signal.imag.square()
         # what side lobes and multipath spread far and wide: a coarse grid is enough
@@ -149,7 +170,8 @@ class Display:
         return (gray.clamp(0, 1) ** self.gamma + self.grain * noise.real).clamp(0, 1)
 
     def image(self, gray: Tensor, size: int) -> Tensor:
-        """Scan conversion (B, R, L) -> (B, 1, size, size): twice the size, averaged down; exactly 0 outside the sector."""
+        """Scan conversion (B, R, L) -> (B, 1, size, size): twice the size, averaged down; exactly 0 outside the
+        sector."""
         if size not in self._maps:
             fine = self.sector.pixels_mm(2 * size)
             r, a = self.sector.polar(fine)

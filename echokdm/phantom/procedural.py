@@ -47,7 +47,8 @@ def _column(values: Tensor) -> Tensor:
 
 
 def random_sector(draw: _Draw, size: int) -> tuple[Tensor, Tensor]:
-    """A fan with drawn apex, half-angle, tilt and radii -> mask (B, 1, S, S) bool, distance in px to its edge inside."""
+    """A fan with drawn apex, half-angle, tilt and radii -> mask (B, 1, S, S) bool, distance in px to its edge
+    inside."""
     x, y = (c / (size - 1) for c in pixel_grid(size, size)[0])
     apex_x, apex_y = _column(draw.uniform(0.42, 0.58)), _column(draw.uniform(-0.08, 0.08))
     half, tilt = _column(draw.uniform(0.5, 0.85)), _column(draw.uniform(-0.06, 0.06))
@@ -62,7 +63,8 @@ def random_sector(draw: _Draw, size: int) -> tuple[Tensor, Tensor]:
 
 
 def _dead_leaves(draw: _Draw, size: int, leaves: int = 45) -> Tensor:
-    """Occluding ellipses of drawn echogenicity over a smooth ground, with a few thin bright arcs: (B, 1, S, S) in dB."""
+    """Occluding ellipses of drawn echogenicity over a smooth ground, with a few thin bright arcs: (B, 1, S, S) in
+    dB."""
     x, y = (c / (size - 1) for c in pixel_grid(size, size)[0])
     level = 6 * draw.smooth_field(1, 5, size) - 12
     shapes = draw.uniform(0, 1, leaves, 8)
@@ -89,7 +91,8 @@ def random_flow(draw: _Draw, size: int, inside: Tensor) -> Tensor:
 
 
 def procedural_pairs(seed: int, indices: list[int] | range, size: int = 112) -> ProceduralPairs:
-    """Pairs of images under a known flow, the target's speckle partly renewed; row b depends on (seed, indices[b]) alone."""
+    """Pairs of images under a known flow, the target's speckle partly renewed; row b depends on (seed, indices[b])
+    alone."""
     draw = _Draw(seed, indices)
     fine = 2 * size
     sector, inside = random_sector(draw, size)
@@ -101,12 +104,14 @@ def procedural_pairs(seed: int, indices: list[int] | range, size: int = 112) -> 
     noise = draw.normal(2, 2, fine, fine)
     axial, lateral = _column(draw.uniform(0.5, 2.2)), _column(draw.uniform(0.7, 4.0))
     fx, fy = torch.fft.fftfreq(fine).view(1, 1, 1, fine), torch.fft.fftfreq(fine).view(1, 1, fine, 1)
-    transfer = torch.exp(-2 * math.pi ** 2 * ((lateral * fx).square() + (axial * fy).square()))
+    transfer = torch.exp(-2 * math.pi**2 * ((lateral * fx).square() + (axial * fy).square()))
     echo = torch.fft.ifft2(torch.fft.fft2(torch.complex(noise[:, :, 0], noise[:, :, 1])) * transfer)
     echo = echo / echo.abs().square().mean((2, 3), keepdim=True).sqrt()
     kept = _column(draw.uniform(0.6, 1.0))
-    carried = torch.complex(warp(echo[:, :1].real.contiguous(), fine_flow), warp(echo[:, :1].imag.contiguous(), fine_flow))
-    echoes = (echo[:, :1], kept * carried + (1 - kept ** 2).sqrt() * echo[:, 1:])
+    carried = torch.complex(
+        warp(echo[:, :1].real.contiguous(), fine_flow), warp(echo[:, :1].imag.contiguous(), fine_flow)
+    )
+    echoes = (echo[:, :1], kept * carried + (1 - kept**2).sqrt() * echo[:, 1:])
 
     dynamic_range, gain = _column(draw.uniform(38, 75)), _column(draw.uniform(-18, 6))
     gamma, smooth = _column(draw.uniform(0.7, 1.5)), _column(draw.uniform(0, 1))

@@ -17,10 +17,11 @@ MARGIN = 8  # rows and lines beyond each edge, where scatterers outside still ec
 
 
 class SectorGeometry:
-    """B sectors. Attributes are tensors (B,): apex_y, face_radius, depth, left, right (rad, left < 0), cut (half-width limit, mm).
+    """B sectors. Attributes are tensors (B,): apex_y, face_radius, depth, left, right (rad, left < 0), cut (half-width
+    limit, mm).
 
-    base_mm: (B,) depth of the heart's mitral plane; the depth shown is drawn so that the plane lies at 56 to 92 % of it, in some
-    at its end, where atria are cut off and the ventricle fills the fan (CAMUS: 55 to 87 % in nine of ten).
+    base_mm: (B,) depth of the heart's mitral plane; the depth shown is drawn so that the plane lies at 56 to 92 % of
+    it, in some at its end, where atria are cut off and the ventricle fills the fan (CAMUS: 55 to 87 % in nine of ten).
     """
 
     def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu", base_mm: Tensor | None = None) -> None:
@@ -41,12 +42,15 @@ class SectorGeometry:
         widest = radius * torch.sin(half)
         self.cut = torch.where(d.chance(0.12) > 0, widest * d.uniform(0.72, 0.95), widest * 2)
         self.apex_y = -self.face_radius
-        # place in the image: mostly as `echokdm.io.frame` crops clips, at the top and centred from left to right; else anywhere
+        # place in the image: mostly as `echokdm.io.frame` crops clips, at the top and centred from left to right; else
+        # anywhere
         loose = d.chance(0.35)
         low, high = self._bounds()
         extent = (high - low).amax(1)
         self.image_mm = extent * (1.04 + loose * d.uniform(-0.04, 0.16))
-        anywhere = (low + high - self.image_mm[:, None]) / 2 + d.uniform(-0.5, 0.5, 2) * (self.image_mm[:, None] - (high - low))
+        anywhere = (low + high - self.image_mm[:, None]) / 2 + d.uniform(-0.5, 0.5, 2) * (
+            self.image_mm[:, None] - (high - low)
+        )
         usual = torch.stack([(low + high)[:, 0] / 2 - self.image_mm / 2, low[:, 1] - 0.02 * extent], 1)
         self.origin = torch.where(loose[:, None] > 0, anywhere, usual)  # the image's top-left corner, mm
 
@@ -92,11 +96,17 @@ class SectorGeometry:
         """(B, N, 2) mm -> (B, N) bool, True inside the sector."""
         r, a = self.polar(points)
         near = self.face_radius[:, None]
-        return ((r >= near) & (r <= near + self.depth[:, None]) & (a >= self.left[:, None]) & (a <= self.right[:, None])
-                & (points[..., 0].abs() <= self.cut[:, None]))
+        return (
+            (r >= near)
+            & (r <= near + self.depth[:, None])
+            & (a >= self.left[:, None])
+            & (a <= self.right[:, None])
+            & (points[..., 0].abs() <= self.cut[:, None])
+        )
 
     def edge_distance(self, points: Tensor) -> Tensor:
-        """(B, N, 2) mm -> (B, N) distance in mm from the sides and the far edge, negative beyond them. The probe's face does not count."""
+        """(B, N, 2) mm -> (B, N) distance in mm from the sides and the far edge, negative beyond them. The probe's face
+        does not count."""
         x, y = points[..., 0], points[..., 1] - self.apex_y[:, None]
         left, right = self.left[:, None], self.right[:, None]
         from_left = x * torch.cos(left) - y * torch.sin(left)

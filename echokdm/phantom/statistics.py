@@ -14,7 +14,8 @@ Distance = Callable[[Tensor, Tensor, Tensor], Tensor]  # images (B, 1, H, W) in 
 
 
 def frame_correlation(first: Tensor, second: Tensor, sector: Tensor) -> float:
-    """Mean Pearson correlation of frame pairs (T, 1, H, W) inside `sector` (H, W) bool; pairs that repeat a frame are left out."""
+    """Mean Pearson correlation of frame pairs (T, 1, H, W) inside `sector` (H, W) bool; pairs that repeat a frame are
+    left out."""
     x, y = (f[:, 0][:, sector] - f[:, 0][:, sector].mean(1, keepdim=True) for f in (first, second))
     values = (x * y).sum(1) / (x.norm(dim=1) * y.norm(dim=1)).clamp(min=1e-9)
     changed = (second - first).abs().amax((1, 2, 3)) > 4 / 255
@@ -38,8 +39,11 @@ def gray_shares(frames: Tensor, sector: Tensor, depth: Tensor) -> dict[str, floa
     return out
 
 
-def edit_distances(source: Tensor, target: Tensor, flow: Tensor, sector: Tensor, valid: Tensor, lpips: Distance) -> dict[str, float]:
-    """ED (source) to ES (target), both (1, H, W): LPIPS and MSE with no edit, inside the sector, and after the warp by `flow`.
+def edit_distances(
+    source: Tensor, target: Tensor, flow: Tensor, sector: Tensor, valid: Tensor, lpips: Distance
+) -> dict[str, float]:
+    """ED (source) to ES (target), both (1, H, W): LPIPS and MSE with no edit, inside the sector, and after the warp by
+    `flow`.
 
     flow (2, H, W) backward px; sector and valid (H, W) bool, valid where the warp's source lies inside the sector too.
     """
@@ -51,12 +55,29 @@ def edit_distances(source: Tensor, target: Tensor, flow: Tensor, sector: Tensor,
 
     still_lpips, still_mse = pair(source, sector)
     warped_lpips, warped_mse = pair(warped, sector & valid)
-    return {"no-edit LPIPS": still_lpips, "no-edit MSE": still_mse, "warp LPIPS": warped_lpips, "warp MSE": warped_mse,
-            "mean flow px": float(flow.square().sum(0).sqrt()[sector].mean())}
+    return {
+        "no-edit LPIPS": still_lpips,
+        "no-edit MSE": still_mse,
+        "warp LPIPS": warped_lpips,
+        "warp MSE": warped_mse,
+        "mean flow px": float(flow.square().sum(0).sqrt()[sector].mean()),
+    }
 
 
-def clip_statistics(pairs: tuple[Tensor, Tensor], sector: Tensor, depth: Tensor, ed: Tensor, es: Tensor, flow: Tensor, valid: Tensor,
-                    lpips: Distance) -> dict[str, float]:
-    """Every statistic of one clip: `pairs` of successive frames, each (T, 1, H, W); ed and es (1, H, W), `flow` from ED to ES."""
-    return {"successive correlation": frame_correlation(*pairs, sector),
-            **edit_distances(ed, es, flow, sector, valid, lpips), **gray_shares(pairs[0], sector, depth)}
+def clip_statistics(
+    pairs: tuple[Tensor, Tensor],
+    sector: Tensor,
+    depth: Tensor,
+    ed: Tensor,
+    es: Tensor,
+    flow: Tensor,
+    valid: Tensor,
+    lpips: Distance,
+) -> dict[str, float]:
+    """Every statistic of one clip: `pairs` of successive frames, each (T, 1, H, W); ed and es (1, H, W), `flow` from ED
+    to ES."""
+    return {
+        "successive correlation": frame_correlation(*pairs, sector),
+        **edit_distances(ed, es, flow, sector, valid, lpips),
+        **gray_shares(pairs[0], sector, depth),
+    }

@@ -1,4 +1,5 @@
-"""What lies where: labels and echogenicity classes of the phantom, rasterised once a patient, and its valve leaflets."""
+"""What lies where: labels and echogenicity classes of the phantom, rasterised once a patient, and its valve
+leaflets."""
 
 import math
 from dataclasses import dataclass
@@ -32,7 +33,8 @@ class Echo(IntEnum):
 
 @dataclass(frozen=True)
 class TissueSample:
-    """label (B, N) uint8 of `Label`, echo (B, N) uint8 of `Echo`, atrium_empty (B,): 0 where the left atrium is full, at ES, to 1."""
+    """label (B, N) uint8 of `Label`, echo (B, N) uint8 of `Echo`, atrium_empty (B,): 0 where the left atrium is full,
+    at ES, to 1."""
 
     label: Tensor
     echo: Tensor
@@ -41,9 +43,11 @@ class TissueSample:
 
 @dataclass(frozen=True)
 class Hinge:
-    """A leaflet: where it hangs, its polar angle (annulus = 0, towards the apex positive) closed and open, all (B, 1, 1).
+    """A leaflet: where it hangs, its polar angle (annulus = 0, towards the apex positive) closed and open, all (B, 1,
+    1).
 
-    sense: 1 where it points right from its hinge, else -1. A closed leaflet bellies to the atrium, an open one bends inwards.
+    sense: 1 where it points right from its hinge, else -1. A closed leaflet bellies to the atrium, an open one bends
+    inwards.
     """
 
     xi: Tensor
@@ -78,7 +82,10 @@ class TissueMap:
     def __init__(self, anatomy: Anatomy) -> None:
         self.anatomy = anatomy
         device = anatomy.cos.device
-        self._xi, self._eta = axis(XI_RANGE, SPACING, device).view(1, 1, -1), axis(ETA_RANGE, SPACING, device).view(1, -1, 1)
+        self._xi, self._eta = (
+            axis(XI_RANGE, SPACING, device).view(1, 1, -1),
+            axis(ETA_RANGE, SPACING, device).view(1, -1, 1),
+        )
         self._map = self._rasterise()[:, None]
         self._hinges = self._find_hinges()
 
@@ -121,7 +128,9 @@ class TissueMap:
             away = away - gap
             put((away > 0) & (away < 900) & (eta > 0.35 * away) & (eta < p["length"] + 10 + 0.5 * away), Echo.LUNG)
         sac = side((p.outer(eta, 1.4, SEPTAL), p.outer(eta, 1.4, LATERAL)))
-        gaps = 0.5 + 0.5 * torch.sin(eta * 0.13 + p["trabecula_phase"]) * torch.sin(eta * 0.05 + 2 * p["trabecula_phase"])
+        gaps = 0.5 + 0.5 * torch.sin(eta * 0.13 + p["trabecula_phase"]) * torch.sin(
+            eta * 0.05 + 2 * p["trabecula_phase"]
+        )
         thick = p["pericardium"] * (0.15 + 0.5 * gaps + 0.9 * smoothstep((eta / p["length"] - 0.3) / 0.6))
         put(right & (eta > 5) & (r < epicardium + thick) & (eta < p["roof"]), Echo.PERICARDIUM)
         put((r < sac) & (eta < 20) & (right | (rows.right < 1)), Echo.PERICARDIUM)
@@ -138,8 +147,19 @@ class TissueMap:
         self._cavity_texture(echo, rows, xi, eta, x, r, cavity, septum, lv, in_right & above_tv)
         return label * 16 + echo
 
-    def _cavity_texture(self, echo: Tensor, rows: Rows, xi: Tensor, eta: Tensor, x: Tensor, r: Tensor, cavity: Tensor, septum: Tensor,
-                        lv: Tensor, rv: Tensor) -> None:
+    def _cavity_texture(
+        self,
+        echo: Tensor,
+        rows: Rows,
+        xi: Tensor,
+        eta: Tensor,
+        x: Tensor,
+        r: Tensor,
+        cavity: Tensor,
+        septum: Tensor,
+        lv: Tensor,
+        rv: Tensor,
+    ) -> None:
         """Papillary muscles, trabeculae and the moderator band, drawn into the blood."""
         p = self.anatomy
         s, phase = eta / p["length"], p["trabecula_phase"]
@@ -148,14 +168,20 @@ class TissueMap:
         depth = p["trabecula_lv"] * wave * (0.25 + 0.75 * apical)
         lateral = torch.where(x > 0, depth, 0.4 * depth)
         echo.masked_fill_(lv & (cavity - r < lateral), float(Echo.TRABECULA))
-        reach = p["trabecula_rv"] * (0.5 + 0.5 * torch.sin(eta * 0.6 + 3 * phase) * torch.sin(eta * 0.31 + phase)) * smoothstep(
-            (p["tv"] - 8 - eta) / 20)
+        reach = (
+            p["trabecula_rv"]
+            * (0.5 + 0.5 * torch.sin(eta * 0.6 + 3 * phase) * torch.sin(eta * 0.31 + phase))
+            * smoothstep((p["tv"] - 8 - eta) / 20)
+        )
         echo.masked_fill_(rv & ((rows.right - septum < reach) | (septum < 0.3 * reach)), float(Echo.TRABECULA))
         band = p["band_at"] * p["tv"] + 0.5 * septum
         echo.masked_fill_(rv & ((eta - band).abs() < 1.6) & (p["band_shown"] > 0.5), float(Echo.TRABECULA))
         for name, sign, chance in (("papillary", 1.0, 0.7), ("papillary2", -1.0, 0.25)):
             at = p[f"{name}_at"] * p["length"]
-            half, width = 0.5 * p["papillary_length"] * (1 if sign > 0 else 0.6), p["papillary_width"] * (1 if sign > 0 else 0.7)
+            half, width = (
+                0.5 * p["papillary_length"] * (1 if sign > 0 else 0.6),
+                p["papillary_width"] * (1 if sign > 0 else 0.7),
+            )
             along = (eta - at) / half
             reach = width * (1 - along * along).clamp(min=0).sqrt() * (1 + 0.25 * along)  # heads point to the valve
             near = cavity - r - 0.22 * width * smoothstep(along)
@@ -168,21 +194,42 @@ class TissueMap:
         n, slope = p["annulus"], p["annulus_slope"]
         hinges = []
 
-        def pair(left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor], meet: Tensor, tent: Tensor, spare: float,
-                 opens: tuple[Tensor, Tensor], belly: Tensor) -> None:
+        def pair(
+            left: tuple[Tensor, Tensor],
+            right: tuple[Tensor, Tensor],
+            meet: Tensor,
+            tent: Tensor,
+            spare: float,
+            opens: tuple[Tensor, Tensor],
+            belly: Tensor,
+        ) -> None:
             tip = (left[0] + (right[0] - left[0]) * meet, left[1] + (right[1] - left[1]) * meet - tent)
             for (x, y), opened, sense in ((left, opens[0], 1.0), (right, opens[1], -1.0)):
                 dx, dy = (tip[0] - x) * sense, y - tip[1]
                 length = (dx * dx + dy * dy).sqrt() * spare
                 hinges.append(Hinge(x, y, torch.atan2(dy, dx), opened * (math.pi / 180), length, belly, sense))
 
-        pair((-n, p["length"] + slope * n), (n, p["length"] - slope * n), p["mv_meet"], p["mv_tent"], 1.04,
-             (p["mv_open_a"], p["mv_open_p"]), p["mv_belly"])
+        pair(
+            (-n, p["length"] + slope * n),
+            (n, p["length"] - slope * n),
+            p["mv_meet"],
+            p["mv_tent"],
+            1.04,
+            (p["mv_open_a"], p["mv_open_p"]),
+            p["mv_belly"],
+        )
         eta = p["tv"]
         septum = p.centre(eta) - p.outer(eta, 0.0, SEPTAL)
         wall = septum - p.right_width(eta)
-        pair((wall, p.tricuspid_eta(wall)), (septum, p.tricuspid_eta(septum)), 1 - p["tv_meet"], p["tv_tent"], 1.03,
-             (p["tv_open"], 0.9 * p["tv_open"]), 0.6 * p["mv_belly"])
+        pair(
+            (wall, p.tricuspid_eta(wall)),
+            (septum, p.tricuspid_eta(septum)),
+            1 - p["tv_meet"],
+            p["tv_tent"],
+            1.03,
+            (p["tv_open"], 0.9 * p["tv_open"]),
+            0.6 * p["mv_belly"],
+        )
         return hinges
 
     def on_leaflet(self, xi: Tensor, eta: Tensor, opening: Tensor) -> Tensor:
@@ -207,7 +254,11 @@ class TissueMap:
         lines = []
         for hinge in self._hinges:
             angle, rho = hinge.angle(share, opening[:, None], patient), share * hinge.length[..., 0]
-            lines.append(torch.stack([hinge.xi[..., 0] + hinge.sense * rho * angle.cos(), hinge.eta[..., 0] - rho * angle.sin()], -1))
+            lines.append(
+                torch.stack(
+                    [hinge.xi[..., 0] + hinge.sense * rho * angle.cos(), hinge.eta[..., 0] - rho * angle.sin()], -1
+                )
+            )
         return torch.stack(lines, 1)
 
     def sample(self, xi: Tensor, eta: Tensor, opening: Tensor, atrium_empty: Tensor) -> TissueSample:

@@ -22,7 +22,8 @@ SCATTERER_ROWS, SCATTERER_LINES = 256, 168
 
 
 class Tissue(Protocol):
-    """What the scanner needs of a heart: where each material point is at one phase, what it is made of, and how its fibres run."""
+    """What the scanner needs of a heart: where each material point is at one phase, what it is made of, and how its
+    fibres run."""
 
     def forward(self, points: Tensor, phase: Tensor) -> Tensor: ...
 
@@ -77,8 +78,10 @@ class Scanner:
         r = (torch.arange(ROWS, device=device) - MARGIN)[None] * self.row_mm[:, None] + s.face_radius[:, None]
         self.row_range = r.clamp(min=0.5)
         depth = (r - s.face_radius[:, None]).clamp(min=0)
-        width = torch.sqrt((beam[:, None] * self.row_range / aperture[:, None]) ** 2
-                           + (0.05 * aperture[:, None] * (1 - depth / focus[:, None])) ** 2 * (depth > 0))
+        width = torch.sqrt(
+            (beam[:, None] * self.row_range / aperture[:, None]) ** 2
+            + (0.05 * aperture[:, None] * (1 - depth / focus[:, None])) ** 2 * (depth > 0)
+        )
         self.lateral_sigma = (width / (self.row_range * self.line_rad[:, None])).clamp(0.8, 7.0)  # lines
         self.axial_response = gaussian_response((self.axial_sigma / self.row_mm).clamp(min=0.6), ROWS)
         wide = gaussian_response((self.lateral_sigma * 4).clamp(max=20.0), LINES)
@@ -112,12 +115,17 @@ class Scanner:
         return r, rows, lines
 
     def blur(self, iq: Tensor) -> Tensor:
-        """The separable point spread function, along range and then across beams: (B, ROWS, LINES) complex -> the same."""
+        """The separable point spread function, along range and then across beams: (B, ROWS, LINES) complex -> the
+        same."""
         # Patient by patient, since the last digits of several transforms at once hang on how many they are.
-        along = [torch.fft.ifft(torch.fft.fft(one, dim=0) * response[:, None], dim=0)
-                 for one, response in zip(iq, self.axial_response, strict=True)]
-        across = [torch.fft.ifft(torch.fft.fft(one, dim=1) * response, dim=1)
-                  for one, response in zip(along, self.lateral_response, strict=True)]
+        along = [
+            torch.fft.ifft(torch.fft.fft(one, dim=0) * response[:, None], dim=0)
+            for one, response in zip(iq, self.axial_response, strict=True)
+        ]
+        across = [
+            torch.fft.ifft(torch.fft.fft(one, dim=1) * response, dim=1)
+            for one, response in zip(along, self.lateral_response, strict=True)
+        ]
         return torch.stack(across)
 
     def echo(self, points: Tensor, amplitude: Tensor) -> Tensor:
@@ -133,7 +141,9 @@ class Scanner:
         for b, seed in enumerate(self.seeds):
             knot = int(torch.floor(position[b]))
             angle = float(position[b] - knot) * torch.pi / 2
-            first, second = (torch.randn(2, ROWS, LINES, generator=generator(seed, 14 + stream, k)) for k in (knot, knot + 1))
+            first, second = (
+                torch.randn(2, ROWS, LINES, generator=generator(seed, 14 + stream, k)) for k in (knot, knot + 1)
+            )
             mixed = first * torch.cos(torch.tensor(angle)) + second * torch.sin(torch.tensor(angle))
             fields.append(torch.complex(mixed[0], mixed[1]))
         return torch.stack(fields).to(self.device) * 0.70710678
@@ -154,7 +164,9 @@ class Scanner:
 
     def frame(self, heart: Tissue, phase: Tensor, size: int) -> Tensor:
         """(B, 1, size, size) in [0, 1], exactly 0 outside the sector."""
-        return self.display.image(self.display.gray(self.iq(heart, phase), self.noise(phase), self.through_plane(phase)), size)
+        return self.display.image(
+            self.display.gray(self.iq(heart, phase), self.noise(phase), self.through_plane(phase)), size
+        )
 
     def render(self, heart: Tissue, phases: Tensor, size: int) -> Tensor:
         """phases (B, T) in beats, ED at whole numbers -> (B, T, 1, size, size) float32 in [0, 1]."""

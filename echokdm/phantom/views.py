@@ -1,6 +1,8 @@
-"""A solid object seen from several sides: textured ellipsoids grown together, turned before a fixed camera without perspective.
+"""A solid object seen from several sides: textured ellipsoids grown together, turned before a fixed camera without
+perspective.
 
-Rays meet ellipsoids in closed form, and the nearest wins, so parts hide one another and a turn shows what no other view has.
+Rays meet ellipsoids in closed form, and the nearest wins, so parts hide one another and a turn shows what no other view
+has.
 """
 
 import math
@@ -18,15 +20,16 @@ from echokdm.phantom.texture import Atlas, backdrop, cloth, colour, fractal, til
 _PARTS = 4
 _TILE = 96
 _SQUARE = ((-1.0, -1.0), (1.0, 1.0))
-# Key-points lie where rays from the middle of the object, in these directions (azimuth, elevation in degrees), leave it.
+# Key-points lie where rays from the middle of the object, in these directions (azimuth, elevation in degrees), leave
+# it.
 _DIRECTIONS = ((0, 20), (45, -25), (90, 20), (135, -25), (180, 20), (225, -25), (270, 20), (315, -25))
 
 
 class ViewsPhantom(PosedPhantom):
     """Objects drawn from their seeds; key-points: 8 fixed places on the surface, `learned-8`.
 
-    Pose: azimuth and elevation of the camera in radians, shift x and y in scene units (half a picture). Layer 0 is a backdrop
-    that stays; layer k is ellipsoid k, whose material coordinates are the unit sphere's.
+    Pose: azimuth and elevation of the camera in radians, shift x and y in scene units (half a picture). Layer 0 is a
+    backdrop that stays; layer k is ellipsoid k, whose material coordinates are the unit sphere's.
     """
 
     schema = learned(8)
@@ -37,7 +40,9 @@ class ViewsPhantom(PosedPhantom):
         draws = PatientDraws(seeds, 31, device)
         self._motion = Motion(PatientDraws(seeds, 32, device), len(self.pose_names))
         # A large part in the middle and smaller ones half sunk in its sides: centres and half-axes (B, parts, 3).
-        turn = draws.uniform(-0.6, 0.6, _PARTS - 1) + torch.arange(_PARTS - 1, device=device) * (2 * math.pi / (_PARTS - 1))
+        turn = draws.uniform(-0.6, 0.6, _PARTS - 1) + torch.arange(_PARTS - 1, device=device) * (
+            2 * math.pi / (_PARTS - 1)
+        )
         rise, out = draws.uniform(-0.3, 0.3, _PARTS - 1), draws.uniform(0.36, 0.48, _PARTS - 1)
         around = torch.stack([out * turn.sin(), rise, out * turn.cos()], -1)
         self._middle = torch.cat([torch.zeros_like(around[:, :1]), around], 1)
@@ -58,7 +63,8 @@ class ViewsPhantom(PosedPhantom):
         return torch.stack([ca, zero, sa, se * sa, ce, -se * ca, -ce * sa, se, ce * ca], 1).view(-1, 3, 3)
 
     def _ray(self, part: int, start: Tensor, along: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Where rays start + t along, (B, 3, M) in the object's axes, meet a part: hit (B, M) bool, the near t, the far t."""
+        """Where rays start + t along, (B, 3, M) in the object's axes, meet a part: hit (B, M) bool, the near t, the far
+        t."""
         axes = self._axes[:, part, :, None]
         a, b = along / axes, (start - self._middle[:, part, :, None]) / axes
         aa, ab, bb = a.square().sum(1), (a * b).sum(1), b.square().sum(1)
@@ -87,7 +93,9 @@ class ViewsPhantom(PosedPhantom):
 
     def _project(self, pose: Tensor, surface: Surface) -> Tensor:
         part = (surface.layer - 1).clamp_min(0)[:, None].expand(-1, 3, -1)
-        place = surface.material * self._axes.transpose(1, 2).gather(2, part) + self._middle.transpose(1, 2).gather(2, part)
+        place = surface.material * self._axes.transpose(1, 2).gather(2, part) + self._middle.transpose(1, 2).gather(
+            2, part
+        )
         turn = self._rotation(pose)
         seen = torch.stack([(turn[:, i, :, None] * place).sum(1) for i in range(2)], 1) + pose[:, 2:4, None]
         return torch.where((surface.layer == 0)[:, None], surface.material[:, :2], seen)
@@ -95,7 +103,9 @@ class ViewsPhantom(PosedPhantom):
     def _colour(self, surface: Surface) -> Tensor:
         x, y, z = surface.material.unbind(1)
         longitude, latitude = torch.atan2(x, z) / math.pi, torch.asin(y.clamp(-1, 1)) * (2 / math.pi)
-        texel = torch.where((surface.layer > 0)[:, None], torch.stack([longitude, latitude], 1), surface.material[:, :2])
+        texel = torch.where(
+            (surface.layer > 0)[:, None], torch.stack([longitude, latitude], 1), surface.material[:, :2]
+        )
         return self._atlas.colours(surface.layer, texel)
 
     def _outermost(self) -> Surface:
@@ -112,7 +122,8 @@ class ViewsPhantom(PosedPhantom):
         return Surface(layer, material)
 
     def _paint(self, draws: PatientDraws) -> Atlas:
-        """One tile a part, longitude by latitude, backdrop first. A lamp stands still with the object while the camera goes round."""
+        """One tile a part, longitude by latitude, backdrop first. A lamp stands still with the object while the camera
+        goes round."""
         tiles = [backdrop(draws, _TILE)]
         longitude, latitude = tile_grid(_TILE, _SQUARE, self.device)
         x, y = torch.sin(math.pi * longitude), torch.sin(math.pi / 2 * latitude)
@@ -123,7 +134,8 @@ class ViewsPhantom(PosedPhantom):
         for part in range(_PARTS):
             blotches = torch.sigmoid(6 * fractal(draws, 1, _TILE, 5, 2))
             image = cloth(draws, _TILE)
-            normal = F.normalize(sphere / self._axes[:, part, :, None, None], dim=1)  # the gradient of (x / a)^2, x / a on the sphere
+            # the gradient of (x / a)^2, x / a on the sphere
+            normal = F.normalize(sphere / self._axes[:, part, :, None, None], dim=1)
             light = 0.6 + 0.5 * (normal * lamp).sum(1, keepdim=True).clamp_min(0)
             tiles.append(((image + (colour(draws) - image) * 0.7 * blotches) * light).clamp(0, 1))
         return Atlas(tiles, [_SQUARE] * len(tiles))

@@ -1,4 +1,5 @@
-"""Contrast, haze and thickness of the left ventricle's walls in labelled frames, the same for phantoms and real hearts."""
+"""Contrast, haze and thickness of the left ventricle's walls in labelled frames, the same for phantoms and real
+hearts."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,10 +29,12 @@ def _run(label: NDArray[np.uint8], tag: int, start: Array, direction: Array, mm_
 
 
 def frame_walls(image: ArrayLike, label: ArrayLike, sector: ArrayLike, mm_per_px: float) -> dict[str, float]:
-    """Gray ratios of walls to cavity, the cavity's gray (of 255) and sizes in mm of one frame, the ventricle's apex up and septum left.
+    """Gray ratios of walls to cavity, the cavity's gray (of 255) and sizes in mm of one frame, the ventricle's apex up
+    and septum left.
 
-    image: (H, W) in [0, 1]. label: (H, W), LV 1 and MYOCARDIUM 2, which may reach beyond the sector. sector: (H, W) bool; only gray
-    inside it counts. A wall's thickness is taken along or across the long axis, at the apex and amid. A wall out of the sector is nan.
+    image: (H, W) in [0, 1]. label: (H, W), LV 1 and MYOCARDIUM 2, which may reach beyond the sector. sector: (H, W)
+    bool; only gray inside it counts. A wall's thickness is taken along or across the long axis, at the apex and amid. A
+    wall out of the sector is nan.
     """
     gray, tags, inside = 255 * np.asarray(image, np.float64), np.asarray(label, np.uint8), np.asarray(sector, bool)
     apex, base = long_axis(tags == Label.LV)
@@ -45,20 +48,31 @@ def frame_walls(image: ArrayLike, label: ArrayLike, sector: ArrayLike, mm_per_px
     below = along > APICAL
     parts = (wall, wall & below & (across > 0), wall & below & (across < 0), wall & ~below)
     level = float(gray[cavity].mean())
-    out = {name: float(gray[part].mean()) / max(level, 1.0) if part.any() else float("nan")
-           for name, part in zip(RATIOS, parts, strict=True)}
+    out = {
+        name: float(gray[part].mean()) / max(level, 1.0) if part.any() else float("nan")
+        for name, part in zip(RATIOS, parts, strict=True)
+    }
     middle = (apex + base) / 2
     width = sum(_run(tags, Label.LV, middle, side * right, mm_per_px) for side in (-1, 1))
-    return out | {"cavity gray": level,
-                  "apical wall mm": _run(tags, Label.MYOCARDIUM, apex, -down, mm_per_px),
-                  "lateral wall amid mm": _run(tags, Label.MYOCARDIUM, middle, right, mm_per_px),
-                  "septum amid mm": _run(tags, Label.MYOCARDIUM, middle, -right, mm_per_px),
-                  "length mm": length * mm_per_px, "width amid mm": width,
-                  "area mm2": float((tags == Label.LV).sum()) * mm_per_px**2}
+    return out | {
+        "cavity gray": level,
+        "apical wall mm": _run(tags, Label.MYOCARDIUM, apex, -down, mm_per_px),
+        "lateral wall amid mm": _run(tags, Label.MYOCARDIUM, middle, right, mm_per_px),
+        "septum amid mm": _run(tags, Label.MYOCARDIUM, middle, -right, mm_per_px),
+        "length mm": length * mm_per_px,
+        "width amid mm": width,
+        "area mm2": float((tags == Label.LV).sum()) * mm_per_px**2,
+    }
 
 
 def heart_walls(ed: dict[str, float], es: dict[str, float]) -> dict[str, float]:
-    """One heart's row of `frame_walls` at end-diastole and end-systole, and how far length and area come down between them."""
-    row = {f"{name}, {when}": value for when, walls in (("ED", ed), ("ES", es)) for name, value in walls.items() if name != "area mm2"}
+    """One heart's row of `frame_walls` at end-diastole and end-systole, and how far length and area come down between
+    them."""
+    row = {
+        f"{name}, {when}": value
+        for when, walls in (("ED", ed), ("ES", es))
+        for name, value in walls.items()
+        if name != "area mm2"
+    }
     sizes = ((es[k] / ed[k]) for k in ("length mm", "area mm2"))
     return row | dict(zip(MOTION, sizes, strict=True))

@@ -1,4 +1,5 @@
-"""How much a pipeline's stages have to do, and a guess of how long it takes: told by a dry run, before anything is done."""
+"""How much a pipeline's stages have to do, and a guess of how long it takes: told by a dry run, before anything is
+done."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -11,8 +12,9 @@ from echokdm.pipeline.plan import SIMULATED, Pipeline, Step, archive_url
 from echokdm.pipeline.records import Records
 
 SECONDS = {"ingest": 6.0, "keypoints": 4.5, "evaluate": 8.0, "augment": 11.5, "audit": 0.5, "train": 0.1, "report": 1.0}
-"""Of one core, for each file, clip or phantom: measured on copies of pydicom's clip (`MEASURED_ON`), three of them, and on four phantoms;
-`audit` as docs/audit.md. `train` is for each picture of 112 x 112 px in each step: .04 to .14 s by the model card of a4c-phantom."""
+"""Of one core, for each file, clip or phantom: measured on copies of pydicom's clip (`MEASURED_ON`), three of them, and
+on four phantoms; `audit` as docs/audit.md. `train` is for each picture of 112 x 112 px in each step: .04 to .14 s by
+the model card of a4c-phantom."""
 
 MEASURED_ON = "30 frames of 240 x 320 px"
 
@@ -39,7 +41,11 @@ class Amount:
     seconds: float
 
     def __str__(self) -> str:
-        return f"{self.count:,} {self.what}, about {duration(self.seconds)}" if self.what else f"about {duration(self.seconds)}"
+        return (
+            f"{self.count:,} {self.what}, about {duration(self.seconds)}"
+            if self.what
+            else f"about {duration(self.seconds)}"
+        )
 
 
 def duration(seconds: float) -> str:
@@ -55,8 +61,9 @@ def duration(seconds: float) -> str:
 def estimate(pipeline: Pipeline) -> dict[str, Amount]:
     """Each stage's amount by its name, whether it is done or not.
 
-    What a stage gave that is done is counted; of another nothing is taken to be refused, and patients to have as many clips each.
-    Raises DataError and ConfigError where a source or a training's configuration is faulty, as the run would.
+    What a stage gave that is done is counted; of another nothing is taken to be refused, and patients to have as many
+    clips each. Raises DataError and ConfigError where a source or a training's configuration is faulty, as the run
+    would.
     """
     records, amounts = Records(pipeline), {}
     known = Known({step.name: step for step in pipeline.steps}, {})
@@ -103,8 +110,10 @@ def _keypoints(step: Step, known: Known) -> tuple[Amount, Clips]:
     assert isinstance(options, Keypoints)
     clips = known.clips[options.clips] if options.clips in known.clips else _kept(Path(options.clips))
     shares = dict(zip(SPLITS, split_shares(options.split), strict=True))
-    return (_amount(step, sum(clips.values()), "clips"),
-            {split: clips.get(split, 0) + float(share) * clips.get("", 0) for split, share in shares.items()})
+    return (
+        _amount(step, sum(clips.values()), "clips"),
+        {split: clips.get(split, 0) + float(share) * clips.get("", 0) for split, share in shares.items()},
+    )
 
 
 def _train(step: Step, _: Known) -> tuple[Amount, Clips]:
@@ -127,7 +136,11 @@ def _evaluate(step: Step, known: Known) -> tuple[Amount, Clips]:
     if options.data in known.clips:
         return _amount(step, sum(known.clips[options.data].get(split, 0) for split in ("VAL", "TEST")), "clips"), {}
     trained = known.steps[options.bundle].options if options.bundle in known.steps else None
-    hearts = getattr(_config(trained).data, "phantom", "") == "heart" if isinstance(trained, Train) else is_echo(options.bundle)
+    hearts = (
+        getattr(_config(trained).data, "phantom", "") == "heart"
+        if isinstance(trained, Train)
+        else is_echo(options.bundle)
+    )
     if not hearts:
         return Amount(0, "", TABLES), {}
     if options.data == SIMULATED:
@@ -154,7 +167,9 @@ def _augment(step: Step, known: Known) -> tuple[Amount, Clips]:
 def _audit(step: Step, known: Known) -> tuple[Amount, Clips]:
     options = step.options
     assert isinstance(options, Audit)
-    both = [known.clips[value] if value in known.clips else _cohort(Path(value)) for value in (options.real, options.synth)]
+    both = [
+        known.clips[value] if value in known.clips else _cohort(Path(value)) for value in (options.real, options.synth)
+    ]
     return _amount(step, sum(sum(clips.values()) for clips in both), "clips"), {}
 
 
@@ -163,8 +178,14 @@ def _report(step: Step, _: Known) -> tuple[Amount, Clips]:
 
 
 _COUNT: Mapping[str, Callable[[Step, Known], tuple[Amount, Clips]]] = {
-    "ingest": _ingest, "keypoints": _keypoints, "train": _train, "evaluate": _evaluate, "augment": _augment, "audit": _audit,
-    "report": _report}
+    "ingest": _ingest,
+    "keypoints": _keypoints,
+    "train": _train,
+    "evaluate": _evaluate,
+    "augment": _augment,
+    "audit": _audit,
+    "report": _report,
+}
 
 
 def _sequences(value: str) -> Clips | None:

@@ -44,8 +44,8 @@ class Found:
 def ingest(work: Work) -> Figures:
     """Write clips.csv, the clips, quarantine.csv and a review sheet of the doubtful ones.
 
-    DICOM, of a folder or an archive, goes through `deid` into deid/; sequences of other data sets become clips/*.npz of their masked gray
-    frames alone.
+    DICOM, of a folder or an archive, goes through `deid` into deid/; sequences of other data sets become clips/*.npz of
+    their masked gray frames alone.
     Raises ClipError where nothing is kept.
     """
     options = work.step.options
@@ -64,27 +64,42 @@ def ingest(work: Work) -> Figures:
     doubtful = [row for row in rows if row["verdict"] == "doubtful"]
     if not kept:
         reason = next((row["reason"] for row in rows if row["reason"]), "nothing could be read")
-        raise ClipError(f"None of the {len(rows) + len(refused)} clips shows an apical 4-chamber view that can be used; the first: "
-                        f"{reason}")
+        raise ClipError(
+            f"None of the {len(rows) + len(refused)} clips shows an apical 4-chamber view that can be used; the first: "
+            f"{reason}"
+        )
     write_table(work.folder / TABLE, COLUMNS, rows)
-    write_table(work.folder / "quarantine.csv", ("clip", "reason"),
-                [*refused, *({"clip": row["clip"], "reason": row["reason"]} for row in rows if row["verdict"] != KEPT)])
+    write_table(
+        work.folder / "quarantine.csv",
+        ("clip", "reason"),
+        [*refused, *({"clip": row["clip"], "reason": row["reason"]} for row in rows if row["verdict"] != KEPT)],
+    )
     _review(work.folder / "doubtful.png", doubtful)
     for part in (work.folder / PARTS).iterdir():
         part.unlink()
     (work.folder / PARTS).rmdir()
-    work.say(f"{len(kept)} clips kept, {len(doubtful)} doubtful, {len(rows) - len(kept) - len(doubtful) + len(refused)} refused")
-    return {"clips kept": len(kept), "subjects": len({row["subject"] for row in kept}), "doubtful": len(doubtful),
-            "quarantined": len(rows) - len(kept) - len(doubtful) + len(refused)}
+    work.say(
+        f"{len(kept)} clips kept, {len(doubtful)} doubtful, {len(rows) - len(kept) - len(doubtful) + len(refused)} refused"
+    )
+    return {
+        "clips kept": len(kept),
+        "subjects": len({row["subject"] for row in kept}),
+        "doubtful": len(doubtful),
+        "quarantined": len(rows) - len(kept) - len(doubtful) + len(refused),
+    }
 
 
 def kept_clips(folder: Path) -> list[dict[str, str]]:
     """The rows of clips.csv that were kept. Raises ConfigError where the folder is no result of `ingest`."""
     try:
         with (folder / TABLE).open(encoding="utf-8", newline="") as file:
-            return [{column: row[column] for column in COLUMNS} for row in csv.DictReader(file) if row["verdict"] == KEPT]
+            return [
+                {column: row[column] for column in COLUMNS} for row in csv.DictReader(file) if row["verdict"] == KEPT
+            ]
     except (OSError, KeyError):
-        raise ConfigError(f"{called('The folder of ingested clips', folder)} holds no {TABLE}: name a stage of kind ingest.") from None
+        raise ConfigError(
+            f"{called('The folder of ingested clips', folder)} holds no {TABLE}: name a stage of kind ingest."
+        ) from None
 
 
 def write_table(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
@@ -121,7 +136,8 @@ def _of_dicom(work: Work, options: Ingest) -> tuple[list[Found], list[dict[str, 
 
     folder, url = work.folder / "deid", archive_url(options.source)
     apart = [Path(options.source)] if url is None else []
-    with claim(folder, "deid", lasting=options.salt is not None, apart=apart):  # a run may have been killed at its very end
+    # a run may have been killed at its very end
+    with claim(folder, "deid", lasting=options.salt is not None, apart=apart):
         if not folder.exists():
             salt = None if options.salt is None else check_plain(options.salt, ConfigError).read_bytes()
             if url is None:
@@ -134,8 +150,10 @@ def _of_dicom(work: Work, options: Ingest) -> tuple[list[Found], list[dict[str, 
         rows = list(csv.DictReader(file))
     with (folder / "quarantine.csv").open(encoding="utf-8", newline="") as file:
         refused = [{"clip": f"input {row['number']}", "reason": row["reason"]} for row in csv.DictReader(file)]
-    found = [Found(f"C{number:06d}", row["output"].split("/")[0], "all", f"deid/{row['output']}", row["view"])
-             for number, row in enumerate(rows, 1)]
+    found = [
+        Found(f"C{number:06d}", row["output"].split("/")[0], "all", f"deid/{row['output']}", row["view"])
+        for number, row in enumerate(rows, 1)
+    ]
     return found, refused
 
 
@@ -148,22 +166,35 @@ def _segmenter(work: Work, options: Ingest) -> Any:
 
 
 def _look(folder: Path, item: Found, pipeline: Any, allow_print: bool) -> dict[str, Any]:
-    """The row of one clip, which is written first where it comes from a data set; with a small picture where it is doubtful.
+    """The row of one clip, which is written first where it comes from a data set; with a small picture where it is
+    doubtful.
 
     searched: 1 where its sector was searched for print, by `deid` where it is DICOM, and holds none.
     """
     from echokdm.echo.view import judge_view
     from echokdm.io import read_clip
 
-    facts: dict[str, Any] = {"clip": item.name, "subject": item.subject, "split": item.split, "verdict": "refused", "reason": ""}
+    facts: dict[str, Any] = {
+        "clip": item.name,
+        "subject": item.subject,
+        "split": item.split,
+        "verdict": "refused",
+        "reason": "",
+    }
     try:
         clip, searched = (read_clip(folder / item.file), True) if item.row is None else _masked(item.row, allow_print)
         file = item.file or f"clips/{item.name}.npz"
         if item.row is not None:
             _write_clip(folder / file, clip)
         row_mm, column_mm = clip.spacing_mm or ("", "")
-        facts |= {"file": file, "frames": len(clip), "fps": round(clip.fps, 6), "row_mm": row_mm, "column_mm": column_mm,
-                  "searched": int(searched)}
+        facts |= {
+            "file": file,
+            "frames": len(clip),
+            "fps": round(clip.fps, 6),
+            "row_mm": row_mm,
+            "column_mm": column_mm,
+            "searched": int(searched),
+        }
         if pipeline is None:
             return facts | {"verdict": KEPT}
         if item.view == "other":

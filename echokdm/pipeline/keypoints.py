@@ -25,9 +25,9 @@ SPLITS = {"train": "TRAIN", "val": "VAL", "valid": "VAL", "validation": "VAL", "
 
 
 def find_keypoints(work: Work) -> Figures:
-    """Videos/, FileList.csv, VolumeTracings.csv and manifest.csv of the clips in which a ventricle was found; Keypoints/<id>.npz holds
-    keypoints (T, 40, 2) px of the frame of S px that the bundle draws, found (T,), sector (S, S), image (T, S, S) uint8, searched, see
-    `ingest`, and, where the bundle can tell, confidence (T,).
+    """Videos/, FileList.csv, VolumeTracings.csv and manifest.csv of the clips in which a ventricle was found;
+    Keypoints/<id>.npz holds keypoints (T, 40, 2) px of the frame of S px that the bundle draws, found (T,), sector (S,
+    S), image (T, S, S) uint8, searched, see `ingest`, and, where the bundle can tell, confidence (T,).
 
     Raises ClipError where no clip can be used.
     """
@@ -40,7 +40,11 @@ def find_keypoints(work: Work) -> Figures:
     clips = kept_clips(ingested)
     names = [clip["clip"] for clip in clips]
     splits = _splits(clips, options.split, work.seed)
-    record = {"real": True, "fingerprint": work.step.fingerprint, "bundle_sha256": bundle_hash(find_bundle(work.reads["bundle"]))}
+    record = {
+        "real": True,
+        "fingerprint": work.step.fingerprint,
+        "bundle_sha256": bundle_hash(find_bundle(work.reads["bundle"])),
+    }
     folder = CohortFolder(work.folder, record, COLUMNS)
     if not folder.begin():
         pipeline = load_pipeline(work.reads["bundle"], work.device)
@@ -51,11 +55,17 @@ def find_keypoints(work: Work) -> Figures:
     table = read_table(work.folder)
     used = table[table["reason"] == ""]
     if used.empty:
-        raise ClipError(f"A ventricle that moves was found in none of the {len(table)} clips; the first: {table['reason'].iloc[0]}")
+        raise ClipError(
+            f"A ventricle that moves was found in none of the {len(table)} clips; the first: {table['reason'].iloc[0]}"
+        )
     work.say(f"{len(used)} of {len(table)} clips have key-points")
-    return {"clips": len(used), "subjects": used["subject"].nunique(), "without a ventricle": len(table) - len(used),
-            "mean EF, percent": round(float(used["ef"].mean()), 1),
-            **{f"clips in {split}": int(count) for split, count in used["split"].value_counts().sort_index().items()}}
+    return {
+        "clips": len(used),
+        "subjects": used["subject"].nunique(),
+        "without a ventricle": len(table) - len(used),
+        "mean EF, percent": round(float(used["ef"].mean()), 1),
+        **{f"clips in {split}": int(count) for split, count in used["split"].value_counts().sort_index().items()},
+    }
 
 
 def read_table(folder: Path) -> pd.DataFrame:
@@ -64,21 +74,37 @@ def read_table(folder: Path) -> pd.DataFrame:
         table = pd.read_csv(folder / "manifest.csv", dtype={"id": str, "subject": str, "reason": str, "file": str})
         return table.fillna({"reason": ""})[list(COLUMNS)]
     except (OSError, KeyError, ValueError):
-        raise ConfigError(f"{called('The folder', folder)} holds no clips with key-points: name a stage of kind keypoints.") from None
+        raise ConfigError(
+            f"{called('The folder', folder)} holds no clips with key-points: name a stage of kind keypoints."
+        ) from None
 
 
 def read_keypointed(folder: Path, splits: tuple[str, ...]) -> list[Source]:
-    """The sources of a cohort: the clips of some splits, their key-points known. Raises ConfigError where there is none."""
+    """The sources of a cohort: the clips of some splits, their key-points known. Raises ConfigError where there is
+    none."""
     table = read_table(folder)
     rows = table[(table["reason"] == "") & table["split"].isin(splits)]
     if rows.empty:
-        raise ConfigError(f"No clip with key-points is in the split {' or '.join(splits)}: change the shares of the stage keypoints.")
+        raise ConfigError(
+            f"No clip with key-points is in the split {' or '.join(splits)}: change the shares of the stage keypoints."
+        )
     sources = []
     for row in rows.itertuples():
         with np.load(folder / POINTS / f"{row.id}.npz", allow_pickle=False) as arrays:
-            sources.append(Source((folder / row.file).resolve(), int(row.clip), arrays["keypoints"], arrays["found"], row.subject,
-                                  float(row.ef), (float(row.low), float(row.high)), confidence=arrays.get("confidence"),
-                                  searched=bool(arrays["searched"]), size=len(arrays["sector"])))
+            sources.append(
+                Source(
+                    (folder / row.file).resolve(),
+                    int(row.clip),
+                    arrays["keypoints"],
+                    arrays["found"],
+                    row.subject,
+                    float(row.ef),
+                    (float(row.low), float(row.high)),
+                    confidence=arrays.get("confidence"),
+                    searched=bool(arrays["searched"]),
+                    size=len(arrays["sector"]),
+                )
+            )
     return sources
 
 
@@ -94,9 +120,18 @@ def _one(folder: CohortFolder, clip: dict[str, str], split: str, ingested: Path,
     name, file = clip["clip"], ingested / clip["file"]
     # One patient's clips share a subject, which says nothing of the patient but that.
     subject = hashlib.blake2b(clip["subject"].encode(), digest_size=8, person=b"echokdm-real").hexdigest()
-    row: dict[str, Any] = {"id": name, "clip": int(name[1:]), "file": Path(os.path.relpath(file, folder.root)).as_posix(),
-                           "subject": subject, "split": split, "frames": int(clip["frames"]),
-                           "ef": None, "low": None, "high": None, "reason": ""}
+    row: dict[str, Any] = {
+        "id": name,
+        "clip": int(name[1:]),
+        "file": Path(os.path.relpath(file, folder.root)).as_posix(),
+        "subject": subject,
+        "split": split,
+        "frames": int(clip["frames"]),
+        "ef": None,
+        "low": None,
+        "high": None,
+        "reason": "",
+    }
     try:
         # The stage before has searched it, or was told not to.
         source = read_sources([file], pipeline, allow_print=True)[0][0]
@@ -110,7 +145,14 @@ def _one(folder: CohortFolder, clip: dict[str, str], split: str, ingested: Path,
     with atomic_file(folder.root / POINTS / f"{name}.npz") as temporary, temporary.open("wb") as target:
         sure: dict[str, Any] = {} if source.confidence is None else {"confidence": source.confidence}
         image = np.rint(model.frames[:][:, 0].numpy() * 255).astype(np.uint8)
-        np.savez_compressed(target, keypoints=source.keypoints, found=source.found, searched=source.searched,
-                            sector=derived.model.sector_mask, image=image, **sure)
+        np.savez_compressed(
+            target,
+            keypoints=source.keypoints,
+            found=source.found,
+            searched=source.searched,
+            sector=derived.model.sector_mask,
+            image=image,
+            **sure,
+        )
     row |= {"ef": source.ef, "low": source.limits[0], "high": source.limits[1]}
     folder.finish_clip(name, row, model, labels, split, subject)

@@ -17,18 +17,22 @@ class StageOptions(BaseModel):
 
     kind: str = ""
     reads: ClassVar[Mapping[str, Outside]] = {}
-    """Options that name another stage, or something outside: a folder of clips or ADAPTER:ROOT, a bundle, a cohort's folder, a file."""
+    """Options that name another stage, or something outside: a folder of clips or ADAPTER:ROOT, a bundle, a cohort's
+    folder, a file."""
 
 
 class Ingest(StageOptions):
     """Find clips, take the patient out of them, and keep those that show an apical four-chamber view."""
 
-    source: str  # a folder of DICOM, dicomweb:URL?KEYWORD=VALUE for studies of an archive, or ADAPTER:ROOT, such as echonet-dynamic:FOLDER
+    # a folder of DICOM, dicomweb:URL?KEYWORD=VALUE for studies of an archive, or ADAPTER:ROOT, such as
+    # echonet-dynamic:FOLDER
+    source: str
     select: Literal["a4c", "all"] = "a4c"
     bundle: str = defaults.BUNDLE  # whose segmenter looks for the ventricle
     salt: str | None = None  # a file with a secret, so that runs agree on subjects and UIDs; an archive needs one
     shift_dates: bool = False
-    allow_print: bool = False  # take clips of another data set with print over the sector too, if it names nobody; DICOM goes through deid
+    # take clips of another data set with print over the sector too, if it names nobody; DICOM goes through deid
+    allow_print: bool = False
     reads = {"source": "clips", "bundle": "bundle", "salt": "file"}
 
 
@@ -37,7 +41,8 @@ class Keypoints(StageOptions):
 
     clips: str = "ingest"
     bundle: str = defaults.BUNDLE
-    split: str = "70/15/15"  # shares of the patients in TRAIN, VAL and TEST, where the data set has no splits of its own
+    # shares of the patients in TRAIN, VAL and TEST, where the data set has no splits of its own
+    split: str = "70/15/15"
     reads = {"clips": "clips", "bundle": "bundle"}
 
 
@@ -55,7 +60,8 @@ class Evaluate(StageOptions):
     """Score a bundle as the paper's tables do."""
 
     bundle: str = "train"
-    data: str = defaults.DATA  # or the stage whose clips of the splits VAL and TEST are used, or as `echokdm evaluate --data`
+    # or the stage whose clips of the splits VAL and TEST are used, or as `echokdm evaluate --data`
+    data: str = defaults.DATA
     patients: int = defaults.PATIENTS  # phantoms
     reads = {"bundle": "bundle", "data": "clips"}
 
@@ -92,7 +98,14 @@ class Report(StageOptions):
 
 
 KINDS: Mapping[str, type[StageOptions]] = {
-    "ingest": Ingest, "keypoints": Keypoints, "train": Train, "evaluate": Evaluate, "augment": Augment, "audit": Audit, "report": Report}
+    "ingest": Ingest,
+    "keypoints": Keypoints,
+    "train": Train,
+    "evaluate": Evaluate,
+    "augment": Augment,
+    "audit": Audit,
+    "report": Report,
+}
 
 
 class PipelineOptions(BaseModel):

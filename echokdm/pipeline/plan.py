@@ -24,7 +24,8 @@ ARCHIVE = "dicomweb:"
 
 @dataclass(frozen=True)
 class Step:
-    """A stage in its place. needs: stages before it. recipe: all that its result follows from. fingerprint: the recipe's digest."""
+    """A stage in its place. needs: stages before it. recipe: all that its result follows from. fingerprint: the
+    recipe's digest."""
 
     name: str
     kind: str
@@ -49,14 +50,15 @@ def read_pipeline(path: str | Path, overrides: list[str] | None = None, out: str
 
     "stages.train=null" leaves a stage out.
 
-    Raises ConfigError with one sentence: an unknown key or stage with its nearest neighbour, a cycle, something outside that is
-    not there.
+    Raises ConfigError with one sentence: an unknown key or stage with its nearest neighbour, a cycle, something outside
+    that is not there.
     """
     path = Path(path)
     source = called("The configuration", path)
     values = read_values(path, "pipelines")
     blocks = values.get("stages")
-    if isinstance(blocks, dict):  # a stage that says nothing is one of defaults; one that an override makes null is left out
+    # a stage that says nothing is one of defaults; one that an override makes null is left out
+    if isinstance(blocks, dict):
         values["stages"] = {name: {} if block is None else block for name, block in blocks.items()}
     for override in overrides or []:
         apply_override(values, override)
@@ -68,8 +70,11 @@ def read_pipeline(path: str | Path, overrides: list[str] | None = None, out: str
     steps: dict[str, Step] = {}
     for name in _ordered(source, needs):
         kind, options = stages[name]
-        inputs = {field: steps[value].fingerprint if value in steps else _outside(name, field, value, options)
-                  for field in options.reads if (value := getattr(options, field)) is not None}
+        inputs = {
+            field: steps[value].fingerprint if value in steps else _outside(name, field, value, options)
+            for field in options.reads
+            if (value := getattr(options, field)) is not None
+        }
         if kind == "report":
             inputs |= {other: steps[other].fingerprint for other in needs[name]}
         if isinstance(options, Augment):
@@ -88,7 +93,9 @@ def _stage(source: str, name: str, block: Mapping[str, Any]) -> tuple[str, Stage
     kind = str(block.get("kind") or name)
     if kind not in KINDS:
         near = difflib.get_close_matches(kind, KINDS, 1, 0.0)[0]
-        raise ConfigError(f"{source} has an unknown stage '{kind}'; did you mean '{near}'? A stage of another name says its kind.")
+        raise ConfigError(
+            f"{source} has an unknown stage '{kind}'; did you mean '{near}'? A stage of another name says its kind."
+        )
     return kind, validate(dict(block), KINDS[kind], f"{source}, stage {name},")
 
 
@@ -102,15 +109,21 @@ def _ordered(source: str, needs: Mapping[str, tuple[str, ...]]) -> list[str]:
     try:
         order = list(TopologicalSorter(needs).static_order())
     except CycleError as error:
-        raise ConfigError(f"{source}: the stages {' -> '.join(error.args[1])} wait for each other: let one of them read something "
-                          "else.") from None
+        raise ConfigError(
+            f"{source}: the stages {' -> '.join(error.args[1])} wait for each other: let one of them read something "
+            "else."
+        ) from None
     kinds = list(KINDS)
     named = list(needs)
     # As the YAML has them wherever that is possible: the sorter's own order depends on nothing a user sees.
     done: list[str] = []
     while len(done) < len(order):
-        done.append(min((n for n in order if n not in done and set(needs[n]) <= set(done)),
-                        key=lambda n: (kinds.index(n) if n in kinds else len(kinds), named.index(n))))
+        done.append(
+            min(
+                (n for n in order if n not in done and set(needs[n]) <= set(done)),
+                key=lambda n: (kinds.index(n) if n in kinds else len(kinds), named.index(n)),
+            )
+        )
     return done
 
 
@@ -123,8 +136,10 @@ def _outside(stage: str, field: str, value: str, options: StageOptions) -> str:
         try:
             return bundle_hash(find_bundle(value))
         except BundleError:
-            raise ConfigError(f"The stage {stage} asks for the bundle '{value}' as its {field}, which is neither a stage of this pipeline "
-                              "nor a bundle.") from None
+            raise ConfigError(
+                f"The stage {stage} asks for the bundle '{value}' as its {field}, which is neither a stage of this pipeline "
+                "nor a bundle."
+            ) from None
     if what == "clips" and (url := archive_url(value)) is not None:
         return _archive(stage, url, options)
     adapter, colon, root = value.partition(":")
@@ -133,8 +148,10 @@ def _outside(stage: str, field: str, value: str, options: StageOptions) -> str:
     path = Path(value)
     if not path.exists() or (what == "file") != path.is_file() and what != "clips":
         kind = {"file": "file", "cohort": "folder in EchoNet-Dynamic's layout"}.get(what, "folder of clips")
-        raise ConfigError(f"The stage {stage} names {called('something', path)} as its {field} that is neither a stage of this pipeline "
-                          f"nor a {kind} that exists.")
+        raise ConfigError(
+            f"The stage {stage} names {called('something', path)} as its {field} that is neither a stage of this pipeline "
+            f"nor a {kind} that exists."
+        )
     return _digest(path)
 
 
@@ -152,11 +169,15 @@ def _archive(stage: str, url: str, options: StageOptions) -> str:
         raise ConfigError(f"The stage {stage} can't read an archive: let a stage of kind ingest do it.")
     place, query = read_address(url)
     if place.scheme not in ("http", "https") or not query:
-        raise ConfigError(f"The stage {stage} reads an archive by dicomweb:URL?KEYWORD=VALUE, such as "
-                          "dicomweb:https://HOST/dicom-web?ModalitiesInStudy=US: check how its source is written.")
+        raise ConfigError(
+            f"The stage {stage} reads an archive by dicomweb:URL?KEYWORD=VALUE, such as "
+            "dicomweb:https://HOST/dicom-web?ModalitiesInStudy=US: check how its source is written."
+        )
     if options.salt is None or not (salt := check_plain(options.salt, ConfigError)).is_file():
-        raise ConfigError(f"The stage {stage} reads an archive, and needs a secret to go on with after a stop: name a file of 32 random "
-                          "bytes as its salt.")
+        raise ConfigError(
+            f"The stage {stage} reads an archive, and needs a secret to go on with after a stop: name a file of 32 random "
+            "bytes as its salt."
+        )
     return Pseudonyms(salt.read_bytes()).token("source", url)
 
 
@@ -167,12 +188,15 @@ def _data_set(stage: str, adapter: str, root: str) -> str:
     if root.isdecimal():
         return f"{adapter}:{root}"
     if not Path(root).exists():
-        raise ConfigError(f"The stage {stage} reads the data set {adapter} from {called('a folder', root)} that does not exist.")
+        raise ConfigError(
+            f"The stage {stage} reads the data set {adapter} from {called('a folder', root)} that does not exist."
+        )
     return f"{adapter}:{_digest(Path(root))}"
 
 
 def _without_paths(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Path]]:
-    """The options as a recipe keeps them, with PATH for what leads to a file or folder, and those paths by their options."""
+    """The options as a recipe keeps them, with PATH for what leads to a file or folder, and those paths by their
+    options."""
     told: dict[str, Any] = {}
     paths: dict[str, Path] = {}
     for name, value in options.items():
@@ -192,7 +216,8 @@ def _without_paths(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
 
 
 def _digest(path: Path) -> str:
-    """Of a file its content; of a folder names, sizes and times of change, since reading a disk of clips would take hours."""
+    """Of a file its content; of a folder names, sizes and times of change, since reading a disk of clips would take
+    hours."""
     if path.is_file():
         return hashlib.sha256(path.read_bytes()).hexdigest()
     total = hashlib.sha256()
@@ -200,7 +225,11 @@ def _digest(path: Path) -> str:
         for file in sorted(path.rglob("*")):
             if not file.is_dir():
                 found = file.lstat()
-                total.update(f"{file.relative_to(path)}\0{found.st_size}\0{found.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+                total.update(
+                    f"{file.relative_to(path)}\0{found.st_size}\0{found.st_mtime_ns}\n".encode(
+                        "utf-8", "surrogateescape"
+                    )
+                )
     except OSError:
         raise DataError("A folder that the pipeline reads can't be opened: check its permissions.") from None
     return total.hexdigest()

@@ -36,7 +36,8 @@ class Planned:
 class Records:
     """`out`/stages/NAME.json for each stage in `out`/NAME: its recipe, whether it is done, its figures.
 
-    A result whose recipe is asked for no more is moved aside to NAME.<fingerprint>, and back when it is asked for again.
+    A result whose recipe is asked for no more is moved aside to NAME.<fingerprint>, and back when it is asked for
+    again.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
@@ -56,16 +57,21 @@ class Records:
             raise OutputError(f"{called('The output', self.out)} is a file; name a folder with --out.")
         owner = _read(self.out / OWNER)
         if owner is None and any(entry.name not in (LOCK, FOLDER) for entry in self.out.iterdir()):
-            raise OutputError(f"{called('The output folder', self.out)} exists already and holds no pipeline; choose another with --out.")
+            raise OutputError(
+                f"{called('The output folder', self.out)} exists already and holds no pipeline; choose another with --out."
+            )
         if owner is not None and owner.get("pipeline") != self.pipeline.name:
-            raise OutputError(f"{called('The output folder', self.out)} belongs to another pipeline; choose another with --out.")
+            raise OutputError(
+                f"{called('The output folder', self.out)} belongs to another pipeline; choose another with --out."
+            )
 
     def plan(self) -> list[Planned]:
         """Each stage's state, in their order."""
         return [self._planned(step) for step in self.pipeline.steps]
 
     def begin(self, step: Step) -> Path:
-        """The stage's folder to work in: what another recipe left there is moved aside, what this one left is gone on with."""
+        """The stage's folder to work in: what another recipe left there is moved aside, what this one left is gone on
+        with."""
         record = self._record(step.name)
         if record is not None and record["fingerprint"] != step.fingerprint:
             self._move(step.name, f"{step.name}.{record['fingerprint'][:8]}")
@@ -75,7 +81,9 @@ class Records:
             if self._record(kept) is not None:
                 self._move(kept, step.name)
             else:
-                self._write(self._place(step.name), {"fingerprint": step.fingerprint, "recipe": step.recipe, "done": False})
+                self._write(
+                    self._place(step.name), {"fingerprint": step.fingerprint, "recipe": step.recipe, "done": False}
+                )
         return self.out / step.name
 
     def is_done(self, step: Step) -> bool:
@@ -85,7 +93,10 @@ class Records:
 
     def finish(self, step: Step, figures: Figures) -> None:
         """Say that the stage is done, with what it found."""
-        self._write(self._place(step.name), {"fingerprint": step.fingerprint, "recipe": step.recipe, "done": True, "figures": figures})
+        self._write(
+            self._place(step.name),
+            {"fingerprint": step.fingerprint, "recipe": step.recipe, "done": True, "figures": figures},
+        )
 
     def figures(self, step: Step) -> Figures:
         """What a finished stage found; nothing of one that is not done."""
@@ -99,7 +110,11 @@ class Records:
             if kept is not None:
                 return Planned(step, "kept" if kept["done"] else "stopped", "was made before, with the same options")
             return Planned(step, "to run", "never ran" if record is None else _difference(record["recipe"], step))
-        return Planned(step, "cached", "nothing changed") if record["done"] else Planned(step, "stopped", "goes on where it was")
+        return (
+            Planned(step, "cached", "nothing changed")
+            if record["done"]
+            else Planned(step, "stopped", "goes on where it was")
+        )
 
     def _record(self, name: str) -> dict[str, Any] | None:
         record = _read(self._place(name))

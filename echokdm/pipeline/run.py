@@ -13,11 +13,13 @@ from echokdm.pipeline.records import Records
 from echokdm.pipeline.work import Say, Track, Work, untracked
 
 
-def run_pipeline(pipeline: Pipeline, *, device: str = defaults.DEVICE, say: Say = lambda _: None, track: Track = untracked) -> Path:
+def run_pipeline(
+    pipeline: Pipeline, *, device: str = defaults.DEVICE, say: Say = lambda _: None, track: Track = untracked
+) -> Path:
     """Run what is not done yet; returns the folder. A second run does nothing; one that was stopped goes on.
 
-    What happens is told to `say` and kept, with the time, in run.log. Raises OutputError where the folder is another's or another
-    run is at work in it, and whatever the stages raise.
+    What happens is told to `say` and kept, with the time, in run.log. Raises OutputError where the folder is another's
+    or another run is at work in it, and whatever the stages raise.
     """
     from echokdm.pipeline.stages import CHECK, RUN, check_losses
 
@@ -76,7 +78,8 @@ def _log(out: Path, text: str) -> None:
 
 
 def plan_lines(pipeline: Pipeline) -> Iterator[str]:
-    """The plan, a line a stage: what is cached, what is to run, why, on how much and for about how long; at the end the time in all."""
+    """The plan, a line a stage: what is cached, what is to run, why, on how much and for about how long; at the end the
+    time in all."""
     from echokdm.pipeline.estimate import MEASURED_ON, duration, estimate
 
     records = Records(pipeline)
@@ -87,4 +90,8 @@ def plan_lines(pipeline: Pipeline) -> Iterator[str]:
         told = f"; {amounts[planned.step.name]}" if planned.to_do else ""
         yield f"{planned.step.name:{width}}  {planned.state:7}  {planned.why}{told}"
     left = sum(amounts[planned.step.name].seconds for planned in plan if planned.to_do)
-    yield f"About {duration(left)} of one core in all: a guess from clips of {MEASURED_ON}." if left else "Nothing is to run."
+    yield (
+        f"About {duration(left)} of one core in all: a guess from clips of {MEASURED_ON}."
+        if left
+        else "Nothing is to run."
+    )

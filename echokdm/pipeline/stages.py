@@ -16,7 +16,8 @@ from echokdm.pipeline.work import Work
 
 
 def check_losses(pipeline: Pipeline) -> None:
-    """Raises BundleError where a training's loss needs weights that are not on this machine: said before the first stage runs."""
+    """Raises BundleError where a training's loss needs weights that are not on this machine: said before the first
+    stage runs."""
     from echokdm.methods import train as training
 
     for step in pipeline.steps:
@@ -37,15 +38,23 @@ def train(work: Work) -> Figures:
     overrides = [f"data.cache={work.out / 'cache'}", f"seed={work.seed}", *overrides_of(options.values)]
     if work.reads["clips"] is not None:
         overrides.append(f"data.clips={work.reads['clips']}")
-    bundle = train_config(options.config, out=work.folder, from_bundle=None if options.start is None else str(work.reads["start"]),
-                          overrides=overrides)
+    bundle = train_config(
+        options.config,
+        out=work.folder,
+        from_bundle=None if options.start is None else str(work.reads["start"]),
+        overrides=overrides,
+    )
     if not (bundle / "model_index.json").exists():
-        raise ConfigError("The training left stages out that its bundle needs: give them steps, or start from a bundle that has them.")
+        raise ConfigError(
+            "The training left stages out that its bundle needs: give them steps, or start from a bundle that has them."
+        )
     figures: Figures = {}
     for record in sorted(work.folder.glob("*/done.json")):
         done = json.loads(record.read_text(encoding="utf-8"))
-        figures |= {f"{done['stage']}, steps": done["steps"],
-                    **{f"{done['stage']}, {name}": round(value, 4) for name, value in done["figures"].items()}}
+        figures |= {
+            f"{done['stage']}, steps": done["steps"],
+            **{f"{done['stage']}, {name}": round(value, 4) for name, value in done["figures"].items()},
+        }
     return figures
 
 
@@ -59,7 +68,16 @@ def evaluate(work: Work) -> Figures:
     data: Any = work.reads["data"]
     if options.data in work.step.needs:
         data = [source.clip for source in read_keypointed(Path(data), ("VAL", "TEST"))]
-    score(work.reads["bundle"], data, options.patients, work.folder, Sampling(work.seed), device=work.device, overwrite=True, show=False)
+    score(
+        work.reads["bundle"],
+        data,
+        options.patients,
+        work.folder,
+        Sampling(work.seed),
+        device=work.device,
+        overwrite=True,
+        show=False,
+    )
     return {}
 
 
@@ -79,13 +97,21 @@ def augment(work: Work) -> Figures:
     if options.motion == "others":
         plan = borrow_motions(plan, sources, work.seed)
     making = Making(**{field.name: getattr(options, field.name) for field in fields(Making)})
-    manifest = augment_cohort(plan, sources, work.folder, making,
-                              bundle=load_pipeline(work.reads["bundle"], work.device), drivers=sources,
-                              engine=lambda build, items: iter(work.track(serial(build, items), len(plan), "making clips")))
+    manifest = augment_cohort(
+        plan,
+        sources,
+        work.folder,
+        making,
+        bundle=load_pipeline(work.reads["bundle"], work.device),
+        drivers=sources,
+        engine=lambda build, items: iter(work.track(serial(build, items), len(plan), "making clips")),
+    )
     kept = manifest[manifest["accepted"]]
     figures: Figures = {"planned": len(manifest), "accepted": len(kept), "source clips": len(sources)}
     if len(kept):
-        figures["EF measured against asked, mean absolute error"] = round(float((kept["measured"] - kept["asked"]).abs().mean()), 2)
+        figures["EF measured against asked, mean absolute error"] = round(
+            float((kept["measured"] - kept["asked"]).abs().mean()), 2
+        )
     return figures
 
 
@@ -96,8 +122,13 @@ def audit(work: Work) -> Figures:
 
     options = work.step.options
     assert isinstance(options, Audit)
-    found = audit_cohort(Path(work.reads["real"]), Path(work.reads["synth"]), bundle=work.reads["bundle"], device=work.device,
-                         progress=work.show)
+    found = audit_cohort(
+        Path(work.reads["real"]),
+        Path(work.reads["synth"]),
+        bundle=work.reads["bundle"],
+        device=work.device,
+        progress=work.show,
+    )
     write_audit(found, work.folder, overwrite=True)
     return {"verdict": found.verdict, "planted copies found, percent": round(100 * found.found)}
 
@@ -121,8 +152,15 @@ def check_split(work: Work, ready: str) -> None:
 
 CHECK: Mapping[str, Callable[[Work, str], None]] = {"evaluate": check_split, "augment": check_split}
 
-RUN: Mapping[str, Callable[[Work], Figures]] = {"ingest": ingest, "keypoints": find_keypoints, "train": train, "evaluate": evaluate,
-                                                "augment": augment, "audit": audit, "report": report}
+RUN: Mapping[str, Callable[[Work], Figures]] = {
+    "ingest": ingest,
+    "keypoints": find_keypoints,
+    "train": train,
+    "evaluate": evaluate,
+    "augment": augment,
+    "audit": audit,
+    "report": report,
+}
 
 
 def overrides_of(values: Mapping[str, Any], before: str = "") -> list[str]:

@@ -33,8 +33,16 @@ def to_image(frame: Tensor | np.ndarray, scale: float = 1.0) -> Image.Image:
     return image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
 
 
-def overlay(frame: Tensor | np.ndarray, keypoints: np.ndarray, scale: float = 4.0, schema: KeypointSchema = A4C_BLOODPOOL_40,
-            dots: bool = True, extra: Sequence[tuple[np.ndarray, str]] = (), every: int = 0, title: str = "") -> Image.Image:
+def overlay(
+    frame: Tensor | np.ndarray,
+    keypoints: np.ndarray,
+    scale: float = 4.0,
+    schema: KeypointSchema = A4C_BLOODPOOL_40,
+    dots: bool = True,
+    extra: Sequence[tuple[np.ndarray, str]] = (),
+    every: int = 0,
+    title: str = "",
+) -> Image.Image:
     """Key-points (N, 2) over a frame, in the schema's colours. extra: further outlines (M, 2) with a colour each.
 
     every: so many points apart their numbers stand outside the outline, 0 for none. title: in the upper left corner.
@@ -51,9 +59,16 @@ def overlay(frame: Tensor | np.ndarray, keypoints: np.ndarray, scale: float = 4.
     radius = 2.6 * OVERSAMPLE
     # A point has the colour of the first edge that leads from it, or else to it; 40 of a ring each their own.
     coloured = list(zip(schema.edges, schema.colours, strict=True))
-    colour_of = {b: _rgb(colour) for (_, b), colour in coloured} | {a: _rgb(colour) for (a, _), colour in reversed(coloured)}
+    colour_of = {b: _rgb(colour) for (_, b), colour in coloured} | {
+        a: _rgb(colour) for (a, _), colour in reversed(coloured)
+    }
     for i, (x, y) in enumerate(points if dots else []):
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour_of.get(i, INK), outline="white", width=OVERSAMPLE // 2)
+        draw.ellipse(
+            (x - radius, y - radius, x + radius, y + radius),
+            fill=colour_of.get(i, INK),
+            outline="white",
+            width=OVERSAMPLE // 2,
+        )
     image = image.resize((image.width // OVERSAMPLE, image.height // OVERSAMPLE), Image.Resampling.BOX)
     draw, size = ImageDraw.Draw(image), max(image.width // 45, 9)
     if every:
@@ -61,10 +76,19 @@ def overlay(frame: Tensor | np.ndarray, keypoints: np.ndarray, scale: float = 4.
         outwards = placed - placed.mean(0)
         outwards /= np.maximum(np.linalg.norm(outwards, axis=1, keepdims=True), 1e-6)
         for i in range(0, len(placed), every):
-            draw.text(tuple(placed[i] + 1.2 * size * outwards[i]), str(i), fill="white", font=_font(size), anchor="mm", stroke_width=1,
-                      stroke_fill="black")
+            draw.text(
+                tuple(placed[i] + 1.2 * size * outwards[i]),
+                str(i),
+                fill="white",
+                font=_font(size),
+                anchor="mm",
+                stroke_width=1,
+                stroke_fill="black",
+            )
     if title:
-        draw.text((size / 2, size / 2), title, fill="white", font=_font(1.4 * size), stroke_width=1, stroke_fill="black")
+        draw.text(
+            (size / 2, size / 2), title, fill="white", font=_font(1.4 * size), stroke_width=1, stroke_fill="black"
+        )
     return image
 
 
@@ -82,19 +106,28 @@ def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def flow_picture(flow: Tensor, reach: float, scale: float = 4.0, sector: Tensor | np.ndarray | None = None) -> Image.Image:
+def flow_picture(
+    flow: Tensor, reach: float, scale: float = 4.0, sector: Tensor | np.ndarray | None = None
+) -> Image.Image:
     """A backward flow (2, H, W) in Baker's colours with the wheel in the corner; `reach` px is fully saturated.
 
     sector: (H, W) bool; outside it the picture is a light gray, since nothing moves there.
     """
     colour = flow_to_color(flow[None], reach)[0]
     if sector is not None:
-        colour = torch.where(torch.as_tensor(np.asarray(sector), dtype=torch.bool), colour, torch.full_like(colour, 0.9))
+        colour = torch.where(
+            torch.as_tensor(np.asarray(sector), dtype=torch.bool), colour, torch.full_like(colour, 0.9)
+        )
     image = to_image(colour, scale)
     wheel = flow_wheel(max(image.width // 5, 48))
     image.paste(wheel, (image.width - wheel.width - 6, 6), wheel)
-    ImageDraw.Draw(image).text((image.width - wheel.width // 2 - 6, wheel.height + 8), f"{reach:.1f} px", fill=INK,
-                               font=_font(max(image.width // 32, 10)), anchor="ma")
+    ImageDraw.Draw(image).text(
+        (image.width - wheel.width // 2 - 6, wheel.height + 8),
+        f"{reach:.1f} px",
+        fill=INK,
+        font=_font(max(image.width // 32, 10)),
+        anchor="ma",
+    )
     return image
 
 
@@ -111,9 +144,15 @@ def flow_wheel(size: int) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BOX)
 
 
-def strip(rows: Sequence[tuple[str, Frames]], times: Sequence[float], count: int = 8, scale: float = 1.5,
-          outlines: Sequence[np.ndarray | None] | None = None) -> Image.Image:
-    """Rows of frames, each (name, (T, 1 or 3, H, W) in [0, 1]), at `count` evenly spaced moments with their times in seconds.
+def strip(
+    rows: Sequence[tuple[str, Frames]],
+    times: Sequence[float],
+    count: int = 8,
+    scale: float = 1.5,
+    outlines: Sequence[np.ndarray | None] | None = None,
+) -> Image.Image:
+    """Rows of frames, each (name, (T, 1 or 3, H, W) in [0, 1]), at `count` evenly spaced moments with their times in
+    seconds.
 
     outlines: for each row the (T, N, 2) outlines to draw on it, or None.
     """
@@ -127,7 +166,9 @@ def strip(rows: Sequence[tuple[str, Frames]], times: Sequence[float], count: int
         draw.text((label + k * (w + 4) + w / 2, head / 2), f"{times[t]:.2f} s", fill=INK, font=_font(13), anchor="mm")
     for r, (name, frames) in enumerate(rows):
         y = head + r * (h + 4)
-        draw.text((label / 2, y + h / 2), name.replace(" ", "\n"), fill=INK, font=_font(13), anchor="mm", align="center")
+        draw.text(
+            (label / 2, y + h / 2), name.replace(" ", "\n"), fill=INK, font=_font(13), anchor="mm", align="center"
+        )
         for k, t in enumerate(picks):
             lines = None if outlines is None else outlines[r]
             tile = to_image(frames[t], scale) if lines is None else outlined(frames[t], lines[t], scale)
@@ -136,14 +177,19 @@ def strip(rows: Sequence[tuple[str, Frames]], times: Sequence[float], count: int
 
 
 def labelled_rows(rows: Sequence[tuple[str, Tensor]], count: int = 8, side: int = 128) -> Image.Image:
-    """Rows of pictures, each (name, (T, 1 or 3, H, W) in [0, 1]) of any length and size: up to `count`, spread evenly, `side` px high."""
+    """Rows of pictures, each (name, (T, 1 or 3, H, W) in [0, 1]) of any length and size: up to `count`, spread evenly,
+    `side` px high."""
     label, gap = 112, 4
-    wide = max(min(count, len(pictures)) * (round(side * pictures.shape[3] / pictures.shape[2]) + gap) for _, pictures in rows)
+    wide = max(
+        min(count, len(pictures)) * (round(side * pictures.shape[3] / pictures.shape[2]) + gap) for _, pictures in rows
+    )
     canvas = Image.new("RGB", (label + wide, len(rows) * (side + gap)), PAPER)
     draw = ImageDraw.Draw(canvas)
     for r, (name, pictures) in enumerate(rows):
         y = r * (side + gap)
-        draw.text((label / 2, y + side / 2), name.replace(" ", "\n"), fill=INK, font=_font(13), anchor="mm", align="center")
+        draw.text(
+            (label / 2, y + side / 2), name.replace(" ", "\n"), fill=INK, font=_font(13), anchor="mm", align="center"
+        )
         picks = np.unique(np.rint(np.linspace(0, len(pictures) - 1, count)).astype(int))
         for k, t in enumerate(picks):
             tile = to_image(pictures[t], side / pictures.shape[2])
@@ -161,7 +207,8 @@ def outlined(frame: Tensor, outline: np.ndarray, scale: float, colour: str = "#f
 
 
 def contact_sheet(items: Sequence[tuple[str, DataSequence]], side: int = 192, columns: int = 4) -> Image.Image:
-    """One frame of each (name, sequence of a data set), fitted into a square of `side` px: the one where most key-points are visible.
+    """One frame of each (name, sequence of a data set), fitted into a square of `side` px: the one where most
+    key-points are visible.
 
     Limbs whose both ends are visible are drawn in the schema's colours, visible points as dots.
     """
@@ -171,8 +218,13 @@ def contact_sheet(items: Sequence[tuple[str, DataSequence]], side: int = 192, co
         tile = _tile(item, side)
         x, y = (i % columns) * (side + 4), (i // columns) * (side + head + 4)
         canvas.paste(tile, (x + (side - tile.width) // 2, y + head))
-        ImageDraw.Draw(canvas).text((x + side / 2, y + head / 2), name if len(name) <= 28 else f"...{name[-25:]}", fill=INK, font=_font(11),
-                                    anchor="mm")
+        ImageDraw.Draw(canvas).text(
+            (x + side / 2, y + head / 2),
+            name if len(name) <= 28 else f"...{name[-25:]}",
+            fill=INK,
+            font=_font(11),
+            anchor="mm",
+        )
     return canvas
 
 
@@ -241,7 +293,9 @@ def smaller(frames: Tensor, side: int) -> Tensor:
     if factor >= 1:
         return frames
     size = [round(length * factor) for length in frames.shape[2:]]
-    return torch.cat([F.interpolate(frame, size, mode="bilinear", antialias=True) for frame in frames.split(1)]).clamp(0, 1)
+    return torch.cat([F.interpolate(frame, size, mode="bilinear", antialias=True) for frame in frames.split(1)]).clamp(
+        0, 1
+    )
 
 
 def gif(frames: Frames, fps: float) -> bytes:

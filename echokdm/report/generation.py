@@ -1,4 +1,5 @@
-"""Outputs of `echokdm generate`, written whole or not at all: picture or clip, strip, record, and one self-contained page of HTML."""
+"""Outputs of `echokdm generate`, written whole or not at all: picture or clip, strip, record, and one self-contained
+page of HTML."""
 
 import json
 from collections.abc import Mapping
@@ -17,24 +18,35 @@ from echokdm.ops.render import render_keypoints
 from echokdm.report import figures
 from echokdm.report.pages import data_uri, render
 
-PLAYBACK = 4  # MP4 and GIF are enlarged so many times where their frames are no larger than SMALL, since 64 pixels are small on a screen
+# MP4 and GIF are enlarged so many times where their frames are no larger than SMALL, since 64 pixels are small on a
+# screen
+PLAYBACK = 4
 SMALL = 256  # px, the longer side
 SCREEN = 640  # px, the longer side of GIF and page at most
 SHOWN, THUMBNAIL = 8, 128  # frames of a strip, and px a side
 
 
-def write_generation(result: Generation, out: str | Path, *, overwrite: bool = False, command: str = "echokdm generate") -> Path:
-    """Write generated.png or, of several frames, frames/ of PNG, generated.mp4 and generated.gif; strip.png, run.json and report.html.
+def write_generation(
+    result: Generation, out: str | Path, *, overwrite: bool = False, command: str = "echokdm generate"
+) -> Path:
+    """Write generated.png or, of several frames, frames/ of PNG, generated.mp4 and generated.gif; strip.png, run.json
+    and report.html.
 
-    They go into the folder `out`, which is returned. Nothing names a source file. Raises OutputError where the folder exists or the disk
-    is full.
+    They go into the folder `out`, which is returned. Nothing names a source file. Raises OutputError where the folder
+    exists or the disk is full.
     """
     frames = result.frames
     scale = PLAYBACK if max(frames.shape[2:]) <= SMALL else 1
-    record = {"synthetic": True, "use": "research only", "command": command, "method": result.method.name, "options": result.options,
-              "versions": {name: version(name) for name in ("echokdm", "torch", "diffusers")},
-              "frames_without_keypoints": result.empty,
-              "output": {"frames": len(frames), "fps": round(result.fps, 3), "size": list(frames.shape[2:])}}
+    record = {
+        "synthetic": True,
+        "use": "research only",
+        "command": command,
+        "method": result.method.name,
+        "options": result.options,
+        "versions": {name: version(name) for name in ("echokdm", "torch", "diffusers")},
+        "frames_without_keypoints": result.empty,
+        "output": {"frames": len(frames), "fps": round(result.fps, 3), "size": list(frames.shape[2:])},
+    }
     with atomic_folder(out, "generate", overwrite) as folder:
         if len(frames) == 1:
             (folder / "generated.png").write_bytes(figures.png(figures.to_image(frames[0])))
@@ -56,7 +68,8 @@ def _for_screen(frames: Frames) -> Frames:
 
 
 def sheet(result: Generation) -> Image.Image:
-    """What was given above what was made: sources, driving frames, key-points, generated frames, flow, the method's own pictures."""
+    """What was given above what was made: sources, driving frames, key-points, generated frames, flow, the method's own
+    pictures."""
     made, asked = result.made, result.request
     rows = [("sources", asked.sources)]
     if asked.condition is not None:
@@ -75,13 +88,24 @@ def sheet(result: Generation) -> Image.Image:
 
 def _page(result: Generation, command: str) -> str:
     shown = _for_screen(result.frames)
-    clip = data_uri(figures.png(figures.to_image(shown[0])), "image/png") if len(shown) == 1 else data_uri(
-        figures.gif(shown, result.fps), "image/gif")
+    clip = (
+        data_uri(figures.png(figures.to_image(shown[0])), "image/png")
+        if len(shown) == 1
+        else data_uri(figures.gif(shown, result.fps), "image/gif")
+    )
     height, width = result.frames.shape[2:]
     facts = [("frames", f"{len(result.frames)} of {width} x {height} pixels"), *_facts(result.options)]
-    return render("generation.html.j2", title=result.method.title, paper=result.method.paper, clip=clip,
-                  strip=data_uri(figures.png(sheet(result))), command=command, facts=facts, seconds=f"{result.seconds:.1f}",
-                  version=version("echokdm"))
+    return render(
+        "generation.html.j2",
+        title=result.method.title,
+        paper=result.method.paper,
+        clip=clip,
+        strip=data_uri(figures.png(sheet(result))),
+        command=command,
+        facts=facts,
+        seconds=f"{result.seconds:.1f}",
+        version=version("echokdm"),
+    )
 
 
 def _facts(options: Mapping[str, Any]) -> list[tuple[str, str]]:

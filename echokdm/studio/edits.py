@@ -34,8 +34,8 @@ class Value(BaseModel):
 class Edit(Value):
     """All that is asked of one clip.
 
-    outlines: source frame -> its 40 key-points put right, in the clip's own pixels. drag, walls, ef, gls, heart_rate: as of
-    `echo.wish.Wish`. edv: percent of the clip's own. m_mode: x0, y0, x1, y1 px of the line.
+    outlines: source frame -> its 40 key-points put right, in the clip's own pixels. drag, walls, ef, gls, heart_rate:
+    as of `echo.wish.Wish`. edv: percent of the clip's own. m_mode: x0, y0, x1, y1 px of the line.
     """
 
     outlines: dict[int, list[Point]] = {}
@@ -57,14 +57,16 @@ class Edit(Value):
     @property
     def key(self) -> str:
         """By which the result is known: the same for all edits that ask for the same clip."""
-        return hashlib.blake2b(self.model_copy(update={"m_mode": None}).model_dump_json().encode(), digest_size=8).hexdigest()
+        return hashlib.blake2b(
+            self.model_copy(update={"m_mode": None}).model_dump_json().encode(), digest_size=8
+        ).hexdigest()
 
 
 class Move(Value):
     """Key-point `point` moved to a place (x, y) px of the clip.
 
-    picture: in the `source`, whose outline was wrong, or in the `result`, whose heart is to be another. frame: of the result; the source
-    shows its own of the same phase.
+    picture: in the `source`, whose outline was wrong, or in the `result`, whose heart is to be another. frame: of the
+    result; the source shows its own of the same phase.
     """
 
     picture: Literal["source", "result"]
@@ -111,7 +113,7 @@ class History(Value):
         """The history with one step more; what was undone is gone."""
         if edit == self.edit:
             return self
-        steps = [*self.steps[:self.at + 1], edit][-MOST_STEPS:]
+        steps = [*self.steps[: self.at + 1], edit][-MOST_STEPS:]
         return History(steps=steps, at=len(steps) - 1)
 
     def back(self, steps: int) -> "History":

@@ -12,17 +12,22 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _HEADERS = {
     # Nothing from outside, nothing into another page, nothing kept.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
-                               "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin", "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store",
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
 }
 
 
 class Gate:
-    """Refuses, before the application sees it, each request but those of the page to its own server; adds the headers that keep it so.
+    """Refuses, before the application sees it, each request but those of the page to its own server; adds the headers
+    that keep it so.
 
-    token: given with the page's address once, which a cookie then holds. A Host that is not loopback is another site's name for this
-    machine (DNS rebinding); an Origin that is not the Host's is another site's page (CSRF), and a request that writes has to name one.
+    token: given with the page's address once, which a cookie then holds. A Host that is not loopback is another site's
+    name for this machine (DNS rebinding); an Origin that is not the Host's is another site's page (CSRF), and a request
+    that writes has to name one.
     """
 
     def __init__(self, app: ASGIApp, token: str) -> None:
@@ -45,7 +50,9 @@ class Gate:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if len(headers.getlist("host")) != 1 or not _is_loopback(host):
-            return _refusal("This server answers to this machine's own name alone: open the address that `echokdm studio` printed.")
+            return _refusal(
+                "This server answers to this machine's own name alone: open the address that `echokdm studio` printed."
+            )
         asked = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         cookie = f"echokdm-{scope['server'][1]}"  # cookies are shared by all ports of a host
         if scope["path"] == "/" and scope["method"] == "GET" and self._fits(asked):
@@ -66,7 +73,12 @@ class Gate:
 def _is_loopback(host: str) -> bool:
     try:
         parts = urlsplit(f"//{host}")
-        return parts.hostname in LOOPBACK and parts.netloc == host and (parts.port is None or parts.port > 0) and "@" not in host
+        return (
+            parts.hostname in LOOPBACK
+            and parts.netloc == host
+            and (parts.port is None or parts.port > 0)
+            and "@" not in host
+        )
     except ValueError:
         return False
 

@@ -42,7 +42,8 @@ class Settings:
 
 @dataclass(frozen=True)
 class Outlined:
-    """A clip with the outlines that an edit gives it, and the side that is its septum, as of `ops.walls.septum_is_first`."""
+    """A clip with the outlines that an edit gives it, and the side that is its septum, as of
+    `ops.walls.septum_is_first`."""
 
     heart: Derived
     septal_first: bool
@@ -51,7 +52,8 @@ class Outlined:
 class Heart:
     """A clip that was opened, with the ventricle as it was found or given.
 
-    demo: it is the clip that pydicom ships. Frames, where nothing else is said, are those of the result; points are pixels of the clip.
+    demo: it is the clip that pydicom ships. Frames, where nothing else is said, are those of the result; points are
+    pixels of the clip.
     """
 
     def __init__(self, found: Derived, settings: Settings, demo: bool = False) -> None:
@@ -59,12 +61,15 @@ class Heart:
         self._as_found = Outlined(found, septum_first(found, settings.pipeline))
 
     def write_outlines(self, edit: Edit, file: Path) -> None:
-        """The source's outlines as `--keypoints` takes them: as found, or put right in some frames, which the others follow.
+        """The source's outlines as `--keypoints` takes them: as found, or put right in some frames, which the others
+        follow.
 
         Of outlines from a file the frames that it traced, and those that were put right, alone.
         """
         found = self.found
-        corrected = {frame: np.asarray(found.model.to_model(np.array(points)), float) for frame, points in edit.outlines.items()}
+        corrected = {
+            frame: np.asarray(found.model.to_model(np.array(points)), float) for frame, points in edit.outlines.items()
+        }
         points = np.asarray(found.model.to_source(follow_corrections(found.keypoints, corrected, found.phases)), float)
         known = [t for t in range(len(points)) if not found.given or found.found[t] or t in corrected]
         write_outlines(file, {t: points[t] for t in known}, found.clip)
@@ -113,9 +118,15 @@ class Heart:
     def frame(self, source: Outlined, trajectory: Trajectory, frame: int, mover: Mover | None = None) -> np.ndarray:
         """Frame (C, H, W) of the result alone: as `synth` makes it but for the last digits, or by another mover."""
         rows = np.array([frame])
-        alone = replace(trajectory, keypoints=trajectory.keypoints[rows], frames=trajectory.frames[rows],
-                        valve_opening=trajectory.valve_opening[rows])
-        return np.asarray(edit_clip(source.heart, alone, mover or partial(self.settings.pipeline, chunk=1)).clip.frames[0])
+        alone = replace(
+            trajectory,
+            keypoints=trajectory.keypoints[rows],
+            frames=trajectory.frames[rows],
+            valve_opening=trajectory.valve_opening[rows],
+        )
+        return np.asarray(
+            edit_clip(source.heart, alone, mover or partial(self.settings.pipeline, chunk=1)).clip.frames[0]
+        )
 
     def preview(self, source: Outlined, trajectory: Trajectory, frame: int) -> np.ndarray:
         """Frame (C, H, W) of the result at once: the outline's motion without a network."""
@@ -126,47 +137,83 @@ class Heart:
         return synthesize(source.heart, edit.wish(), bundle=self.settings.pipeline, made=made)
 
     def command(self, edit: Edit, keypoints: str | None) -> str:
-        """The command that makes the same files. keypoints: how it names the file of outlines, None where it takes none."""
+        """The command that makes the same files. keypoints: how it names the file of outlines, None where it takes
+        none."""
         settings, clip = self.settings, None if self.demo else "CLIP"
         walls = [f"{wall}={factor:g}" for wall, factor in edit.walls.items()]
         drags = [f"{i}:{dx:g},{dy:g}" for i, (dx, dy) in edit.drag.items()]
         line = None if edit.m_mode is None else ",".join(f"{end:g}" for end in edit.m_mode)
-        return repeatable("synth", clip=clip, demo=self.demo, ef=edit.ef, edv=edit.wish().edv, gls=edit.gls, wall=walls or None,
-                          heart_rate=edit.heart_rate, keypoints=keypoints, any_view=settings.any_view, allow_print=settings.allow_print,
-                          drag=drags or None, m_mode=line, steps=defaults.STEPS, seed=defaults.SEED, bundle=settings.bundle,
-                          device=settings.device)
+        return repeatable(
+            "synth",
+            clip=clip,
+            demo=self.demo,
+            ef=edit.ef,
+            edv=edit.wish().edv,
+            gls=edit.gls,
+            wall=walls or None,
+            heart_rate=edit.heart_rate,
+            keypoints=keypoints,
+            any_view=settings.any_view,
+            allow_print=settings.allow_print,
+            drag=drags or None,
+            m_mode=line,
+            steps=defaults.STEPS,
+            seed=defaults.SEED,
+            bundle=settings.bundle,
+            device=settings.device,
+        )
 
     def line(self, edit: Edit, source: Outlined, trajectory: Trajectory) -> Line:
         """The M-mode's line in the clip's pixels: the edit's own, or as the report draws it."""
         if edit.m_mode is not None:
             return _line(edit.m_mode)
-        return line_across(source.heart.model.to_source(trajectory.keypoints[trajectory.ed]), np.asarray(source.heart.sector.mask))
+        return line_across(
+            source.heart.model.to_source(trajectory.keypoints[trajectory.ed]), np.asarray(source.heart.sector.mask)
+        )
 
     def curves(self, source: Outlined, trajectory: Trajectory) -> dict[str, Any]:
-        """Volumes and global longitudinal strain (%) of each of the result's frames, source and asked for, and both ejection fractions."""
+        """Volumes and global longitudinal strain (%) of each of the result's frames, source and asked for, and both
+        ejection fractions."""
         heart, frames, first = source.heart, trajectory.frames, source.septal_first
         drawn = simpson(trajectory.keypoints, heart.model.clip.spacing_mm)
-        strains = (longitudinal_strain(heart.keypoints, heart.ed, first).whole[frames],
-                   longitudinal_strain(trajectory.keypoints, trajectory.ed, first).whole)
-        return {"unit": heart.unit, "volume": {"source": _short(heart.volumes[frames]), "drawn": _short(drawn)},
-                "strain": {"source": _short(strains[0]), "drawn": _short(strains[1])},
-                "ef": {"source": round(heart.ejection_fraction, 1),
-                       "asked": round(clip_ejection_fraction(trajectory.asked, trajectory.beats), 1),
-                       "drawn": round(clip_ejection_fraction(drawn, trajectory.beats), 1)}}
+        strains = (
+            longitudinal_strain(heart.keypoints, heart.ed, first).whole[frames],
+            longitudinal_strain(trajectory.keypoints, trajectory.ed, first).whole,
+        )
+        return {
+            "unit": heart.unit,
+            "volume": {"source": _short(heart.volumes[frames]), "drawn": _short(drawn)},
+            "strain": {"source": _short(strains[0]), "drawn": _short(strains[1])},
+            "ef": {
+                "source": round(heart.ejection_fraction, 1),
+                "asked": round(clip_ejection_fraction(trajectory.asked, trajectory.beats), 1),
+                "drawn": round(clip_ejection_fraction(drawn, trajectory.beats), 1),
+            },
+        }
 
 
-def open_heart(path: Path, settings: Settings, keypoints: Path | None = None, demo: bool = False,
-               progress: Progress = quiet) -> Heart:
-    """Read a clip and find its ventricle, through the gates of `synth`. Raises what `derive_keypoints` does, ClipError for a still."""
+def open_heart(
+    path: Path, settings: Settings, keypoints: Path | None = None, demo: bool = False, progress: Progress = quiet
+) -> Heart:
+    """Read a clip and find its ventricle, through the gates of `synth`. Raises what `derive_keypoints` does, ClipError
+    for a still."""
     from echokdm.io import read_clip, require_motion
 
     progress("Reading the clip")
     clip = read_clip(path)
     require_motion(clip)
-    found = derive_keypoints(clip, keypoints=keypoints, any_view=settings.any_view, allow_print=settings.allow_print,
-                             bundle=settings.pipeline, progress=progress)
+    found = derive_keypoints(
+        clip,
+        keypoints=keypoints,
+        any_view=settings.any_view,
+        allow_print=settings.allow_print,
+        bundle=settings.pipeline,
+        progress=progress,
+    )
     if not found.moves:
-        raise GeometryError("The file of outlines has one frame alone, and so no motion: give two or more, or leave --keypoints out.")
+        raise GeometryError(
+            "The file of outlines has one frame alone, and so no motion: give two or more, or leave --keypoints out."
+        )
     return Heart(found, settings, demo)
 
 

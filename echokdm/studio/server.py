@@ -26,8 +26,11 @@ from echokdm.studio.sessions import Sessions
 
 _LARGEST_CHANGE = 2**16  # bytes
 _SCRIPTS = "studio", "server", "picture", "frames", "charts", "controls", "save"
-_ASSETS = {"": ("page.html", "text/html"), "studio.css": ("studio.css", "text/css"),
-           **{f"{name}.js": (f"{name}.js", "text/javascript") for name in _SCRIPTS}}
+_ASSETS = {
+    "": ("page.html", "text/html"),
+    "studio.css": ("studio.css", "text/css"),
+    **{f"{name}.js": (f"{name}.js", "text/javascript") for name in _SCRIPTS},
+}
 
 
 def application(sessions: Sessions, stop: Callable[[], None]) -> Starlette:
@@ -52,7 +55,8 @@ def application(sessions: Sessions, stop: Callable[[], None]) -> Starlette:
             Route(f"{one}/keypoints.csv", routes.outlines),
             Route(f"{one}/export", routes.export, methods=["POST"]),
         ],
-        exception_handlers={EchoKDMError: _sentence, HTTPException: _no_such, Exception: _fault})
+        exception_handlers={EchoKDMError: _sentence, HTTPException: _no_such, Exception: _fault},
+    )
 
 
 class _Routes:
@@ -81,7 +85,9 @@ class _Routes:
             name = await run_in_threadpool(self._sessions.begin, lambda: given)
         else:
             name = await self._upload(request)
-        return JSONResponse({"session": name, "state": await run_in_threadpool(told.state, self._sessions.session(name))}, 201)
+        return JSONResponse(
+            {"session": name, "state": await run_in_threadpool(told.state, self._sessions.session(name))}, 201
+        )
 
     async def _upload(self, request: Request) -> str:
         with TemporaryDirectory(dir=self._sessions.folder) as folder:
@@ -163,12 +169,16 @@ class _Routes:
     async def outlines(self, request: Request) -> Response:
         """The source's outlines as keypoints.csv."""
         held = await run_in_threadpool(self._session(request).outlines)
-        return Response(held, media_type="text/csv", headers={"Content-Disposition": 'attachment; filename="keypoints.csv"'})
+        return Response(
+            held, media_type="text/csv", headers={"Content-Disposition": 'attachment; filename="keypoints.csv"'}
+        )
 
     async def export(self, request: Request) -> Response:
         """All that `synth` writes, as a zip."""
         file = await run_in_threadpool(self._session(request).export)
-        return FileResponse(file, media_type="application/zip", filename="synth.zip", background=BackgroundTask(file.unlink))
+        return FileResponse(
+            file, media_type="application/zip", filename="synth.zip", background=BackgroundTask(file.unlink)
+        )
 
     async def stop(self, request: Request) -> Response:
         """End the server."""

@@ -34,8 +34,8 @@ class Superseded(Exception):
 class Making:
     """The result of one edit, as far as it is made.
 
-    key: the edit's. first: the frame that is made before all others, and its pixels (C, H, W). share: of the frames that are made.
-    error: one sentence on why there will be none.
+    key: the edit's. first: the frame that is made before all others, and its pixels (C, H, W). share: of the frames
+    that are made. error: one sentence on why there will be none.
     """
 
     key: str
@@ -96,10 +96,13 @@ class Session:
         """What a change would ask for, without making it a step: for a preview. Raises GeometryError or ConfigError."""
         now, self._tried = self._asked, monotonic()
         edit = self.heart.changed(now.edit, now.source, change)
-        return self._follow(edit, now.source if edit.outlines == now.edit.outlines else self.heart.outlined(edit, now.source))
+        return self._follow(
+            edit, now.source if edit.outlines == now.edit.outlines else self.heart.outlined(edit, now.source)
+        )
 
     def change(self, change: Change) -> None:
-        """Make a change a step of the history, and begin with its result. Raises GeometryError or ConfigError, and nothing is changed."""
+        """Make a change a step of the history, and begin with its result. Raises GeometryError or ConfigError, and
+        nothing is changed."""
         with self._lock:
             edit = self.heart.changed(self._asked.edit, self._asked.source, change)
             self._keep(self.history.then(edit), change.frame)
@@ -166,13 +169,15 @@ class Session:
     # What is looked at and taken away
 
     def source_frame(self, frame: int) -> np.ndarray:
-        """(C, H, W) of the source, in the phase of the result's frame, black outside the sector. Raises GeometryError: no such frame."""
+        """(C, H, W) of the source, in the phase of the result's frame, black outside the sector. Raises GeometryError:
+        no such frame."""
         asked = self._asked
         pick = int(frame_of(asked.trajectory, frame, asked.trajectory.frames))
         return np.asarray(asked.source.heart.clip.frames[pick]) * np.asarray(asked.source.heart.sector.mask)
 
     def result_frame(self, frame: int) -> tuple[np.ndarray, bool]:
-        """(C, H, W) of the result as far as it is made, else its preview; and whether it is made. Raises GeometryError: no such frame."""
+        """(C, H, W) of the result as far as it is made, else its preview; and whether it is made. Raises GeometryError:
+        no such frame."""
         making, asked = self._making, self._asked
         frame_of(asked.trajectory, frame, asked.trajectory.frames)
         if making.result is not None:
@@ -182,7 +187,8 @@ class Session:
         return self.heart.preview(asked.source, asked.trajectory, frame), False
 
     def m_modes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Brightness (L, N) in [0, 1] along the line of source and result. Raises ConfigError where the result isn't made yet."""
+        """Brightness (L, N) in [0, 1] along the line of source and result. Raises ConfigError where the result isn't
+        made yet."""
         asked, result = self._asked, self._result()
         line, real = self.heart.line(asked.edit, asked.source, asked.trajectory), result.real_frames()
         assert real is not None  # a still is not opened
@@ -204,7 +210,8 @@ class Session:
                 self.heart.write_outlines(asked.edit, out / OUTLINES)
             with ZipFile(file, "w") as archive:
                 for path in sorted(out.iterdir()):
-                    archive.writestr(ZipInfo(f"synth/{path.name}"), path.read_bytes())  # dated 1980: the same bytes each time
+                    # dated 1980: the same bytes each time
+                    archive.writestr(ZipInfo(f"synth/{path.name}"), path.read_bytes())
         return file
 
     def outlines(self) -> bytes:

@@ -10,14 +10,15 @@ from echokdm.studio.heart import Heart, Settings
 from echokdm.studio.session import Session, Threads
 
 MOST = 8  # clips open at a time
-SILENT_S = 600.0  # after which a tab, which says every minute that it is there, may be taken for closed where another needs its place
+# after which a tab, which says every minute that it is there, may be taken for closed where another needs its place
+SILENT_S = 600.0
 
 
 class Sessions:
     """The open sessions of one server, by their names.
 
-    given: the clip that the command named, which each new tab begins with. folder: private, and it goes with the server; each session has
-    a folder in it.
+    given: the clip that the command named, which each new tab begins with. folder: private, and it goes with the
+    server; each session has a folder in it.
     """
 
     def __init__(self, settings: Settings, folder: Path, given: Heart | None = None) -> None:
@@ -27,14 +28,17 @@ class Sessions:
         self._heard: dict[str, float] = {}
 
     def begin(self, open_clip: Callable[[], Heart]) -> str:
-        """A new session of the clip that `open_clip` gives; its name. Where too many are open that of a closed tab ends.
+        """A new session of the clip that `open_clip` gives; its name. Where too many are open that of a closed tab
+        ends.
 
         Raises what `open_clip` does, ConfigError where no tab is closed.
         """
         if len(self._open) >= MOST:
             silent = min(self._heard, key=self._heard.__getitem__)
             if monotonic() - self._heard[silent] < SILENT_S:
-                raise ConfigError(f"{MOST} clips are open, which is the most: close a tab, and try again in ten minutes.")
+                raise ConfigError(
+                    f"{MOST} clips are open, which is the most: close a tab, and try again in ten minutes."
+                )
             self.end(silent)
         heart, name = open_clip(), secrets.token_hex(16)
         folder = self.folder / name

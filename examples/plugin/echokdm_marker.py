@@ -1,4 +1,5 @@
-"""A data set for echokdm: `{train,test}/<clip>.gif` with `<clip>.csv` beside each, the place of one marker as frame,x,y."""
+"""A data set for echokdm: `{train,test}/<clip>.gif` with `<clip>.csv` beside each, the place of one marker as
+frame,x,y."""
 
 from dataclasses import dataclass
 
@@ -33,8 +34,15 @@ class MarkerClips:
                     continue
                 places = read_table(root / split / f"{stem}.csv", ["frame", "x", "y"], problems)
                 if places is not None:
-                    rows.append({"sequence": f"{split}/{stem}", "subject": stem, "split": split, "path": str(root / split / clip),
-                                 "_places": places[["frame", "x", "y"]].to_numpy()})
+                    rows.append(
+                        {
+                            "sequence": f"{split}/{stem}",
+                            "subject": stem,
+                            "split": split,
+                            "path": str(root / split / clip),
+                            "_places": places[["frame", "x", "y"]].to_numpy(),
+                        }
+                    )
         return problems.finish(pd.DataFrame(rows) if rows else empty_index())
 
     def read(self, row):

@@ -42,8 +42,10 @@ def refused(result: Result, words: str) -> None:
 
 
 def test_help_and_version_load_nothing_heavy() -> None:
-    code = ("import sys; from echokdm.cli.app import app\ntry: app([{!r}])\nexcept SystemExit: pass\n"
-            "assert not [m for m in ('torch', 'numpy', 'diffusers', 'monai', 'pydicom', 'matplotlib') if m in sys.modules]")
+    code = (
+        "import sys; from echokdm.cli.app import app\ntry: app([{!r}])\nexcept SystemExit: pass\n"
+        "assert not [m for m in ('torch', 'numpy', 'diffusers', 'monai', 'pydicom', 'matplotlib') if m in sys.modules]"
+    )
     for flag, word in (("--help", "keypoints"), ("--version", "echokdm")):
         done = subprocess.run([sys.executable, "-c", code.format(flag)], capture_output=True, text=True)
         assert done.returncode == 0 and word in done.stdout, done.stderr
@@ -54,16 +56,20 @@ def test_help_is_instant() -> None:
     spent = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-c", "from echokdm.cli.app import app; app(['--help'])"], capture_output=True, check=True)
+        subprocess.run(
+            [sys.executable, "-c", "from echokdm.cli.app import app; app(['--help'])"], capture_output=True, check=True
+        )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(spent) < 0.5
 
 
 def test_public_names_are_there_and_lazy() -> None:
-    code = ("import sys, echokdm; assert 'torch' not in sys.modules; echokdm.read_clip, echokdm.synthesize, echokdm.derive_keypoints\n"
-            "assert {'read_clip', 'synthesize', 'derive_keypoints', 'KDMPipeline', '__version__'} <= set(dir(echokdm))\n"
-            "assert echokdm.__version__[0].isdigit() and not hasattr(echokdm, 'no_such_name')")
+    code = (
+        "import sys, echokdm; assert 'torch' not in sys.modules; echokdm.read_clip, echokdm.synthesize, echokdm.derive_keypoints\n"
+        "assert {'read_clip', 'synthesize', 'derive_keypoints', 'KDMPipeline', '__version__'} <= set(dir(echokdm))\n"
+        "assert echokdm.__version__[0].isdigit() and not hasattr(echokdm, 'no_such_name')"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -118,40 +124,58 @@ def test_existing_folder_needs_overwrite(here: Path, tmp_path: Path, drawn_clip:
     refused(RUNNER.invoke(app, ["keypoints", str(clip), "--out", "file", "--overwrite"]), "name a folder")
 
 
-@pytest.mark.parametrize(("options", "words"), [
-    ([], "Name one clip"),
-    (["CLIP", "--demo"], "Name one clip"),
-    (["CLIP", "--ef", "4"], "outside 5 to 80"),
-    (["CLIP", "--ef", "81"], "outside 5 to 80"),
-    (["CLIP", "--drag", "12"], "i:dx,dy"),
-    (["CLIP", "--drag", "40:1,1"], "points 0 to 39"),
-    (["CLIP", "--drag", "10:500,0"], "."),
-    (["CLIP", "--without", "all"], "f2i or k2f"),
-    (["CLIP", "--frames", "1"], "--frames"),
-    (["CLIP", "--fps", "0"], "--fps"),
-    (["CLIP", "--fps", "1"], "--fps"),
-    (["CLIP", "--steps", "0"], "--steps"),
-    (["CLIP", "--seed", "-1"], "--seed"),
-    (["CLIP", "--from-frame", "24"], "frames 0 to 23"),
-    (["CLIP", "--keypoints", "none.csv"], "The tracing file does not exist"),
-    (["CLIP", "--driving", "none.dcm"], "can't be opened"),
-    (["none.dcm"], "can't be opened"),
-    (["TEXT"], "not a clip"),
-    (["TRUNCATED"], "damaged|no image"),
-    (["CORRUPT"], "damaged|no image"),
-    (["STILL"], "single frame"),
-    (["STILL", "--ef", "40"], "single frame"),
-    (["FROZEN"], "[Nn]othing moves"),
-    (["EMPTY"], "--keypoints"),
-    (["RGB"], "."),
-    (["PALETTE"], "."),
-    (["JPEG2K"], "."),
-    (["DOPPLER"], "Doppler"),
-])
-def test_bad_input_is_one_sentence_and_writes_nothing(options: list[str], words: str, here: Path, tmp_path: Path, drawn: None,
-                                                      request: pytest.FixtureRequest) -> None:
-    files = {name: lambda name=name: bad_file(name, tmp_path, request) for name in
-             ("CLIP", "TEXT", "TRUNCATED", "CORRUPT", "STILL", "FROZEN", "EMPTY", "RGB", "PALETTE", "JPEG2K", "DOPPLER")}
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "Name one clip"),
+        (["CLIP", "--demo"], "Name one clip"),
+        (["CLIP", "--ef", "4"], "outside 5 to 80"),
+        (["CLIP", "--ef", "81"], "outside 5 to 80"),
+        (["CLIP", "--drag", "12"], "i:dx,dy"),
+        (["CLIP", "--drag", "40:1,1"], "points 0 to 39"),
+        (["CLIP", "--drag", "10:500,0"], "."),
+        (["CLIP", "--without", "all"], "f2i or k2f"),
+        (["CLIP", "--frames", "1"], "--frames"),
+        (["CLIP", "--fps", "0"], "--fps"),
+        (["CLIP", "--fps", "1"], "--fps"),
+        (["CLIP", "--steps", "0"], "--steps"),
+        (["CLIP", "--seed", "-1"], "--seed"),
+        (["CLIP", "--from-frame", "24"], "frames 0 to 23"),
+        (["CLIP", "--keypoints", "none.csv"], "The tracing file does not exist"),
+        (["CLIP", "--driving", "none.dcm"], "can't be opened"),
+        (["none.dcm"], "can't be opened"),
+        (["TEXT"], "not a clip"),
+        (["TRUNCATED"], "damaged|no image"),
+        (["CORRUPT"], "damaged|no image"),
+        (["STILL"], "single frame"),
+        (["STILL", "--ef", "40"], "single frame"),
+        (["FROZEN"], "[Nn]othing moves"),
+        (["EMPTY"], "--keypoints"),
+        (["RGB"], "."),
+        (["PALETTE"], "."),
+        (["JPEG2K"], "."),
+        (["DOPPLER"], "Doppler"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_writes_nothing(
+    options: list[str], words: str, here: Path, tmp_path: Path, drawn: None, request: pytest.FixtureRequest
+) -> None:
+    files = {
+        name: lambda name=name: bad_file(name, tmp_path, request)
+        for name in (
+            "CLIP",
+            "TEXT",
+            "TRUNCATED",
+            "CORRUPT",
+            "STILL",
+            "FROZEN",
+            "EMPTY",
+            "RGB",
+            "PALETTE",
+            "JPEG2K",
+            "DOPPLER",
+        )
+    }
     arguments = [str(files[word]()) if word in files else word for word in options]
     refused(RUNNER.invoke(app, ["synth", *arguments]), words)
     assert list(here.iterdir()) == []
@@ -197,7 +221,9 @@ def test_unknown_device(here: Path, tmp_path: Path, drawn_clip: Clip, monkeypatc
     from echokdm.methods.kdm import pipeline as module
 
     monkeypatch.setattr(module.KDMPipeline, "from_pretrained", classmethod(lambda cls, name: torch.nn.Linear(1, 1)))
-    refused(RUNNER.invoke(app, ["synth", str(save(tmp_path / "clip.npz", drawn_clip)), "--device", "warp9"]), "--device cpu")
+    refused(
+        RUNNER.invoke(app, ["synth", str(save(tmp_path / "clip.npz", drawn_clip)), "--device", "warp9"]), "--device cpu"
+    )
 
 
 def test_outline_of_another_shape_is_refused(here: Path, tmp_path: Path, drawn_clip: Clip, drawn: None, heart) -> None:
@@ -207,8 +233,9 @@ def test_outline_of_another_shape_is_refused(here: Path, tmp_path: Path, drawn_c
     assert list(here.iterdir()) == []
 
 
-def test_full_disk_is_said_and_nothing_left(here: Path, tmp_path: Path, drawn_clip: Clip, drawn: None,
-                                            monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_said_and_nothing_left(
+    here: Path, tmp_path: Path, drawn_clip: Clip, drawn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -217,7 +244,9 @@ def test_full_disk_is_said_and_nothing_left(here: Path, tmp_path: Path, drawn_cl
     assert list(here.iterdir()) == []
 
 
-def test_interrupt_leaves_nothing(here: Path, tmp_path: Path, drawn_clip: Clip, drawn: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_leaves_nothing(
+    here: Path, tmp_path: Path, drawn_clip: Clip, drawn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
@@ -239,8 +268,9 @@ def test_unknown_yaml_key_names_the_nearest(here: Path, tmp_path: Path) -> None:
     assert list(here.iterdir()) == []
 
 
-def test_an_output_in_which_nothing_could_be_measured_ends_with_code_3(here: Path, drawn, drawn_clip: Clip, pipeline,
-                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_output_in_which_nothing_could_be_measured_ends_with_code_3(
+    here: Path, drawn, drawn_clip: Clip, pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     find = pipeline.segment
 
     def lose(frames, *seen):

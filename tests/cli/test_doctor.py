@@ -12,7 +12,9 @@ from echokdm.deid import words
 def bundle(folder: Path, components: tuple[str, ...] = ("k2f", "f2i")) -> Path:
     folder.mkdir(parents=True)
     index = {"_class_name": "KDMPipeline", "scheduler": ["diffusers", "DDIMScheduler"], "optional": [None, None]}
-    (folder / "model_index.json").write_text(json.dumps(index | {name: ["diffusers", "UNet2DModel"] for name in components}))
+    (folder / "model_index.json").write_text(
+        json.dumps(index | {name: ["diffusers", "UNet2DModel"] for name in components})
+    )
     for name in components:
         (folder / name).mkdir()
         (folder / name / "diffusion_pytorch_model.safetensors").write_bytes(b"\0" * 1_000_000)
@@ -50,7 +52,9 @@ def test_a_missing_text_detector_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> 
     assert not check.ok and check.required and "install again" in check.mend
 
 
-def test_missing_backbones_say_where_to_put_the_file(no_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_backbones_say_where_to_put_the_file(
+    no_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checks = {check.name: check for check in doctor.check_backbones()}
     assert set(checks) == {"LPIPS-squeeze", "LPIPS-alex", "LPIPS-vgg", "features-vgg19"}
     for name, file in (("LPIPS-alex", "alexnet-owt-7be5be79.pth"), ("features-vgg19", "vgg19-dcbb9e9d.pth")):

@@ -1,4 +1,5 @@
-"""The whole way with the real classes, untrained and tiny: from a phantom's file over the shell's command to its outputs."""
+"""The whole way with the real classes, untrained and tiny: from a phantom's file over the shell's command to its
+outputs."""
 
 import json
 from pathlib import Path
@@ -26,10 +27,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(0)
     parts = {
-        "image_codec": build_codec(1, (8, 8), 3, 16), "flow_codec": FlowCodec((8, 8, 8), 4, 16),
+        "image_codec": build_codec(1, (8, 8), 3, 16),
+        "flow_codec": FlowCodec((8, 8, 8), 4, 16),
         "k2f": ConditionedUNet(4, k2f_channels(A4C_BLOODPOOL_40), 0, 8, (2, 2, 1), (8, 16)),
         "f2i": ConditionedUNet(3, f2i_channels(A4C_BLOODPOOL_40), 6, 8, (2, 1, 1), (8, 16)),
-        "segmenter": Segmenter(features=(4, 4, 8, 8, 8, 4)), "scheduler": build_scheduler("ddim", "v_prediction"),
+        "segmenter": Segmenter(features=(4, 4, 8, 8, 8, 4)),
+        "scheduler": build_scheduler("ddim", "v_prediction"),
     }
     folder = tmp_path_factory.mktemp("bundle") / "random"
     KDMPipeline(**parts).save_pretrained(folder)
@@ -53,8 +56,23 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_synth_from_the_shell_is_whole_and_repeats(bundle: Path, phantom: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        done = CliRunner().invoke(app, ["synth", str(phantom / "clip.npz"), "--keypoints", str(phantom / "t.csv"), "--bundle", str(bundle),
-                                        "--ef", "40", "--steps", "2", "--out", str(tmp_path / name)])
+        done = CliRunner().invoke(
+            app,
+            [
+                "synth",
+                str(phantom / "clip.npz"),
+                "--keypoints",
+                str(phantom / "t.csv"),
+                "--bundle",
+                str(bundle),
+                "--ef",
+                "40",
+                "--steps",
+                "2",
+                "--out",
+                str(tmp_path / name),
+            ],
+        )
         assert done.exit_code == 3, (done.output, done.exception)  # all is written, and random weights measure nothing
     for file in ("synth.mp4", "synth.gif", "synth.dcm", "keypoints.csv", "run.json"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
@@ -63,5 +81,7 @@ def test_synth_from_the_shell_is_whole_and_repeats(bundle: Path, phantom: Path, 
 
 
 def test_segmenter_without_knowledge_is_refused(bundle: Path, phantom: Path, tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["keypoints", str(phantom / "clip.npz"), "--bundle", str(bundle), "--out", str(tmp_path / "out")])
+    done = CliRunner().invoke(
+        app, ["keypoints", str(phantom / "clip.npz"), "--bundle", str(bundle), "--out", str(tmp_path / "out")]
+    )
     assert done.exit_code == 2 and "--keypoints" in done.stderr and not (tmp_path / "out").exists()

@@ -24,8 +24,8 @@ from echokdm.report.synthesis_page import report_html
 
 GROWTH = 100  # MB that a clip of three times as many frames may take more; with all of them in memory it takes 280
 
-# Prints the peak of memory in MB after clips of 32 and of 96 frames. A process of its own, with little kept in memory: where frames stay
-# there is what `IN_MEMORY` says, and below it memory grows.
+# Prints the peak of memory in MB after clips of 32 and of 96 frames. A process of its own, with little kept in memory:
+# where frames stay there is what `IN_MEMORY` says, and below it memory grows.
 MEASURE = """
 import resource, sys
 from pathlib import Path
@@ -60,8 +60,12 @@ def save_video(path: Path, clip: Clip, count: int) -> None:
 def test_memory_is_flat_in_a_clips_length(drawn_clip: Clip, tmp_path: Path) -> None:
     for count in (32, 96):
         save_video(tmp_path / f"{count}.mp4", drawn_clip, count)
-    told = subprocess.run([sys.executable, "-c", MEASURE, str(tmp_path), str(Path(__file__).parents[1])], check=True, capture_output=True,
-                          text=True).stdout
+    told = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(tmp_path), str(Path(__file__).parents[1])],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
     short, long = (float(line) for line in told.split())
     assert long - short < GROWTH, f"{short:.0f} and {long:.0f} MB"
 
@@ -77,15 +81,24 @@ def outputs(clip: Clip, pipeline, folder: Path, ways: list[str]) -> dict[str, by
 
 
 @pytest.mark.parametrize(("ways", "tint"), [(["edited", "moved", "square"], [1.0]), (["edited"], [1.0, 0.8, 0.6])])
-def test_long_clips_give_what_short_ones_give(drawn_clip: Clip, pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                              ways: list[str], tint: list[float]) -> None:
-    write_dicom(tmp_path / "clip.dcm", drawn_clip.with_frames(drawn_clip.frames * torch.tensor(tint).view(1, -1, 1, 1)), Origin(""))
+def test_long_clips_give_what_short_ones_give(
+    drawn_clip: Clip, pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ways: list[str], tint: list[float]
+) -> None:
+    write_dicom(
+        tmp_path / "clip.dcm",
+        drawn_clip.with_frames(drawn_clip.frames * torch.tensor(tint).view(1, -1, 1, 1)),
+        Origin(""),
+    )
     short = read_clip(tmp_path / "clip.dcm")
     expected = outputs(short, pipeline, tmp_path / "short", ways)
     monkeypatch.setattr(frames, "IN_MEMORY", 2**16)
     monkeypatch.setattr(frames, "_PART", 2**17)
     long = read_clip(tmp_path / "clip.dcm")
-    assert isinstance(long.frames, LongFrames) and torch.equal(long.frames[:], short.frames) and torch.equal(long.gray[:], short.gray)
+    assert (
+        isinstance(long.frames, LongFrames)
+        and torch.equal(long.frames[:], short.frames)
+        and torch.equal(long.gray[:], short.gray)
+    )
     found = outputs(long, pipeline, tmp_path / "long", ways)
     assert set(found) == set(expected)
     same = {name for name in found if found[name] == expected[name]}
@@ -94,14 +107,21 @@ def test_long_clips_give_what_short_ones_give(drawn_clip: Clip, pipeline, tmp_pa
     assert {name for name in found if not name.endswith("html")} - same <= apart
     for name in ways:
         one, other = (read_clip(tmp_path / length / name / "synth.gif") for length in ("long", "short"))
-        assert len(one) == len(other) and (one.frames[:] - other.frames[:]).abs().max() < (1.5 if name == "square" else 0.1) / 255
+        assert (
+            len(one) == len(other)
+            and (one.frames[:] - other.frames[:]).abs().max() < (1.5 if name == "square" else 0.1) / 255
+        )
 
 
-def test_the_pages_film_of_a_long_clip_ends(drawn_clip: Clip, pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_pages_film_of_a_long_clip_ends(
+    drawn_clip: Clip, pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     result = synthesize(drawn_clip, bundle=pipeline)
     whole = report_html(result, "echokdm synth CLIP")
     monkeypatch.setattr("echokdm.report.synthesis_page.FILM", 8)
     page = report_html(result, "echokdm synth CLIP")
-    assert "The film shows the first 8 of 24 frames" in page and "The film shows" not in whole and len(page) < len(whole)
+    assert (
+        "The film shows the first 8 of 24 frames" in page and "The film shows" not in whole and len(page) < len(whole)
+    )
     (tmp_path / "film.mp4").write_bytes(base64.b64decode(re.search(r"data:video/mp4;base64,([^\"']+)", page)[1]))
     assert len(read_clip(tmp_path / "film.mp4")) == 8

@@ -78,14 +78,22 @@ def test_a_word_of_three_colours_is_found(drawn_clip: Clip) -> None:
 def test_a_command_refuses_and_leaves_nothing(command: str, drawn_clip: Clip, drawn: None, tmp_path: Path) -> None:
     clip = save(tmp_path / "clip.npz", named(drawn_clip))
     result = RUNNER.invoke(app, [command, str(clip), "--out", "out"])
-    assert result.exit_code == 2 and SAID in result.stderr and "--allow-print" in result.stderr and not (tmp_path / "out").exists()
+    assert (
+        result.exit_code == 2
+        and SAID in result.stderr
+        and "--allow-print" in result.stderr
+        and not (tmp_path / "out").exists()
+    )
     result = RUNNER.invoke(app, [command, str(clip), "--out", "out", "--allow-print"])
     assert result.exit_code == 0, result.output
     record = json.loads((tmp_path / "out" / {"synth": "run.json", "keypoints": "measures.json"}[command]).read_text())
     assert record.get("source", record)["searched_for_print"] is False
     if command == "synth":
         assert claims(tmp_path / "out" / "synth.dcm") == ("YES", False)
-        assert "--allow-print" in record["command"] and "not searched for print" in (tmp_path / "out" / "report.html").read_text()
+        assert (
+            "--allow-print" in record["command"]
+            and "not searched for print" in (tmp_path / "out" / "report.html").read_text()
+        )
 
 
 def test_what_was_searched_says_so(drawn_clip: Clip, pipeline, tmp_path: Path) -> None:
@@ -95,7 +103,9 @@ def test_what_was_searched_says_so(drawn_clip: Clip, pipeline, tmp_path: Path) -
     assert "not searched for print" not in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_a_still_is_taken_and_nothing_is_claimed_of_it(still_clip: Clip, drawn_clip: Clip, pipeline, tmp_path: Path) -> None:
+def test_a_still_is_taken_and_nothing_is_claimed_of_it(
+    still_clip: Clip, drawn_clip: Clip, pipeline, tmp_path: Path
+) -> None:
     result = synthesize(still_clip, driving=named(drawn_clip), bundle=pipeline)  # no pixel of a driving clip is put out
     write_synthesis(result, tmp_path / "out")
     assert claims(tmp_path / "out" / "synth.dcm") == ("YES", False)
@@ -106,7 +116,9 @@ def test_a_cohort_leaves_such_clips_out_or_claims_nothing(drawn_clip: Clip, pipe
     assert [source.number for source in sources] == [1] and refused[0].startswith("clip 2: ") and SAID in refused[0]
     allowed, _ = read_sources([named(drawn_clip)], pipeline, allow_print=True)
     for name, given, claimed in (("searched", sources, ("NO", True)), ("allowed", allowed, ("YES", False))):
-        augment_cohort(plan_cohort(given, 1, "uniform:38-39"), given, tmp_path / name, Making(dicom=True), bundle=pipeline)
+        augment_cohort(
+            plan_cohort(given, 1, "uniform:38-39"), given, tmp_path / name, Making(dicom=True), bundle=pipeline
+        )
         assert [claims(path) for path in (tmp_path / name / "DICOM").iterdir()] == [claimed]
         record = json.loads((tmp_path / name / "run.json").read_text())
         assert record["source_clips_not_searched_for_print"] == ([] if claimed[1] else [1])
@@ -118,7 +130,7 @@ def ingested(folder: Path, source: Path, **options: bool) -> Path:
     folder.mkdir()
     (folder / "p.yaml").write_text(text)
     pipeline = read_pipeline(folder / "p.yaml", [], folder)
-    step, = pipeline.steps
+    (step,) = pipeline.steps
     reads = {field: getattr(step.options, field) for field in step.options.reads}
     ingest(Work(step, folder / "ingest", folder, 0, "cpu", reads, [], lambda _: None, lambda _: None, untracked))
     return folder / "ingest"
@@ -140,11 +152,15 @@ def test_pictures_of_a_data_set_are_black_instead(drawn_clip: Clip, drawn: None,
     bannered.frames[..., :6, 4:40] = 1  # beside the sector
     save(tmp_path / "clips" / "a.npz", bannered)
     result = RUNNER.invoke(app, ["data", "preview", "clips", "clips", "--out", "a.png"])
-    tile = np.asarray(Image.open("a.png").convert("L"))[18:18 + 150, :190]  # below its title, 0.96 of the clip's size
+    tile = np.asarray(Image.open("a.png").convert("L"))[18 : 18 + 150, :190]  # below its title, 0.96 of the clip's size
     assert result.exit_code == 0 and not result.stderr and tile[1:5, 6:36].max() == 0 and tile[80].max() > 60
     path = save(tmp_path / "clips" / "a.npz", named(drawn_clip))
     result = RUNNER.invoke(app, ["data", "preview", "clips", "clips", "--out", "b.png"])
-    assert result.exit_code == 0 and SAID in result.stderr and not np.asarray(Image.open("b.png").convert("L"))[18:18 + 150, :190].any()
+    assert (
+        result.exit_code == 0
+        and SAID in result.stderr
+        and not np.asarray(Image.open("b.png").convert("L"))[18 : 18 + 150, :190].any()
+    )
     open_clip(path, "salt")
     with pytest.raises(PrintError):
         open_clip(path, "salt", shown=True)
@@ -158,7 +174,9 @@ def fault(test_data: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("command", [["synth"], ["keypoints"], ["augment"]])
-def test_a_name_over_a_real_sector_leaves_by_no_command(command: list[str], fault: Path, drawn: None, tmp_path: Path) -> None:
+def test_a_name_over_a_real_sector_leaves_by_no_command(
+    command: list[str], fault: Path, drawn: None, tmp_path: Path
+) -> None:
     places = [str(fault.parent), "out", "--dicom"] if command == ["augment"] else [str(fault), "--out", "out"]
     result = RUNNER.invoke(app, [*command, *places])
     assert result.exit_code == 2 and SAID in result.stderr and not (tmp_path / "out").exists()

@@ -15,7 +15,8 @@ RUNNER = CliRunner()
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory: a clip that can't be read, which no command gets to, and a staging folder that a killed `synth` left."""
+    """The working directory: a clip that can't be read, which no command gets to, and a staging folder that a killed
+    `synth` left."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "a.npz").write_bytes(b"")
@@ -26,22 +27,32 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("words", "lock"), [
-    ("synth clips/a.npz --out out", ".out.echokdm-lock"), ("keypoints clips/a.npz --out out", ".out.echokdm-lock"),
-    ("audit clips clips --out out", ".out.echokdm-lock"), ("evaluate --data clips --out out", ".out.echokdm-lock"),
-    ("augment clips out", "out/.lock")])
+@pytest.mark.parametrize(
+    ("words", "lock"),
+    [
+        ("synth clips/a.npz --out out", ".out.echokdm-lock"),
+        ("keypoints clips/a.npz --out out", ".out.echokdm-lock"),
+        ("audit clips clips --out out", ".out.echokdm-lock"),
+        ("evaluate --data clips --out out", ".out.echokdm-lock"),
+        ("augment clips out", "out/.lock"),
+    ],
+)
 def test_a_second_run_is_refused_before_any_work(here: Path, words: str, lock: str) -> None:
     (here / lock).parent.mkdir(exist_ok=True)
     with FileLock(here / lock):
         result = RUNNER.invoke(app, words.split())
-    assert result.exit_code == 2 and result.stderr == "Error: Another run is at work in the output folder: wait for its end, or stop it.\n"
+    assert (
+        result.exit_code == 2
+        and result.stderr == "Error: Another run is at work in the output folder: wait for its end, or stop it.\n"
+    )
     assert (here / ".0123abcd.tmp.out" / "result" / "synth.mp4").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_one_sentence_and_leaves_nothing(here: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def stops(*_: object, **__: object) -> None:
-        assert sorted(path.name for path in here.iterdir()) == [".out.echokdm-lock", "clips"]  # what the killed run left is gone
+        # what the killed run left is gone
+        assert sorted(path.name for path in here.iterdir()) == [".out.echokdm-lock", "clips"]
         os.kill(os.getpid(), number)
 
     monkeypatch.setattr("echokdm.echo.wish.Wish.check", stops)

@@ -1,5 +1,5 @@
-"""The privacy audit: planted copies and leaks are found, clips made from one frame, or edited and said to be so, are not
-copies, and no name gets out."""
+"""The privacy audit: planted copies and leaks are found, clips made from one frame, or edited and said to be so, are
+not copies, and no name gets out."""
 
 import json
 from collections.abc import Iterator
@@ -53,7 +53,8 @@ def write_list(root: Path, rows: list[tuple[str, str, str]]) -> Path:
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[SimpleNamespace]:
-    """What an audit asks of a pipeline: a segmenter, here an untrained one, whose features still tell pictures apart."""
+    """What an audit asks of a pipeline: a segmenter, here an untrained one, whose features still tell pictures
+    apart."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         segmenter = Segmenter().eval()
@@ -62,7 +63,8 @@ def network() -> Iterator[SimpleNamespace]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, network: SimpleNamespace) -> Path:
-    """real/ and synth/: six patients; a clip made from one frame of each TRAIN patient, a mirrored copy, a noisy copy begun elsewhere."""
+    """real/ and synth/: six patients; a clip made from one frame of each TRAIN patient, a mirrored copy, a noisy copy
+    begun elsewhere."""
     home = tmp_path_factory.mktemp("audit")
     clips = A4CPhantom(range(FIRST_SEED, FIRST_SEED + 6)).clip(FPS)
     names = [f"{PATIENT}-{i}" for i in range(6)]
@@ -75,7 +77,9 @@ def home(tmp_path_factory: pytest.TempPathFactory, network: SimpleNamespace) -> 
     made = [from_one_frame(clip.frames, 0.1) for clip in read[:4]]
     made += [1.2 * read[1].frames.flip(3) ** 0.8, (read[3].frames.roll(4, 0) + noise) * inside]
     # As `augment` does: a subject is named by the pixels of its clip.
-    subjects = [sketch(Listed(Path(), "", "", ""), in_model_frame(clip), network, False).pixels for clip in read[:4]] + ["x", "y"]
+    subjects = [
+        sketch(Listed(Path(), "", "", ""), in_model_frame(clip), network, False).pixels for clip in read[:4]
+    ] + ["x", "y"]
     rows = [(f"SYN{i:06d}", "TRAIN", subject) for i, subject in enumerate(subjects, 1)]
     for (name, _, _), frames in zip(rows, made, strict=True):
         write_avi(home / "synth" / "Videos" / f"{name}.avi", frames.clamp(0, 1), FPS)
@@ -93,12 +97,17 @@ def test_the_planted_copies_are_found_and_nothing_else(result: Audit) -> None:
     assert set(result.copies["clip"]) == {"SYN000005", "SYN000006"}
     assert (pairs.loc["SYN000005", "nearest"], pairs.loc["SYN000006", "nearest"]) == ("real 2", "real 4")
     assert pairs.loc["SYN000005", "mirrored"] and not pairs.loc["SYN000006", "mirrored"]
-    assert not result.clean and result.verdict.startswith("2 copies of a real clip and no leaks between splits among 6 synthetic clips.")
+    assert not result.clean and result.verdict.startswith(
+        "2 copies of a real clip and no leaks between splits among 6 synthetic clips."
+    )
 
 
 def test_a_clip_from_one_frame_is_near_its_own_patient_by_design(result: Audit) -> None:
     genuine = result.pairs[~result.pairs["copy"]]
-    assert list(genuine["nearest"]) == ["real 1", "real 2", "real 3", "real 4"] and (genuine["from_own_source"] == "yes").all()
+    assert (
+        list(genuine["nearest"]) == ["real 1", "real 2", "real 3", "real 4"]
+        and (genuine["from_own_source"] == "yes").all()
+    )
     assert (genuine["pixel_distance"] < genuine["other_pixel_distance"]).all()
     assert (genuine["other_patient"] != genuine["nearest"]).all()
 
@@ -121,27 +130,41 @@ def test_without_splits_patients_are_compared_with_all_others(home: Path, networ
     assert set(result.pairs["from_own_source"]) == {"unknown"} and list(result.pairs["clip"])[0] == "synthetic 1"
 
 
-def test_an_edited_clip_is_compared_with_all_patients_but_its_own(home: Path, network: SimpleNamespace, tmp_path: Path) -> None:
+def test_an_edited_clip_is_compared_with_all_patients_but_its_own(
+    home: Path, network: SimpleNamespace, tmp_path: Path
+) -> None:
     """Five clips with the same pixels, which move as real 4 does, and differ in what is said of them."""
     subjects = [row.rsplit(",", 1)[1] for row in (home / "synth" / "FileList.csv").read_text().splitlines()[1:5]]
-    said = {"SYN000001": (subjects[3], "1"), "SYN000002": (subjects[3], "0"), "SYN000003": (subjects[0], "1"), "SYN000004": ("nobody", "1"),
-            "SYN000005": (subjects[3], "yes")}
+    said = {
+        "SYN000001": (subjects[3], "1"),
+        "SYN000002": (subjects[3], "0"),
+        "SYN000003": (subjects[0], "1"),
+        "SYN000004": ("nobody", "1"),
+        "SYN000005": (subjects[3], "yes"),
+    }
     (tmp_path / "Videos").mkdir()
     for name in said:
         (tmp_path / "Videos" / f"{name}.avi").symlink_to(home / "synth" / "Videos" / "SYN000006.avi")
-    (tmp_path / "FileList.csv").write_text("FileName,Split,Subject,Edited\n" + "".join(
-        f"{name},TRAIN,{subject},{edited}\n" for name, (subject, edited) in said.items()))
+    (tmp_path / "FileList.csv").write_text(
+        "FileName,Split,Subject,Edited\n"
+        + "".join(f"{name},TRAIN,{subject},{edited}\n" for name, (subject, edited) in said.items())
+    )
     result = audit_cohort(home / "real", tmp_path, bundle=network)
     pairs = result.pairs.set_index("clip")
     assert set(result.copies["clip"]) == set(said) - {"SYN000001"}
     own = pairs.loc["SYN000001"]
     assert own["nearest"] != "real 4" and own["motion_agreement"] < 0.5 and own["from_own_source"] == "no"
     assert list(pairs["edited"]) == [True, False, True, True, False] and (pairs["nearest"] == "real 4").sum() == 4
-    sentence = "pixels by design: 3; compared with all other patients: 2, and with all, as their source is not known: 1."
+    sentence = (
+        "pixels by design: 3; compared with all other patients: 2, and with all, as their source is not known: 1."
+    )
     assert sentence in result.verdict
     out = write_audit(result, tmp_path / "out")
     assert sentence in json.loads((out / "audit.json").read_text())["by_design"]
-    assert "pixels by design: 3" in (out / "report.html").read_text() and "clip,split,edited,copy" in (out / "pairs.csv").read_text()
+    assert (
+        "pixels by design: 3" in (out / "report.html").read_text()
+        and "clip,split,edited,copy" in (out / "pairs.csv").read_text()
+    )
 
 
 def test_an_edited_cohort_alone_is_clean(home: Path, network: SimpleNamespace, tmp_path: Path) -> None:
@@ -164,30 +187,48 @@ def test_no_name_gets_out(home: Path, tmp_path: Path, result: Audit) -> None:
 
 
 def clip(label: str, owner: str, split: str, pixels: str = "") -> Sketch:
-    return Sketch(Listed(Path(), label, owner, split), owner, pixels or label, torch.zeros(1, 1), torch.zeros(1, 1), None)
+    return Sketch(
+        Listed(Path(), label, owner, split), owner, pixels or label, torch.zeros(1, 1), torch.zeros(1, 1), None
+    )
 
 
-@pytest.mark.parametrize(("real", "synthetic", "found"), [
-    ([("A", "TRAIN"), ("B", "VAL")], [("A", "TRAIN")], {}),
-    ([("A", "TRAIN"), ("A", "TEST")], [], {kinds.TWO_SPLITS.format("real"): ["real 1 (TRAIN) and real 2 (TEST)"]}),
-    ([("A", "TRAIN")], [("A", "TRAIN"), ("A", "VAL")], {kinds.TWO_SPLITS.format("synthetic"): ["synthetic 1 (TRAIN) and synthetic 2 (VAL)"],
-                                                       kinds.TESTED: ["synthetic 2"]}),
-    ([("A", "TRAIN"), ("B", "TEST")], [("B", "TRAIN")], {kinds.TRAINED: ["synthetic 1"]}),
-    ([("A", ""), ("B", "")], [("B", "TRAIN")], {}),
-])
+@pytest.mark.parametrize(
+    ("real", "synthetic", "found"),
+    [
+        ([("A", "TRAIN"), ("B", "VAL")], [("A", "TRAIN")], {}),
+        ([("A", "TRAIN"), ("A", "TEST")], [], {kinds.TWO_SPLITS.format("real"): ["real 1 (TRAIN) and real 2 (TEST)"]}),
+        (
+            [("A", "TRAIN")],
+            [("A", "TRAIN"), ("A", "VAL")],
+            {
+                kinds.TWO_SPLITS.format("synthetic"): ["synthetic 1 (TRAIN) and synthetic 2 (VAL)"],
+                kinds.TESTED: ["synthetic 2"],
+            },
+        ),
+        ([("A", "TRAIN"), ("B", "TEST")], [("B", "TRAIN")], {kinds.TRAINED: ["synthetic 1"]}),
+        ([("A", ""), ("B", "")], [("B", "TRAIN")], {}),
+    ],
+)
 def test_patients_in_two_splits_are_leaks(real: list, synthetic: list, found: dict) -> None:
-    sides = [[clip(f"{kind} {i}", owner, split) for i, (owner, split) in enumerate(rows, 1)]
-             for kind, rows in (("real", real), ("synthetic", synthetic))]
+    sides = [
+        [clip(f"{kind} {i}", owner, split) for i, (owner, split) in enumerate(rows, 1)]
+        for kind, rows in (("real", real), ("synthetic", synthetic))
+    ]
     assert split_leaks(*sides, {owner: owner for owner, _ in synthetic}) == found
 
 
 def test_an_identical_clip_in_two_splits_is_a_leak() -> None:
-    clips = [clip("real 1", "A", "TRAIN", "same"), clip("real 2", "B", "VAL", "same"), clip("real 3", "C", "VAL", "other")]
+    clips = [
+        clip("real 1", "A", "TRAIN", "same"),
+        clip("real 2", "B", "VAL", "same"),
+        clip("real 3", "C", "VAL", "other"),
+    ]
     assert split_leaks(clips, [], {}) == {kinds.IDENTICAL.format("real"): ["real 1 (TRAIN) and real 2 (VAL)"]}
 
 
-def test_copies_across_splits_are_leaks_and_a_second_audit_writes_the_same_bytes(home: Path, tmp_path: Path,
-                                                                                 network: SimpleNamespace) -> None:
+def test_copies_across_splits_are_leaks_and_a_second_audit_writes_the_same_bytes(
+    home: Path, tmp_path: Path, network: SimpleNamespace
+) -> None:
     names = [f"{PATIENT}-{i}" for i in range(6)]
     (tmp_path / "synth").mkdir()
     (tmp_path / "synth" / "Videos").symlink_to(home / "synth" / "Videos")
@@ -196,7 +237,10 @@ def test_copies_across_splits_are_leaks_and_a_second_audit_writes_the_same_bytes
         (tmp_path / "real" / "Videos" / f"{name}.avi").symlink_to(home / "real" / "Videos" / f"{name}.avi")
     frames = read_clip(home / "real" / "Videos" / f"{names[0]}.avi").frames
     write_avi(tmp_path / "real" / "Videos" / "again.avi", 0.9 * frames, FPS)
-    write_list(tmp_path / "real", [(names[0], "TRAIN", "A"), (names[1], "TEST", "B"), (names[2], "TRAIN", "C"), ("again", "VAL", "D")])
+    write_list(
+        tmp_path / "real",
+        [(names[0], "TRAIN", "A"), (names[1], "TEST", "B"), (names[2], "TRAIN", "C"), ("again", "VAL", "D")],
+    )
     write_list(tmp_path / "synth", [("SYN000005", "TRAIN", "unknown")])
     first, second = (audit_cohort(tmp_path / "real", tmp_path / "synth", bundle=network) for _ in range(2))
     assert first.leaks == {kinds.COPIED: ["SYN000005"], kinds.SAME_HEART: ["real 4 and real 1"]}
@@ -223,14 +267,21 @@ def run(*arguments: object) -> tuple[int, str]:
     return result.exit_code, result.output + result.stderr
 
 
-def test_the_command_leaves_with_1_where_there_are_copies_and_0_where_there_are_none(home: Path, tmp_path: Path) -> None:
+def test_the_command_leaves_with_1_where_there_are_copies_and_0_where_there_are_none(
+    home: Path, tmp_path: Path
+) -> None:
     rows = (home / "synth" / "FileList.csv").read_text().splitlines()
     for name, kept in (("copied", [rows[0], rows[5]]), ("clean", rows[:3])):
         (tmp_path / name).mkdir()
         (tmp_path / name / "Videos").symlink_to(home / "synth" / "Videos")
         (tmp_path / name / "FileList.csv").write_text("\n".join(kept))
     code, said = run(home / "real", tmp_path / "copied", "--out", tmp_path / "found")
-    assert code == 1 and "SYN000005 copies real 2" in said and PATIENT not in said and (tmp_path / "found" / "report.html").exists()
+    assert (
+        code == 1
+        and "SYN000005 copies real 2" in said
+        and PATIENT not in said
+        and (tmp_path / "found" / "report.html").exists()
+    )
     code, said = run(home / "real", tmp_path / "clean", "--out", tmp_path / "none")
     assert code == 0 and "No copies of a real clip and no leaks" in said
 
@@ -239,24 +290,30 @@ def test_a_clip_that_can_t_be_read_is_not_passed_over(home: Path, tmp_path: Path
     (tmp_path / "Videos").mkdir()
     (tmp_path / "Videos" / "good.avi").symlink_to(home / "synth" / "Videos" / "SYN000001.avi")
     (tmp_path / "Videos" / "bad.avi").write_text("no clip")
-    result = audit_cohort(home / "real", write_list(tmp_path, [("good", "TRAIN", ""), ("bad", "TRAIN", ""), ("lost", "TRAIN", "")]),
-                          bundle=network)
+    result = audit_cohort(
+        home / "real",
+        write_list(tmp_path, [("good", "TRAIN", ""), ("bad", "TRAIN", ""), ("lost", "TRAIN", "")]),
+        bundle=network,
+    )
     assert result.unread == ["synthetic 2", "synthetic 3"] and not result.clean
     assert "2 synthetic clips could not be read" in result.verdict
 
 
-@pytest.mark.parametrize(("real", "synthetic", "said"), [
-    ("absent", "synth", "The folder of real clips does not exist"),
-    ("real", "absent", "The folder of synthetic clips does not exist"),
-    ("empty", "synth", "holds no clip"),
-    ("real", "empty", "holds no clip"),
-    ("real", "real", "same one"),
-    ("nothing", "synth", "lists no clip"),
-    ("climbs", "synth", "leads out of its folder"),
-    ("noise", "synth", "None of the 2 real clips can be read"),
-    ("real", "noise", "None of the 2 synthetic clips can be read"),
-    ("one", "synth", "one patient alone"),
-])
+@pytest.mark.parametrize(
+    ("real", "synthetic", "said"),
+    [
+        ("absent", "synth", "The folder of real clips does not exist"),
+        ("real", "absent", "The folder of synthetic clips does not exist"),
+        ("empty", "synth", "holds no clip"),
+        ("real", "empty", "holds no clip"),
+        ("real", "real", "same one"),
+        ("nothing", "synth", "lists no clip"),
+        ("climbs", "synth", "leads out of its folder"),
+        ("noise", "synth", "None of the 2 real clips can be read"),
+        ("real", "noise", "None of the 2 synthetic clips can be read"),
+        ("one", "synth", "one patient alone"),
+    ],
+)
 def test_bad_input_is_one_sentence(home: Path, tmp_path: Path, real: str, synthetic: str, said: str) -> None:
     for name in ("empty", "nothing", "climbs", "noise", "one"):
         (tmp_path / name).mkdir()
@@ -291,4 +348,7 @@ def test_subjects_of_a_cohort_lead_back_to_their_real_clips(home: Path, network:
     file = home / "real" / "Videos" / f"{PATIENT}-0.avi"
     sources, _ = read_sources([file], load_pipeline(defaults.BUNDLE))
     seen = read_clip(file)
-    assert sources[0].subject == sketch(Listed(file, "", "", ""), in_model_frame(Clip(seen.frames, seen.fps)), network, False).pixels
+    assert (
+        sources[0].subject
+        == sketch(Listed(file, "", "", ""), in_model_frame(Clip(seen.frames, seen.fps)), network, False).pixels
+    )

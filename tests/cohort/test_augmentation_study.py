@@ -32,7 +32,11 @@ def out(example: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_training_judges_every_patient(out: Path) -> None:
     results = pd.read_csv(out / "results.csv", keep_default_na=False)
     counts = results.groupby(["arm", "seed"])["case"].nunique()
-    assert set(counts.index.get_level_values("arm")) == {"none", "spline", "echokdm"} and len(counts) == 6 and (counts == 2).all()
+    assert (
+        set(counts.index.get_level_values("arm")) == {"none", "spline", "echokdm"}
+        and len(counts) == 6
+        and (counts == 2).all()
+    )
     assert np.isfinite(results["EF"]).all() and results["LV"].between(0, 1).all()
     assert (out / "figure.png").read_bytes().startswith(b"\x89PNG")
 
@@ -56,7 +60,8 @@ def test_labels_lie_on_the_picture(example: ModuleType, out: Path) -> None:
     for cases in (example.load(out / "patients-3.npz"), example.read_cohort(out / "3-patients" / "round0")):
         for frame, mask in zip(cases.frames[0].numpy(), cases.masks[0].numpy(), strict=True):
             wall = binary_dilation(mask, iterations=5) & ~mask & (frame > 0)
-            assert frame[mask].mean() < 0.95 * frame[wall].mean()  # some walls are hardly brighter than the haze before them
+            # some walls are hardly brighter than the haze before them
+            assert frame[mask].mean() < 0.95 * frame[wall].mean()
 
 
 def test_a_stopped_study_goes_on_to_the_same_bytes(example: ModuleType, out: Path) -> None:
@@ -73,8 +78,12 @@ def test_a_stopped_study_goes_on_to_the_same_bytes(example: ModuleType, out: Pat
 
 def test_differences_are_paired_by_seed(example: ModuleType) -> None:
     """Seeds far apart with one and the same gain: the arms' intervals are wide, the difference's is not."""
-    rows = [(25, arm, seed, case, 10.0 * seed + case - gain, 0.5) for seed in range(3) for case in range(4)
-            for arm, gain in (("none", 0.0), ("spline", 1.0), ("echokdm", 2.0 + 0.1 * seed))]
+    rows = [
+        (25, arm, seed, case, 10.0 * seed + case - gain, 0.5)
+        for seed in range(3)
+        for case in range(4)
+        for arm, gain in (("none", 0.0), ("spline", 1.0), ("echokdm", 2.0 + 0.1 * seed))
+    ]
     table = example.summary(pd.DataFrame(rows, columns=["patients", "arm", "seed", "case", "EF", "LV"]))
     table = table[table["score"] == "EF"].set_index("arm")
     gain = table.loc["echokdm - none"]

@@ -5,7 +5,13 @@ import torch
 
 from echokdm.cohort.folder import labels_of
 from echokdm.cohort.validate import tracing_faults
-from echokdm.ops.ventricle import axis_from_keypoints, keypoints_from_mask, keypoints_from_tracing, outline_of_tracing, simpson_volume
+from echokdm.ops.ventricle import (
+    axis_from_keypoints,
+    keypoints_from_mask,
+    keypoints_from_tracing,
+    outline_of_tracing,
+    simpson_volume,
+)
 from echokdm.phantom.a4c import A4CPhantom
 
 
@@ -33,8 +39,10 @@ def test_tracings_of_bent_and_turned_ventricles_read_back() -> None:
     phantoms = A4CPhantom(range(900, 925))
     both = torch.stack([torch.zeros(25), torch.as_tensor(phantoms.end_systole)], 1)
     rng = np.random.default_rng(0)
-    found = [check(bent_and_turned(points, rng.uniform(-40, 40), rng.uniform(-0.006, 0.006)), 0, 1)
-             for points in phantoms.keypoints(both).double().numpy()]
+    found = [
+        check(bent_and_turned(points, rng.uniform(-40, 40), rng.uniform(-0.006, 0.006)), 0, 1)
+        for points in phantoms.keypoints(both).double().numpy()
+    ]
     assert max(px for px, _ in found) < 0.01
     assert max(ef for _, ef in found) < 0.5  # the outline is the drawn one
 
@@ -48,6 +56,6 @@ def test_tracings_of_ventricles_smoothed_in_time_read_back() -> None:
         for mask in masks:
             points.append(keypoints_from_mask(mask, previous_axis=axis))
             axis = np.stack(axis_from_keypoints(points[-1]))
-        mean = np.stack([np.mean(points[t:t + 5], axis=0) for t in range(8)])
+        mean = np.stack([np.mean(points[t : t + 5], axis=0) for t in range(8)])
         px, ef = check(mean, 0, int(simpson_volume(mean).argmin()))
         assert px < 0.01 and ef < 0.3

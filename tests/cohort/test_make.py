@@ -1,4 +1,5 @@
-"""Cohorts of a drawn heart: labels are those of the tracings, verified on the pixels, repeatable, resumable, without a source's name."""
+"""Cohorts of a drawn heart: labels are those of the tracings, verified on the pixels, repeatable, resumable, without a
+source's name."""
 
 import errno
 import json
@@ -39,7 +40,15 @@ def two(drawn_clip: Clip, pipeline) -> list[Source]:
 
 def fake(ef: float, low: float = 5.0, high: float = 80.0, subject: str = "") -> Source:
     """A source as plans see it."""
-    return Source(Clip(torch.zeros(1, 1, 8, 8), 1.0), 1, np.zeros((1, 40, 2)), np.ones(1, bool), subject or f"{ef}", ef, (low, high))
+    return Source(
+        Clip(torch.zeros(1, 1, 8, 8), 1.0),
+        1,
+        np.zeros((1, 40, 2)),
+        np.ones(1, bool),
+        subject or f"{ef}",
+        ef,
+        (low, high),
+    )
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -55,7 +64,9 @@ class Missing:
         self.components, self.size, self.bundle_name = pipeline.components, pipeline.size, pipeline.bundle_name
 
     def __call__(self, source, source_keypoints, target_keypoints, *, drawing, **options):
-        return self.pipeline(source, source_keypoints, target_keypoints, drawing=replace(drawing, gamma=self.gain), **options)
+        return self.pipeline(
+            source, source_keypoints, target_keypoints, drawing=replace(drawing, gamma=self.gain), **options
+        )
 
     def segment(self, *arguments, **options):
         return self.pipeline.segment(*arguments, **options)
@@ -115,7 +126,9 @@ def test_a_clip_moves_as_its_driver_does(two, pipeline, tmp_path) -> None:
     other = augment_cohort(borrowed, two, tmp_path / "other", Making(tolerance=15), bundle=pipeline, drivers=two)
     assert list(other["motion"]) == ["clip 2", "clip 1"] and list(own["motion"]) == ["own", "own"]
     assert np.abs(other["drawn"] - other["asked"]).max() < 0.1  # the wish is set on the other's motion
-    assert (tmp_path / "own" / "VolumeTracings.csv").read_bytes() != (tmp_path / "other" / "VolumeTracings.csv").read_bytes()
+    assert (tmp_path / "own" / "VolumeTracings.csv").read_bytes() != (
+        tmp_path / "other" / "VolumeTracings.csv"
+    ).read_bytes()
 
 
 def test_no_patient_is_in_two_splits() -> None:
@@ -126,17 +139,27 @@ def test_no_patient_is_in_two_splits() -> None:
     assert set(plan_cohort(sources, 1, split="val")["split"]) == {"VAL"}
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    ((0, "balance"), "--per-clip"), ((1, "uniform"), "uniform:20-70"), ((1, "uniform:2-70"), "inside 5-80"),
-    ((1, "uniform:70-20"), "inside 5-80"), ((1, "gauss:1"), "match:FILE"), ((1, "match:none.csv"), "The file list of --ef match does not"),
-    ((1, "balance", 0, "80/20"), "80/10/10"), ((1, "balance", 0, "dev"), "80/10/10"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((0, "balance"), "--per-clip"),
+        ((1, "uniform"), "uniform:20-70"),
+        ((1, "uniform:2-70"), "inside 5-80"),
+        ((1, "uniform:70-20"), "inside 5-80"),
+        ((1, "gauss:1"), "match:FILE"),
+        ((1, "match:none.csv"), "The file list of --ef match does not"),
+        ((1, "balance", 0, "80/20"), "80/10/10"),
+        ((1, "balance", 0, "dev"), "80/10/10"),
+    ],
+)
 def test_wishes_in_another_form_are_refused(arguments: tuple, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         plan_cohort([fake(50)], *arguments)
 
 
-def test_sources_that_cannot_be_used_are_told_by_number(drawn_clip: Clip, still_clip: Clip, empty_clip: Clip, pipeline) -> None:
+def test_sources_that_cannot_be_used_are_told_by_number(
+    drawn_clip: Clip, still_clip: Clip, empty_clip: Clip, pipeline
+) -> None:
     same = drawn_clip.with_frames(drawn_clip.frames, subject="somebody")
     sources, refused = read_sources([still_clip, same, empty_clip, same], pipeline)
     assert [line[:7] for line in refused] == ["clip 1:", "clip 3:"] and [s.number for s in sources] == [2, 4]
@@ -164,7 +187,9 @@ def test_labels_are_the_tracings_own_and_read_back(two: list[Source], pipeline, 
         spacing = None if np.isnan(listed["RowSpacing"]) else (listed["RowSpacing"], listed["ColumnSpacing"])
         points = {frame: outline_of_tracing(rows) for frame, rows in traced[row["sequence"]].items()}
         volumes = [float(simpson_volume(p, spacing)) for p in points.values()]
-        assert max(volumes) == pytest.approx(listed["EDV"], rel=1e-4) and min(volumes) == pytest.approx(listed["ESV"], rel=1e-4)
+        assert max(volumes) == pytest.approx(listed["EDV"], rel=1e-4) and min(volumes) == pytest.approx(
+            listed["ESV"], rel=1e-4
+        )
         item = adapter.read(row)
         seen = item.visible.all(1).nonzero()[:, 0].tolist()
         assert seen == sorted(points) and item.frames.shape == (24, 1, 112, 112)
@@ -172,10 +197,14 @@ def test_labels_are_the_tracings_own_and_read_back(two: list[Source], pipeline, 
         again = simpson_volume(item.keypoints[seen].numpy())
         assert 100 * (1 - again.min() / again.max()) == pytest.approx(listed["EF"], abs=0.5)
     for name in plan["id"]:
-        assert (tmp_path / "out" / "DICOM" / f"{name}.dcm").exists() and (tmp_path / "out" / "NIfTI" / f"{name}_gt.nii.gz").exists()
+        assert (tmp_path / "out" / "DICOM" / f"{name}.dcm").exists() and (
+            tmp_path / "out" / "NIfTI" / f"{name}_gt.nii.gz"
+        ).exists()
 
 
-def test_edited_clips_keep_each_frames_own_speckle_and_those_from_one_frame_do_not(two: list[Source], pipeline, tmp_path: Path) -> None:
+def test_edited_clips_keep_each_frames_own_speckle_and_those_from_one_frame_do_not(
+    two: list[Source], pipeline, tmp_path: Path
+) -> None:
     def speckle(frames: torch.Tensor) -> torch.Tensor:
         """What changes from frame to frame below the ventricle."""
         return (frames - frames.mean(0))[:, :, 75:85].flatten()
@@ -195,7 +224,9 @@ def test_edited_clips_keep_each_frames_own_speckle_and_those_from_one_frame_do_n
         augment_cohort(plan, two, tmp_path / "True", Making(tolerance=15), bundle=pipeline)
 
 
-def test_end_systole_is_traced_first_as_the_reference_loader_has_it(two: list[Source], pipeline, tmp_path: Path) -> None:
+def test_end_systole_is_traced_first_as_the_reference_loader_has_it(
+    two: list[Source], pipeline, tmp_path: Path
+) -> None:
     augment_cohort(plan_cohort(two, 1), two, tmp_path / "out", bundle=pipeline)
     lines = pd.read_csv(tmp_path / "out" / "VolumeTracings.csv")
     for _, clip in lines.groupby("FileName"):
@@ -205,7 +236,9 @@ def test_end_systole_is_traced_first_as_the_reference_loader_has_it(two: list[So
 
 
 @pytest.mark.parametrize("one_frame", [False, True])
-def test_pixels_that_do_not_follow_are_made_again_and_then_rejected(one_frame: bool, two: list[Source], pipeline, tmp_path: Path) -> None:
+def test_pixels_that_do_not_follow_are_made_again_and_then_rejected(
+    one_frame: bool, two: list[Source], pipeline, tmp_path: Path
+) -> None:
     plan = plan_cohort(two[:1], 1, "uniform:50-50")
     poor, gain = (0.4, 0.85) if one_frame else (-0.5, 0.5)  # of the whole motion; of what is added to the source's own
     bad = Missing(pipeline, poor)
@@ -213,14 +246,25 @@ def test_pixels_that_do_not_follow_are_made_again_and_then_rejected(one_frame: b
     assert len({call.seed for call in pipeline.calls}) == 3  # other noise each time
     assert not manifest["accepted"].any() and (manifest["tries"] == 3).all()
     assert manifest["reason"].str.fullmatch(r"measured \d+\.\d, drawn \d+\.\d").all()
-    assert (manifest["drawn"] < 49).all() and (manifest["drawn"] >= 45).all()  # the last wish lay nearer to what was measured
+    # the last wish lay nearer to what was measured
+    assert (manifest["drawn"] < 49).all() and (manifest["drawn"] >= 45).all()
     assert len(pd.read_csv(tmp_path / "bad" / "FileList.csv")) == 0 and not list((tmp_path / "bad").rglob("*.avi"))
 
-    first = augment_cohort(plan, two, tmp_path / "once", Making(tries=1, tolerance=5.5, one_frame=one_frame),
-                           bundle=Missing(pipeline, gain))
+    first = augment_cohort(
+        plan,
+        two,
+        tmp_path / "once",
+        Making(tries=1, tolerance=5.5, one_frame=one_frame),
+        bundle=Missing(pipeline, gain),
+    )
     gap = (first["drawn"] - first["measured"]).min()
-    manifest = augment_cohort(plan, two, tmp_path / "again", Making(tries=3, tolerance=gap - 0.2, one_frame=one_frame),
-                              bundle=Missing(pipeline, gain))
+    manifest = augment_cohort(
+        plan,
+        two,
+        tmp_path / "again",
+        Making(tries=3, tolerance=gap - 0.2, one_frame=one_frame),
+        bundle=Missing(pipeline, gain),
+    )
     kept = manifest[manifest["accepted"]]
     # Of one frame other noise comes first; an edited clip hardly changes by it, and the wish moves at once.
     assert len(kept) and (kept["tries"] == (3 if one_frame else 2)).all() and (kept["drawn"] < 50).all()
@@ -235,7 +279,9 @@ def test_a_clip_in_which_nothing_is_found_is_rejected(two: list[Source], pipelin
         def segment(self, *arguments, **options):
             raise GeometryError("No left ventricle was found with any certainty.")
 
-    manifest = augment_cohort(plan_cohort(two[:1], 1), two, tmp_path / "out", Making(tries=1), bundle=Blank(pipeline, 1))
+    manifest = augment_cohort(
+        plan_cohort(two[:1], 1), two, tmp_path / "out", Making(tries=1), bundle=Blank(pipeline, 1)
+    )
     assert manifest["reason"].tolist() == ["no ventricle found in the clip"] and manifest["measured"].isna().all()
 
 
@@ -243,15 +289,23 @@ class Stopped(BaseException):
     """As good as a kill: nothing in the package catches it."""
 
 
-def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(two: list[Source], pipeline, tmp_path: Path,
-                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
+    two: list[Source], pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan = plan_cohort(two, 1)
     augment_cohort(plan, two, tmp_path / "whole", bundle=pipeline)
     out, replace = tmp_path / "out", os.replace
-    for place, synthesised in (("Videos/SYN000002.avi", 2), ("cohort-parts/SYN000002.json", 1), ("FileList.csv", 1), ("run.json", 0)):
+    for place, synthesised in (
+        ("Videos/SYN000002.avi", 2),
+        ("cohort-parts/SYN000002.json", 1),
+        ("FileList.csv", 1),
+        ("run.json", 0),
+    ):
+
         def stop(source, target, place=place):
             if Path(target) == out / place:
-                Path(source).with_name(f".{'0' * 8}.tmp.{Path(target).name}").write_bytes(b"half")  # what a killed process leaves
+                # what a killed process leaves
+                Path(source).with_name(f".{'0' * 8}.tmp.{Path(target).name}").write_bytes(b"half")
                 raise Stopped
             replace(source, target)
 
@@ -286,8 +340,9 @@ def test_complete_cohorts_stay_and_others_are_not_mixed_in(two: list[Source], pi
     assert contents(out) == before and contents(tmp_path / "mine") == {"notes.txt": b"keep"}
 
 
-def test_a_full_disk_stops_clearly_and_the_run_goes_on(two: list[Source], pipeline, tmp_path: Path,
-                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_stops_clearly_and_the_run_goes_on(
+    two: list[Source], pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan, out = plan_cohort(two, 1), tmp_path / "out"
     write = cohort_write.CohortFolder.finish_clip
 
@@ -324,19 +379,34 @@ def test_the_command_names_no_source(app: typer.Typer, drawn_clip: Clip, still_c
     out = tmp_path / "out"
     result = CliRunner().invoke(app, ["augment", str(clips), str(out), "--per-clip", "1", "--ef", "balance", "--dicom"])
     assert result.exit_code == 0, result.output
-    assert "1 of 1 clips accepted, from 1 of 2 source clips" in result.stdout and "left out, clip 2: Motion" in result.stderr
-    for text in (result.stdout, result.stderr, *map(str, contents(out)), *(data.decode("latin-1") for data in contents(out).values())):
+    assert (
+        "1 of 1 clips accepted, from 1 of 2 source clips" in result.stdout
+        and "left out, clip 2: Motion" in result.stderr
+    )
+    for text in (
+        result.stdout,
+        result.stderr,
+        *map(str, contents(out)),
+        *(data.decode("latin-1") for data in contents(out).values()),
+    ):
         assert not [word for word in ("Jane", "Doe", "Zoe", "1970", str(clips)) if word in text]
     record = json.loads((out / "run.json").read_text())
     assert record["synthetic"] and record["planned"] == 1
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (["none", "out"], "folder of clips does not exist"), ([".", "taken"], "holds no cohort"), ([".", "out", "--ef", "50"], "uniform:20-70"),
-    ([".", "out", "--split", "most"], "80/10/10"), (["empty", "out"], "folder of clips holds no clip"),
-])
-def test_bad_input_ends_with_one_sentence_and_nothing_written(arguments: list[str], words: str, app: typer.Typer, tmp_path: Path,
-                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["none", "out"], "folder of clips does not exist"),
+        ([".", "taken"], "holds no cohort"),
+        ([".", "out", "--ef", "50"], "uniform:20-70"),
+        ([".", "out", "--split", "most"], "80/10/10"),
+        (["empty", "out"], "folder of clips holds no clip"),
+    ],
+)
+def test_bad_input_ends_with_one_sentence_and_nothing_written(
+    arguments: list[str], words: str, app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "taken").mkdir()
     (tmp_path / "empty").mkdir()
     (tmp_path / "taken" / "notes.txt").write_text("keep")

@@ -1,4 +1,5 @@
-"""Cohorts by workers of Ray: the bytes of the engine that works alone, also where a worker is killed or its disk is full."""
+"""Cohorts by workers of Ray: the bytes of the engine that works alone, also where a worker is killed or its disk is
+full."""
 
 import errno
 import os
@@ -59,6 +60,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def failing(pipeline, fail):
     """The pipeline, which calls `fail(seed)` before each clip."""
+
     class Failing:
         components, segment, bundle_name = pipeline.components, pipeline.segment, pipeline.bundle_name
 
@@ -69,7 +71,9 @@ def failing(pipeline, fail):
     return Failing()
 
 
-def test_a_killed_worker_changes_no_byte(files: list[Path], engine: Engine, sent, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+def test_a_killed_worker_changes_no_byte(
+    files: list[Path], engine: Engine, sent, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
     sources, refused = read_sources(files, sent)
     plan = plan_cohort(sources, 3)
     augment_cohort(plan, sources, tmp_path / "alone", bundle=sent)
@@ -83,10 +87,14 @@ def test_a_killed_worker_changes_no_byte(files: list[Path], engine: Engine, sent
 
     found, also_refused = read_sources(files, sent, engine=engine)
     assert also_refused == refused and len(refused) == 1
-    assert all(np.array_equal(a.keypoints, b.keypoints) and (a.number, a.subject) == (b.number, b.subject)
-               for a, b in zip(found, sources, strict=True))
+    assert all(
+        np.array_equal(a.keypoints, b.keypoints) and (a.number, a.subject) == (b.number, b.subject)
+        for a, b in zip(found, sources, strict=True)
+    )
     told = []
-    manifest = augment_cohort(plan, found, tmp_path / "spread", bundle=failing(sent, fail), engine=engine, progress=told.append)
+    manifest = augment_cohort(
+        plan, found, tmp_path / "spread", bundle=failing(sent, fail), engine=engine, progress=told.append
+    )
     assert killed.exists() and manifest["id"].tolist() == plan["id"].tolist() and told[-1] == "Made 6 of 6 clips"
     assert contents(tmp_path / "spread") == contents(tmp_path / "alone")
     assert "Doe" not in "".join(capfd.readouterr())
@@ -120,8 +128,9 @@ def test_a_full_disk_stops_clearly_and_the_run_goes_on(files: list[Path], engine
     assert contents(tmp_path / "out") == contents(tmp_path / "alone")
 
 
-def test_a_worker_that_does_not_see_the_folder_or_has_other_versions_stops_it(files: list[Path], pipeline, tmp_path: Path,
-                                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_does_not_see_the_folder_or_has_other_versions_stops_it(
+    files: list[Path], pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sources, _ = read_sources(files[:1], pipeline)
     plan = plan_cohort(sources, 1)
 
@@ -156,9 +165,13 @@ def test_a_cluster_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch)
         pass
 
 
-@pytest.mark.parametrize(("options", "words"), [(["--workers", "2"], "add --engine ray"),
-                                                (["--engine", "ray", "--workers", "0"], "1 or more")])
-def test_workers_are_rays_and_counted_from_one(options: list[str], words: str, pipeline, tmp_path: Path, as_every_bundle) -> None:
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(["--workers", "2"], "add --engine ray"), (["--engine", "ray", "--workers", "0"], "1 or more")],
+)
+def test_workers_are_rays_and_counted_from_one(
+    options: list[str], words: str, pipeline, tmp_path: Path, as_every_bundle
+) -> None:
     as_every_bundle(pipeline)
     app = typer.Typer(cls=OneSentence)
     app.command("augment")(augment)

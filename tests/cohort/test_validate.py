@@ -1,4 +1,5 @@
-"""The validator of EchoNet-Dynamic folders: a sound one passes, each planted fault is told, all faults are told at once."""
+"""The validator of EchoNet-Dynamic folders: a sound one passes, each planted fault is told, all faults are told at
+once."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,9 @@ def tracing(shrink: float, lean: float = 0.2) -> np.ndarray:
     """Axis and 20 chords (21, 4) of an ellipse that leans by `lean` radians."""
     depth = 30 * shrink * ((np.arange(20) + 0.5) / 10 - 1)
     half = 15 * shrink * np.sqrt(1 - (depth / (30 * shrink)) ** 2)
-    rows = np.concatenate([[[0, -30 * shrink, 0, 30 * shrink]], np.stack([-half, depth, half, depth], 1)]).reshape(-1, 2, 2)
+    rows = np.concatenate([[[0, -30 * shrink, 0, 30 * shrink]], np.stack([-half, depth, half, depth], 1)]).reshape(
+        -1, 2, 2
+    )
     turn = np.array([[np.cos(lean), np.sin(lean)], [-np.sin(lean), np.cos(lean)]])
     return (rows @ turn + [56, 58]).reshape(-1, 4)
 
@@ -44,7 +47,10 @@ def sound(root: Path, edit: Edit | None = None) -> Path:
         edv, esv = volume(ed), volume(es)
         files.append([name, 100 * (1 - esv / edv), esv, edv, 112, 112, 30, FRAMES, split])
         lines += [[f"{name}.avi", *row, frame] for frame, rows in ((4, es), (1, ed)) for row in rows]
-    tables = pd.DataFrame(files, columns=rules.COLUMNS), pd.DataFrame(lines, columns=["FileName", "X1", "Y1", "X2", "Y2", "Frame"])
+    tables = (
+        pd.DataFrame(files, columns=rules.COLUMNS),
+        pd.DataFrame(lines, columns=["FileName", "X1", "Y1", "X2", "Y2", "Frame"]),
+    )
     tables = (edit(*tables) if edit else None) or tables
     for name, table in zip(("FileList.csv", "VolumeTracings.csv"), tables, strict=True):
         table.to_csv(root / name, index=False)
@@ -83,7 +89,10 @@ def test_volumes_in_millilitres_by_an_unknown_spacing_are_compared_with_each_oth
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.8, 0.6)])
 def test_millilitres_are_checked_where_the_spacing_is_given(spacing: tuple[float, float], tmp_path: Path) -> None:
     def edit(files, lines):
-        ml = [float(simpson_volume(np.concatenate([r[1:, :2], r[:0:-1, 2:]]), spacing)) for r in map(tracing, (0.8, 0.85, 0.9, 1.0))]
+        ml = [
+            float(simpson_volume(np.concatenate([r[1:, :2], r[:0:-1, 2:]]), spacing))
+            for r in map(tracing, (0.8, 0.85, 0.9, 1.0))
+        ]
         files["ESV"], files["EDV"] = ml[:3], ml[3]
         files["EF"] = 100 * (1 - files["ESV"] / files["EDV"])
         files["VolumeUnit"], files["RowSpacing"], files["ColumnSpacing"] = "mL", *spacing
@@ -226,19 +235,40 @@ def unlisted_tracing(files, lines):
     return files, pd.concat([lines, lines.loc[rows_of(lines)].assign(FileName="0XZ.avi")])
 
 
-@pytest.mark.parametrize(("edit", "kinds"), [
-    (no_edv, {"wrong columns"}), (bad_number, {"not a number"}), (twice, {"listed twice"}), (bad_split, {rules.BAD_SPLIT}),
-    (bad_edited, {rules.BAD_EDITED}),
-    (climbing, {"refused, since the name leads out of the folder", rules.UNLISTED}), (gone, {"missing", rules.UNLISTED}),
-    (one_patient, {rules.TWO_SPLITS}), (fewer_frames, {rules.OTHER_COUNT}), (other_fps, {rules.OTHER_FPS}),
-    (other_size, {rules.OTHER_SIZE}), (other_header, {"wrong columns"}), (one_frame, {rules.NOT_TWO}), (three_frames, {rules.NOT_TWO}),
-    (late_frame, {rules.NO_FRAME}), (half_frame, {"not a frame number", rules.COUNT}), (nineteen, {rules.COUNT}),
-    (axis_last, {rules.NOT_AXIS, rules.OTHER_VOLUME, rules.OTHER_EF}), (slanted, {rules.SLANTED, rules.OTHER_VOLUME, rules.OTHER_EF}),
-    (from_the_base, {rules.ORDER}), (turned_axis, {rules.ORDER}), (swapped_ends, {rules.CROSSING}),
-    (outside, {rules.OUTSIDE}), (wrong_ef, {rules.WRONG_EF, rules.OTHER_EF}), (wrong_volumes, {rules.OTHER_VOLUME}),
-    (exchanged, {rules.SWAPPED, rules.WRONG_EF, rules.OTHER_VOLUME}), (other_hearts_tracing, {rules.OTHER_VOLUME, rules.OTHER_EF}),
-    (unlisted_tracing, {rules.ORPHAN}),
-], ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize(
+    ("edit", "kinds"),
+    [
+        (no_edv, {"wrong columns"}),
+        (bad_number, {"not a number"}),
+        (twice, {"listed twice"}),
+        (bad_split, {rules.BAD_SPLIT}),
+        (bad_edited, {rules.BAD_EDITED}),
+        (climbing, {"refused, since the name leads out of the folder", rules.UNLISTED}),
+        (gone, {"missing", rules.UNLISTED}),
+        (one_patient, {rules.TWO_SPLITS}),
+        (fewer_frames, {rules.OTHER_COUNT}),
+        (other_fps, {rules.OTHER_FPS}),
+        (other_size, {rules.OTHER_SIZE}),
+        (other_header, {"wrong columns"}),
+        (one_frame, {rules.NOT_TWO}),
+        (three_frames, {rules.NOT_TWO}),
+        (late_frame, {rules.NO_FRAME}),
+        (half_frame, {"not a frame number", rules.COUNT}),
+        (nineteen, {rules.COUNT}),
+        (axis_last, {rules.NOT_AXIS, rules.OTHER_VOLUME, rules.OTHER_EF}),
+        (slanted, {rules.SLANTED, rules.OTHER_VOLUME, rules.OTHER_EF}),
+        (from_the_base, {rules.ORDER}),
+        (turned_axis, {rules.ORDER}),
+        (swapped_ends, {rules.CROSSING}),
+        (outside, {rules.OUTSIDE}),
+        (wrong_ef, {rules.WRONG_EF, rules.OTHER_EF}),
+        (wrong_volumes, {rules.OTHER_VOLUME}),
+        (exchanged, {rules.SWAPPED, rules.WRONG_EF, rules.OTHER_VOLUME}),
+        (other_hearts_tracing, {rules.OTHER_VOLUME, rules.OTHER_EF}),
+        (unlisted_tracing, {rules.ORPHAN}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
 def test_each_fault_is_told(edit: Edit, kinds: set[str], tmp_path: Path) -> None:
     problems = found(sound(tmp_path, edit))
     assert set(problems) == kinds
@@ -278,7 +308,10 @@ def test_the_command_tells_all_problems_at_once(tmp_path: Path) -> None:
 
     bad = CliRunner().invoke(app, ["validate", str(sound(tmp_path / "bad", edit))])
     assert bad.exit_code == 2 and "3 problems:" in bad.stderr
-    for words in ("Split other than TRAIN, VAL, TEST: FileList.csv line 3",
-                  "that the clip lacks: FileList.csv line 3", "line 3 (50, not 30)"):
+    for words in (
+        "Split other than TRAIN, VAL, TEST: FileList.csv line 3",
+        "that the clip lacks: FileList.csv line 3",
+        "line 3 (50, not 30)",
+    ):
         assert words in bad.stderr, bad.stderr
     assert str(tmp_path) not in bad.output and "0XB" not in bad.output

@@ -32,7 +32,17 @@ def test_what_is_short_stays_an_array(arrays: np.ndarray) -> None:
 def test_what_is_long_is_read_again_as_it_was(arrays: np.ndarray) -> None:
     long = gather(iter(arrays))
     assert isinstance(long, LongFrames) and long.shape == arrays.shape and long.dtype == arrays.dtype and long.ndim == 3
-    for index in (3, -1, slice(None), slice(1, 8, 3), slice(2, 2), [4, 0, 4], np.array([1, 2]), torch.tensor([5, 6]), np.arange(9) > 6):
+    for index in (
+        3,
+        -1,
+        slice(None),
+        slice(1, 8, 3),
+        slice(2, 2),
+        [4, 0, 4],
+        np.array([1, 2]),
+        torch.tensor([5, 6]),
+        np.arange(9) > 6,
+    ):
         assert np.array_equal(long[index], arrays[np.asarray(index) if isinstance(index, torch.Tensor) else index])
     assert np.array_equal(np.stack(list(long)), arrays) and len(list(parts(long))) == 5
     assert np.array_equal(np.concatenate(list(long.split(4))), arrays)

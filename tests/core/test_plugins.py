@@ -16,7 +16,9 @@ def package(folder: Path, name: str, entries: dict[str, str], module: str = "", 
     info = folder / f"{name}-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[{GROUP}]\n" + "".join(f"{key} = {value}\n" for key, value in entries.items()))
+    (info / "entry_points.txt").write_text(
+        f"[{GROUP}]\n" + "".join(f"{key} = {value}\n" for key, value in entries.items())
+    )
     if module:
         (folder / f"{module}.py").write_text(code)
 
@@ -34,12 +36,20 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_broken_ones_leave_the_others_be(installed: Path) -> None:
     package(installed, "good", {"one": "things_good:ONE"}, "things_good", "ONE = 1")
-    package(installed, "bad", {"two": "things_bad:TWO", "three": "things_none:X", "four": "things_good:FOUR", "five": "things_raise:X"},
-            "things_bad", "import no_such_module")
+    package(
+        installed,
+        "bad",
+        {"two": "things_bad:TWO", "three": "things_none:X", "four": "things_good:FOUR", "five": "things_raise:X"},
+        "things_bad",
+        "import no_such_module",
+    )
     (installed / "things_raise.py").write_text(f"open({str(installed / 'secret' / 'file.bin')!r})")
     found = {plugin.name: plugin for plugin in survey(GROUP)}
     assert found["one"].value == 1 and found["one"].reason == ""
-    assert found["two"].reason == "No module named 'no_such_module'" and found["three"].reason == "No module named 'things_none'"
+    assert (
+        found["two"].reason == "No module named 'no_such_module'"
+        and found["three"].reason == "No module named 'things_none'"
+    )
     assert "FOUR" in found["four"].reason
     assert "FileNotFoundError" in found["five"].reason and "secret" not in found["five"].reason
     assert find(GROUP, "one") == 1

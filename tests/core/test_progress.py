@@ -30,6 +30,8 @@ def test_items_pass_through_in_order_and_the_screen_s_output_stays_clean(capsys:
 
 def test_an_engine_is_counted_by_what_its_items_give(monkeypatch: pytest.MonkeyPatch) -> None:
     totals = []
-    monkeypatch.setattr("echokdm.core.progress.track", lambda items, label, total: totals.append((label, total)) or items)
+    monkeypatch.setattr(
+        "echokdm.core.progress.track", lambda items, label, total: totals.append((label, total)) or items
+    )
     engine = counted(serial, "making clips", len)
     assert list(engine(lambda device: list, ["ab", "cde"])) == list("abcde") and totals == [("making clips", 5)]

@@ -21,14 +21,17 @@ def test_frames(frames: torch.Tensor) -> None:
         Sequence(frames)
 
 
-@pytest.mark.parametrize(("points", "seen", "schema", "words"), [
-    (POINTS, None, SCHEMA, "or none of them"),
-    (POINTS, SEEN, None, "or none of them"),
-    (POINTS[:2], SEEN[:2], SCHEMA, "pair on 3 frames"),
-    (torch.zeros(3, 5, 2), torch.ones(3, 5, dtype=torch.bool), SCHEMA, r"not \(3, 5, 2\)"),
-    (POINTS, SEEN.float(), SCHEMA, "bool"),
-    (POINTS * float("nan"), SEEN, SCHEMA, "not finite"),
-])
+@pytest.mark.parametrize(
+    ("points", "seen", "schema", "words"),
+    [
+        (POINTS, None, SCHEMA, "or none of them"),
+        (POINTS, SEEN, None, "or none of them"),
+        (POINTS[:2], SEEN[:2], SCHEMA, "pair on 3 frames"),
+        (torch.zeros(3, 5, 2), torch.ones(3, 5, dtype=torch.bool), SCHEMA, r"not \(3, 5, 2\)"),
+        (POINTS, SEEN.float(), SCHEMA, "bool"),
+        (POINTS * float("nan"), SEEN, SCHEMA, "not finite"),
+    ],
+)
 def test_key_points(points: torch.Tensor, seen: torch.Tensor, schema: KeypointSchema, words: str) -> None:
     with pytest.raises(GeometryError, match=words):
         Sequence(FRAMES, points, seen, schema)

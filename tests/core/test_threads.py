@@ -60,8 +60,12 @@ def test_half_a_processor_is_one_thread() -> None:
 def test_a_quota_below_the_processors_bounds_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "processors", lambda: 8)
     monkeypatch.delitem(sys.modules, "torch")
-    for share, given, count, said in ((2.5, None, "2", "quota is 2.5 of 8"), (8.0, None, None, "of 8 processors"),
-                                      (None, None, None, "of 8 processors"), (2.5, "5", "5", "OMP_NUM_THREADS")):
+    for share, given, count, said in (
+        (2.5, None, "2", "quota is 2.5 of 8"),
+        (8.0, None, None, "of 8 processors"),
+        (None, None, None, "of 8 processors"),
+        (2.5, "5", "5", "OMP_NUM_THREADS"),
+    ):
         monkeypatch.setattr(threads, "quota", lambda share=share: share)
         for name in (threads.COUNT, threads.WAIT):
             monkeypatch.delenv(name, raising=False)
@@ -74,8 +78,12 @@ def test_a_quota_below_the_processors_bounds_the_count(monkeypatch: pytest.Monke
 
 def seen(code: str, **given: str) -> dict[str, str | int | None]:
     """What a fresh process prints as JSON."""
-    environment = {name: value for name, value in os.environ.items() if name not in (threads.COUNT, threads.WAIT)} | given
-    done = subprocess.run([sys.executable, "-c", f"import json, os\n{code}"], env=environment, capture_output=True, text=True, timeout=120)
+    environment = {
+        name: value for name, value in os.environ.items() if name not in (threads.COUNT, threads.WAIT)
+    } | given
+    done = subprocess.run(
+        [sys.executable, "-c", f"import json, os\n{code}"], env=environment, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -86,9 +94,14 @@ WAITS = 'print(json.dumps({"wait": os.environ.get("OMP_WAIT_POLICY"), "count": t
 def test_it_is_said_before_torch_is_loaded_and_never_after() -> None:
     assert seen(f"import echokdm, torch\n{WAITS}")["wait"] == "PASSIVE"
     assert seen(f"import torch, echokdm\n{WAITS}")["wait"] is None
-    assert seen(f"import echokdm, torch\n{WAITS}", OMP_WAIT_POLICY="ACTIVE", OMP_NUM_THREADS="1") == {"wait": "ACTIVE", "count": 1}
+    assert seen(f"import echokdm, torch\n{WAITS}", OMP_WAIT_POLICY="ACTIVE", OMP_NUM_THREADS="1") == {
+        "wait": "ACTIVE",
+        "count": 1,
+    }
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no processor affinity")
 def test_torch_takes_no_more_threads_than_processors_it_may_use() -> None:
-    assert seen(f"os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\nimport echokdm, torch\n{WAITS}")["count"] == 1
+    assert (
+        seen(f"os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\nimport echokdm, torch\n{WAITS}")["count"] == 1
+    )

@@ -28,7 +28,9 @@ def test_operators_that_cannot_load_are_declared(tmp_path) -> None:
     """A torchvision of the wrong build: its library is no library; both schemas are there afterwards, once."""
     package = tmp_path / "torchvision"
     package.mkdir()
-    (package / "__init__.py").write_text("import torch\nassert torch.ops.torchvision.nms and torch.ops.torchvision.qnms\n")
+    (package / "__init__.py").write_text(
+        "import torch\nassert torch.ops.torchvision.nms and torch.ops.torchvision.qnms\n"
+    )
     (package / "_C.so").write_bytes(b"not a library")
     out = run(f"""
         import sys
@@ -68,7 +70,8 @@ def test_absent_torchvision_is_no_fault() -> None:
 
 
 def test_everything_that_needs_torchvision_imports_it_first() -> None:
-    """A file that imports diffusers, lpips, torchvision or torchmetrics is reached through an `__init__` that imports the repair."""
+    """A file that imports diffusers, lpips, torchvision or torchmetrics is reached through an `__init__` that imports
+    the repair."""
     package = Path(__file__).parents[2] / "echokdm"
     repair = "from echokdm.core import torchvision_compat"
     repairs = (repair, "from echokdm.core import lean_imports")  # which imports it itself
@@ -78,8 +81,10 @@ def test_everything_that_needs_torchvision_imports_it_first() -> None:
         text = path.read_text(encoding="utf-8")
         found = needy.search(text)
         folders = [folder for folder in path.parents if package in folder.parents]
-        covered = any(line in (folder / "__init__.py").read_text(encoding="utf-8") for folder in folders for line in repairs)
-        ahead = found is not None and re.search(r"torchvision_compat", text[:found.start()]) is not None
+        covered = any(
+            line in (folder / "__init__.py").read_text(encoding="utf-8") for folder in folders for line in repairs
+        )
+        ahead = found is not None and re.search(r"torchvision_compat", text[: found.start()]) is not None
         if found and not covered and not ahead:
             bare.append(f"{path.relative_to(package)}: add `{repair}` to the folder's __init__.py")
     assert not bare, "\n".join(bare)

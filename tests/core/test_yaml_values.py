@@ -8,8 +8,26 @@ from echokdm.core.yaml_values import parse_yaml
 from echokdm.pipeline.options import PipelineOptions
 from echokdm.pipeline.plan import read_pipeline
 
-ODD = ["2024-99-99", "!!bool abc", "!!timestamp foo", "!!binary x", "!!python/object:os.system x", "!!set {a, b}", "[" * 5000, "{a: " * 30,
-       "9" * 6000, "9" * 20, ".nan", "-.inf", "[&a 1, *a]", "{1: 2}", '"a\\0b"', "2024-01-02", "!!int x", "a: b: c"]
+ODD = [
+    "2024-99-99",
+    "!!bool abc",
+    "!!timestamp foo",
+    "!!binary x",
+    "!!python/object:os.system x",
+    "!!set {a, b}",
+    "[" * 5000,
+    "{a: " * 30,
+    "9" * 6000,
+    "9" * 20,
+    ".nan",
+    "-.inf",
+    "[&a 1, *a]",
+    "{1: 2}",
+    '"a\\0b"',
+    "2024-01-02",
+    "!!int x",
+    "a: b: c",
+]
 
 
 @pytest.mark.parametrize("text", ODD)
@@ -24,7 +42,10 @@ def test_odd_values_are_one_sentence_in_files_and_overrides(tmp_path, text):
 
 
 def test_plain_values_pass_and_a_fault_is_told_by_its_line():
-    assert parse_yaml("{a: [1, 2.5, yes, null, text], b: {c: -3}}", "no.") == {"a": [1, 2.5, True, None, "text"], "b": {"c": -3}}
+    assert parse_yaml("{a: [1, 2.5, yes, null, text], b: {c: -3}}", "no.") == {
+        "a": [1, 2.5, True, None, "text"],
+        "b": {"c": -3},
+    }
     with pytest.raises(ConfigError, match="^no: look at line 3."):
         parse_yaml("a: 1\nb: 2\nc: ]\n", "no.")
 
@@ -48,7 +69,9 @@ def test_files_that_are_no_text_and_endless_overrides(tmp_path):
         apply_override({}, "a." * 3000 + "b=1")
 
 
-@pytest.mark.parametrize("override", ["/export/doe^jane", "/export/doe^jane=1", "seed=[/export/doe^jane", "name.a=/export/doe^jane"])
+@pytest.mark.parametrize(
+    "override", ["/export/doe^jane", "/export/doe^jane=1", "seed=[/export/doe^jane", "name.a=/export/doe^jane"]
+)
 def test_a_bad_override_is_told_without_its_value(override):
     with pytest.raises(ConfigError) as caught:
         apply_override({"name": "x"}, override)

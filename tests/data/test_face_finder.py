@@ -50,6 +50,8 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch):
 
 
 def test_the_package_that_carries_the_predictor_is_never_imported():
-    code = ("import sys; from echokdm.data.face_finder import predictor_file; predictor_file();"
-            "assert not {'dlib', 'face_recognition_models', 'pkg_resources'} & set(sys.modules)")
+    code = (
+        "import sys; from echokdm.data.face_finder import predictor_file; predictor_file();"
+        "assert not {'dlib', 'face_recognition_models', 'pkg_resources'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

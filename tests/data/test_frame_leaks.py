@@ -1,4 +1,5 @@
-"""What a method learns from and is scored on: no frame twice in an item, directions kept, nobody in training and held out at once."""
+"""What a method learns from and is scored on: no frame twice in an item, directions kept, nobody in training and held
+out at once."""
 
 import functools
 import zlib
@@ -30,8 +31,19 @@ def repeats(items: list[dict]) -> int:
     return sum(len({frame.numpy().tobytes() for frame in item["frames"]}) < len(item["frames"]) for item in items)
 
 
-@pytest.mark.parametrize(("adapter", "count"), [("deepfashion", 2), ("deepfashion", 4), ("market-1501", 3), ("ixmas", 2), ("ixmas", 3),
-                                                ("voxceleb", 2), ("shapenet-chairs", 4), ("phantom-face", 4)])
+@pytest.mark.parametrize(
+    ("adapter", "count"),
+    [
+        ("deepfashion", 2),
+        ("deepfashion", 4),
+        ("market-1501", 3),
+        ("ixmas", 2),
+        ("ixmas", 3),
+        ("voxceleb", 2),
+        ("shapenet-chairs", 4),
+        ("phantom-face", 4),
+    ],
+)
 def test_no_frame_is_met_twice_in_an_item(adapter: str, count: int, tmp_path: Path) -> None:
     """With 8 frames kept, though the folders' sequences have 2 to 5, and some of their frames are alike."""
     pytest.importorskip(OPTIONAL.get(adapter, "numpy"))
@@ -43,19 +55,27 @@ def test_no_frame_is_met_twice_in_an_item(adapter: str, count: int, tmp_path: Pa
 
 @pytest.mark.parametrize("adapter", ["deepfashion", "market-1501"])
 def test_listed_pairs_keep_their_direction(adapter: str, tmp_path: Path) -> None:
-    """Each held-out pair comes once, `to` made of `from`; in training nothing is made into picture 0 of anybody, as the table says."""
+    """Each held-out pair comes once, `to` made of `from`; in training nothing is made into picture 0 of anybody, as the
+    table says."""
     from echokdm.data.adapters import find_adapter
 
     root = small_sets.FOLDERS[adapter](tmp_path / "data")
     source, reader = source_of(adapter, root, tmp_path / "cache"), find_adapter(adapter)
     index = reader.index(root)
-    sets, listed = source.held_out(2, 0), index[index["split"] == "test"].sort_values("subject", kind="stable").to_dict("records")
+    sets, listed = (
+        source.held_out(2, 0),
+        index[index["split"] == "test"].sort_values("subject", kind="stable").to_dict("records"),
+    )
     assert len(sets) == len(listed) == 18 and sets.directed
     assert sets.subjects.tolist() == [zlib.crc32(row["subject"].encode()) for row in listed]
     for i in (0, 4, 11, 17):
         begin, end = fit_square(reader.read(listed[i]).frames, SIZE)[0]
         target, given = sets[5, i]["frames"]
-        assert (target - end).abs().max() < 0.003 and (given - begin).abs().max() < 0.003 and (begin - end).abs().max() > 0.1
+        assert (
+            (target - end).abs().max() < 0.003
+            and (given - begin).abs().max() < 0.003
+            and (begin - end).abs().max() > 0.1
+        )
     targets = {round(item["frames"][0].mean().item(), 4) for item in drawn(source.train(2, 3), 10)}
     assert len(targets) == 2 * 3  # of two people with four pictures
 
@@ -66,7 +86,12 @@ def test_further_sources_are_the_same_persons_other_pictures(tmp_path: Path) -> 
     assert len(triples) == len(pairs) == 18
     for i in (0, 7, 17):
         assert torch.equal(triples[0, i]["frames"][:2], pairs[0, i]["frames"])
-        everything = {f.numpy().tobytes() for j in range(18) if pairs.subjects[j] == pairs.subjects[i] for f in pairs[0, j]["frames"]}
+        everything = {
+            f.numpy().tobytes()
+            for j in range(18)
+            if pairs.subjects[j] == pairs.subjects[i]
+            for f in pairs[0, j]["frames"]
+        }
         assert {f.numpy().tobytes() for f in triples[0, i]["frames"]} == everything
     with pytest.raises(DataError, match="5 different frames"):
         source.held_out(5, 0)
@@ -80,7 +105,8 @@ def test_a_picture_listed_as_its_own_source_is_passed_over(tmp_path: Path) -> No
 
 
 def test_key_points_and_what_is_short_or_still(tmp_path: Path) -> None:
-    """Key-points go with their pictures; a clip that stands still has no pair, one whose frames come twice has no pair of twins."""
+    """Key-points go with their pictures; a clip that stands still has no pair, one whose frames come twice has no pair
+    of twins."""
     item = source_of("market-1501", small_sets.market(tmp_path / "people"), tmp_path / "cache").held_out(3, 0)[0, 0]
     assert item["keypoints"].shape == (3, 18, 2) and item["keypoints"].isfinite().all()
     source = source_of("voxceleb", small_sets.motion(tmp_path / "motion"), tmp_path / "cache")
@@ -112,7 +138,9 @@ def test_subjects_without_splits_stay_where_they_are(tmp_path: Path) -> None:
     import pandas as pd
 
     def index_of(count: int, splits: str = "all") -> pd.DataFrame:
-        return pd.DataFrame({"sequence": range(2 * count), "subject": [f"s{k // 2}" for k in range(2 * count)], "split": splits})
+        return pd.DataFrame(
+            {"sequence": range(2 * count), "subject": [f"s{k // 2}" for k in range(2 * count)], "split": splits}
+        )
 
     few, many = (set(held_out_rows(index_of(count), "train", "test")["subject"]) for count in (300, 1000))
     assert few == {subject for subject in many if int(subject[1:]) < 300}
@@ -126,10 +154,13 @@ def test_subjects_without_splits_stay_where_they_are(tmp_path: Path) -> None:
     assert set(training_rows(half, "train", "test")["subject"]) == {"s0", "s1"}
     assert set(held_out_rows(half, "train", "test")["subject"]) == {"s2", "s3"}
     both = pd.concat([half, index_of(6, "train")[8:]])
-    assert set(training_rows(both, "train", "test")["subject"]) == {"s4", "s5"}  # what is in neither list is in neither part
+    # what is in neither list is in neither part
+    assert set(training_rows(both, "train", "test")["subject"]) == {"s4", "s5"}
 
 
-@pytest.mark.parametrize("splits", [{"split": "train", "held_out": "train"}, {"split": "all"}, {"split": "all", "held_out": "all"}])
+@pytest.mark.parametrize(
+    "splits", [{"split": "train", "held_out": "train"}, {"split": "all"}, {"split": "all", "held_out": "all"}]
+)
 def test_a_held_out_set_that_was_learned_from_is_refused(splits: dict, tmp_path: Path) -> None:
     source = source_of("market-1501", small_sets.market(tmp_path / "data"), tmp_path / "cache", **splits)
     assert len(source.train(2, 0)) == (36 if splits["split"] == "all" else 18)
@@ -145,11 +176,33 @@ def test_evaluate_refuses_what_was_learned_from(tmp_path: Path) -> None:
     from echokdm.methods.train import train_config
 
     root = small_sets.ixmas(tmp_path / "data")
-    tiny = {"points": 4, "downscale": 2, "keypoint_widths": [8, 8], "motion_widths": [8, 8], "field_width": 8, "solver": "euler",
-            "solver_steps": 1, "appearance_widths": [8, 8], "generator_width": 8, "generator_widest": 8, "generator_downs": 1,
-            "generator_blocks": 1, "steps": 1, "batch": 1, "references": 0, "fewest_references": 0, "backbone": "own", "scales": [1]}
-    values = {"method": "evolution", "name": "tiny", "size": 32, "animator": tiny,
-              "data": {"adapter": "ixmas", "root": str(root), "frames": 3, "cache": str(tmp_path / "cache"), "split": "all"}}
+    tiny = {
+        "points": 4,
+        "downscale": 2,
+        "keypoint_widths": [8, 8],
+        "motion_widths": [8, 8],
+        "field_width": 8,
+        "solver": "euler",
+        "solver_steps": 1,
+        "appearance_widths": [8, 8],
+        "generator_width": 8,
+        "generator_widest": 8,
+        "generator_downs": 1,
+        "generator_blocks": 1,
+        "steps": 1,
+        "batch": 1,
+        "references": 0,
+        "fewest_references": 0,
+        "backbone": "own",
+        "scales": [1],
+    }
+    values = {
+        "method": "evolution",
+        "name": "tiny",
+        "size": 32,
+        "animator": tiny,
+        "data": {"adapter": "ixmas", "root": str(root), "frames": 3, "cache": str(tmp_path / "cache"), "split": "all"},
+    }
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(values))
     bundle = train_config(tmp_path / "tiny.yaml", out=tmp_path / "run")
     with pytest.raises(DataError, match="also in the training split"):
@@ -167,7 +220,9 @@ def test_pairs_of_real_clips_are_of_two_moments(frames: int, tmp_path: Path) -> 
         for target, source in store["pair"][row]:
             assert not np.array_equal(store["image"][row, target], store["image"][row, source])
     with np.load(tmp_path / "Keypoints" / "c0.npz") as first:
-        still = {name: first[name] for name in ("keypoints", "sector")} | {"image": first["image"][:1].repeat(frames, 0)}
+        still = {name: first[name] for name in ("keypoints", "sector")} | {
+            "image": first["image"][:1].repeat(frames, 0)
+        }
     np.savez(tmp_path / "Keypoints" / "c0.npz", **still)
     with pytest.raises(ConfigError, match="no motion to learn"):
         clip_store(tmp_path / "again", tmp_path, "TRAIN", 112)
@@ -191,7 +246,10 @@ def pictures_of(root: Path) -> dict[int, torch.Tensor]:
 def picture_numbers(frames: torch.Tensor, root: Path) -> list[int]:
     """Which of those pictures these frames are, mirrored or not."""
     known = pictures_of(root)
-    return [min(known, key=lambda k: min(float((known[k] - side).abs().mean()) for side in (frame, frame.flip(-1)))) for frame in frames]
+    return [
+        min(known, key=lambda k: min(float((known[k] - side).abs().mean()) for side in (frame, frame.flip(-1))))
+        for frame in frames
+    ]
 
 
 def test_examples_are_of_other_subjects_and_those_listed_come_first(tmp_path: Path) -> None:
@@ -218,10 +276,16 @@ def test_examples_are_of_other_subjects_and_those_listed_come_first(tmp_path: Pa
 def test_without_a_list_examples_are_drawn_from_other_subjects(tmp_path: Path) -> None:
     source = source_of("celebv-hq", small_sets.celebv(tmp_path / "data"), tmp_path / "cache")
     sets = source.train(1, 0, others=1)
-    subject = {frame.tobytes(): s for row, s in zip(sets.store["image"], sets.store["subject"].tolist(), strict=True) for frame in row[:5]}
+    subject = {
+        frame.tobytes(): s
+        for row, s in zip(sets.store["image"], sets.store["subject"].tolist(), strict=True)
+        for frame in row[:5]
+    }
     for item in drawn(sets, 10):
         target, example = ((item[name][0] * 255).round().byte() for name in ("frames", "other_frames"))
-        one, other = (next(s for side in (f, f.flip(-1)) if (s := subject.get(side.numpy().tobytes()))) for f in (target, example))
+        one, other = (
+            next(s for side in (f, f.flip(-1)) if (s := subject.get(side.numpy().tobytes()))) for f in (target, example)
+        )
         assert one != other
     with pytest.raises(DataError, match="2 other subjects are needed"):
         source.held_out(1, 0, others=2)

@@ -44,7 +44,11 @@ def source(tmp_path_factory):
 def test_items_hold_frames_keypoints_and_another_subject(source):
     data = source.train(3, seed=5, others=2)
     item = data[(7, 1)]
-    assert item["frames"].shape == (3, 3, 64, 64) and item["keypoints"].shape == (3, 68, 2) and item["conditions"].shape == (3, 3, 64, 64)
+    assert (
+        item["frames"].shape == (3, 3, 64, 64)
+        and item["keypoints"].shape == (3, 68, 2)
+        and item["conditions"].shape == (3, 3, 64, 64)
+    )
     assert item["other_frames"].shape == (2, 3, 64, 64) and not torch.equal(item["other_frames"][0], item["frames"][0])
     assert source.schema is IBUG_68 and len(source.held_out(2, 0)) == 3
     again = source.train(3, seed=5, others=2)[(7, 1)]
@@ -52,7 +56,9 @@ def test_items_hold_frames_keypoints_and_another_subject(source):
 
 
 def test_a_mirrored_item_is_the_mirror_of_a_frame_with_its_points(source):
-    points_of = {frame.numpy().tobytes(): points for i in range(3) for frame, points in zip(*_all(source, i), strict=True)}
+    points_of = {
+        frame.numpy().tobytes(): points for i in range(3) for frame, points in zip(*_all(source, i), strict=True)
+    }
     mirrored = 0
     for step in range(12):
         item = source.train(1, seed=1)[(step, 0)]
@@ -61,7 +67,8 @@ def test_a_mirrored_item_is_the_mirror_of_a_frame_with_its_points(source):
             continue
         mirrored += 1
         its = points_of[frame.flip(-1).numpy().tobytes()]
-        assert torch.allclose(points[0], torch.tensor([63.0 - its[16, 0], its[16, 1]]), equal_nan=True)  # the jaw's ends change places
+        # the jaw's ends change places
+        assert torch.allclose(points[0], torch.tensor([63.0 - its[16, 0], its[16, 1]]), equal_nan=True)
     assert 0 < mirrored < 12
 
 

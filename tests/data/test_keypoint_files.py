@@ -1,4 +1,5 @@
-"""Key-points from files: OpenPose, COCO, MediaPipe, dlib, `.pts`; each order serves the bundle's own, and damage is told."""
+"""Key-points from files: OpenPose, COCO, MediaPipe, dlib, `.pts`; each order serves the bundle's own, and damage is
+told."""
 
 import json
 
@@ -27,7 +28,7 @@ def test_real_body_25b_joints_are_those_of_the_same_name(test_data):
 def test_landmarks_of_the_shared_face_count_from_zero(test_data):
     points = read_keypoints(test_data / "face" / "einstein.pts", IBUG_68)
     text = (test_data / "face" / "einstein.pts").read_text()
-    first = [float(v) for v in text[text.index("{") + 1:].split()[:2]]
+    first = [float(v) for v in text[text.index("{") + 1 :].split()[:2]]
     assert points.shape == (1, 68, 2) and points[0, 0].tolist() == pytest.approx([first[0] - 1, first[1] - 1], abs=1e-4)
 
 
@@ -38,9 +39,14 @@ def test_arrays_of_one_frame_and_of_several(tmp_path):
     assert read_keypoints(tmp_path / "two.npy", learned(3)).shape == (2, 3, 2)
 
 
-@pytest.mark.parametrize(("content", "words"), [
-    (json.dumps({"people": []}), "No person is found"), ("{", "damaged"), (json.dumps({"persons": 1}), "not OpenPose's"),
-])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (json.dumps({"people": []}), "No person is found"),
+        ("{", "damaged"),
+        (json.dumps({"persons": 1}), "not OpenPose's"),
+    ],
+)
 def test_json_without_a_person_is_told(tmp_path, content, words):
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(GeometryError, match=words):
@@ -81,11 +87,16 @@ def test_coco_gives_a_frame_a_picture_and_the_neck_between_the_shoulders(tmp_pat
     assert points[1].isnan().any(-1).nonzero().flatten().tolist() == [names.index("left_wrist")]
 
 
-@pytest.mark.parametrize("form", [
-    lambda points: points, lambda points: {"faceLandmarks": [points]}, lambda points: {"face_landmarks": [points]},
-    lambda points: {"multi_face_landmarks": [{"landmark": points}], "poseWorldLandmarks": [points[:33]]},
-    lambda points: [[p["x"], p["y"], p["z"]] for p in points],
-])
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda points: points,
+        lambda points: {"faceLandmarks": [points]},
+        lambda points: {"face_landmarks": [points]},
+        lambda points: {"multi_face_landmarks": [{"landmark": points}], "poseWorldLandmarks": [points[:33]]},
+        lambda points: [[p["x"], p["y"], p["z"]] for p in points],
+    ],
+)
 @pytest.mark.parametrize("count", [468, 478])
 def test_mediapipe_meshes_are_shares_of_the_picture(tmp_path, form, count):
     points = [{"x": i / 1000, "y": 0.25 + i / 2000, "z": -0.01} for i in range(count)]
@@ -98,10 +109,63 @@ def test_mediapipe_meshes_are_shares_of_the_picture(tmp_path, form, count):
 
 
 def test_mediapipes_table_is_symmetric():
-    """Pairs of the mesh's mirrored vertices stand where 300-W's mirrored points do; a table with two places exchanged fails."""
+    """Pairs of the mesh's mirrored vertices stand where 300-W's mirrored points do; a table with two places exchanged
+    fails."""
     assert len(set(MEDIAPIPE_TO_IBUG)) == 68
-    right = (33, 160, 158, 133, 153, 144, 61, 39, 37, 84, 181, 78, 82, 87, 70, 63, 105, 66, 107, 98, 97, 162, 234, 172, 148)
-    left = (263, 387, 385, 362, 380, 373, 291, 269, 267, 314, 405, 308, 312, 317, 300, 293, 334, 296, 336, 327, 326, 389, 454, 397, 377)
+    right = (
+        33,
+        160,
+        158,
+        133,
+        153,
+        144,
+        61,
+        39,
+        37,
+        84,
+        181,
+        78,
+        82,
+        87,
+        70,
+        63,
+        105,
+        66,
+        107,
+        98,
+        97,
+        162,
+        234,
+        172,
+        148,
+    )
+    left = (
+        263,
+        387,
+        385,
+        362,
+        380,
+        373,
+        291,
+        269,
+        267,
+        314,
+        405,
+        308,
+        312,
+        317,
+        300,
+        293,
+        334,
+        296,
+        336,
+        327,
+        326,
+        389,
+        454,
+        397,
+        377,
+    )
     mirrored = dict(zip(right, left, strict=True))
     place = {vertex: i for i, vertex in enumerate(MEDIAPIPE_TO_IBUG)}
     pairs = {frozenset(pair) for pair in IBUG_68.pairs}
@@ -110,9 +174,13 @@ def test_mediapipes_table_is_symmetric():
 
 
 def test_a_pose_of_mediapipe_hides_what_it_does_not_see(tmp_path):
-    points = [{"x": i / 100, "y": 0.5, "z": 0.0, "visibility": 0.2 if name == "left_ankle" else 0.9}
-              for i, name in enumerate(MEDIAPIPE_33.names)]
-    found = read_keypoints(saved(tmp_path, {"poseLandmarks": [points], "worldLandmarks": [points]}), OPENPOSE_COCO_18, (200, 100))[0]
+    points = [
+        {"x": i / 100, "y": 0.5, "z": 0.0, "visibility": 0.2 if name == "left_ankle" else 0.9}
+        for i, name in enumerate(MEDIAPIPE_33.names)
+    ]
+    found = read_keypoints(
+        saved(tmp_path, {"poseLandmarks": [points], "worldLandmarks": [points]}), OPENPOSE_COCO_18, (200, 100)
+    )[0]
     names = OPENPOSE_COCO_18.names
     assert found[names.index("left_ankle")].isnan().all() and torch.isfinite(found[names.index("neck")]).all()
     assert found[names.index("right_wrist"), 0] == pytest.approx(MEDIAPIPE_33.names.index("right_wrist") - 0.5)
@@ -123,17 +191,24 @@ def test_openposes_face_and_dlibs_xml_have_68(tmp_path):
     people = {"people": [{"pose_keypoints_2d": [], "face_keypoints_2d": [v for x, y in places for v in (x, y, 0.9)]}]}
     assert read_keypoints(saved(tmp_path, people), IBUG_68)[0, 1:].tolist() == places[1:68]
     parts = "".join(f"<part name='{i:02d}' x='{i}' y='{2 * i}'/>" for i in range(68))
-    (tmp_path / "a.xml").write_text(f"<?xml version='1.0'?><dataset><images><image file='a.jpg'><box>{parts}</box></image></images>"
-                                    "</dataset>")
+    (tmp_path / "a.xml").write_text(
+        f"<?xml version='1.0'?><dataset><images><image file='a.jpg'><box>{parts}</box></image></images></dataset>"
+    )
     assert read_keypoints(tmp_path / "a.xml", IBUG_68)[0].tolist() == places[:68]
 
 
-@pytest.mark.parametrize(("content", "schema", "words"), [
-    ({"shapes": []}, IBUG_68, "is not OpenPose's .people., COCO's"), ([coco(1)], IBUG_68, "hold COCO joints"),
-    ([{"image_id": 1, "keypoints": [1, 2, 3]}], OPENPOSE_COCO_18, "holds 1 key-points a person"),
-    ([{"keypoints": ["a"]}], OPENPOSE_COCO_18, "damaged"), ([[1.0, 2.0]] * 33, IBUG_68, "33 points are none of ibug-68"),
-    ({"faceLandmarks": []}, IBUG_68, "No person is found"), ([{"x": "?"}] * 468, IBUG_68, "damaged"),
-])
+@pytest.mark.parametrize(
+    ("content", "schema", "words"),
+    [
+        ({"shapes": []}, IBUG_68, "is not OpenPose's .people., COCO's"),
+        ([coco(1)], IBUG_68, "hold COCO joints"),
+        ([{"image_id": 1, "keypoints": [1, 2, 3]}], OPENPOSE_COCO_18, "holds 1 key-points a person"),
+        ([{"keypoints": ["a"]}], OPENPOSE_COCO_18, "damaged"),
+        ([[1.0, 2.0]] * 33, IBUG_68, "33 points are none of ibug-68"),
+        ({"faceLandmarks": []}, IBUG_68, "No person is found"),
+        ([{"x": "?"}] * 468, IBUG_68, "damaged"),
+    ],
+)
 def test_other_json_is_one_sentence(tmp_path, content, schema, words):
     with pytest.raises(GeometryError, match=words):
         read_keypoints(saved(tmp_path, content), schema, (10, 10))

@@ -39,7 +39,9 @@ def test_items_depend_on_their_key_alone(store) -> None:
 
 
 def test_a_sequence_without_an_outline_is_refused() -> None:
-    blind = Sequence(torch.zeros(2, 1, 8, 8), torch.zeros(2, 40, 2), torch.zeros(2, 40, dtype=torch.bool), A4C_BLOODPOOL_40, {})
+    blind = Sequence(
+        torch.zeros(2, 1, 8, 8), torch.zeros(2, 40, 2), torch.zeros(2, 40, dtype=torch.bool), A4C_BLOODPOOL_40, {}
+    )
     with pytest.raises(DataError, match="outlined"):
         outlined_moments(blind)
 

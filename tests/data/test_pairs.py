@@ -39,7 +39,10 @@ def test_cached_flow_explains_the_cached_frames(stores):
     """Warping the source by the cached flow comes nearer to the target than the source itself, from ED to ES."""
     hearts, _ = stores
     images = torch.from_numpy(hearts["image"][:, :2].astype(np.float32)) / 255
-    flow, sector = torch.from_numpy(hearts["flow"][:, 0].astype(np.float32)), torch.from_numpy(hearts["sector"][:].copy())[:, None]
+    flow, sector = (
+        torch.from_numpy(hearts["flow"][:, 0].astype(np.float32)),
+        torch.from_numpy(hearts["sector"][:].copy())[:, None],
+    )
     assert hearts["pair"][:, 0].tolist() == [[1, 0]] * 3
     moved = (warp_inside(images[:, :1], flow, sector) - images[:, 1:]).square() * sector
     still = (images[:, :1] - images[:, 1:]).square() * sector
@@ -73,7 +76,9 @@ def test_a_mirrored_item_is_still_consistent(stores):
     for one in (item, mirror(item, A4C_BLOODPOOL_40)):
         target, source, flow = one["target_keypoints"][None], one["source_keypoints"][None], one["flow"][None]
         assert (target + sample_points(flow, target) - source).norm(dim=-1).median() < 1.0
-        assert (source[0, :20, 0] < source[0, 20:, 0].flip(0)).float().mean() > 0.8, "first ends lie on the image's left"
+        assert (source[0, :20, 0] < source[0, 20:, 0].flip(0)).float().mean() > 0.8, (
+            "first ends lie on the image's left"
+        )
     assert torch.equal(mirror(mirror(item, A4C_BLOODPOOL_40), A4C_BLOODPOOL_40)["flow"], item["flow"])
 
 
@@ -84,7 +89,9 @@ def test_a_swung_item_moves_the_heart_as_stated(stores):
     inner = shift.norm(dim=-1).argsort(descending=True)[:8]  # those beyond the fading margin at the sector's edge
     assert torch.allclose(shift[inner], torch.tensor([3.0, -1.0]).expand(8, 2), atol=0.2)
     target, source = moved["target_keypoints"][None], item["source_keypoints"][None]
-    before = (item["target_keypoints"][None] + sample_points(item["flow"][None], item["target_keypoints"][None]) - source).norm(dim=-1)
+    before = (
+        item["target_keypoints"][None] + sample_points(item["flow"][None], item["target_keypoints"][None]) - source
+    ).norm(dim=-1)
     after = (target + sample_points(moved["flow"][None], target) - source).norm(dim=-1)
     assert (after - before).abs().median() < 0.3
 

@@ -14,7 +14,12 @@ def item() -> dict[str, torch.Tensor]:
     label = torch.stack([inside.long() * Label.LV, inside.long() * Label.LV, torch.zeros(112, 112, dtype=torch.int64)])
     sector = torch.ones(1, 112, 112)
     sector[:, :, :8] = 0
-    return {"image": 0.8 - 0.6 * (label == Label.LV).float(), "label": label, "sector": sector, "told": torch.ones(6, dtype=torch.bool)}
+    return {
+        "image": 0.8 - 0.6 * (label == Label.LV).float(),
+        "label": label,
+        "sector": sector,
+        "told": torch.ones(6, dtype=torch.bool),
+    }
 
 
 def test_picture_and_label_move_together_and_frames_apart() -> None:

@@ -29,7 +29,9 @@ def centroid(image: torch.Tensor) -> torch.Tensor:
 def test_shift_moves_pixels_masks_and_points_alike() -> None:
     image = torch.rand(1, SIZE, SIZE)
     mask = (torch.rand(SIZE, SIZE) > 0.5).to(torch.uint8)
-    out = Spatial(SpatialParameters(shift=(5.0, -3.0)))({"image": image, "mask": mask, "keypoints": torch.tensor([[50.0, 60.0]]), "age": 3})
+    out = Spatial(SpatialParameters(shift=(5.0, -3.0)))(
+        {"image": image, "mask": mask, "keypoints": torch.tensor([[50.0, 60.0]]), "age": 3}
+    )
     assert torch.allclose(out["image"][:, 20:80, 20:80], image[:, 23:83, 15:75], atol=1e-4)
     assert torch.equal(out["mask"][20:80, 20:80], mask[23:83, 15:75]) and out["mask"].dtype == torch.uint8
     assert torch.allclose(out["keypoints"], torch.tensor([[55.0, 57.0]]))
@@ -44,12 +46,15 @@ def test_rotation_is_clockwise_on_the_screen_and_scale_enlarges() -> None:
     assert torch.allclose(centroid(turned["image"]), turned["keypoints"][0], atol=0.05)
 
 
-@pytest.mark.parametrize("parameters", [
-    SpatialParameters(rotation=17, scale=0.8, shift=(6, -4)),
-    SpatialParameters(rotation=-25, scale=1.2, flip=True),
-    SpatialParameters(waves=WAVES),
-    SpatialParameters(rotation=31, scale=1.3, shift=(-3, 5), flip=True, waves=WAVES),
-])
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        SpatialParameters(rotation=17, scale=0.8, shift=(6, -4)),
+        SpatialParameters(rotation=-25, scale=1.2, flip=True),
+        SpatialParameters(waves=WAVES),
+        SpatialParameters(rotation=31, scale=1.3, shift=(-3, 5), flip=True, waves=WAVES),
+    ],
+)
 def test_every_point_lands_on_its_image_structure(parameters: SpatialParameters) -> None:
     points = torch.tensor([[40.0, 40.0], [70.0, 45.0], [55.0, 75.0]])
     for point in points:
@@ -67,7 +72,10 @@ def test_flow_after_the_transform_joins_the_transformed_frames() -> None:
     source = (0.5 + 0.25 * torch.sin(x / 5) + 0.25 * torch.cos(y / 6 + x / 17))[None]
     flow = torch.stack([4 * torch.sin(y / 30), 3 * torch.cos(x / 25)])
     target = warp(source[None], flow[None])[0]
-    for parameters in (SpatialParameters(rotation=90), SpatialParameters(rotation=20, scale=1.2, shift=(4, 3), flip=True, waves=WAVES)):
+    for parameters in (
+        SpatialParameters(rotation=90),
+        SpatialParameters(rotation=20, scale=1.2, shift=(4, 3), flip=True, waves=WAVES),
+    ):
         out = Spatial(parameters)({"source": source, "target": target, "flow": flow})
         error = (warp(out["source"][None], out["flow"][None])[0] - out["target"]).abs()[:, 30:-30, 30:-30]
         still = (out["source"] - out["target"]).abs()[:, 30:-30, 30:-30]
@@ -95,7 +103,11 @@ def test_clips_are_transformed_like_their_frames() -> None:
 
 
 def test_random_transforms_replay_from_their_seed_and_parameters() -> None:
-    item = {"image": torch.rand(1, SIZE, SIZE), "sector": torch.ones(1, SIZE, SIZE), "keypoints": torch.rand(40, 2) * SIZE}
+    item = {
+        "image": torch.rand(1, SIZE, SIZE),
+        "sector": torch.ones(1, SIZE, SIZE),
+        "keypoints": torch.rand(40, 2) * SIZE,
+    }
     pipeline = Compose([RandSpatial(), RandIntensity(probability=1.0)])
     first, again, other = (pipeline.set_random_state(seed)(item) for seed in (5, 5, 6))
     assert all(torch.equal(first[k], again[k]) for k in item)
@@ -133,7 +145,9 @@ def test_each_intensity_part_does_what_it_says() -> None:
     assert torch.allclose(result(gamma=0.5), torch.full((SIZE, SIZE), 0.5), atol=1e-6)
     assert torch.allclose(result(window=(0.05, 0.45)), torch.full((SIZE, SIZE), 0.5), atol=1e-6)
     assert torch.allclose(result(haze=((0.2, 0.2), (0.2, 0.2))), torch.full((SIZE, SIZE), 0.4), atol=1e-6)
-    assert torch.allclose(result(gain=((0.0, 0.0), (math.log(2), math.log(2))))[-1], torch.full((SIZE,), 0.5), atol=1e-5)
+    assert torch.allclose(
+        result(gain=((0.0, 0.0), (math.log(2), math.log(2))))[-1], torch.full((SIZE,), 0.5), atol=1e-5
+    )
     shadow = result(shadows=((0.0, 0.05, 0.3, 2.0),))
     assert shadow[100, 56] < 0.05 and shadow[10, 56] > 0.24 and shadow[100, 100] > 0.24
     step = {"image": (pixel_grid(SIZE, SIZE)[0][:1] > 56).float(), "sector": flat["sector"]}

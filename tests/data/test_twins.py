@@ -30,7 +30,9 @@ def test_the_cached_flows_lead_from_one_twin_to_the_other(stores):
     assert (np.abs(np.diff(twins["ejection_fraction"][:], axis=1)) > 1).all()
     sector = torch.from_numpy(twins["sector"][:].copy())[:, None].expand(-1, FRAMES, -1, -1).reshape(-1, 1, 112, 112)
     for target in (0, 1):
-        frames = torch.from_numpy(twins["image"][:].astype(np.float32)).transpose(0, 1).reshape(2, -1, 1, 112, 112) / 255
+        frames = (
+            torch.from_numpy(twins["image"][:].astype(np.float32)).transpose(0, 1).reshape(2, -1, 1, 112, 112) / 255
+        )
         made, wanted = frames[1 - target], frames[target]
         flow = torch.from_numpy(twins["flow"][:, target].reshape(-1, 2, 112, 112).astype(np.float32))
         assert (warp_inside(made, flow, sector) - wanted).square().sum() < 0.7 * (made - wanted).square().sum()
@@ -44,7 +46,9 @@ def test_an_item_depends_on_its_key_alone_and_some_are_a_frame_with_itself(store
     still = [item for item in items if not item["flow"].any()]
     assert 1 <= len(still) <= 16
     for item in still:
-        assert torch.equal(item["source"], item["target"]) and torch.equal(item["source_keypoints"], item["target_keypoints"])
+        assert torch.equal(item["source"], item["target"]) and torch.equal(
+            item["source_keypoints"], item["target_keypoints"]
+        )
         assert item["keypoint_error"].tolist() == [float(ERROR[0]), 0.0]
     assert {tuple(item["keypoint_error"].tolist()) for item in items} == {tuple(ERROR.tolist()), (float(ERROR[0]), 0.0)}
 
@@ -69,8 +73,12 @@ def test_a_mirrored_twin_is_still_consistent(stores):
     item = next(item for item in (pairs[(0, k)] for k in range(20)) if item["flow"].abs().max() > 2)
     for one in (item, mirror(item, A4C_BLOODPOOL_40)):
         target, source, flow = one["target_keypoints"][None], one["source_keypoints"][None], one["flow"][None]
-        assert (target + sample_points(flow, target) - source).norm(dim=-1).median() < 0.5 * (target - source).norm(dim=-1).median()
-        assert (source[0, :20, 0] < source[0, 20:, 0].flip(0)).float().mean() > 0.8, "first ends lie on the image's left"
+        assert (target + sample_points(flow, target) - source).norm(dim=-1).median() < 0.5 * (target - source).norm(
+            dim=-1
+        ).median()
+        assert (source[0, :20, 0] < source[0, 20:, 0].flip(0)).float().mean() > 0.8, (
+            "first ends lie on the image's left"
+        )
 
 
 def test_a_stage_that_asks_for_twins_needs_some():

@@ -1,4 +1,5 @@
-"""Echo clips with a planted patient: a small fan that moves, and a header that is full of names, identifiers and dates."""
+"""Echo clips with a planted patient: a small fan that moves, and a header that is full of names, identifiers and
+dates."""
 
 import numpy as np
 import pytest
@@ -71,7 +72,10 @@ def echo(pixels, **tags):
             setattr(ds, name, value)
         elif name in ds:
             delattr(ds, name)
-    ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.get("SOPInstanceUID", "1.2.3")
+    ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = (
+        ds.SOPClassUID,
+        ds.get("SOPInstanceUID", "1.2.3"),
+    )
     return ds
 
 

@@ -1,4 +1,5 @@
-"""The folder as a whole: consistency, determinism, dates, duplicates, mixed patients, limits, and where it may be written."""
+"""The folder as a whole: consistency, determinism, dates, duplicates, mixed patients, limits, and where it may be
+written."""
 
 import csv
 import hashlib
@@ -38,9 +39,16 @@ def study(tmp_path_factory, scene):
     fans = [scene["fan"](seed) for seed in range(3)]
 
     def put(name, pixels, patient, study, instance, **tags):
-        given = {"PatientID": patient, "PatientName": "Doe^Jane", "PatientBirthDate": "19500102", "PatientSex": "F",
-                 "StudyInstanceUID": f"1.2.{study}", "SeriesInstanceUID": f"1.2.{study}.1", "SOPInstanceUID": f"1.2.{study}.1.{instance}",
-                 **tags}
+        given = {
+            "PatientID": patient,
+            "PatientName": "Doe^Jane",
+            "PatientBirthDate": "19500102",
+            "PatientSex": "F",
+            "StudyInstanceUID": f"1.2.{study}",
+            "SeriesInstanceUID": f"1.2.{study}.1",
+            "SOPInstanceUID": f"1.2.{study}.1.{instance}",
+            **tags,
+        }
         path = root / name
         path.parent.mkdir(exist_ok=True)
         scene["echo"](pixels, **given).save_as(path, enforce_file_format=True)
@@ -66,7 +74,9 @@ def study(tmp_path_factory, scene):
 def first(study, tmp_path_factory):
     out = tmp_path_factory.mktemp("first") / "out"
     steps = []
-    summary = deidentify_folder(study, out, salt=SALT, shift_dates=True, progress=lambda done, total: steps.append((done, total)))
+    summary = deidentify_folder(
+        study, out, salt=SALT, shift_dates=True, progress=lambda done, total: steps.append((done, total))
+    )
     assert steps == [(n, 14) for n in range(1, 15)]
     return out, summary
 
@@ -79,8 +89,16 @@ def datasets(out):
 
 def test_contradictions_are_quarantined_and_duplicates_kept_once(first):
     out, summary = first
-    expected = {4: Reason.DUPLICATE, 6: Reason.CONFLICTING, 7: Reason.CONFLICTING, 8: Reason.MIXED_PATIENT, 9: Reason.MIXED_PATIENT,
-                10: Reason.MIXED_STUDY, 11: Reason.MIXED_STUDY, 14: Reason.NOT_DICOM}
+    expected = {
+        4: Reason.DUPLICATE,
+        6: Reason.CONFLICTING,
+        7: Reason.CONFLICTING,
+        8: Reason.MIXED_PATIENT,
+        9: Reason.MIXED_PATIENT,
+        10: Reason.MIXED_STUDY,
+        11: Reason.MIXED_STUDY,
+        14: Reason.NOT_DICOM,
+    }
     assert summary.inputs == 14 and dict(summary.quarantined) == expected and len(summary.outputs) == 6
     rows = list(csv.reader((out / "quarantine.csv").read_text().splitlines()))
     assert rows == [["number", "reason"], *([str(n), reason.value] for n, reason in expected.items())]
@@ -94,14 +112,19 @@ def test_subjects_and_uids_agree_within_a_patient_a_study_and_a_series(first):
     out, _ = first
     uid = Pseudonyms(SALT).uid
     clips = datasets(out)
-    assert set(clips) == {uid("instance", name) for name in ("1.2.1.1.1", "1.2.1.1.2", "1.2.2.1.1", "1.2.3.1.1", "1.2.8.1.1", "1.2.9.1.1")}
-    one, two, later, other, nameless, another = (clips[uid("instance", f"1.2.{end}")] for end in
-                                                 ("1.1.1", "1.1.2", "2.1.1", "3.1.1", "8.1.1", "9.1.1"))
+    assert set(clips) == {
+        uid("instance", name) for name in ("1.2.1.1.1", "1.2.1.1.2", "1.2.2.1.1", "1.2.3.1.1", "1.2.8.1.1", "1.2.9.1.1")
+    }
+    one, two, later, other, nameless, another = (
+        clips[uid("instance", f"1.2.{end}")] for end in ("1.1.1", "1.1.2", "2.1.1", "3.1.1", "8.1.1", "9.1.1")
+    )
     assert one.PatientID == two.PatientID == later.PatientID
     assert len({one.PatientID, other.PatientID, nameless.PatientID, another.PatientID}) == 4
     assert one.StudyInstanceUID == two.StudyInstanceUID != later.StudyInstanceUID
     assert one.SeriesInstanceUID == two.SeriesInstanceUID != later.SeriesInstanceUID
-    assert all(pydicom.uid.UID(value).is_valid for value in (one.StudyInstanceUID, one.SeriesInstanceUID, one.SOPInstanceUID))
+    assert all(
+        pydicom.uid.UID(value).is_valid for value in (one.StudyInstanceUID, one.SeriesInstanceUID, one.SOPInstanceUID)
+    )
     rows = list(csv.DictReader((out / "manifest.csv").read_text().splitlines()))
     folders = {row["subject"]: row["output"].split("/")[0] for row in rows}
     assert len(set(folders.values())) == len(folders) == 4
@@ -112,9 +135,14 @@ def test_dates_keep_a_patients_intervals_and_nothing_else(first):
     out, _ = first
     clips, uid = datasets(out), Pseudonyms(SALT).uid
     one, later, other, nameless = (clips[uid("instance", f"1.2.{end}")] for end in ("1.1.1", "2.1.1", "3.1.1", "8.1.1"))
-    days = [np.datetime64(f"{ds.StudyDate[:4]}-{ds.StudyDate[4:6]}-{ds.StudyDate[6:]}") for ds in (one, later, nameless)]
+    days = [
+        np.datetime64(f"{ds.StudyDate[:4]}-{ds.StudyDate[4:6]}-{ds.StudyDate[6:]}") for ds in (one, later, nameless)
+    ]
     assert (days[1] - days[0]).astype(int) == 31  # 5 January to 5 February
-    assert all(365 <= (np.datetime64("2020-01-05") - day).astype(int) < 3650 for day in (days[0], days[2])) and days[0] != days[2]
+    assert (
+        all(365 <= (np.datetime64("2020-01-05") - day).astype(int) < 3650 for day in (days[0], days[2]))
+        and days[0] != days[2]
+    )
     assert other.StudyDate == "" and other.LongitudinalTemporalInformationModified == "REMOVED"
     assert [code.CodeValue for code in one.DeidentificationMethodCodeSequence] == ["113100", "113101", "113107"]
 
@@ -148,7 +176,8 @@ def test_inputs_that_are_none_and_short_salts(tmp_path):
 
 
 def test_a_file_beyond_the_limits_is_quarantined_and_the_next_is_not(tmp_path, scene, monkeypatch):
-    """A deflated file of 7 MB that unpacks to 1.6 GB; then a good one. Without a salt, one of 32 random bytes is drawn."""
+    """A deflated file of 7 MB that unpacks to 1.6 GB; then a good one. Without a salt, one of 32 random bytes is
+    drawn."""
     monkeypatch.setattr(secrets, "token_bytes", lambda count: bytes(range(count)))
     good = scene["echo"](scene["fan"](), SOPInstanceUID="1.2.3")
     (tmp_path / "in").mkdir()
@@ -210,7 +239,9 @@ def test_the_command_ends_with_2_where_nothing_could_be_put_out(tmp_path):
     done = CliRunner().invoke(app, [str(tmp_path / "in"), str(tmp_path / "out")])
     assert done.exit_code == 2 and "Not a DICOM file" in done.output and "KOWALSKI" not in done.output
     assert (tmp_path / "out" / "quarantine.csv").read_text() == "number,reason\n1,Not a DICOM file.\n"
-    missing = CliRunner().invoke(app, [str(tmp_path / "in"), str(tmp_path / "other"), "--salt", str(tmp_path / "KOWALSKI")])
+    missing = CliRunner().invoke(
+        app, [str(tmp_path / "in"), str(tmp_path / "other"), "--salt", str(tmp_path / "KOWALSKI")]
+    )
     assert isinstance(missing.exception, ConfigError) and "KOWALSKI" not in str(missing.exception)
 
 
@@ -241,13 +272,18 @@ def test_a_run_that_was_stopped_goes_on_with_its_salt(study, first, tmp_path, mo
         deidentify_folder(study, tmp_path / "out", salt=SALT, shift_dates=True)
     [staging] = tmp_path.iterdir()
     partial = staging / "done"
-    assert {path.name for path in staging.iterdir()} == {"made-by-echokdm-deid", "done"} and staging.stat().st_mode & 0o777 == 0o700
+    assert {path.name for path in staging.iterdir()} == {
+        "made-by-echokdm-deid",
+        "done",
+    } and staging.stat().st_mode & 0o777 == 0o700
     told = b"".join(path.name.encode() + path.read_bytes() for path in partial.glob("*.json"))
     assert not any(word in told for word in (b"Doe", b"DOE", b"a/1", b"1.2.1.1", str(study).encode()))
     cut = next(partial.glob("*.dcm"))  # as a power failure leaves it
     cut.write_bytes(cut.read_bytes()[:-1])
     again = []
-    monkeypatch.setattr(Worker, "deidentify", lambda self, source, target: (again.append(source), deidentify(self, source, target))[1])
+    monkeypatch.setattr(
+        Worker, "deidentify", lambda self, source, target: (again.append(source), deidentify(self, source, target))[1]
+    )
     deidentify_folder(study, tmp_path / "out", salt=SALT, shift_dates=True)
     inputs, _ = list_inputs(study)
     assert len(again) == len(inputs) - 4 and set(inputs[5:]) < set(again)

@@ -1,4 +1,5 @@
-"""A hospital's folder with a patient planted wherever DICOM has room: not a byte of it may be found in what is put out."""
+"""A hospital's folder with a patient planted wherever DICOM has room: not a byte of it may be found in what is put
+out."""
 
 import csv
 import os
@@ -22,26 +23,85 @@ NUMBER = 48151623
 WORDS = ("KOWALSKI", "Kowalski", "48151623", "19470811", "1947", "Wojew", "山田", "QXZJANOV")
 
 # One planted value for each VR (PS3.5 6.2). What they are told by is in WORDS, or is NUMBER in binary.
-TEXT = {"PN": "KOWALSKI^Jan=山田", "LO": "KOWALSKI ward 7", "SH": "Q48151623", "LT": "Seen by Dr Kowalski", "ST": "KOWALSKI Jan",
-        "UT": "KOWALSKI Jan, Wojewodzka 4", "UC": "Kowalski", "UR": "http://pacs/48151623", "AE": "QXZJANOV", "CS": "QXZJANOV48151",
-        "AS": "078Y", "DA": "19470811", "TM": "101112.481516", "DT": "19470811101112.481516", "UI": "1.2.999.48151623.1947",
-        "DS": "48151623", "IS": "48151623"}
-BINARY = {"FL": 48151623.0, "FD": 48151623.0, "SL": NUMBER, "UL": NUMBER, "SV": NUMBER, "UV": NUMBER, "US": 48151, "SS": 15162,
-          "AT": 0x4815_1623, **dict.fromkeys(("OB", "OW", "UN", "OF", "OD", "OL", "OV"), b"KOWALSKI" * 2)}
+TEXT = {
+    "PN": "KOWALSKI^Jan=山田",
+    "LO": "KOWALSKI ward 7",
+    "SH": "Q48151623",
+    "LT": "Seen by Dr Kowalski",
+    "ST": "KOWALSKI Jan",
+    "UT": "KOWALSKI Jan, Wojewodzka 4",
+    "UC": "Kowalski",
+    "UR": "http://pacs/48151623",
+    "AE": "QXZJANOV",
+    "CS": "QXZJANOV48151",
+    "AS": "078Y",
+    "DA": "19470811",
+    "TM": "101112.481516",
+    "DT": "19470811101112.481516",
+    "UI": "1.2.999.48151623.1947",
+    "DS": "48151623",
+    "IS": "48151623",
+}
+BINARY = {
+    "FL": 48151623.0,
+    "FD": 48151623.0,
+    "SL": NUMBER,
+    "UL": NUMBER,
+    "SV": NUMBER,
+    "UV": NUMBER,
+    "US": 48151,
+    "SS": 15162,
+    "AT": 0x4815_1623,
+    **dict.fromkeys(("OB", "OW", "UN", "OF", "OD", "OL", "OV"), b"KOWALSKI" * 2),
+}
 # The picture itself, and what makes it an ultrasound clip; each is planted, or refused, in a test of its own.
-STRUCTURE = {"SOPClassUID", "Modality", "NumberOfFrames", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation",
-             "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData", "FrameIncrementPointer",
-             "SequenceOfUltrasoundRegions", "SpecificCharacterSet", "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth",
-             "PixelPaddingValue", "FloatPixelData", "DoubleFloatPixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
-             "DataSetTrailingPadding", "ModalityLUTSequence", "VOILUTSequence", "SOPInstanceUID", "PatientID"}
+STRUCTURE = {
+    "SOPClassUID",
+    "Modality",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelData",
+    "FrameIncrementPointer",
+    "SequenceOfUltrasoundRegions",
+    "SpecificCharacterSet",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "WindowCenter",
+    "WindowWidth",
+    "PixelPaddingValue",
+    "FloatPixelData",
+    "DoubleFloatPixelData",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+    "DataSetTrailingPadding",
+    "ModalityLUTSequence",
+    "VOILUTSequence",
+    "SOPInstanceUID",
+    "PatientID",
+}
 
 PAIRS = {"PixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio"}
 
 
 def attributes(vr):
-    """Every attribute of the standard's dictionary with this VR, retired ones too, but for groups of the file and the command."""
-    return [tag for tag in DicomDictionary if dictionary_VR(tag).split(" or ")[0] == vr and tag >> 16 not in (0, 2, 4, 6)
-            and keyword_for_tag(tag) and keyword_for_tag(tag) not in STRUCTURE]
+    """Every attribute of the standard's dictionary with this VR, retired ones too, but for groups of the file and the
+    command."""
+    return [
+        tag
+        for tag in DicomDictionary
+        if dictionary_VR(tag).split(" or ")[0] == vr
+        and tag >> 16 not in (0, 2, 4, 6)
+        and keyword_for_tag(tag)
+        and keyword_for_tag(tag) not in STRUCTURE
+    ]
 
 
 def planted(vr):
@@ -77,7 +137,12 @@ def private(ds):
 def region(**values):
     item = Dataset()
     item.RegionSpatialFormat, item.RegionDataType, item.RegionFlags = 1, 1, 0
-    item.RegionLocationMinX0, item.RegionLocationMinY0, item.RegionLocationMaxX1, item.RegionLocationMaxY1 = 0, 0, 159, 119
+    item.RegionLocationMinX0, item.RegionLocationMinY0, item.RegionLocationMaxX1, item.RegionLocationMaxY1 = (
+        0,
+        0,
+        159,
+        119,
+    )
     item.PhysicalUnitsXDirection = item.PhysicalUnitsYDirection = 3
     item.PhysicalDeltaX = item.PhysicalDeltaY = 0.0948151623
     item.TransducerFrequency = NUMBER
@@ -96,9 +161,14 @@ def hospital(scene):
         nonlocal count
         count += 1
         # A patient a file: what is wrong with one must not be blamed on another.
-        own = {"PatientID": f"QXZJANOV48151623-{count}", "PatientName": "KOWALSKI^Jan", "SOPInstanceUID": f"1.2.999.48151623.{count}",
-               "StudyInstanceUID": f"1.2.999.48151623.1.{count}", "SeriesInstanceUID": f"1.2.999.48151623.2.{count}",
-               "StudyDate": "19470811"}
+        own = {
+            "PatientID": f"QXZJANOV48151623-{count}",
+            "PatientName": "KOWALSKI^Jan",
+            "SOPInstanceUID": f"1.2.999.48151623.{count}",
+            "StudyInstanceUID": f"1.2.999.48151623.1.{count}",
+            "SeriesInstanceUID": f"1.2.999.48151623.2.{count}",
+            "StudyDate": "19470811",
+        }
         ds = echo(pictures[count % 3] if pixels is None else pixels, **{**own, **tags})
         if change is not None:
             change(ds)
@@ -109,19 +179,28 @@ def hospital(scene):
         files[f"KOWALSKI_Jan_19470811/{name}_48151623.dcm"] = (ds, expected, tail)
 
     for vrs in zip_longest(TEXT, BINARY):
+
         def fill(ds, vrs=vrs):
             for vr, tag in [(each, tag) for each in vrs if each for tag in attributes(each)]:
                 # 60xx,0102 is a position in the pixels' own bits, and has a test of its own.
                 if not (0x6000 <= tag >> 16 <= 0x60FF):
                     add(ds, tag, vr, [planted(vr)] * 2 if keyword_for_tag(tag) in PAIRS else planted(vr))
+
         put(f"every_{'_'.join(filter(None, vrs))}", change=fill)
     put("every_SQ", change=lambda ds: [add(ds, tag, "SQ", [nest(Dataset(), 1)]) for tag in attributes("SQ")[::5]])
     put("deep", change=lambda ds: ds.update(nest(Dataset(), 12)))
     put("private", change=private)
     put("private_implicit", change=private, syntax=ImplicitVRLittleEndian)
-    put("meta", change=lambda ds: ds.file_meta.update({0x00020016: DataElement(0x00020016, "AE", "KOWALSKI"),
-                                                       0x00020100: DataElement(0x00020100, "UI", "1.2.999.48151623"),
-                                                       0x00020102: DataElement(0x00020102, "OB", b"KOWALSKI")}))
+    put(
+        "meta",
+        change=lambda ds: ds.file_meta.update(
+            {
+                0x00020016: DataElement(0x00020016, "AE", "KOWALSKI"),
+                0x00020100: DataElement(0x00020100, "UI", "1.2.999.48151623"),
+                0x00020102: DataElement(0x00020102, "OB", b"KOWALSKI"),
+            }
+        ),
+    )
     put("preamble", change=lambda ds: setattr(ds, "preamble", b"KOWALSKI" * 16))
     put("after_pixels", tail=struct.pack("<HH2sHI", 0xFFFC, 0xFFFC, b"OB", 0, 16) + b"KOWALSKI" * 2)
     put("charset", SpecificCharacterSet="ISO_IR 192", PatientName="KOWALSKI^Jan=山田^太郎")
@@ -129,8 +208,16 @@ def hospital(scene):
 
     def overlay(ds, position=0):
         for group in (0x6000, 0x6002, 0x601E):
-            for element, vr, value in ((0x10, "US", 120), (0x11, "US", 160), (0x22, "LO", "KOWALSKI"), (0x40, "CS", "G"),
-                                       (0x50, "SS", [1, 1]), (0x100, "US", 1), (0x102, "US", position), (0x3000, "OW", b"KOWALSKI" * 300)):
+            for element, vr, value in (
+                (0x10, "US", 120),
+                (0x11, "US", 160),
+                (0x22, "LO", "KOWALSKI"),
+                (0x40, "CS", "G"),
+                (0x50, "SS", [1, 1]),
+                (0x100, "US", 1),
+                (0x102, "US", position),
+                (0x3000, "OW", b"KOWALSKI" * 300),
+            ):
                 add(ds, group << 16 | element, vr, value)
 
     put("overlay", change=overlay)
@@ -141,6 +228,7 @@ def hospital(scene):
         ds["PixelData"].VR = "OW"
         raw = np.frombuffer(ds.PixelData, "<u2")
         ds.PixelData = raw.astype(">u2").tobytes()
+
     put("big_endian", change=big_endian, syntax=ExplicitVRBigEndian)
     put("rle", syntax=RLELossless)
     put("jpeg2000", syntax=JPEG2000Lossless)
@@ -155,13 +243,20 @@ def hospital(scene):
     corners = [letters(name, x, y) for x, y in ((1, 0), (100, 0), (1, 106), (98, 106))]
     put("corner_text", burn(pictures[0], *corners))
     outside = ~scene["inside_fan"](1.0)
-    put("text_to_the_edge", burn(pictures[1], *(letters(name, x, y) & outside for x, y in ((1, 40), (10, 60), (105, 35), (112, 50)))))
+    put(
+        "text_to_the_edge",
+        burn(pictures[1], *(letters(name, x, y) & outside for x, y in ((1, 40), (10, 60), (105, 35), (112, 50)))),
+    )
     x = np.arange(160)
     strip = np.zeros((120, 160), bool)
     strip[(112 + 4 * np.sin(x / 5)).astype(int), x] = True
     put("ecg_below", burn(pictures[2], strip, letters(name, 30, 108)))
     put("text_across_the_edge", burn(pictures[0], letters(name, 12, 60)), expected="TEXT_IN_SECTOR")
-    put("text_in_ecg_over_sector", burn(pictures[1], np.roll(strip, -25, 0), letters(name, 55, 80)), expected="TEXT_IN_SECTOR")
+    put(
+        "text_in_ecg_over_sector",
+        burn(pictures[1], np.roll(strip, -25, 0), letters(name, 55, 80)),
+        expected="TEXT_IN_SECTOR",
+    )
     put("text_in_sector", burn(pictures[2], letters(name, 52, 50), value=150), expected="TEXT_IN_SECTOR")
     put("small_text_in_sector", burn(pictures[2], letters(name, 60, 50, 8)), expected="TEXT_IN_SECTOR")
     put("late_caption", burn(fan(4, 150), letters(name, 52, 50), frames=slice(90, 150)), expected="TEXT_IN_SECTOR")
@@ -179,7 +274,11 @@ def hospital(scene):
     flow[50:80, 70:95] = True
     put("doppler", burn(coloured, flow, value=(220, 30, 10)), expected="DOPPLER")
     put("doppler_region", SequenceOfUltrasoundRegions=[region(), region(RegionDataType=2)], expected="DOPPLER")
-    put("wrong_region", SequenceOfUltrasoundRegions=[region(RegionLocationMinX0=100, RegionLocationMinY0=70)], expected="REGION_DISAGREES")
+    put(
+        "wrong_region",
+        SequenceOfUltrasoundRegions=[region(RegionLocationMinX0=100, RegionLocationMinY0=70)],
+        expected="REGION_DISAGREES",
+    )
     put("linear_probe", np.random.default_rng(0).integers(0, 200, (10, 120, 160), np.uint8), expected="NO_SECTOR")
     put("text_page", np.repeat(burn(np.zeros((1, 120, 160), np.uint8), page), 10, 0), expected="NO_SECTOR")
     put("still", pictures[0][:1], expected="TOO_SHORT")
@@ -195,7 +294,8 @@ def hospital(scene):
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory, scene):
-    """The hospital's folder through the command: what it put out, what it said, and what was expected of each file by its number."""
+    """The hospital's folder through the command: what it put out, what it said, and what was expected of each file by
+    its number."""
     root = tmp_path_factory.mktemp("deid")
     source, out = root / "in", root / "out"
     expected = {}
@@ -203,8 +303,12 @@ def run(tmp_path_factory, scene):
         path = source / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with pydicom.config.disable_value_validation():
-            ds.save_as(path, enforce_file_format=True, little_endian=ds.file_meta.TransferSyntaxUID != ExplicitVRBigEndian,
-                       implicit_vr=ds.file_meta.TransferSyntaxUID == ImplicitVRLittleEndian)
+            ds.save_as(
+                path,
+                enforce_file_format=True,
+                little_endian=ds.file_meta.TransferSyntaxUID != ExplicitVRBigEndian,
+                implicit_vr=ds.file_meta.TransferSyntaxUID == ImplicitVRLittleEndian,
+            )
         path.write_bytes(path.read_bytes() + tail)
         expected[path] = reason
     others = source / "KOWALSKI_Jan_19470811"
@@ -217,19 +321,34 @@ def run(tmp_path_factory, scene):
     os.mkfifo(others / "pipe_KOWALSKI")
     unnameable = others / os.fsdecode(b"KOWALSKI_\xff\xfe")  # no text in any encoding of today's
     unnameable.write_bytes(b"PNG")
-    expected |= {real: "", unnameable: "NOT_DICOM", others / "letter_KOWALSKI.txt": "NOT_DICOM", others / "empty_KOWALSKI": "NOT_DICOM",
-                 others / "broken_KOWALSKI.dcm": "UNREADABLE", others / "loop_KOWALSKI": "FOLDER_LINK",
-                 others / "pipe_KOWALSKI": "NOT_A_FILE"}
+    expected |= {
+        real: "",
+        unnameable: "NOT_DICOM",
+        others / "letter_KOWALSKI.txt": "NOT_DICOM",
+        others / "empty_KOWALSKI": "NOT_DICOM",
+        others / "broken_KOWALSKI.dcm": "UNREADABLE",
+        others / "loop_KOWALSKI": "FOLDER_LINK",
+        others / "pipe_KOWALSKI": "NOT_A_FILE",
+    }
     salt = root / "salt"
     salt.write_bytes(SALT)
     command = "import typer; from echokdm.cli.deid import deid; app = typer.Typer(); app.command()(deid); app()"
-    done = subprocess.run([sys.executable, "-W", "always", "-c", command, str(source), str(out), "--salt", str(salt)], capture_output=True)
-    listed = subprocess.run(f"find {source} ! -type d | LC_ALL=C sort", shell=True, capture_output=True).stdout.splitlines()
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", command, str(source), str(out), "--salt", str(salt)], capture_output=True
+    )
+    listed = subprocess.run(
+        f"find {source} ! -type d | LC_ALL=C sort", shell=True, capture_output=True
+    ).stdout.splitlines()
     assert done.returncode == 0, done.stderr.decode()
-    return SimpleNamespace(source=source, out=out, said=done.stdout + done.stderr, expected=expected,
-                           numbers={number: Path(os.fsdecode(path)) for number, path in enumerate(listed, 1)},
-                           quarantine=dict(list(csv.reader((out / "quarantine.csv").read_text().splitlines()))[1:]),
-                           manifest=list(csv.DictReader((out / "manifest.csv").read_text().splitlines())))
+    return SimpleNamespace(
+        source=source,
+        out=out,
+        said=done.stdout + done.stderr,
+        expected=expected,
+        numbers={number: Path(os.fsdecode(path)) for number, path in enumerate(listed, 1)},
+        quarantine=dict(list(csv.reader((out / "quarantine.csv").read_text().splitlines()))[1:]),
+        manifest=list(csv.DictReader((out / "manifest.csv").read_text().splitlines())),
+    )
 
 
 def test_enough_was_planted(run):
@@ -244,7 +363,7 @@ def test_not_a_byte_of_the_patient_is_put_out_or_said(run):
     outputs = [path for path in run.out.rglob("*") if path.is_file()]
     binary = [struct.pack(form, NUMBER) for form in ("<q", ">q", "<d", ">d", "<f")]
     for name, data in [(path.name, path.read_bytes()) for path in outputs] + [("what was said", run.said)]:
-        head = data[:-120 * 160 * 10] if name.endswith(".dcm") else data
+        head = data[: -120 * 160 * 10] if name.endswith(".dcm") else data
         for word in WORDS:
             # Four digits alone may come by chance in a UID or in pixels.
             assert word == "1947" or word.encode() not in data, f"{word} in {name}"
@@ -260,10 +379,15 @@ def test_each_file_is_put_out_or_quarantined_as_it_should(run):
     from echokdm.deid.reasons import Reason
 
     sentences = {run.numbers[int(number)]: reason for number, reason in run.quarantine.items()}
-    wrong = [(path.name, sentences.get(path), reason) for path, reason in run.expected.items()
-             if sentences.get(path, "") != (Reason[reason].value if reason else "")]
+    wrong = [
+        (path.name, sentences.get(path), reason)
+        for path, reason in run.expected.items()
+        if sentences.get(path, "") != (Reason[reason].value if reason else "")
+    ]
     assert not wrong
-    assert len(run.manifest) == len(run.expected) - len(run.quarantine) == len(list(run.out.glob("subject-*/clip-*.dcm")))
+    assert (
+        len(run.manifest) == len(run.expected) - len(run.quarantine) == len(list(run.out.glob("subject-*/clip-*.dcm")))
+    )
 
 
 def test_pixels_outside_the_fan_are_black_and_inside_are_kept(run, scene):
@@ -286,7 +410,14 @@ def test_the_real_clip_keeps_its_sector_and_loses_its_text(run):
     pixels = pydicom.dcmread(run.out / row["output"]).pixel_array
     assert pixels.shape == (30, 240, 320) and row["fps"] == "30.0003" and row["row_mm"] == "1.021"
     # Name, mode, scale, marker dot, menu; the edges were traced by hand.
-    for box in (np.s_[:, :26, :40], np.s_[:, :, 298:], np.s_[:, 15:25, 186:194], np.s_[:, 202:], np.s_[:, :, :42], np.s_[:, 70, :111]):
+    for box in (
+        np.s_[:, :26, :40],
+        np.s_[:, :, 298:],
+        np.s_[:, 15:25, 186:194],
+        np.s_[:, 202:],
+        np.s_[:, :, :42],
+        np.s_[:, 70, :111],
+    ):
         assert not pixels[box].any()
     assert (pixels[:, 100:180, 110:230].mean(0) > 0).mean() > 0.95
 
@@ -294,7 +425,11 @@ def test_the_real_clip_keeps_its_sector_and_loses_its_text(run):
 def test_the_header_says_what_was_done(run):
     for row in run.manifest:
         ds = pydicom.dcmread(run.out / row["output"])
-        assert (ds.PatientIdentityRemoved, ds.LongitudinalTemporalInformationModified, ds.StudyDate) == ("YES", "REMOVED", "")
+        assert (ds.PatientIdentityRemoved, ds.LongitudinalTemporalInformationModified, ds.StudyDate) == (
+            "YES",
+            "REMOVED",
+            "",
+        )
         assert [code.CodeValue for code in ds.DeidentificationMethodCodeSequence] == ["113100", "113101"]
         assert ds.PatientID == row["subject"] and ds.file_meta.MediaStorageSOPInstanceUID == ds.SOPInstanceUID
         assert ds[ds.FrameIncrementPointer].keyword == "FrameTime"
@@ -312,7 +447,9 @@ def test_the_header_says_what_was_done(run):
 
 def test_no_attribute_that_the_profile_removes(run):
     """PS3.15 table E.1-1, as a well-kept package has it, against every attribute that was written."""
-    table = pytest.importorskip("dicomanonymizer.dicom_anonymization_databases.dicomfields_2026c", reason="needs dicom-anonymizer")
+    table = pytest.importorskip(
+        "dicomanonymizer.dicom_anonymization_databases.dicomfields_2026c", reason="needs dicom-anonymizer"
+    )
     removed = {tag for tag in table.X_TAGS if len(tag) == 2}
     for row in run.manifest:
         ds = pydicom.dcmread(run.out / row["output"])

@@ -1,4 +1,5 @@
-"""Print over the sector is found, dim, brief, bold or half outside; tissue that moves and flickers is not taken for it."""
+"""Print over the sector is found, dim, brief, bold or half outside; tissue that moves and flickers is not taken for
+it."""
 
 import numpy as np
 import pytest
@@ -26,8 +27,17 @@ def test_speckle_is_no_print(fan):
     assert not marked and shown.shape == fan[1].shape and 0 < shown[fan[2]].mean() < fan[0][:, fan[2]].mean()
 
 
-@pytest.mark.parametrize(("frames", "value"), [(slice(None), 110), (slice(None), 255), (slice(12, 16), 200), (slice(21, 22), 255),
-                                               (slice(0, 9), 200), (slice(31, None), 200)])
+@pytest.mark.parametrize(
+    ("frames", "value"),
+    [
+        (slice(None), 110),
+        (slice(None), 255),
+        (slice(12, 16), 200),
+        (slice(21, 22), 255),
+        (slice(0, 9), 200),
+        (slice(31, None), 200),
+    ],
+)
 def test_dim_and_brief_print_is_found(fan, scene, frames, value):
     assert found(scene["burn"](fan[0], scene["letters"]("KOWAL", 60, 62), value=value, frames=frames), fan)
 
@@ -61,7 +71,9 @@ def test_a_heart_that_moves_far_is_one_picture_and_a_cut_is_two(scene):
     still = [ends[int(s)] * (1 - s % 1) + ends[min(int(s) + 1, 2)] * (s % 1) for s in share]
     rng = np.random.default_rng(0)
     speckle = [ndimage.gaussian_filter(rng.rayleigh(1, (120, 160)), 1.2) for _ in share]
-    frames = np.stack([np.round((frame * grain).clip(0, 1) * 200) for frame, grain in zip(still, speckle, strict=True)]).astype(np.uint8)
+    frames = np.stack(
+        [np.round((frame * grain).clip(0, 1) * 200) for frame, grain in zip(still, speckle, strict=True)]
+    ).astype(np.uint8)
     assert clear_pixels(RawFrames(frames, 30.0), 30.0).mask.any()
     with pytest.raises(Refusal, match="another picture"):
         clear_pixels(RawFrames(np.concatenate([frames[-4:], frames[:20]]), 30.0), 30.0)

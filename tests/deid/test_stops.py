@@ -48,12 +48,18 @@ def test_an_input_among_what_a_killed_run_left_stays(tmp_path: Path, scene) -> N
     (staging / "made-by-echokdm-deid").touch()
     before = everything(tmp_path)
     deidentify_folder(staging / "done", tmp_path / "q", salt=SALT)
-    assert before.items() <= everything(tmp_path).items() and {path.name for path in tmp_path.iterdir()} == {staging.name, "q"}
+    assert before.items() <= everything(tmp_path).items() and {path.name for path in tmp_path.iterdir()} == {
+        staging.name,
+        "q",
+    }
 
 
 def test_a_second_run_into_one_folder_is_refused(tmp_path: Path, scene) -> None:
     put(tmp_path / "in", scene)
-    with FileLock(tmp_path / ".q.echokdm-lock"), pytest.raises(OutputError, match=r"^Another run is at work in the output folder"):
+    with (
+        FileLock(tmp_path / ".q.echokdm-lock"),
+        pytest.raises(OutputError, match=r"^Another run is at work in the output folder"),
+    ):
         deidentify_folder(tmp_path / "in", tmp_path / "q")
     assert not (tmp_path / "q").exists()
 
@@ -61,8 +67,14 @@ def test_a_second_run_into_one_folder_is_refused(tmp_path: Path, scene) -> None:
 def begin(folder: Path, *options: str) -> subprocess.Popen:
     """`echokdm deid in out` in a process of its own that has staged a file."""
     code = "from echokdm.cli.app import app; app()"
-    process = subprocess.Popen([sys.executable, "-c", code, "deid", "in", "out", *options], cwd=folder, stderr=subprocess.PIPE, text=True,
-                               stdout=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "deid", "in", "out", *options],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     until = time.monotonic() + 120
     while process.poll() is None and not list(folder.glob(".*/done/*.json")) and time.monotonic() < until:
         time.sleep(0.01)
@@ -73,7 +85,11 @@ def test_a_signal_ends_it_with_one_sentence_and_nothing_left(tmp_path: Path, sce
     put(tmp_path / "in", scene, 400)
     run = begin(tmp_path)
     run.terminate()
-    said = [line for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", run.communicate(timeout=60)[1]).splitlines() if line.strip()]
+    said = [
+        line
+        for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", run.communicate(timeout=60)[1]).splitlines()
+        if line.strip()
+    ]
     assert run.returncode == 128 + signal.SIGTERM and said[-1].startswith("Stopped by SIGTERM: ")
     assert not any("Traceback" in line or "Error" in line for line in said)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]

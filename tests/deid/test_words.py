@@ -1,4 +1,5 @@
-"""Words over the sector are found whatever they are printed in, for however long; tissue is none; without the network nothing passes."""
+"""Words over the sector are found whatever they are printed in, for however long; tissue is none; without the network
+nothing passes."""
 
 import io
 import sys
@@ -23,7 +24,12 @@ from echokdm.io.dicom import read_dicom
 from echokdm.io.raw import RawFrames
 
 FRAMES = 9
-ALWAYS, LAST, MIDDLE, FADING = np.ones(FRAMES), np.eye(FRAMES)[-1], np.eye(FRAMES)[3], np.linspace(0, 1.2, FRAMES).clip(0, 1)
+ALWAYS, LAST, MIDDLE, FADING = (
+    np.ones(FRAMES),
+    np.eye(FRAMES)[-1],
+    np.eye(FRAMES)[3],
+    np.linspace(0, 1.2, FRAMES).clip(0, 1),
+)
 
 
 def enlarged(scene, scale):
@@ -44,7 +50,9 @@ def ink(size, text, font, height, at, outlined=0, turned=False, thin=False):
     """(H, W) in [0, 1] with a word around the point (x, y). thin: its strokes one pixel wide."""
     face = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans{font}.ttf", height)
     picture = Image.new("L", size[::-1])
-    ImageDraw.Draw(picture).text(at, text, 0 if outlined else 255, face, anchor="mm", stroke_width=outlined, stroke_fill=255)
+    ImageDraw.Draw(picture).text(
+        at, text, 0 if outlined else 255, face, anchor="mm", stroke_width=outlined, stroke_fill=255
+    )
     if turned:
         picture = picture.rotate(90, center=at)
     return skeletonize(np.asarray(picture) > 127) * 1.0 if thin else np.asarray(picture) / 255
@@ -93,7 +101,9 @@ def test_print_of_every_kind_is_found(kind, fan):
 @pytest.mark.parametrize("quality", [50, 90])
 def test_compressed_print_is_found(quality, fan):
     frames, sector, mask = fan
-    assert find_marks(printed(frames, ink(mask.shape, "KOWALSKI", "-Bold", 28, AT), 200, quality=quality), sector, mask, 40.0)[1]
+    assert find_marks(
+        printed(frames, ink(mask.shape, "KOWALSKI", "-Bold", 28, AT), 200, quality=quality), sector, mask, 40.0
+    )[1]
 
 
 def test_bold_print_is_found_on_a_wide_screen(scene):

@@ -36,13 +36,20 @@ def test_key_points_files_tell(drawn_clip: Clip, doubting, heart, tmp_path: Path
     table = pd.read_csv(tmp_path / "k" / "volumes.csv")
     assert np.flatnonzero(table["confidence"] < 0.5).tolist() == [3, 4, 5] and table["confidence"].max() == 0.98
     measures = json.loads((tmp_path / "k" / "measures.json").read_text())
-    assert measures["flagged_frames"] == [3, 4, 5] and measures["confidence"] == pytest.approx(derived.clip_confidence, abs=1e-3)
+    assert measures["flagged_frames"] == [3, 4, 5] and measures["confidence"] == pytest.approx(
+        derived.clip_confidence, abs=1e-3
+    )
 
 
 def test_outlines_of_a_file_have_none(drawn_clip: Clip, doubting, heart, tmp_path: Path) -> None:
     write_tracings(tmp_path / "t.csv", {"clip": {t: heart.ellipse(t) for t in range(heart.frames)}})
     derived = derive_keypoints(drawn_clip, keypoints=tmp_path / "t.csv", bundle=doubting)
-    assert derived.confidence is None and derived.flagged is None and derived.clip_confidence is None and derived.sureness == ""
+    assert (
+        derived.confidence is None
+        and derived.flagged is None
+        and derived.clip_confidence is None
+        and derived.sureness == ""
+    )
     write_keypoints(derived, tmp_path / "k")
     assert pd.read_csv(tmp_path / "k" / "volumes.csv")["confidence"].isna().all()
     assert json.loads((tmp_path / "k" / "measures.json").read_text())["confidence"] is None
@@ -62,7 +69,9 @@ def test_commands_say_it(drawn_clip: Clip, doubting, as_every_bundle, tmp_path: 
     for command in ("keypoints", "synth"):
         done = CliRunner().invoke(app, [command, str(clip), "--out", str(tmp_path / command)])
         assert done.exit_code == 0 and "it may be off (frames 3-5)" in done.stdout, done.output
-    done = CliRunner().invoke(app, ["augment", str(clip), str(tmp_path / "made"), "--per-clip", "1", "--tolerance", "30"])
+    done = CliRunner().invoke(
+        app, ["augment", str(clip), str(tmp_path / "made"), "--per-clip", "1", "--tolerance", "30"]
+    )
     assert done.exit_code == 0 and "outlines of all 1 clips are trusted" in done.stderr, done.output
 
 
@@ -72,4 +81,8 @@ def test_a_cohorts_manifest_has_the_source_clips(drawn_clip: Clip, doubting, tmp
     assert manifest["confidence"].tolist() == pytest.approx([float(doubting.confidence.mean())], abs=1e-3)
     doubting.confidence = None
     sources, _ = read_sources([drawn_clip], doubting)
-    assert augment_cohort(plan_cohort(sources, 1), sources, tmp_path / "unknown", bundle=doubting)["confidence"].isna().all()
+    assert (
+        augment_cohort(plan_cohort(sources, 1), sources, tmp_path / "unknown", bundle=doubting)["confidence"]
+        .isna()
+        .all()
+    )

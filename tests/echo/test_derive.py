@@ -59,7 +59,9 @@ def test_frames_between_tracings_are_interpolated(drawn_clip: Clip, heart, tmp_p
 def test_masks_as_nifti(drawn_clip: Clip, heart, tmp_path: Path) -> None:
     from echokdm.ops.ventricle import keypoints_from_tracing
 
-    masks = np.stack([keypoints_to_mask(keypoints_from_tracing(heart.ellipse(t)), *drawn_clip.size) for t in range(heart.frames)])
+    masks = np.stack(
+        [keypoints_to_mask(keypoints_from_tracing(heart.ellipse(t)), *drawn_clip.size) for t in range(heart.frames)]
+    )
     write_nifti(tmp_path / "masks.nii.gz", masks)
     derived = derive_keypoints(drawn_clip, keypoints=tmp_path / "masks.nii.gz")
     assert np.abs(derived.keypoints_source.mean(1) - heart.centre).max() < 1.0
@@ -121,5 +123,7 @@ def test_another_view_is_worked_on_only_where_asked_and_with_a_warning(drawn_cli
     said: list[str] = []
     with pytest.warns(UserWarning, match="No right heart"):
         derived = derive_keypoints(drawn_clip, any_view=True, bundle=pipeline, progress=said.append)
-    assert derived.doubt == "No right heart is seen." and any(line.startswith("Warning: No right heart") for line in said)
+    assert derived.doubt == "No right heart is seen." and any(
+        line.startswith("Warning: No right heart") for line in said
+    )
     assert np.array_equal(derived.keypoints, plain.keypoints)

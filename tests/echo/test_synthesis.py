@@ -32,7 +32,9 @@ def test_each_frame_is_made_from_its_own(drawn_clip: Clip, pipeline) -> None:
     result = synthesize(drawn_clip, Wish(ef=25.0), bundle=pipeline)
     assert result.from_frame is None and np.array_equal(result.trajectory.frames, np.arange(len(drawn_clip)))
     ed, es = result.source.ed, result.source.es
-    still = torch.as_tensor(result.edited.flow[es].norm(dim=0) < 1e-3) & torch.as_tensor(result.source.model.sector_mask)
+    still = torch.as_tensor(result.edited.flow[es].norm(dim=0) < 1e-3) & torch.as_tensor(
+        result.source.model.sector_mask
+    )
     made, own = result.edited.model.clip.frames[es], result.source.model.clip.frames
     assert still.sum() > 200 and (made - own[es])[0, still].abs().max() < 0.02 < (made - own[ed])[0, still].abs().max()
 
@@ -93,7 +95,8 @@ def test_other_wishes_are_drawn(wish: dict, drawn_clip: Clip, pipeline) -> None:
         assert result.strains()["drawn"]["global"] == pytest.approx(-8.0, abs=1e-3)
     else:
         moved = result.trajectory.keypoints[es] - result.source.keypoints[es]
-        assert moved[9, 0] < -1 and np.abs(moved[30]).max() < 1e-6  # the septum, on the left, stays out; the other wall comes in
+        # the septum, on the left, stays out; the other wall comes in
+        assert moved[9, 0] < -1 and np.abs(moved[30]).max() < 1e-6
 
 
 def test_beats_are_looped_at_another_rate(drawn_clip: Clip, pipeline, heart) -> None:
@@ -101,7 +104,9 @@ def test_beats_are_looped_at_another_rate(drawn_clip: Clip, pipeline, heart) -> 
     seconds = len(result.clip) / result.clip.fps
     assert seconds == pytest.approx(2 * 60 / 90, abs=0.05) and len(result.trajectory.beats) == 2
     assert result.trajectory.frames.max() < heart.frames
-    step = np.abs(np.diff(np.concatenate([result.trajectory.keypoints, result.trajectory.keypoints[:1]]), axis=0)).mean((1, 2))
+    step = np.abs(np.diff(np.concatenate([result.trajectory.keypoints, result.trajectory.keypoints[:1]]), axis=0)).mean(
+        (1, 2)
+    )
     assert step[-1] <= 1.5 * step[:-1].max()  # from the last frame to the first as from any other
 
 
@@ -200,7 +205,9 @@ def test_options_reach_the_model(drawn_clip: Clip, pipeline) -> None:
 
 def test_the_papers_sampler_is_one_word(drawn_clip: Clip, pipeline) -> None:
     result = synthesize(drawn_clip, sampling=Sampling(from_frame=2, sampler="paper"), bundle=pipeline)
-    assert pipeline.calls == [Drawing(steps=100, strength=0.5, flow_steps=200, samples=1, exact=False, carry_detail=False, quantize=True)]
+    assert pipeline.calls == [
+        Drawing(steps=100, strength=0.5, flow_steps=200, samples=1, exact=False, carry_detail=False, quantize=True)
+    ]
     assert result.options["sampler"] == "paper"
 
 
@@ -234,35 +241,41 @@ def test_weights_hash_follows_the_weights(pipeline) -> None:
     assert weights_hash(pipeline) != before
 
 
-@pytest.mark.parametrize(("wish", "error", "words"), [
-    ({"ef": 4.9}, GeometryError, "outside 5 to 80"),
-    ({"ef": float("nan")}, GeometryError, "outside 5 to 80"),
-    ({"frames": 1}, ConfigError, "--frames"),
-    ({"fps": 0.0}, ConfigError, "--fps"),
-    ({"size": 63}, ConfigError, "--size"),
-    ({"gls": 3.0}, ConfigError, "--gls"),
-    ({"heart_rate": 250.0}, ConfigError, "--heart-rate"),
-    ({"beats": 2, "frames": 20}, ConfigError, "--frames"),
-    ({"edv": "20%"}, GeometryError, "60 to 150"),
-    ({"walls": {"mid-septal": 3.0}}, GeometryError, "mid-septal"),
-    ({"drag": {40: (1.0, 0.0)}}, ConfigError, "points 0 to 39"),
-    ({"drag": {3: (float("inf"), 0.0)}}, ConfigError, "finite"),
-])
+@pytest.mark.parametrize(
+    ("wish", "error", "words"),
+    [
+        ({"ef": 4.9}, GeometryError, "outside 5 to 80"),
+        ({"ef": float("nan")}, GeometryError, "outside 5 to 80"),
+        ({"frames": 1}, ConfigError, "--frames"),
+        ({"fps": 0.0}, ConfigError, "--fps"),
+        ({"size": 63}, ConfigError, "--size"),
+        ({"gls": 3.0}, ConfigError, "--gls"),
+        ({"heart_rate": 250.0}, ConfigError, "--heart-rate"),
+        ({"beats": 2, "frames": 20}, ConfigError, "--frames"),
+        ({"edv": "20%"}, GeometryError, "60 to 150"),
+        ({"walls": {"mid-septal": 3.0}}, GeometryError, "mid-septal"),
+        ({"drag": {40: (1.0, 0.0)}}, ConfigError, "points 0 to 39"),
+        ({"drag": {3: (float("inf"), 0.0)}}, ConfigError, "finite"),
+    ],
+)
 def test_impossible_wishes_are_refused(wish: dict, error: type, words: str, drawn_clip: Clip, pipeline) -> None:
     with pytest.raises(error, match=words):
         synthesize(drawn_clip, Wish(**wish), bundle=pipeline)
 
 
-@pytest.mark.parametrize(("sampling", "words"), [
-    ({"steps": 0}, "--steps"),
-    ({"seed": -1}, "--seed"),
-    ({"from_frame": 24}, "frames 0 to 23"),
-    ({"without": "f2i"}, "--from-frame"),
-    ({"without": "of"}, "f2i or k2f"),
-    ({"sampler": "papers"}, "own or paper"),
-    ({"sampler": "paper"}, "one-frame mode"),
-    ({"sampler": "paper", "from_frame": 0, "steps": 4}, "leave --steps out"),
-])
+@pytest.mark.parametrize(
+    ("sampling", "words"),
+    [
+        ({"steps": 0}, "--steps"),
+        ({"seed": -1}, "--seed"),
+        ({"from_frame": 24}, "frames 0 to 23"),
+        ({"without": "f2i"}, "--from-frame"),
+        ({"without": "of"}, "f2i or k2f"),
+        ({"sampler": "papers"}, "own or paper"),
+        ({"sampler": "paper"}, "one-frame mode"),
+        ({"sampler": "paper", "from_frame": 0, "steps": 4}, "leave --steps out"),
+    ],
+)
 def test_impossible_samplings_are_refused(sampling: dict, words: str, drawn_clip: Clip, pipeline) -> None:
     with pytest.raises(ConfigError, match=words):
         synthesize(drawn_clip, sampling=Sampling(**sampling), bundle=pipeline)

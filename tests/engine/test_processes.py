@@ -1,4 +1,5 @@
-"""Two processes train as one with twice the batch does: the same weights, whatever way a stage calls its networks; one writes."""
+"""Two processes train as one with twice the batch does: the same weights, whatever way a stage calls its networks; one
+writes."""
 
 import os
 import runpy
@@ -80,8 +81,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     running = []
     for rank in (0, 1):
         # What `accelerate launch --cpu` sets.
-        told = {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+        told = {
+            "WORLD_SIZE": "2",
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "LOCAL_WORLD_SIZE": "2",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "ACCELERATE_USE_CPU": "true",
+            "OMP_NUM_THREADS": "1",
+        }
         (folder / "two").mkdir(exist_ok=True)
         command = [sys.executable, str(folder / "script.py"), str(folder / "two"), "2", f"rank{rank}"]
         running.append(subprocess.Popen(command, env=os.environ | told))

@@ -9,9 +9,11 @@ from echokdm.engine.sampling import build_scheduler, ddim_step, sample, timestep
 
 def oracle(scheduler, clean):
     """The exact noise of a one-point data distribution at `clean`."""
+
     def denoise(latents, t):
         alpha = scheduler.alphas_cumprod[t]
         return (latents - alpha.sqrt() * clean) / (1 - alpha).sqrt()
+
     return denoise
 
 
@@ -42,8 +44,18 @@ def test_the_noise_level_is_the_strength_whatever_the_number_of_calls(kind, call
 def test_what_the_network_first_sees_holds_so_much_noise(kind, calls, strength):
     """Measured on the latents themselves: the start's share and the noise's are those of step k - 1."""
     scheduler, seen = build_scheduler(kind, "epsilon"), []
-    start, noise = torch.full((1, 1, 64, 64), 5.0), torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
-    sample(lambda z, t: (seen.append((int(t), z.clone())), noise)[1], noise, scheduler, calls=calls, start=start, strength=strength)
+    start, noise = (
+        torch.full((1, 1, 64, 64), 5.0),
+        torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)),
+    )
+    sample(
+        lambda z, t: (seen.append((int(t), z.clone())), noise)[1],
+        noise,
+        scheduler,
+        calls=calls,
+        start=start,
+        strength=strength,
+    )
     alpha = scheduler.alphas_cumprod[round(1000 * strength) - 1]
     assert seen[0][0] == round(1000 * strength) - 1
     assert torch.allclose(seen[0][1], alpha.sqrt() * start + (1 - alpha).sqrt() * noise, atol=1e-4)

@@ -19,12 +19,19 @@ def build_tiny_pipeline():
     seen, rendered = k2f_channels(A4C_BLOODPOOL_40), f2i_channels(A4C_BLOODPOOL_40)
     unet = {"block_out_channels": (8, 16), "condition_channels": 8}
     return KDMPipeline(
-        image_codec=build_codec(1, (8, 8), 3, 16), flow_codec=FlowCodec((8, 8, 8), 4, 16),
+        image_codec=build_codec(1, (8, 8), 3, 16),
+        flow_codec=FlowCodec((8, 8, 8), 4, 16),
         k2f=ConditionedUNet(latent_channels=4, pixel_channels=seen, strides=(2, 2, 1), **unet),
-        f2i=ConditionedUNet(latent_channels=3, pixel_channels=rendered, latent_condition_channels=6, strides=(2, 1, 1), **unet),
-        k2i=ConditionedUNet(latent_channels=3, pixel_channels=seen, latent_condition_channels=3, strides=(2, 1, 1), **unet),
-        segmenter=Segmenter(features=(4, 4, 8, 8, 8, 4)), scheduler=DDIMScheduler(prediction_type="v_prediction"),
-        of_net=PWCLite(pyramid=(4, 4, 8, 8, 8, 8), estimator=(8, 8, 8, 8, 8), context=(8, 8, 8, 8, 8, 8)))
+        f2i=ConditionedUNet(
+            latent_channels=3, pixel_channels=rendered, latent_condition_channels=6, strides=(2, 1, 1), **unet
+        ),
+        k2i=ConditionedUNet(
+            latent_channels=3, pixel_channels=seen, latent_condition_channels=3, strides=(2, 1, 1), **unet
+        ),
+        segmenter=Segmenter(features=(4, 4, 8, 8, 8, 4)),
+        scheduler=DDIMScheduler(prediction_type="v_prediction"),
+        of_net=PWCLite(pyramid=(4, 4, 8, 8, 8, 8), estimator=(8, 8, 8, 8, 8), context=(8, 8, 8, 8, 8, 8)),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -71,16 +71,25 @@ def test_no_motion_misses_all_of_the_motion(scored):
     _, flows = scored
     still = flows[flows["flow"] == "no motion"]
     assert np.allclose(still["EPE"], still["motion"]) and (still["motion"] > 0.2).all()
-    assert {(K2F, OF), (OF, "truth"), (K2F, "truth"), (CARRIED, "truth")} <= set(zip(flows["flow"], flows["against"], strict=True))
+    assert {(K2F, OF), (OF, "truth"), (K2F, "truth"), (CARRIED, "truth")} <= set(
+        zip(flows["flow"], flows["against"], strict=True)
+    )
 
 
 def test_the_networks_own_flow_is_not_the_one_made_to_carry_the_outline(scored):
     """KDM warps by the second, whose outline is where it was asked to be."""
     images, flows = scored
-    found = {name: flows[(flows["flow"] == name) & (flows["against"] == "truth") & (flows["region"] == "heart")]["EPE"].to_numpy()
-             for name in (K2F, CARRIED)}
+    found = {
+        name: flows[(flows["flow"] == name) & (flows["against"] == "truth") & (flows["region"] == "heart")][
+            "EPE"
+        ].to_numpy()
+        for name in (K2F, CARRIED)
+    }
     assert (found[K2F] != found[CARRIED]).all()
-    warps = {name: images[(images["method"] == name) & images["strength"].isna()]["MSE_img"].to_numpy() for name in (OWN_WARP, NO_F2I)}
+    warps = {
+        name: images[(images["method"] == name) & images["strength"].isna()]["MSE_img"].to_numpy()
+        for name in (OWN_WARP, NO_F2I)
+    }
     assert len(warps[OWN_WARP]) == len(warps[NO_F2I]) and (warps[OWN_WARP] != warps[NO_F2I]).all()
 
 
@@ -89,7 +98,10 @@ def test_tables_are_the_papers(scored):
     tables = {t.title: t for t in phantom_tables(images, flows)}
     first = next(t for title, t in tables.items() if "end-systole" in title)
     assert [label for label, _ in first.rows] == [NO_EDIT, TPS, NO_F2I, NO_K2F, KDM, TARGET]
-    assert first.columns[:3] == ("MSE_img", "MD, px", "LPIPS_l1") and first.columns[-2:] == ("EF error, points", "LV found")
+    assert first.columns[:3] == ("MSE_img", "MD, px", "LPIPS_l1") and first.columns[-2:] == (
+        "EF error, points",
+        "LV found",
+    )
     values, others, patients = compared(images, ED_TO_ES, KDM, NO_EDIT, "MSE_img")
     contrast = next(t for title, t in tables.items() if "pair by pair" in title)
     assert contrast.cell(f"{ED_TO_ES}: KDM - {NO_EDIT}", "MSE_img").value == pytest.approx((values - others).mean())
@@ -104,6 +116,10 @@ def test_a_patient_is_scored_alike_in_any_company(tiny_pipeline, pairs, scored):
     alone = replace(pairs, **{f.name: getattr(pairs, f.name)[2:] for f in fields(pairs)})
     images, _ = score_pairs(tiny_pipeline, alone, {}, Drawing(steps=1, flow_steps=1))
     before, _ = scored
-    both = [t[(t["method"] == KDM) & (t["patient"] == FIRST_SEED + 1) & t["strength"].isna()].sort_values("pair")["MSE_img"].to_numpy()
-            for t in (before, images)]
+    both = [
+        t[(t["method"] == KDM) & (t["patient"] == FIRST_SEED + 1) & t["strength"].isna()]
+        .sort_values("pair")["MSE_img"]
+        .to_numpy()
+        for t in (before, images)
+    ]
     assert len(both[0]) == 2 and np.array_equal(*both) and torch.isfinite(torch.tensor(both[0])).all()

@@ -30,7 +30,10 @@ def test_phantom_tables_are_printed_and_written(quick, tiny_pipeline, tmp_path, 
     record = json.loads((out / "tables.json").read_text())["record"]
     assert "seeds 1010000 to 1010001" in record["data"] and "sector" in record["mask"] and record == result.record
     for text in (told, record["LPIPS"]):  # what is missing, where it belongs, and how to know it
-        assert all(part in text for part in ("squeezenet1_1-b8a52dc0.pth", "SHA-256 b8a52dc0", "checkpoints", "ECHOKDM_BACKBONES"))
+        assert all(
+            part in text
+            for part in ("squeezenet1_1-b8a52dc0.pth", "SHA-256 b8a52dc0", "checkpoints", "ECHOKDM_BACKBONES")
+        )
     with pytest.raises(OutputError, match="exists"):
         module.evaluate(tiny_pipeline, patients=2, out=out)
 
@@ -53,7 +56,9 @@ def test_a_folder_of_clips(quick, tiny_pipeline, tmp_path, pairs, monkeypatch):
     frames = torch.cat([pairs.source[:1], pairs.target[:1], pairs.source[:1], pairs.target[:1]])
     points = torch.cat([pairs.source_keypoints[:1], pairs.target_keypoints[:1]]).repeat(2, 1, 1).double().numpy()
     clip = Clip(frames, 20.0)
-    derived = Derived(clip, None, SimpleNamespace(clip=clip, sector_mask=pairs.sector[0].numpy()), points, np.ones(4, bool), True)
+    derived = Derived(
+        clip, None, SimpleNamespace(clip=clip, sector_mask=pairs.sector[0].numpy()), points, np.ones(4, bool), True
+    )
     monkeypatch.setattr(module, "derive_keypoints", lambda file, bundle, allow_print: derived)
     for name in ("SURNAME.npz", "SURNAME/SURNAME.npz"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -12,7 +12,9 @@ from echokdm.methods.kdm.card import licensed_card
 from echokdm.methods.kdm.pipeline import KDMPipeline
 
 
-@pytest.mark.parametrize(("bundle", "licence"), [("a4c", "cc-by-nc-sa-4.0"), ("a4c-phantom", "mit"), ("perceptual", "mit")])
+@pytest.mark.parametrize(
+    ("bundle", "licence"), [("a4c", "cc-by-nc-sa-4.0"), ("a4c-phantom", "mit"), ("perceptual", "mit")]
+)
 def test_it_is_complete_and_licensed(bundle: str, licence: str, tmp_path: Path) -> None:
     folder = tmp_path / "hub"
     parts = write_hub_folder(bundle, folder)
@@ -30,13 +32,21 @@ def test_it_loads_as_the_bundle_does(tmp_path: Path) -> None:
     assert theirs.licence == ours.licence and theirs.calibration is not None
     for name, network in ours.components.items():
         if isinstance(network, torch.nn.Module):
-            assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), theirs.components[name].state_dict().values(),
-                                                         strict=True))
+            assert all(
+                torch.equal(a, b)
+                for a, b in zip(
+                    network.state_dict().values(), theirs.components[name].state_dict().values(), strict=True
+                )
+            )
 
 
-@pytest.mark.parametrize(("text", "licence", "wanted"), [
-    ("# a\n", "MIT", "---\nlicense: mit\n---\n# a\n"),
-    ("---\ntags: [x]\nlicense: other\n---\n# a\n", "MIT", "---\ntags: [x]\nlicense: mit\n---\n# a\n"),
-    ("# a\n", "whatever its owner says", "---\nlicense: other\n---\n# a\n")])
+@pytest.mark.parametrize(
+    ("text", "licence", "wanted"),
+    [
+        ("# a\n", "MIT", "---\nlicense: mit\n---\n# a\n"),
+        ("---\ntags: [x]\nlicense: other\n---\n# a\n", "MIT", "---\ntags: [x]\nlicense: mit\n---\n# a\n"),
+        ("# a\n", "whatever its owner says", "---\nlicense: other\n---\n# a\n"),
+    ],
+)
 def test_the_header_names_the_licence(text: str, licence: str, wanted: str) -> None:
     assert licensed_card(text, licence) == wanted

@@ -46,16 +46,29 @@ def test_monai_finds_the_same_chambers(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", RUN], cwd=home, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for size, most in ((112, 1e-4), (224, 0.01)):
-        found = np.stack([np.asarray(Image.open(home / f"found-{size}" / f"{number}_label.png")) for number in range(2)])
+        found = np.stack(
+            [np.asarray(Image.open(home / f"found-{size}" / f"{number}_label.png")) for number in range(2)]
+        )
         assert found.shape == (2, 112, 112) and (found == 1).sum() > 500 and (found != wanted[size]).mean() <= most
 
 
 def test_it_tells_its_licence_and_form(tmp_path: Path) -> None:
     write_monai_bundle("a4c", tmp_path / "bundle")
-    files = {path.relative_to(tmp_path / "bundle").as_posix() for path in (tmp_path / "bundle").rglob("*") if path.is_file()}
-    assert files == {"LICENSE", "configs/inference.json", "configs/metadata.json", "docs/README.md", "models/model.safetensors"}
+    files = {
+        path.relative_to(tmp_path / "bundle").as_posix() for path in (tmp_path / "bundle").rglob("*") if path.is_file()
+    }
+    assert files == {
+        "LICENSE",
+        "configs/inference.json",
+        "configs/metadata.json",
+        "docs/README.md",
+        "models/model.safetensors",
+    }
     told = json.loads((tmp_path / "bundle" / "configs" / "metadata.json").read_text())
-    assert "CC BY-NC-SA 4.0" in told["copyright"] and told["network_data_format"]["outputs"]["pred"]["channel_def"]["1"] == "LV"
+    assert (
+        "CC BY-NC-SA 4.0" in told["copyright"]
+        and told["network_data_format"]["outputs"]["pred"]["channel_def"]["1"] == "LV"
+    )
     assert "CC BY-NC-SA 4.0" in (tmp_path / "bundle" / "docs" / "README.md").read_text()
     assert (tmp_path / "bundle" / "LICENSE").read_bytes() == (find_bundle("a4c") / "LICENSE").read_bytes()
     with pytest.raises(BundleError, match="has no segmenter"):

@@ -16,8 +16,17 @@ from echokdm.export import onnx_networks, write_onnx
 from echokdm.methods.kdm.pipeline import KDMPipeline
 
 RUNNER = CliRunner()
-FILES = ["segmenter", "of_net", "image_codec_encoder", "image_codec_decoder", "flow_codec_encoder", "flow_codec_decoder", "k2f", "f2i",
-         "k2i"]
+FILES = [
+    "segmenter",
+    "of_net",
+    "image_codec_encoder",
+    "image_codec_decoder",
+    "flow_codec_encoder",
+    "flow_codec_decoder",
+    "k2f",
+    "f2i",
+    "k2i",
+]
 
 
 @pytest.fixture

@@ -16,9 +16,23 @@ def fan_mask(height, width, apex, left, right, near, far, scale=1):
     return (angle >= left) & (angle <= right) & (radius >= near) & (radius <= far)
 
 
-def fan_frames(height=240, width=320, apex=(160.0, 12.0), left=-40.0, right=40.0, near=12.0, far=200.0, frames=12, seed=0,
-               text=True, ecg=False, shadow=False, cut=None):
-    """(T, H, W) float in [0, 1]: speckle that moves in an anti-aliased fan; static letters, a scale and a menu around it.
+def fan_frames(
+    height=240,
+    width=320,
+    apex=(160.0, 12.0),
+    left=-40.0,
+    right=40.0,
+    near=12.0,
+    far=200.0,
+    frames=12,
+    seed=0,
+    text=True,
+    ecg=False,
+    shadow=False,
+    cut=None,
+):
+    """(T, H, W) float in [0, 1]: speckle that moves in an anti-aliased fan; static letters, a scale and a menu around
+    it.
 
     ecg: a trace that sweeps below the fan and over its far arc. shadow: dark wedges at mid-depth along both edges.
     cut: (x0, x1) beyond which the scanner shows nothing.

@@ -23,7 +23,9 @@ with {block}:
 
 def killed(block: str, inside: str = "pass") -> None:
     """Run the block in a process that kills itself at the end of it."""
-    done = subprocess.run([sys.executable, "-c", KILLED.format(block=block, inside=inside)], stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED.format(block=block, inside=inside)], stderr=subprocess.PIPE, text=True
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
@@ -50,8 +52,11 @@ def test_a_second_run_is_refused_and_a_claim_within_a_claim_is_not(tmp_path: Pat
                 other.acquire()
         assert names(tmp_path) == []
         (tmp_path / lock).parent.mkdir(exist_ok=True)
-        with FileLock(tmp_path / lock), pytest.raises(OutputError, match="^Another run is at work in the output folder: "), \
-                claim(tmp_path / "out", "synth", inside=inside):
+        with (
+            FileLock(tmp_path / lock),
+            pytest.raises(OutputError, match="^Another run is at work in the output folder: "),
+            claim(tmp_path / "out", "synth", inside=inside),
+        ):
             pytest.fail("the block must not run")
         (tmp_path / lock).unlink(missing_ok=True)
         if inside:
@@ -99,8 +104,10 @@ def test_an_input_among_what_was_left_stays(tmp_path: Path) -> None:
 
 def test_work_that_lasts_is_gone_on_with_after_a_kill_and_spent_staging_goes(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    killed(f"atomic_folder({str(out)!r}, 'deid', lasting=True) as folder",
-           "(folder / 'half').touch(); (folder.with_name('done')).mkdir(); (folder.with_name('done') / '1').touch()")
+    killed(
+        f"atomic_folder({str(out)!r}, 'deid', lasting=True) as folder",
+        "(folder / 'half').touch(); (folder.with_name('done')).mkdir(); (folder.with_name('done') / '1').touch()",
+    )
     with pytest.raises(KeyboardInterrupt), atomic_folder(out, "deid", lasting=True) as folder:
         assert names(folder) == [] and names(folder.with_name("done")) == ["1"]
         raise KeyboardInterrupt
@@ -123,8 +130,10 @@ def test_something_else_in_the_locks_place_stays(tmp_path: Path) -> None:
         place = tmp_path / lock
         place.parent.mkdir(exist_ok=True)
         place.write_bytes(b"a clip, say")
-        with pytest.raises(OutputError, match="lies something else"), claim(tmp_path / ("grown" if "/" in lock else "out"), "run",
-                                                                            inside="/" in lock):
+        with (
+            pytest.raises(OutputError, match="lies something else"),
+            claim(tmp_path / ("grown" if "/" in lock else "out"), "run", inside="/" in lock),
+        ):
             pytest.fail("the block must not run")
         assert place.read_bytes() == b"a clip, say"
 

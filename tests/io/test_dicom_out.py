@@ -20,8 +20,17 @@ HASH = "ab" * 32
 TYPE_1 = {
     "General Study C.7.2.1": ["StudyInstanceUID"],
     "General Series C.7.3.1": ["Modality", "SeriesInstanceUID"],
-    "Image Pixel C.7.6.3": ["SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
-                            "PixelRepresentation", "PixelData"],
+    "Image Pixel C.7.6.3": [
+        "SamplesPerPixel",
+        "PhotometricInterpretation",
+        "Rows",
+        "Columns",
+        "BitsAllocated",
+        "BitsStored",
+        "HighBit",
+        "PixelRepresentation",
+        "PixelData",
+    ],
     "Cine C.7.6.5 (1C, pointed at)": ["FrameTime"],
     "Multi-frame C.7.6.6": ["NumberOfFrames", "FrameIncrementPointer"],
     "SOP Common C.12.1": ["SOPClassUID", "SOPInstanceUID"],
@@ -34,8 +43,19 @@ TYPE_2 = {
     "General Image C.7.6.1": ["InstanceNumber", "PatientOrientation"],
     "US Image C.8.5.6": ["ImageType"],
 }
-REGION_TYPE_1 = ["RegionLocationMinX0", "RegionLocationMinY0", "RegionLocationMaxX1", "RegionLocationMaxY1", "PhysicalUnitsXDirection",
-                 "PhysicalUnitsYDirection", "PhysicalDeltaX", "PhysicalDeltaY", "RegionSpatialFormat", "RegionDataType", "RegionFlags"]
+REGION_TYPE_1 = [
+    "RegionLocationMinX0",
+    "RegionLocationMinY0",
+    "RegionLocationMaxX1",
+    "RegionLocationMaxY1",
+    "PhysicalUnitsXDirection",
+    "PhysicalUnitsYDirection",
+    "PhysicalDeltaX",
+    "PhysicalDeltaY",
+    "RegionSpatialFormat",
+    "RegionDataType",
+    "RegionFlags",
+]
 
 
 def noise(frames: int = 5, channels: int = 1, height: int = 41, width: int = 33) -> torch.Tensor:
@@ -84,7 +104,9 @@ def test_marked_synthetic_and_de_identified(tmp_path: Path) -> None:
     codes = [(code.CodeValue, code.CodingSchemeDesignator) for code in ds.DeidentificationMethodCodeSequence]
     assert codes == [("113100", "DCM"), ("113101", "DCM")]
     equipment = ds.ContributingEquipmentSequence[0]
-    assert HASH in equipment.ContributionDescription and equipment.PurposeOfReferenceCodeSequence[0].CodeValue == "109103"
+    assert (
+        HASH in equipment.ContributionDescription and equipment.PurposeOfReferenceCodeSequence[0].CodeValue == "109103"
+    )
     assert equipment.Manufacturer
     assert "SequenceOfUltrasoundRegions" not in ds  # no spacing, no calibration
     assert not any(element.value for element in ds.iterall() if element.VR in ("DA", "TM", "DT"))

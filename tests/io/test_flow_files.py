@@ -56,8 +56,8 @@ def test_kitti_png_bytes_decode_by_hand(tmp_path):
     assert data[:8] == b"\x89PNG\r\n\x1a\n" and data[24:26] == bytes([16, 2])  # 16 bits a channel, RGB
     pixels, at = b"", 8
     while at < len(data):
-        size, kind = struct.unpack(">I4s", data[at: at + 8])
-        pixels += data[at + 8: at + 8 + size] if kind == b"IDAT" else b""
+        size, kind = struct.unpack(">I4s", data[at : at + 8])
+        pixels += data[at + 8 : at + 8 + size] if kind == b"IDAT" else b""
         at += size + 12
     row = zlib.decompress(pixels)
     assert row[0] in (0, 1, 2)  # filters that leave a single pixel as it is

@@ -1,4 +1,5 @@
-"""Every command finds the same clips of a folder, in sub-folders too, by their content, and what `echokdm` wrote is no source."""
+"""Every command finds the same clips of a folder, in sub-folders too, by their content, and what `echokdm` wrote is no
+source."""
 
 from pathlib import Path
 
@@ -29,9 +30,14 @@ def folder(tmp_path: Path) -> Path:
         Image.new("L", (8, 8)).save(tmp_path / name)
     for name in ("notes.txt", "a/report.pdf"):
         (tmp_path / name).write_text("no clip")
-    for made, records in (("keypoints-1", ("keypoints.csv", "measures.json")), ("synth-1", ("keypoints.csv", "run.json")),
-                          ("c-keypoints", ("keypoints.csv", "volumes.csv")), ("generate-1", ("generated.mp4", "run.json")),
-                          ("cohort", ("manifest.csv", "run.json")), ("begun", ("cohort-parts/run.json",))):
+    for made, records in (
+        ("keypoints-1", ("keypoints.csv", "measures.json")),
+        ("synth-1", ("keypoints.csv", "run.json")),
+        ("c-keypoints", ("keypoints.csv", "volumes.csv")),
+        ("generate-1", ("generated.mp4", "run.json")),
+        ("cohort", ("manifest.csv", "run.json")),
+        ("begun", ("cohort-parts/run.json",)),
+    ):
         clip(tmp_path / made / "Videos" / "made.npz")
         for name in records:
             (tmp_path / made / name).parent.mkdir(exist_ok=True)

@@ -46,7 +46,9 @@ def test_maps_are_inverse_and_meet_at_pixel_centres(clip, sector, kind):
     assert type(back) is type(given) and float(abs(back - given).max()) < 1e-9
     # The borders of the frame: half a pixel beyond the outermost centres.
     assert frame.to_source(np.array([-0.5, -0.5])) == pytest.approx(frame.origin)
-    assert frame.to_source(np.array([111.5, 111.5])) == pytest.approx(np.array(frame.origin) + 112 * np.array(frame.step))
+    assert frame.to_source(np.array([111.5, 111.5])) == pytest.approx(
+        np.array(frame.origin) + 112 * np.array(frame.step)
+    )
 
 
 def test_a_bright_spot_lands_where_the_map_says(clip, sector):
@@ -61,7 +63,8 @@ def test_a_bright_spot_lands_where_the_map_says(clip, sector):
 
 
 def test_aspect_is_kept_in_millimetres(fan, as_clip):
-    """Two spots 40 mm apart across and along the beam are as far apart in the model's frame, whatever the pixels' shape."""
+    """Two spots 40 mm apart across and along the beam are as far apart in the model's frame, whatever the pixels'
+    shape."""
     tall = fan(480, 640, (320.0, 20.0), -38, 38, 10, 420, text=False).reshape(12, 480, 320, 2).mean(-1)
     clip = as_clip(tall, spacing_mm=(0.2, 0.4))
     frame = to_model_frame(clip, find_sector(clip))
@@ -74,7 +77,9 @@ def test_aspect_is_kept_in_millimetres(fan, as_clip):
 def test_what_is_burned_in_beside_the_sector_does_not_bleed_in(clip, sector):
     bright = clip.frames.clone()
     bright[..., torch.from_numpy(~sector.mask)] = 1.0
-    assert torch.equal(to_model_frame(clip.with_frames(bright), sector).clip.frames, to_model_frame(clip, sector).clip.frames)
+    assert torch.equal(
+        to_model_frame(clip.with_frames(bright), sector).clip.frames, to_model_frame(clip, sector).clip.frames
+    )
 
 
 def test_the_sectors_border_is_as_bright_as_its_middle(sector):

@@ -40,17 +40,26 @@ def video(container, codec, pixels):
             for frame in FRAMES:
                 out.mux(stream.encode(av.VideoFrame.from_ndarray(np.repeat(frame[..., None], 3, -1), format="rgb24")))
             out.mux(stream.encode())
+
     return written(write)
 
 
 def dicom():
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID, ds.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.2.1", "1.2.840.10008.5.1.4.1.1.3.1"
+    ds.file_meta.TransferSyntaxUID, ds.file_meta.MediaStorageSOPClassUID = (
+        "1.2.840.10008.1.2.1",
+        "1.2.840.10008.5.1.4.1.1.3.1",
+    )
     ds.SOPClassUID, ds.Modality, ds.PatientName = "1.2.840.10008.5.1.4.1.1.3.1", "US", "DOE^JOHN"
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = "1.2.3"
     ds.NumberOfFrames, ds.Rows, ds.Columns = FRAMES.shape
-    ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.FrameTime, ds.PixelSpacing = 1, "MONOCHROME2", "25", ["0.5", "0.5"]
+    ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.FrameTime, ds.PixelSpacing = (
+        1,
+        "MONOCHROME2",
+        "25",
+        ["0.5", "0.5"],
+    )
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 8, 8, 7, 0
     ds.PixelData = FRAMES.tobytes()
     ds["PixelData"].VR = "OB"
@@ -72,23 +81,58 @@ def tracing():
 POSE = json.dumps({"people": [{"pose_keypoints_2d": [1.5] * 54}]}).encode()
 CONFIG = b"name: x\nseed: 3\nstages:\n  a: {kind: ingest, from: [1, 2.5, yes]}\n  when: 2024-01-02\n"
 KINDS = {
-    "npz": (lambda: written(lambda file: np.savez_compressed(file, frames=FRAMES, fps=25.0, spacing_mm=(0.3, 0.3))), "a.npz", read_clip),
-    "nifti": (nifti, "a.nii", read_clip), "packed nifti": (lambda: gzip.compress(nifti()), "a.nii.gz", read_clip),
-    "dicom": (dicom, "a.dcm", read_clip), "avi": (lambda: video("avi", "mjpeg", "yuvj420p"), "a.avi", read_clip),
+    "npz": (
+        lambda: written(lambda file: np.savez_compressed(file, frames=FRAMES, fps=25.0, spacing_mm=(0.3, 0.3))),
+        "a.npz",
+        read_clip,
+    ),
+    "nifti": (nifti, "a.nii", read_clip),
+    "packed nifti": (lambda: gzip.compress(nifti()), "a.nii.gz", read_clip),
+    "dicom": (dicom, "a.dcm", read_clip),
+    "avi": (lambda: video("avi", "mjpeg", "yuvj420p"), "a.avi", read_clip),
     "png": (lambda: written(lambda file: Image.fromarray(FRAMES[0]).save(file, "PNG")), "a.png", read_clip),
     "jpeg": (lambda: written(lambda file: Image.fromarray(FRAMES[0]).save(file, "JPEG")), "a.jpg", read_clip),
     "gif": (lambda: written(lambda file: Image.fromarray(FRAMES[0]).save(file, "GIF")), "a.gif", read_clip),
-    "masks": (nifti, "a.nii", read_labels), "tracings": (tracing, "a.csv", read_tracings),
-    "npy": (lambda: written(lambda file: np.save(file, np.ones((2, 68, 2)))), "a.npy", lambda path: read_keypoints(path, IBUG_68)),
+    "masks": (nifti, "a.nii", read_labels),
+    "tracings": (tracing, "a.csv", read_tracings),
+    "npy": (
+        lambda: written(lambda file: np.save(file, np.ones((2, 68, 2)))),
+        "a.npy",
+        lambda path: read_keypoints(path, IBUG_68),
+    ),
     "pts": (pts, "a.pts", lambda path: read_keypoints(path, IBUG_68)),
     "openpose": (lambda: POSE, "a.json", lambda path: read_keypoints(path, OPENPOSE_COCO_18)),
     "flo": (lambda: b"PIEH" + np.array([3, 2], "<i4").tobytes() + bytes(48), "a.flo", read_flo),
-    "kitti": (lambda: written(lambda file: Image.fromarray(FRAMES[0].astype(np.uint16)).save(file, "PNG")), "a.png", read_kitti_png),
+    "kitti": (
+        lambda: written(lambda file: Image.fromarray(FRAMES[0].astype(np.uint16)).save(file, "PNG")),
+        "a.png",
+        read_kitti_png,
+    ),
     "yaml": (lambda: CONFIG, "a.yaml", read_values),
 }
 # A place (a share of the file, mostly of its head), and what is put there in place of as many bytes.
-WOUND = st.tuples(st.floats(0, 1), st.booleans(), st.one_of(st.binary(min_size=1, max_size=4), st.sampled_from(
-    [b"\xff" * 4, b"\0" * 8, b"9" * 40, b"[" * 99, b"-1", b"nan", b"1e999", b"!!bool x", b"2024-99-99", b"&a *a", b"\x7f\xff\xff\xff"])))
+WOUND = st.tuples(
+    st.floats(0, 1),
+    st.booleans(),
+    st.one_of(
+        st.binary(min_size=1, max_size=4),
+        st.sampled_from(
+            [
+                b"\xff" * 4,
+                b"\0" * 8,
+                b"9" * 40,
+                b"[" * 99,
+                b"-1",
+                b"nan",
+                b"1e999",
+                b"!!bool x",
+                b"2024-99-99",
+                b"&a *a",
+                b"\x7f\xff\xff\xff",
+            ]
+        ),
+    ),
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -38,8 +38,17 @@ from echokdm.io.images import open_picture
 from echokdm.io.tracings import read_labels, read_tracings
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n{} loop\n%%EOF\n"
-READERS = {"clip": read_clip, "tracings": read_tracings, "labels": read_labels, "json": read_json, "pts": read_pts, "flo": read_flo,
-           "kitti": read_kitti_png, "keypoints": lambda path: read_keypoints(path, IBUG_68), "root": lambda path: open_root(path, "x")}
+READERS = {
+    "clip": read_clip,
+    "tracings": read_tracings,
+    "labels": read_labels,
+    "json": read_json,
+    "pts": read_pts,
+    "flo": read_flo,
+    "kitti": read_kitti_png,
+    "keypoints": lambda path: read_keypoints(path, IBUG_68),
+    "root": lambda path: open_root(path, "x"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -109,10 +118,16 @@ def test_pictures_are_opened_by_a_list_of_formats(tmp_path, monkeypatch):
 
 def test_nothing_opens_pictures_or_videos_otherwise():
     package = Path(echokdm.__file__).parent
-    found = {(file.relative_to(package).as_posix(), call) for file in package.rglob("*.py")
-             for call in re.findall(r"Image\.open\(|av\.open\(|np\.load\(path|nib(?:abel)?\.load\(", file.read_text())}
-    assert found - {("deid/review.py", "np.load(path")} == {("io/images.py", "Image.open("), ("io/video.py", "av.open("),
-                                                            ("io/write.py", "av.open(")}
+    found = {
+        (file.relative_to(package).as_posix(), call)
+        for file in package.rglob("*.py")
+        for call in re.findall(r"Image\.open\(|av\.open\(|np\.load\(path|nib(?:abel)?\.load\(", file.read_text())
+    }
+    assert found - {("deid/review.py", "np.load(path")} == {
+        ("io/images.py", "Image.open("),
+        ("io/video.py", "av.open("),
+        ("io/write.py", "av.open("),
+    }
 
 
 def write_video(file, frames, codec, container, pixels="yuv420p"):
@@ -120,7 +135,11 @@ def write_video(file, frames, codec, container, pixels="yuv420p"):
         stream = out.add_stream(codec, rate=Fraction(25))
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], pixels
         for frame in frames:
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(np.repeat(frame[..., None], 3, -1)), format="rgb24")))
+            out.mux(
+                stream.encode(
+                    av.VideoFrame.from_ndarray(np.ascontiguousarray(np.repeat(frame[..., None], 3, -1)), format="rgb24")
+                )
+            )
         out.mux(stream.encode())
 
 
@@ -187,7 +206,10 @@ def test_an_npz_whose_header_declares_too_much_is_refused(tmp_path, frames, name
     sound = {"frames": frames, "fps": 25.0, "spacing_mm": (1, 1)}
     del sound[name]
     np.savez(tmp_path / "a.npz", **sound)
-    with zipfile.ZipFile(tmp_path / "a.npz", "a", zipfile.ZIP_DEFLATED) as archive, archive.open(f"{name}.npy", "w") as file:
+    with (
+        zipfile.ZipFile(tmp_path / "a.npz", "a", zipfile.ZIP_DEFLATED) as archive,
+        archive.open(f"{name}.npy", "w") as file,
+    ):
         np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (2**20, 64, 64)})
     with pytest.raises(ClipError, match="limit" if name == "frames" else f"`{name}`"):
         read_clip(tmp_path / "a.npz")
@@ -227,17 +249,22 @@ def jpeg_dicom(folder, frames, form, syntax):
     return (folder / "sound.dcm").read_bytes()
 
 
-@pytest.mark.parametrize(("form", "syntax", "marker", "offset", "bomb"), [
-    ("JPEG", JPEGBaseline8Bit, b"\xff\xc0", 5, struct.pack(">HH", 65_000, 65_000)),
-    ("JPEG2000", JPEG2000, b"\xff\x4f\xff\x51", 8, struct.pack(">LL", 60_000, 60_000)),
-    ("JPEG2000", JPEG2000, b"\xff\x4f\xff\x51", 40, struct.pack(">H", 16_384))])  # components
-def test_a_compressed_frame_that_declares_more_than_its_header_is_not_decoded(tmp_path, frames, monkeypatch, form, syntax, marker, offset,
-                                                                              bomb):
+@pytest.mark.parametrize(
+    ("form", "syntax", "marker", "offset", "bomb"),
+    [
+        ("JPEG", JPEGBaseline8Bit, b"\xff\xc0", 5, struct.pack(">HH", 65_000, 65_000)),
+        ("JPEG2000", JPEG2000, b"\xff\x4f\xff\x51", 8, struct.pack(">LL", 60_000, 60_000)),
+        ("JPEG2000", JPEG2000, b"\xff\x4f\xff\x51", 40, struct.pack(">H", 16_384)),
+    ],
+)  # components
+def test_a_compressed_frame_that_declares_more_than_its_header_is_not_decoded(
+    tmp_path, frames, monkeypatch, form, syntax, marker, offset, bomb
+):
     data = jpeg_dicom(tmp_path, frames, form, syntax)
     assert len(read_clip(tmp_path / "sound.dcm")) == 6
     monkeypatch.setattr("pydicom.pixels.iter_pixels", lambda *_, **__: pytest.fail("it was decoded"))
     at = data.rindex(marker) + offset  # the last frame's
-    (tmp_path / "bomb.dcm").write_bytes(data[:at] + bomb + data[at + len(bomb):])
+    (tmp_path / "bomb.dcm").write_bytes(data[:at] + bomb + data[at + len(bomb) :])
     with pytest.raises(ClipError, match="damaged"):
         read_clip(tmp_path / "bomb.dcm")
 
@@ -259,8 +286,12 @@ def test_run_lengths_fill_no_more_than_the_header_declares(tmp_path, frames):
         ds = echo(frames[:1], RLELossless)
         ds.PixelData = encapsulate([struct.pack("<16L", 1, 64, *[0] * 14) + b"\x81\0" * runs])
         ds.save_as(tmp_path / f"{name}.dcm", enforce_file_format=True)
-    told = subprocess.run([sys.executable, "-c", PEAK, str(tmp_path / "sound.dcm"), str(tmp_path / "bomb.dcm")], check=True,
-                          capture_output=True, text=True).stdout.split()
+    told = subprocess.run(
+        [sys.executable, "-c", PEAK, str(tmp_path / "sound.dcm"), str(tmp_path / "bomb.dcm")],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
     assert told[0] == "1" and float(told[1]) < 200
 
 
@@ -276,8 +307,11 @@ def test_absurd_spacings_aspects_and_rates_are_not_believed(tmp_path, frames, sp
     np.savez(tmp_path / "a.npz", frames=frames, spacing_mm=spacing, fps=1e-300)
     clip = read_clip(tmp_path / "a.npz")
     assert clip.spacing_mm is None and clip.fps == 30 and clip.meta["fps_assumed"]
-    echo(frames, PixelSpacing=[f"{max(abs(value), 1e-9) if value == value else 0:.3g}" for value in spacing],
-         FrameTime="1e-12").save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    echo(
+        frames,
+        PixelSpacing=[f"{max(abs(value), 1e-9) if value == value else 0:.3g}" for value in spacing],
+        FrameTime="1e-12",
+    ).save_as(tmp_path / "a.dcm", enforce_file_format=True)
     clip = read_clip(tmp_path / "a.dcm")
     assert clip.spacing_mm in (None, (1.0, 1.0)) and clip.fps == 30
     echo(frames, PixelAspectRatio=["1", "100000"]).save_as(tmp_path / "b.dcm", enforce_file_format=True)
@@ -287,10 +321,18 @@ def test_absurd_spacings_aspects_and_rates_are_not_believed(tmp_path, frames, sp
 # -- odd contents
 
 
-@pytest.mark.parametrize(("fields", "words"), [
-    ({"fps": [25.0, 30.0]}, "one number"), ({"fps": 3 + 4j}, "one number"), ({"fps": "25"}, "one number"),
-    ({"spacing_mm": 0.3}, "two numbers"), ({"spacing_mm": np.ones((2, 2))}, "two numbers"),
-    ({"frames": np.full((6, 8, 8), 1e300)}, "32 bits"), ({"frames": np.full((6, 8, 8), np.nan)}, "not numbers")])
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"fps": [25.0, 30.0]}, "one number"),
+        ({"fps": 3 + 4j}, "one number"),
+        ({"fps": "25"}, "one number"),
+        ({"spacing_mm": 0.3}, "two numbers"),
+        ({"spacing_mm": np.ones((2, 2))}, "two numbers"),
+        ({"frames": np.full((6, 8, 8), 1e300)}, "32 bits"),
+        ({"frames": np.full((6, 8, 8), np.nan)}, "not numbers"),
+    ],
+)
 def test_odd_arrays_of_an_npz_are_refused_by_name(tmp_path, frames, fields, words):
     np.savez(tmp_path / "a.npz", **({"frames": frames} | fields))
     with pytest.raises(ClipError, match=words):
@@ -318,8 +360,15 @@ def test_unknown_units_of_a_nifti_are_no_rate(tmp_path, frames, units):
 
 
 def test_the_known_faults_are_one_sentence(test_data):
-    expected = {"npz_enc.npz": "encrypted", "npz_lzma-bad.npz": "savez_compressed", "npz_fps2.npz": "one number",
-                "npz_fpsc.npz": "one number", "npz_sp0.npz": "two numbers", "npz_sp22.npz": "two numbers", "e300.nii": "32 bits"}
+    expected = {
+        "npz_enc.npz": "encrypted",
+        "npz_lzma-bad.npz": "savez_compressed",
+        "npz_fps2.npz": "one number",
+        "npz_fpsc.npz": "one number",
+        "npz_sp0.npz": "two numbers",
+        "npz_sp22.npz": "two numbers",
+        "e300.nii": "32 bits",
+    }
     for name, words in expected.items():
         with pytest.raises(ClipError, match=words):
             read_clip(test_data / "faults" / name)
@@ -333,8 +382,13 @@ def test_the_known_faults_are_one_sentence(test_data):
 def test_native_ybr_full_422_is_read(tmp_path):
     """Y Y Cb Cr of pure red and gray, ITU-R BT.601 over the full range."""
     rows = np.array([[76, 76, 85, 255] * 4, [128, 64, 128, 128] * 4], np.uint8)
-    ds = echo(np.zeros((6, 2, 8), np.uint8), SamplesPerPixel=3, PhotometricInterpretation="YBR_FULL_422", PlanarConfiguration=0,
-              PixelData=np.repeat(rows[None], 6, 0).tobytes())
+    ds = echo(
+        np.zeros((6, 2, 8), np.uint8),
+        SamplesPerPixel=3,
+        PhotometricInterpretation="YBR_FULL_422",
+        PlanarConfiguration=0,
+        PixelData=np.repeat(rows[None], 6, 0).tobytes(),
+    )
     ds.save_as(tmp_path / "a.dcm", enforce_file_format=True)
     clip = read_clip(tmp_path / "a.dcm")
     assert clip.frames.shape == (6, 3, 2, 8)
@@ -351,9 +405,17 @@ def video_dicom(tmp_path, frames, syntax, stream, **tags):
     return tmp_path / "video.dcm"
 
 
-@pytest.mark.parametrize(("number", "codec", "container"), [("100", "mpeg2video", "mpegts"), ("101.1", "mpeg2video", "mpeg2video"),
-                                                            ("102", "libx264", "mpegts"), ("103", "libx264", "mp4"),
-                                                            ("106.1", "libx264", "h264"), ("107", "libx265", "hevc")])
+@pytest.mark.parametrize(
+    ("number", "codec", "container"),
+    [
+        ("100", "mpeg2video", "mpegts"),
+        ("101.1", "mpeg2video", "mpeg2video"),
+        ("102", "libx264", "mpegts"),
+        ("103", "libx264", "mp4"),
+        ("106.1", "libx264", "h264"),
+        ("107", "libx265", "hevc"),
+    ],
+)
 def test_dicom_in_video_transfer_syntaxes_is_read(tmp_path, number, codec, container):
     y, x = np.mgrid[0:96, 0:128]
     frames = np.stack([128 + 80 * np.sin((x + 8 * t) / 20) * np.cos(y / 15) for t in range(8)]).round().astype(np.uint8)

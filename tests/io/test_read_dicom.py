@@ -49,7 +49,12 @@ def dataset(pixels, photometric="MONOCHROME2", bits_stored=None, **tags):
 def region(x0, y0, x1, y1, delta=0.05, data_type=1, units=3, spatial=1):
     item = Dataset()
     item.RegionSpatialFormat, item.RegionDataType, item.RegionFlags = spatial, data_type, 0
-    item.RegionLocationMinX0, item.RegionLocationMinY0, item.RegionLocationMaxX1, item.RegionLocationMaxY1 = x0, y0, x1, y1
+    item.RegionLocationMinX0, item.RegionLocationMinY0, item.RegionLocationMaxX1, item.RegionLocationMaxY1 = (
+        x0,
+        y0,
+        x1,
+        y1,
+    )
     item.PhysicalUnitsXDirection = item.PhysicalUnitsYDirection = units
     item.PhysicalDeltaX, item.PhysicalDeltaY = delta, delta * 1.5
     return item
@@ -132,25 +137,40 @@ def test_palette_colour(save, ramp):
     assert np.allclose(clip.frames[1, :, 20, 30] * 255, (value, 255 - value, value // 2), atol=1)
 
 
-@pytest.mark.parametrize(("tags", "fps", "source"), [
-    ({"FrameTime": 20.0, "FrameIncrementPointer": 0x00181063, "CineRate": 7}, 50, "FrameTime"),
-    ({"FrameTime": 20.0, "FrameTimeVector": [0.0, 40.0, 40.0], "FrameIncrementPointer": 0x00181065}, 25, "FrameTimeVector"),
-    ({"FrameTimeVector": [0.0, 10.0, 30.0]}, 50, "FrameTimeVector"),
-    ({"CineRate": 33, "RecommendedDisplayFrameRate": 12}, 33, "CineRate"),
-    ({"FrameTime": 0.0, "RecommendedDisplayFrameRate": 12}, 12, "RecommendedDisplayFrameRate"),
-    ({}, 30, None)])
+@pytest.mark.parametrize(
+    ("tags", "fps", "source"),
+    [
+        ({"FrameTime": 20.0, "FrameIncrementPointer": 0x00181063, "CineRate": 7}, 50, "FrameTime"),
+        (
+            {"FrameTime": 20.0, "FrameTimeVector": [0.0, 40.0, 40.0], "FrameIncrementPointer": 0x00181065},
+            25,
+            "FrameTimeVector",
+        ),
+        ({"FrameTimeVector": [0.0, 10.0, 30.0]}, 50, "FrameTimeVector"),
+        ({"CineRate": 33, "RecommendedDisplayFrameRate": 12}, 33, "CineRate"),
+        ({"FrameTime": 0.0, "RecommendedDisplayFrameRate": 12}, 12, "RecommendedDisplayFrameRate"),
+        ({}, 30, None),
+    ],
+)
 def test_timing_rules(save, ramp, tags, fps, source):
     clip = read_clip(save(dataset(ramp, **tags)))
-    assert clip.fps == pytest.approx(fps) and clip.meta.get("fps_source") == source and clip.meta["fps_assumed"] is (source is None)
+    assert (
+        clip.fps == pytest.approx(fps)
+        and clip.meta.get("fps_source") == source
+        and clip.meta["fps_assumed"] is (source is None)
+    )
     assert clip.meta.get("irregular_timing", False) is (tags.get("FrameTimeVector") == [0.0, 10.0, 30.0])
 
 
-@pytest.mark.parametrize(("bounds", "expected", "spacing"), [
-    ((5, 4, 50, 35), (5, 4, 50, 35), (0.75, 0.5)),
-    ((5, 4, 60, 40), (5, 4, 59, 39), (0.75, 0.5)),  # exclusive bounds
-    ((11, 7, 101, 71), (6, 4, 50, 35), (1.5, 1.0)),  # of an original of twice the size
-    ((5, 4, 50, 70), (5, 4, 50, 39), None),  # cropped or shrunk: the mm can't be trusted
-])
+@pytest.mark.parametrize(
+    ("bounds", "expected", "spacing"),
+    [
+        ((5, 4, 50, 35), (5, 4, 50, 35), (0.75, 0.5)),
+        ((5, 4, 60, 40), (5, 4, 59, 39), (0.75, 0.5)),  # exclusive bounds
+        ((11, 7, 101, 71), (6, 4, 50, 35), (1.5, 1.0)),  # of an original of twice the size
+        ((5, 4, 50, 70), (5, 4, 50, 39), None),  # cropped or shrunk: the mm can't be trusted
+    ],
+)
 def test_regions_are_clamped_or_halved(save, ramp, bounds, expected, spacing):
     small = region(0, 0, 3, 3, 0.9)
     ecg = region(0, 0, 59, 39, 0.8, data_type=10, spatial=4)
@@ -160,12 +180,16 @@ def test_regions_are_clamped_or_halved(save, ramp, bounds, expected, spacing):
 
 
 def test_spacing_in_other_units_is_unknown(save, ramp):
-    assert read_clip(save(dataset(ramp, SequenceOfUltrasoundRegions=[region(5, 4, 50, 35, units=4)]))).spacing_mm is None
+    assert (
+        read_clip(save(dataset(ramp, SequenceOfUltrasoundRegions=[region(5, 4, 50, 35, units=4)]))).spacing_mm is None
+    )
 
 
 def test_a_colour_flow_region_is_refused_as_doppler(save, fan):
     frames = np.round(fan() * 255).astype(np.uint8)
-    path = save(dataset(frames, SequenceOfUltrasoundRegions=[region(0, 0, 319, 239), region(90, 40, 200, 150, data_type=2)]))
+    path = save(
+        dataset(frames, SequenceOfUltrasoundRegions=[region(0, 0, 319, 239), region(90, 40, 200, 150, data_type=2)])
+    )
     clip = read_clip(path)
     with pytest.raises(ClipError, match="colour Doppler"):
         find_sector(clip)
@@ -233,8 +257,19 @@ def test_a_compression_without_decoder_is_named_as_such(save, ramp):
         read_clip(save(ds))
 
 
-@pytest.mark.parametrize("name", ["JPEGLSNearLossless_08.dcm", "SC_rgb_jpeg_gdcm.dcm", "SC_rgb_gdcm_KY.dcm", "SC_rgb_rle_2frame.dcm",
-                                  "SC_rgb_dcmtk_+eb+cy+s2.dcm", "ExplVR_BigEnd.dcm", "image_dfl.dcm", "SC_ybr_full_422_uncompressed.dcm"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "JPEGLSNearLossless_08.dcm",
+        "SC_rgb_jpeg_gdcm.dcm",
+        "SC_rgb_gdcm_KY.dcm",
+        "SC_rgb_rle_2frame.dcm",
+        "SC_rgb_dcmtk_+eb+cy+s2.dcm",
+        "ExplVR_BigEnd.dcm",
+        "image_dfl.dcm",
+        "SC_ybr_full_422_uncompressed.dcm",
+    ],
+)
 def test_encodings_of_other_makers(name):
     path = get_testdata_file(name)
     clip, expected = read_clip(path), pydicom.dcmread(path)

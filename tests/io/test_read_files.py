@@ -35,9 +35,15 @@ def error_to(clip, frames):
     return float(np.abs(clip.gray[:, 0].numpy() * 255 - frames).mean())
 
 
-@pytest.mark.parametrize(("suffix", "codec", "pixels", "limit"),
-                         [("avi", "mjpeg", "yuvj420p", 4.0), ("mp4", "libx264", "yuv420p", 4.0), ("mov", "libx264", "yuv420p", 4.0),
-                          ("avi", "rawvideo", "bgr24", 0.6)])
+@pytest.mark.parametrize(
+    ("suffix", "codec", "pixels", "limit"),
+    [
+        ("avi", "mjpeg", "yuvj420p", 4.0),
+        ("mp4", "libx264", "yuv420p", 4.0),
+        ("mov", "libx264", "yuv420p", 4.0),
+        ("avi", "rawvideo", "bgr24", 0.6),
+    ],
+)
 def test_video_comes_back_gray_at_its_rate(tmp_path, frames, suffix, codec, pixels, limit):
     path = tmp_path / "no suffix tells"
     write_video(path, frames, codec, pixels, 25, suffix, **({"crf": 10} if codec == "libx264" else {}))
@@ -66,8 +72,13 @@ def test_gif_with_its_frame_times(tmp_path, frames):
 
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "float", "channels", "rgb"])
 def test_npz_in_every_layout(tmp_path, frames, kind):
-    stored = {"uint8": frames, "uint16": frames.astype(np.uint16) * 16, "float": frames / np.float32(255), "channels": frames[:, None],
-              "rgb": np.repeat(frames[..., None], 3, -1)}[kind]
+    stored = {
+        "uint8": frames,
+        "uint16": frames.astype(np.uint16) * 16,
+        "float": frames / np.float32(255),
+        "channels": frames[:, None],
+        "rgb": np.repeat(frames[..., None], 3, -1),
+    }[kind]
     np.savez_compressed(tmp_path / "a.npz", frames=stored, fps=42.0, spacing_mm=np.array([0.5, 0.25]))
     clip = read_clip(tmp_path / "a.npz")
     assert clip.frames.shape == (6, 1, 96, 128) and clip.fps == 42 and clip.spacing_mm == (0.5, 0.25)
@@ -84,8 +95,13 @@ def test_npz_never_unpickles_and_says_what_is_missing(tmp_path, frames):
 
 
 def test_absurd_sizes_are_refused_before_anything_is_decoded(tmp_path):
-    with zipfile.ZipFile(tmp_path / "huge.npz", "w", zipfile.ZIP_DEFLATED) as archive, archive.open("frames.npy", "w") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (100000, 4096, 4096)})
+    with (
+        zipfile.ZipFile(tmp_path / "huge.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("frames.npy", "w") as file,
+    ):
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "|u1", "fortran_order": False, "shape": (100000, 4096, 4096)}
+        )
     with pytest.raises(ClipError, match="limit"):
         read_clip(tmp_path / "huge.npz")
     with pytest.raises(ClipError, match="limit"):
@@ -159,9 +175,17 @@ def test_a_still_repeated_has_no_motion(tmp_path, frames):
     require_motion(read_clip(tmp_path / "moving.npz"))
 
 
-@pytest.mark.parametrize(("content", "words"), [(b"", "empty"), (b"just some text, long enough to be looked at" * 20, "not a clip"),
-                                                (b"\x1f\x8bnot really gzip", "not a clip"), (b"PK\x03\x04" + b"\0" * 400, "truncated"),
-                                                (b"GIF89a" + b"\0" * 30, "truncated"), (b"\0\0\0\x18ftypmp42" + b"\0" * 99, "truncated")])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "empty"),
+        (b"just some text, long enough to be looked at" * 20, "not a clip"),
+        (b"\x1f\x8bnot really gzip", "not a clip"),
+        (b"PK\x03\x04" + b"\0" * 400, "truncated"),
+        (b"GIF89a" + b"\0" * 30, "truncated"),
+        (b"\0\0\0\x18ftypmp42" + b"\0" * 99, "truncated"),
+    ],
+)
 def test_what_is_no_clip_is_refused_in_one_sentence(tmp_path, content, words):
     path = tmp_path / "Doe_John_1950.mp4"
     path.write_bytes(content)

@@ -30,18 +30,26 @@ WIDE = dict(height=240, width=320, apex=(160.0, 12.0), left=-40.0, right=40.0, n
 SMALL = dict(height=112, width=112, apex=(56.0, 2.0), left=-42.0, right=42.0, near=3.0, far=106.0)
 
 
-@pytest.mark.parametrize(("geometry", "burned_in", "quality", "least"), [
-    ({}, {}, None, 0.99),
-    ({}, {"ecg": True, "shadow": True}, None, 0.99),
-    ({}, {"frames": 1}, None, 0.99),
-    ({}, {"frames": 2}, None, 0.985),
-    ({}, {}, 50, 0.98),
-    ({"left": -30.0, "right": 48.0, "apex": (130.0, 8.0)}, {"shadow": True}, None, 0.99),
-    ({"apex": (160.0, -20.0), "near": 45.0, "far": 225.0, "left": -32.0, "right": 32.0}, {}, None, 0.985),
-    ({"height": 480, "width": 640, "apex": (330.0, 25.0), "near": 25.0, "far": 400.0}, {"ecg": True}, None, 0.985),
-    (SMALL, {"text": False}, None, 0.98),
-    ({**SMALL, "apex": (56.0, -3.0), "near": 8.0, "far": 112.0, "left": -45.0, "right": 45.0}, {"text": False}, 75, 0.97),
-])
+@pytest.mark.parametrize(
+    ("geometry", "burned_in", "quality", "least"),
+    [
+        ({}, {}, None, 0.99),
+        ({}, {"ecg": True, "shadow": True}, None, 0.99),
+        ({}, {"frames": 1}, None, 0.99),
+        ({}, {"frames": 2}, None, 0.985),
+        ({}, {}, 50, 0.98),
+        ({"left": -30.0, "right": 48.0, "apex": (130.0, 8.0)}, {"shadow": True}, None, 0.99),
+        ({"apex": (160.0, -20.0), "near": 45.0, "far": 225.0, "left": -32.0, "right": 32.0}, {}, None, 0.985),
+        ({"height": 480, "width": 640, "apex": (330.0, 25.0), "near": 25.0, "far": 400.0}, {"ecg": True}, None, 0.985),
+        (SMALL, {"text": False}, None, 0.98),
+        (
+            {**SMALL, "apex": (56.0, -3.0), "near": 8.0, "far": 112.0, "left": -45.0, "right": 45.0},
+            {"text": False},
+            75,
+            0.97,
+        ),
+    ],
+)
 def test_fans_of_known_geometry(fan, fan_truth, as_clip, geometry, burned_in, quality, least):
     shape = {**WIDE, **geometry}
     frames = fan(**shape, **burned_in)
@@ -89,6 +97,7 @@ def test_oblong_pixels(fan, fan_truth, as_clip):
 
 def test_a_stretched_picture_has_its_arc_followed(fan, fan_truth, as_clip):
     """A clip stretched on its way here, as the shared one is: the far arc is no circle around the apex any more."""
+
     def stretched(frames):
         tensor = torch.from_numpy(np.asarray(frames, np.float32))[:, None]
         return torch.nn.functional.interpolate(tensor, (262, 320), mode="bilinear")[:, 0].numpy()
@@ -161,15 +170,22 @@ def test_colour_doppler_is_refused_and_a_tinted_map_or_label_is_not(fan):
 
 
 EVERYWHERE = slice(None)
-TINTS = {"blue": (0.12, 0.2, 0.4), "brown": (0.4, 0.28, 0.16), "sepia": (0.44, 0.40, 0.30), "amber": (0.4, 0.24, 0.04),
-         "violet": (0.28, 0.12, 0.4)}
+TINTS = {
+    "blue": (0.12, 0.2, 0.4),
+    "brown": (0.4, 0.28, 0.16),
+    "sepia": (0.44, 0.40, 0.30),
+    "amber": (0.4, 0.24, 0.04),
+    "violet": (0.28, 0.12, 0.4),
+}
 
 
 @pytest.mark.parametrize("tint", TINTS)
 def test_a_tint_is_worked_on_and_flow_over_it_is_not(fan, tint):
     frames = coloured(fan(text=False), TINTS[tint], EVERYWHERE, EVERYWHERE).frames
     plain = find_sector(Clip(frames, 30.0))
-    assert overlap(plain.mask, find_sector(coloured(fan(text=False), (0.4, 0.4, 0.4), EVERYWHERE, EVERYWHERE)).mask) > 0.97
+    assert (
+        overlap(plain.mask, find_sector(coloured(fan(text=False), (0.4, 0.4, 0.4), EVERYWHERE, EVERYWHERE)).mask) > 0.97
+    )
     pictures = [Image.fromarray(np.round(f.permute(1, 2, 0).numpy() * 255).astype(np.uint8)) for f in frames]
     files = [io.BytesIO() for _ in pictures]
     for picture, file in zip(pictures, files, strict=True):
@@ -184,7 +200,8 @@ def test_a_tint_is_worked_on_and_flow_over_it_is_not(fan, tint):
 
 
 def on_page(frames, mask, level, boxed):
-    """(T, H, W) and its mask on a page of a level, with lines of letters and a ruler beside it; boxed: with its black corners."""
+    """(T, H, W) and its mask on a page of a level, with lines of letters and a ruler beside it; boxed: with its black
+    corners."""
     top, left, bottom, right = 26, 30, 17, 40
     page = np.full((len(frames), mask.shape[0] + top + bottom, mask.shape[1] + left + right), level)
     inner = np.s_[:, top : top + mask.shape[0], left : left + mask.shape[1]]

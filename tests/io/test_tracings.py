@@ -32,26 +32,36 @@ def test_round_trip_in_the_exact_form(tmp_path: Path) -> None:
 
 def test_reads_files_from_elsewhere(tmp_path: Path) -> None:
     """Another column order, a byte-order mark, Windows line ends, spaces, frames interleaved and written as 7.0."""
-    rows = ["Frame, FileName,X1,Y1,X2,Y2,Note", "7.0,a.AVI,1,2,3,4,axis", "2,a.avi,0,0,9,9,", "7,a.avi,5,6,7,8,", "2,a.avi,1,1,2,2,", ""]
+    rows = [
+        "Frame, FileName,X1,Y1,X2,Y2,Note",
+        "7.0,a.AVI,1,2,3,4,axis",
+        "2,a.avi,0,0,9,9,",
+        "7,a.avi,5,6,7,8,",
+        "2,a.avi,1,1,2,2,",
+        "",
+    ]
     (tmp_path / "t.csv").write_bytes(("\ufeff" + "\r\n".join(rows) + "\r\n").encode())
     back = read_tracings(tmp_path / "t.csv")
     assert list(back) == ["a"] and list(back["a"]) == [2, 7]
     assert back["a"][7].tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
 
 
-@pytest.mark.parametrize(("text", "says"), [
-    ("", "lacks the column FileName"),
-    (HEADER, "holds no tracing"),
-    ("FileName,X,Y,Frame\na.avi,1,2,3\n", "polygon"),
-    ("FileName,X1,Y1,X2,Y2\na.avi,1,2,3,4\n", "lacks the column Frame"),
-    (HEADER + "a.avi,1,2,3,4,0\na.avi,1,two,3,4,0\n", "line 3: Y1 is not a number"),
-    (HEADER + "a.avi,1,2,3,4\n", "line 2: Frame is not a number"),
-    (HEADER + "a.avi,1,nan,3,4,0\n", "Y1 is not finite"),
-    (HEADER + "a.avi,1,2,3,4,-1\n", "whole number"),
-    (HEADER + "a.avi,1,2,3,4,1.5\n", "whole number"),
-    (HEADER + ",1,2,3,4,0\n", "FileName is empty"),
-    (HEADER + "a.avi,1,2,3,4,0\n", "no chord"),
-])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "lacks the column FileName"),
+        (HEADER, "holds no tracing"),
+        ("FileName,X,Y,Frame\na.avi,1,2,3\n", "polygon"),
+        ("FileName,X1,Y1,X2,Y2\na.avi,1,2,3,4\n", "lacks the column Frame"),
+        (HEADER + "a.avi,1,2,3,4,0\na.avi,1,two,3,4,0\n", "line 3: Y1 is not a number"),
+        (HEADER + "a.avi,1,2,3,4\n", "line 2: Frame is not a number"),
+        (HEADER + "a.avi,1,nan,3,4,0\n", "Y1 is not finite"),
+        (HEADER + "a.avi,1,2,3,4,-1\n", "whole number"),
+        (HEADER + "a.avi,1,2,3,4,1.5\n", "whole number"),
+        (HEADER + ",1,2,3,4,0\n", "FileName is empty"),
+        (HEADER + "a.avi,1,2,3,4,0\n", "no chord"),
+    ],
+)
 def test_faults_are_named(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(GeometryError, match=says) as caught:

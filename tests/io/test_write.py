@@ -11,7 +11,16 @@ from PIL import Image
 
 from echokdm.core.errors import OutputError
 from echokdm.core.frames import LongFrames
-from echokdm.io.write import gif_durations, strip, to_uint8, write_avi, write_gif, write_mp4, write_nifti, write_png_strip
+from echokdm.io.write import (
+    gif_durations,
+    strip,
+    to_uint8,
+    write_avi,
+    write_gif,
+    write_mp4,
+    write_nifti,
+    write_png_strip,
+)
 
 
 def moving_blob(frames: int = 6, height: int = 112, width: int = 112, channels: int = 1) -> torch.Tensor:
@@ -99,7 +108,11 @@ def test_strip_takes_evenly_spread_frames(tmp_path: Path) -> None:
     clip = torch.linspace(0, 1, 11).view(11, 1, 1, 1).expand(11, 1, 4, 6)
     picture = strip(clip, 1 - clip, count=3, scale=2, gap=1)
     assert picture.shape == (2 * 8 + 1, 3 * 12 + 2)
-    assert [picture[0, x] for x in (0, 13, 26)] == [0, 128, 255] and [picture[9, x] for x in (0, 13, 26)] == [255, 128, 0]
+    assert [picture[0, x] for x in (0, 13, 26)] == [0, 128, 255] and [picture[9, x] for x in (0, 13, 26)] == [
+        255,
+        128,
+        0,
+    ]
     assert picture[8, 0] == 255 and picture[0, 12] == 255
     write_png_strip(tmp_path / "s.png", clip, clip.expand(11, 3, 4, 6), count=20)
     with Image.open(tmp_path / "s.png") as image:
@@ -122,7 +135,10 @@ def test_nifti_keeps_axes_spacing_and_time(tmp_path: Path) -> None:
     image = nib.load(tmp_path / "m.nii.gz")
     data = np.asarray(image.dataobj)
     assert data.dtype == np.uint8 and data.shape == (7, 5, 1, 3) and data[6, 1, 0, 2] == 1 and data.sum() == 1
-    assert image.header.get_zooms() == pytest.approx((0.3, 0.4, 1, 0.02)) and image.header.get_xyzt_units() == ("mm", "sec")
+    assert image.header.get_zooms() == pytest.approx((0.3, 0.4, 1, 0.02)) and image.header.get_xyzt_units() == (
+        "mm",
+        "sec",
+    )
     assert nib.aff2axcodes(image.affine) == ("L", "P", "S")
     write_nifti(tmp_path / "f.nii", np.full((2, 4, 4), 0.25))
     image = nib.load(tmp_path / "f.nii")
@@ -131,13 +147,16 @@ def test_nifti_keeps_axes_spacing_and_time(tmp_path: Path) -> None:
         write_nifti(tmp_path / "m.nii", np.full((1, 2, 2), 256))
 
 
-@pytest.mark.parametrize(("name", "write"), [
-    ("a.mp4", lambda path, clip: write_mp4(path, clip, 30)),
-    ("a.avi", lambda path, clip: write_avi(path, clip, 30)),
-    ("a.gif", lambda path, clip: write_gif(path, clip, 30)),
-    ("a.png", lambda path, clip: write_png_strip(path, clip)),
-    ("a.nii.gz", lambda path, clip: write_nifti(path, clip[:, 0], (1, 1), 30)),
-])
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("a.mp4", lambda path, clip: write_mp4(path, clip, 30)),
+        ("a.avi", lambda path, clip: write_avi(path, clip, 30)),
+        ("a.gif", lambda path, clip: write_gif(path, clip, 30)),
+        ("a.png", lambda path, clip: write_png_strip(path, clip)),
+        ("a.nii.gz", lambda path, clip: write_nifti(path, clip[:, 0], (1, 1), 30)),
+    ],
+)
 def test_same_frames_same_bytes(tmp_path: Path, name: str, write) -> None:
     clip = moving_blob()
     write(tmp_path / "1" / name, clip)
@@ -146,7 +165,9 @@ def test_same_frames_same_bytes(tmp_path: Path, name: str, write) -> None:
     assert first == second and len(first) > 100
 
 
-@pytest.mark.parametrize(("shape", "value"), [((0, 1, 8, 8), 0), ((2, 2, 8, 8), 0), ((2, 8, 8), 0), ((1, 1, 8, 8), torch.nan)])
+@pytest.mark.parametrize(
+    ("shape", "value"), [((0, 1, 8, 8), 0), ((2, 2, 8, 8), 0), ((2, 8, 8), 0), ((1, 1, 8, 8), torch.nan)]
+)
 def test_frames_that_are_none_are_refused(tmp_path: Path, shape: tuple[int, ...], value: float) -> None:
     with pytest.raises(OutputError):
         write_mp4(tmp_path / "a.mp4", torch.full(shape, float(value)), 30)

@@ -24,8 +24,8 @@ def test_the_regulariser_equals_least_squares_at_each_place(side):
     for b in range(2):
         for y in range(7 - side + 1):
             for x in range(8 - side + 1):
-                patch = looked_at[b, :, y:y + side, x:x + side].flatten(1).T.double()
-                grid = pixel_grid(7, 8)[0, :, y:y + side, x:x + side].flatten(1).T.double()
+                patch = looked_at[b, :, y : y + side, x : x + side].flatten(1).T.double()
+                grid = pixel_grid(7, 8)[0, :, y : y + side, x : x + side].flatten(1).T.double()
                 a = torch.cat([grid, torch.ones(side * side, 1, dtype=torch.float64)], 1)
                 total += float((a @ torch.linalg.lstsq(a, patch).solution - patch).square().sum())
                 places += 1

@@ -38,7 +38,9 @@ def test_loss_is_minus_the_log_of_the_weighted_sum_over_layers():
     first, second = (list(torch.randn(2, 1, 4, 3, 3, generator=g)) for _ in range(2))
     each = [float(contextual_similarity(a, b)) for a, b in zip(first, second, strict=True)]
     assert float(contextual_loss(first, second)) == pytest.approx(-math.log(sum(each) / 2), rel=1e-5)
-    assert float(contextual_loss(first, second, [3.0, 1.0])) == pytest.approx(-math.log((3 * each[0] + each[1]) / 4), rel=1e-5)
+    assert float(contextual_loss(first, second, [3.0, 1.0])) == pytest.approx(
+        -math.log((3 * each[0] + each[1]) / 4), rel=1e-5
+    )
 
 
 def test_wide_maps_are_averaged_down():

@@ -46,7 +46,8 @@ def test_an_affine_map_is_followed_exactly():
 
 
 def test_crowding_by_hand():
-    """In half pictures of 10 px: two points 0.2 apart lack 0.1 - 0.04, counted both ways; the third is far from either."""
+    """In half pictures of 10 px: two points 0.2 apart lack 0.1 - 0.04, counted both ways; the third is far from
+    either."""
     points = torch.tensor([[[4.0, 4.0], [6.0, 4.0], [18.0, 18.0]], [[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]]])
     assert float(crowding(points, 21, 21)) == pytest.approx((2 * 0.06 + 0) / 2, abs=1e-6)
 

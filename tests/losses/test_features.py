@@ -14,7 +14,9 @@ def test_the_first_layer_is_the_first_convolution_of_the_standardised_image(sque
     deep, first = Features("squeeze", ("relu3_1", "relu1_2"))(image)
     weights = torch.load(squeeze_weights, weights_only=True)
     mean, deviation = STATISTICS
-    by_hand = torch.conv2d((image - mean) / deviation, weights["features.0.weight"].float(), weights["features.0.bias"].float(), 2).relu()
+    by_hand = torch.conv2d(
+        (image - mean) / deviation, weights["features.0.weight"].float(), weights["features.0.bias"].float(), 2
+    ).relu()
     assert torch.allclose(first, by_hand, atol=1e-5)
     assert deep.shape == (2, 256, 2, 2)
 
@@ -23,7 +25,9 @@ def test_gradients_reach_the_image_and_nothing_else(squeeze_weights):
     network = Features("squeeze", ("relu2_1",)).train()
     image = torch.rand(1, 1, 32, 32, requires_grad=True)
     network(image)[0].square().mean().backward()
-    assert image.grad.abs().sum() > 0 and not any(p.requires_grad for p in network.parameters()) and not network.training
+    assert (
+        image.grad.abs().sum() > 0 and not any(p.requires_grad for p in network.parameters()) and not network.training
+    )
 
 
 def test_an_unknown_layer_is_told():

@@ -15,7 +15,9 @@ def test_density_of_whole_and_half_pixel_translations():
     assert torch.equal(whole[0, 0, :10, 3:], torch.ones(10, 13))
     assert whole[0, 0, 10:].sum() == 0 and whole[0, 0, :, :3].sum() == 0
     half = splat_density(constant(0.5, 0))
-    assert torch.allclose(half[0, 0, :, 1:], torch.ones(12, 15)) and torch.allclose(half[0, 0, :, 0], torch.full((12,), 0.5))
+    assert torch.allclose(half[0, 0, :, 1:], torch.ones(12, 15)) and torch.allclose(
+        half[0, 0, :, 0], torch.full((12,), 0.5)
+    )
 
 
 def test_target_pixels_that_the_source_does_not_reach_are_occluded():

@@ -69,9 +69,12 @@ def test_own_folder_is_found_first_and_a_wrong_file_refused(monkeypatch, tmp_pat
 
 
 def test_published_values_of_seeded_noise(squeeze):
-    """torchmetrics' documented examples of LPIPS-squeeze: two images of a generator seeded 42, ten of the global one seeded 123."""
+    """torchmetrics' documented examples of LPIPS-squeeze: two images of a generator seeded 42, ten of the global one
+    seeded 123."""
     g = torch.Generator().manual_seed(42)
     first, second = torch.rand(2, 3, 100, 100, generator=g), torch.rand(2, 3, 100, 100, generator=g)
     assert squeeze(first, second).tolist() == pytest.approx([0.1024, 0.0938], abs=2e-4)
     torch.manual_seed(123)
-    assert float(squeeze(torch.rand(10, 3, 100, 100), torch.rand(10, 3, 100, 100)).mean()) == pytest.approx(0.1008, abs=2e-4)
+    assert float(squeeze(torch.rand(10, 3, 100, 100), torch.rand(10, 3, 100, 100)).mean()) == pytest.approx(
+        0.1008, abs=2e-4
+    )

@@ -12,7 +12,9 @@ def test_gram_matrix_by_a_loop():
     for b in range(2):
         for i in range(3):
             for j in range(3):
-                by_hand = sum(float(features[b, i, y, x] * features[b, j, y, x]) for y in range(4) for x in range(5)) / (3 * 4 * 5)
+                by_hand = sum(
+                    float(features[b, i, y, x] * features[b, j, y, x]) for y in range(4) for x in range(5)
+                ) / (3 * 4 * 5)
                 assert found[b, i, j].item() == pytest.approx(by_hand, abs=1e-6)
 
 

@@ -1,4 +1,5 @@
-"""`echokdm adapt`: kept only where held-out patients gain, learned from nobody who judges, and the card tells no name or place."""
+"""`echokdm adapt`: kept only where held-out patients gain, learned from nobody who judges, and the card tells no name
+or place."""
 
 import shutil
 import zlib
@@ -58,8 +59,9 @@ def files(folder: Path) -> list[Path]:
     return sorted(path.relative_to(folder) for path in folder.rglob("*"))
 
 
-def test_a_bundle_that_is_better_is_written_with_its_card(tmp_path: Path, reluctant: Path, cache: Path,
-                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundle_that_is_better_is_written_with_its_card(
+    tmp_path: Path, reluctant: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: dict[bool, set[int]] = {True: set(), False: set()}
     row = OutlinedFrames.row
 
@@ -69,11 +71,20 @@ def test_a_bundle_that_is_better_is_written_with_its_card(tmp_path: Path, reluct
 
     monkeypatch.setattr(OutlinedFrames, "row", noted)
     out = tmp_path / "ours"
-    result = echokdm.adapt_bundle(DATA, out, bundle=reluctant, also="phantom-heart:3", lesson=Lesson(6, 0.02), cache=cache)
+    result = echokdm.adapt_bundle(
+        DATA, out, bundle=reluctant, also="phantom-heart:3", lesson=Lesson(6, 0.02), cache=cache
+    )
     assert result.learned == Part(3, 3) and result.held_out == Part(2, 2) and result.unused == 0
-    assert result.after.patients > result.before.patients and result.after.phantoms > result.before.phantoms - adapt.PHANTOM_LOSS
-    assert len(seen[True]) == 2 and seen[False] and not seen[True] & seen[False], "held-out patients were learned from, maybe by --also"
-    assert result.also is not None and result.also.patients == 3 - len(seen[True] & {zlib.crc32(f"{n}".encode()) for n in range(3)})
+    assert (
+        result.after.patients > result.before.patients
+        and result.after.phantoms > result.before.phantoms - adapt.PHANTOM_LOSS
+    )
+    assert len(seen[True]) == 2 and seen[False] and not seen[True] & seen[False], (
+        "held-out patients were learned from, maybe by --also"
+    )
+    assert result.also is not None and result.also.patients == 3 - len(
+        seen[True] & {zlib.crc32(f"{n}".encode()) for n in range(3)}
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["ours"]
     pipeline = echokdm.KDMPipeline.from_pretrained(out)
     assert echokdm.KDMPipeline.from_pretrained(reluctant).calibration is not None and pipeline.calibration is None
@@ -97,15 +108,25 @@ def test_nothing_is_written_where_nothing_is_gained(tmp_path: Path, reluctant: P
 def test_harm_is_one_sentence_on_the_command_line(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights that were good already, shaken by two steps of a hundred times the rate."""
     monkeypatch.setattr(adapt, "Lesson", lambda steps: Lesson(steps, 10.0))
-    result = CliRunner().invoke(app, ["adapt", DATA, "--out", str(tmp_path / "ours"), "--train-steps", "2", "--cache", str(cache)])
+    result = CliRunner().invoke(
+        app, ["adapt", DATA, "--out", str(tmp_path / "ours"), "--train-steps", "2", "--cache", str(cache)]
+    )
     lines = [line for line in result.stderr.splitlines() if line.startswith("Error")]
     assert result.exit_code == 2 and len(lines) == 1 and "Nothing was written" in lines[0], result.output
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("after", "told"), [
-    (Scores(0.9, 0.8, 0.90), ""), (Scores(0.9, 0.8, 0.8901), ""), (Scores(0.9, 0.8, 0.88), "phantoms"), (Scores(0.8, 0.8, 0.9), "patients"),
-    (Scores(float("nan"), 0.9, 0.9), "patients"), (Scores(0.9, 0.9, float("nan")), "phantoms")])
+@pytest.mark.parametrize(
+    ("after", "told"),
+    [
+        (Scores(0.9, 0.8, 0.90), ""),
+        (Scores(0.9, 0.8, 0.8901), ""),
+        (Scores(0.9, 0.8, 0.88), "phantoms"),
+        (Scores(0.8, 0.8, 0.9), "patients"),
+        (Scores(float("nan"), 0.9, 0.9), "patients"),
+        (Scores(0.9, 0.9, float("nan")), "phantoms"),
+    ],
+)
 def test_what_counts_as_better(after: Scores, told: str) -> None:
     result = Adapted(Part(8, 9), Part(2, 2), None, 0, Scores(0.8, 0.8, 0.9), after, 1.0)
     if not told:
@@ -140,9 +161,17 @@ def test_a_folder_that_exists_is_refused_before_any_work(tmp_path: Path) -> None
     assert result.exit_code == 2 and "exists already" in result.stderr and not files(tmp_path / "ours")
 
 
-@pytest.mark.parametrize(("data", "told"), [
-    ("nowhere", "does not exist"), ("empty", "missing: any sequence"), ("camus:empty", "missing: any sequence"), ("notes", "unreadable"),
-    ("camsu:empty", "did you mean 'camus'"), ("bare", "Not one outlined frame")])
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ("nowhere", "does not exist"),
+        ("empty", "missing: any sequence"),
+        ("camus:empty", "missing: any sequence"),
+        ("notes", "unreadable"),
+        ("camsu:empty", "did you mean 'camus'"),
+        ("bare", "Not one outlined frame"),
+    ],
+)
 def test_a_wrong_folder_is_one_sentence(data: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from echokdm.io.write import write_gif
 
@@ -157,9 +186,16 @@ def test_a_wrong_folder_is_one_sentence(data: str, told: str, tmp_path: Path, mo
     assert told in lines[0] and sorted(path.name for path in tmp_path.iterdir()) == ["bare", "empty", "notes"]
 
 
-@pytest.mark.parametrize(("inside", "adapter"), [
-    ("FileList.csv", "echonet-dynamic"), ("A4C/FileList.csv", "echonet-pediatric"), ("database_nifti/x", "camus"),
-    ("patient7/patient7_4CH_half_sequence.nii.gz", "camus"), ("patient7/clip.dcm", "clips")])
+@pytest.mark.parametrize(
+    ("inside", "adapter"),
+    [
+        ("FileList.csv", "echonet-dynamic"),
+        ("A4C/FileList.csv", "echonet-pediatric"),
+        ("database_nifti/x", "camus"),
+        ("patient7/patient7_4CH_half_sequence.nii.gz", "camus"),
+        ("patient7/clip.dcm", "clips"),
+    ],
+)
 def test_a_folder_is_told_by_its_content(inside: str, adapter: str, tmp_path: Path) -> None:
     (tmp_path / inside).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / inside).touch()

@@ -50,5 +50,7 @@ def test_a_missing_sharer_is_told(pair):
 
 
 def test_a_training_starts_from_a_bundle_that_shares(pair, tiny_run, tmp_path):
-    made = train_config(tiny_run / "tiny.yaml", stage="k2f", from_bundle=str(pair[1]), out=tmp_path / "run", overrides=["k2f.lr=0.0"])
+    made = train_config(
+        tiny_run / "tiny.yaml", stage="k2f", from_bundle=str(pair[1]), out=tmp_path / "run", overrides=["k2f.lr=0.0"]
+    )
     assert (made / "k2i").is_dir() and (made / "segmenter").is_dir()

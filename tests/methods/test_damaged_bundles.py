@@ -47,8 +47,15 @@ def reshape(tensors, name):
     tensors[name] = torch.zeros(7, 3)
 
 
-@pytest.mark.parametrize(("change", "words"), [(drop, "lack 1"), (add, "beside what is asked for, 1"), (poison, "not numbers"),
-                                               (reshape, "not those of its configuration")])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (drop, "lack 1"),
+        (add, "beside what is asked for, 1"),
+        (poison, "not numbers"),
+        (reshape, "not those of its configuration"),
+    ],
+)
 def test_tensors_that_are_not_the_networks_are_refused(bundle, change, words):
     """And diffusers' log, which quotes the folder, says nothing of it."""
     change_tensors(bundle, change)
@@ -72,8 +79,14 @@ def test_pickles_are_not_looked_for(bundle):
         KDMPipeline.from_pretrained(bundle)
 
 
-@pytest.mark.parametrize("change", [{"_class_name": "AutoencoderKL"}, {"chanels": 3}, *({"latent_channels": value} for value in (
-    10**9, 60_000, "many", float("nan"), None))])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"_class_name": "AutoencoderKL"},
+        {"chanels": 3},
+        *({"latent_channels": value} for value in (10**9, 60_000, "many", float("nan"), None)),
+    ],
+)
 def test_odd_and_hostile_configurations_are_refused(bundle, change):
     path = bundle / "k2f" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
@@ -82,10 +95,19 @@ def test_odd_and_hostile_configurations_are_refused(bundle, change):
     assert caught.value.__cause__ is None
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"_class_name": 3}', "[" * 5000,
-                                  '{"_class_name": "KDMPipeline", "schema": "learned-99999999999"}',
-                                  '{"_class_name": "KDMPipeline", "schema": [], "confidence": 5}',
-                                  '{"_class_name": "KDMPipeline", "confidence": {"odd": 1}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"_class_name": 3}',
+        "[" * 5000,
+        '{"_class_name": "KDMPipeline", "schema": "learned-99999999999"}',
+        '{"_class_name": "KDMPipeline", "schema": [], "confidence": 5}',
+        '{"_class_name": "KDMPipeline", "confidence": {"odd": 1}}',
+    ],
+)
 def test_damaged_indexes_are_refused(bundle, text):
     (bundle / "model_index.json").write_text(text)
     with pytest.raises((BundleError, ConfigError)):

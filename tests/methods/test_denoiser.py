@@ -38,7 +38,11 @@ def test_psi_brings_conditions_to_the_latents_size(compression):
 def test_the_mitral_plane_is_closed_by_points_along_it():
     points = torch.rand(2, 40, 2) * 50
     closed = outline(points, A4C_BLOODPOOL_40)
-    assert closed.shape == (2, 45, 2) and torch.equal(closed[:, :20], points[:, :20]) and torch.equal(closed[:, 25:], points[:, 20:])
+    assert (
+        closed.shape == (2, 45, 2)
+        and torch.equal(closed[:, :20], points[:, :20])
+        and torch.equal(closed[:, 25:], points[:, 20:])
+    )
     assert torch.allclose(closed[:, 22], (points[:, 19] + points[:, 20]) / 2)
 
 
@@ -54,7 +58,9 @@ class _Bright(torch.nn.Module):
 def test_the_label_loss_asks_for_a_ventricle_where_its_keypoints_are():
     torch.manual_seed(0)
     codec = build_codec(1, (8, 8), 3, 16)
-    stage = F2IStage(DenoiserConfig(block_out_channels=(8, 16), label_weight=1.0), None, {"image_codec": codec}, segmenter=_Bright())
+    stage = F2IStage(
+        DenoiserConfig(block_out_channels=(8, 16), label_weight=1.0), None, {"image_codec": codec}, segmenter=_Bright()
+    )
     angle = torch.arange(40) / 40 * 6.2832
     points = torch.stack([28 + 12 * angle.cos(), 28 + 16 * angle.sin()], -1).expand(2, -1, -1)
     asked = fill_polygon(points, 56, 56)
@@ -74,18 +80,27 @@ def test_k2f_is_shown_target_key_points_with_a_smooth_error_alone():
     codec = build_codec(2, (8, 8), 3, 16)
     angle = torch.arange(40) / 40 * 6.2832
     points = torch.stack([28 + 12 * angle.cos(), 28 + 16 * angle.sin()], -1).expand(3, -1, -1)
-    batch = {"source": torch.rand(3, 1, 56, 56), "source_keypoints": points, "target_keypoints": points, "sector": torch.ones(3, 1, 56, 56),
-             "keypoint_error": torch.tensor([[0.0, 1.0]]).expand(3, -1)}
+    batch = {
+        "source": torch.rand(3, 1, 56, 56),
+        "source_keypoints": points,
+        "target_keypoints": points,
+        "sector": torch.ones(3, 1, 56, 56),
+        "keypoint_error": torch.tensor([[0.0, 1.0]]).expand(3, -1),
+    }
     seen = {}
     for jitter in (0.0, 1.0):
-        stage = K2FStage(DenoiserConfig(block_out_channels=(8, 16), keypoint_jitter=jitter), None, {"flow_codec": codec})
+        stage = K2FStage(
+            DenoiserConfig(block_out_channels=(8, 16), keypoint_jitter=jitter), None, {"flow_codec": codec}
+        )
         seen[jitter] = stage.condition(batch)[0]
     changed = (seen[1.0] != seen[0.0]).any(0).flatten(1).any(1)
     assert changed.any() and not changed[:5].any()  # the source and its key-points stay as they are
     assert torch.equal(batch["target_keypoints"], points)
     batch["keypoint_error"] = torch.tensor([[2.0, 0.0]]).expand(3, -1)
     shared = stage.condition(batch)[0]
-    assert (shared[:, 1:5] != seen[0.0][:, 1:5]).any() and torch.equal(shared[:, 1:5], shared[:, 5:9]), "one error of both frames"
+    assert (shared[:, 1:5] != seen[0.0][:, 1:5]).any() and torch.equal(shared[:, 1:5], shared[:, 5:9]), (
+        "one error of both frames"
+    )
 
 
 @pytest.mark.parametrize("schema", [A4C_BLOODPOOL_40, IBUG_68])
@@ -97,7 +112,9 @@ def test_conditions_have_their_channels_and_a_heart_its_valves(schema):
     untold = f2i_condition(source, source, points, flow, sector, schema)
     assert told.shape[1] == untold.shape[1] == f2i_channels(schema)
     assert torch.equal(untold, f2i_condition(source, source, points, flow, sector, schema, torch.tensor([0.5, 0.5])))
-    assert (told != untold).any(3).any(2).any(0).nonzero().flatten().tolist() == ([told.shape[1] - 1] if schema.valves else [])
+    assert (told != untold).any(3).any(2).any(0).nonzero().flatten().tolist() == (
+        [told.shape[1] - 1] if schema.valves else []
+    )
     if schema.valves:
         assert told[:, -1, 5, 5].tolist() == [1, -1]
 
@@ -110,7 +127,9 @@ def test_errors_count_more_about_the_valves():
     assert weight.shape == (2, 1, 112, 112) and (weight[1] == 1).all()
     assert weight[0, 0, 60, 50] == weight[0, 0, 70, 50] == 3.5 and weight[0, 0, 60, 20] == weight[0, 0, 60, 80] == 2.0
     assert weight[0, 0, 75, 50] == weight[0, 0, 60, 100] == weight[0, 0, 60, 5] == 1
-    assert (valve_weights(points, A4C_BLOODPOOL_40, 8, 8, 0.0) == 1).all() and (valve_weights(points, IBUG_68, 8, 8, 1.0) == 1).all()
+    assert (valve_weights(points, A4C_BLOODPOOL_40, 8, 8, 0.0) == 1).all() and (
+        valve_weights(points, IBUG_68, 8, 8, 1.0) == 1
+    ).all()
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
@@ -133,7 +152,12 @@ def test_two_calls_are_trained_on_what_each_of_them_meets(prediction, warm):
     assert torch.allclose(stage.scheduler.add_noise(latent, noise, t), noisy, atol=1e-4)
     second = t == 499
     seen = []  # the same two calls as a picture is made by
-    sample(lambda x, step: (seen.append(x), network(x, step, condition[second]))[1], met[0], build_scheduler("ddim", prediction), calls=2)
+    sample(
+        lambda x, step: (seen.append(x), network(x, step, condition[second]))[1],
+        met[0],
+        build_scheduler("ddim", prediction),
+        calls=2,
+    )
     assert torch.allclose(noisy[second], seen[1], atol=1e-5)
     signal = stage.scheduler.alphas_cumprod[999].sqrt()
     begun = noisy[~second] - signal * (start[~second, :3] if warm else 0)

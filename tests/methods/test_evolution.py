@@ -30,9 +30,20 @@ from echokdm.methods.evolution.stage import build_networks, recolour
 from echokdm.methods.train import load_component, save_component, train_config
 from echokdm.networks.landmarks import LandmarkNet
 
-SIZES = {"points": 4, "downscale": 2, "keypoint_widths": [8, 8], "motion_widths": [8, 8], "field_width": 8, "solver": "euler",
-         "solver_steps": 2, "appearance_widths": [8, 8], "generator_width": 8, "generator_widest": 8, "generator_downs": 1,
-         "generator_blocks": 1}
+SIZES = {
+    "points": 4,
+    "downscale": 2,
+    "keypoint_widths": [8, 8],
+    "motion_widths": [8, 8],
+    "field_width": 8,
+    "solver": "euler",
+    "solver_steps": 2,
+    "appearance_widths": [8, 8],
+    "generator_width": 8,
+    "generator_widest": 8,
+    "generator_downs": 1,
+    "generator_blocks": 1,
+}
 
 
 def clip(count, seed=0):
@@ -52,10 +63,22 @@ def pipeline():
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evolution")
-    values = {"method": "evolution", "name": "tiny", "size": 32,
-              "data": {"adapter": "phantom-face", "root": "4", "frames": 4, "cache": str(folder / "cache")},
-              "animator": SIZES | {"steps": 3, "batch": 2, "references": 2, "fewest_references": 0, "backbone": "own",
-                                   "scales": [1], "keypoint_steps": 1}}
+    values = {
+        "method": "evolution",
+        "name": "tiny",
+        "size": 32,
+        "data": {"adapter": "phantom-face", "root": "4", "frames": 4, "cache": str(folder / "cache")},
+        "animator": SIZES
+        | {
+            "steps": 3,
+            "batch": 2,
+            "references": 2,
+            "fewest_references": 0,
+            "backbone": "own",
+            "scales": [1],
+            "keypoint_steps": 1,
+        },
+    }
     (folder / "tiny.yaml").write_text(yaml.safe_dump(values))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("echokdm.methods.train.find_method", lambda name: METHOD)
@@ -76,8 +99,12 @@ def test_training_goes_on_from_a_bundle_and_takes_its_landmarks_over(bundle, mon
     shutil.copytree(made, tmp_path / "given")
     save_component(LandmarkNet(points=68, features=(4, 4, 4, 4, 4, 4)), tmp_path / "given" / "landmarks")
     monkeypatch.setattr("echokdm.methods.train.find_method", lambda name: METHOD)
-    on = train_config(folder / "tiny.yaml", out=tmp_path / "on", from_bundle=tmp_path / "given",
-                      overrides=["animator.steps=1", "animator.lr=0"])
+    on = train_config(
+        folder / "tiny.yaml",
+        out=tmp_path / "on",
+        from_bundle=tmp_path / "given",
+        overrides=["animator.steps=1", "animator.lr=0"],
+    )
     for part in ("keypoints", "field"):
         old, new = (load_component(b, part, EvolutionPipeline.COMPONENTS[part]).state_dict() for b in (made, on))
         assert all(torch.equal(old[k], new[k]) for k in old)
@@ -94,7 +121,10 @@ def test_reconstruction_is_scored_against_no_edit(bundle):
     pipe = EvolutionPipeline.from_pretrained(bundle[0])
     scores = score_reconstruction(pipe, faces(), {}, lambda images: torch.zeros(len(images), 5, 2))
     main = scores[scores["task"] == "main"]
-    assert set(main["variant"]) == {NO_EDIT, BEST_VIEW, with_references(0), with_references(3)} and (scores["AKD"] == 0).all()
+    assert (
+        set(main["variant"]) == {NO_EDIT, BEST_VIEW, with_references(0), with_references(3)}
+        and (scores["AKD"] == 0).all()
+    )
     assert set(scores[scores["task"] == "number"]["variant"]) == {with_references(n) for n in range(7)}
     assert len(main) == 2 * 4 * (12 - 1 - 3)  # clips, variants, frames that are no view
     best, still = (main[main["variant"] == v]["L1"].mean() for v in (BEST_VIEW, NO_EDIT))
@@ -105,7 +135,7 @@ def test_scores_by_hand():
     made, truth = torch.full((1, 3, 32, 32), 0.6), torch.full((1, 3, 32, 32), 0.5)
     scores = picture_scores(made, truth, {}, lambda images: images[:, :2, 0, :3].transpose(1, 2) * 10)
     assert scores["L1"] == pytest.approx(0.1, abs=1e-6) and scores["PSNR"] == pytest.approx(20, abs=1e-3)
-    assert scores["AKD"] == pytest.approx(2 ** 0.5, abs=1e-5)  # one px in x and in y
+    assert scores["AKD"] == pytest.approx(2**0.5, abs=1e-5)  # one px in x and in y
 
 
 def test_the_length_of_a_clip_changes_no_byte(pipeline):
@@ -124,7 +154,8 @@ def test_relative_transfer_from_an_equal_first_frame_is_absolute(pipeline):
 
 
 def test_relative_transfer_starts_at_the_source(pipeline):
-    """Whatever the first driving frame is, the first frame's T(0) is zero: the source itself, not a jump to another's shape."""
+    """Whatever the first driving frame is, the first frame's T(0) is zero: the source itself, not a jump to another's
+    shape."""
     views, driving = clip(1), clip(3, 5)
     out = pipeline(views, driving, relative=True)
     assert torch.allclose(out.keypoints[0], out.source_keypoints[0], atol=1e-5) and out.coarse[0].abs().max() < 1e-4
@@ -137,8 +168,15 @@ def test_keypoints_may_stand_for_the_driving_clip(pipeline):
     assert torch.equal(by_clip.frames, by_points.frames)
 
 
-@pytest.mark.parametrize("given", [{}, {"driving": clip(2), "keypoints": torch.zeros(2, 4, 2)}, {"driving": clip(2)[:, :, :16]},
-                                   {"keypoints": torch.zeros(2, 5, 2)}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"driving": clip(2), "keypoints": torch.zeros(2, 4, 2)},
+        {"driving": clip(2)[:, :, :16]},
+        {"keypoints": torch.zeros(2, 5, 2)},
+    ],
+)
 def test_what_does_not_fit_is_refused(pipeline, given):
     with pytest.raises(ConfigError):
         pipeline(clip(1), **given)
@@ -191,7 +229,9 @@ def test_a_clip_is_made_again_from_its_first_frame_in_order(people):
     for number, (views, driving, _) in enumerate(spy.asked):
         clip = clips[number // 2]
         shown, made = places(views, clip), places(driving, clip)
-        assert shown[0] == 0 and made == sorted(made) and not set(shown) & set(made) and len(shown) == 1 + 3 * (number % 2)
+        assert (
+            shown[0] == 0 and made == sorted(made) and not set(shown) & set(made) and len(shown) == 1 + 3 * (number % 2)
+        )
         assert len(made) == 7 - 1 - 3
         drawn.add(tuple(shown[1:]))
     assert len(drawn - {()}) > 1  # references are drawn, each clip's its own
@@ -207,11 +247,14 @@ def test_frames_that_look_like_a_view_are_not_made_again():
         assert torch.equal(views[0], clip[0]) and 4 not in rest and 0 not in rest
         assert not any(torch.equal(clip[t], view) for t in rest for view in views)
     views, rest = first_view(clip[:2], 6, np.random.default_rng(0))
-    assert len(views) == 1 and rest.tolist() == [1] and first_view(clip[:1], 3, np.random.default_rng(0))[1].tolist() == []
+    assert (
+        len(views) == 1 and rest.tolist() == [1] and first_view(clip[:1], 3, np.random.default_rng(0))[1].tolist() == []
+    )
 
 
 def test_motion_is_relative_to_the_driving_clips_first_frame(tmp_path):
-    """Each source gets another subject's whole clip, in order, so that the frame which all else is relative to is its first."""
+    """Each source gets another subject's whole clip, in order, so that the frame which all else is relative to is its
+    first."""
     source = FrameSource(FrameData(adapter="voxceleb", root=str(small_sets.motion(tmp_path / "data"))), 32, 0)
     clips, spy = source.clips(), Spy()
     score_animation(spy, source, None)
@@ -239,13 +282,18 @@ def test_colours_change_alike_in_all_frames_of_a_clip():
 
 
 def test_time_runs_either_way_in_training(tmp_path):
-    """Which of two frames is the driving one is drawn, so that half of the pairs are reversed in time, as by FOMM's time flip."""
+    """Which of two frames is the driving one is drawn, so that half of the pairs are reversed in time, as by FOMM's
+    time flip."""
     root = small_sets.ixmas(tmp_path / "data", frames=5)
     sets = FrameSource(FrameData(adapter="ixmas", root=str(root), cache=str(tmp_path / "cache")), 32, 0).train(2, 3)
     known = [[frame for frame in torch.from_numpy(row[:5].copy()).float() / 255] for row in sets.store["image"]]
-    moment = {view.numpy().tobytes(): t for row in known for t, frame in enumerate(row) for view in (frame, frame.flip(-1))}
-    later = [moment[target.numpy().tobytes()] > moment[source.numpy().tobytes()]
-             for target, source in (sets[step, 0]["frames"] for step in range(100))]
+    moment = {
+        view.numpy().tobytes(): t for row in known for t, frame in enumerate(row) for view in (frame, frame.flip(-1))
+    }
+    later = [
+        moment[target.numpy().tobytes()] > moment[source.numpy().tobytes()]
+        for target, source in (sets[step, 0]["frames"] for step in range(100))
+    ]
     assert 0.35 < np.mean(later) < 0.65
 
 

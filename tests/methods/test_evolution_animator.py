@@ -9,8 +9,20 @@ from echokdm.methods.evolution.stage import build_networks
 from echokdm.ops.flow import resize_flow
 from echokdm.ops.warp import warp
 
-SMALL = AnimatorConfig(points=4, downscale=2, keypoint_widths=(8, 8), motion_widths=(8, 8), field_width=8, solver="euler", solver_steps=2,
-                       appearance_widths=(8, 8), generator_width=8, generator_widest=8, generator_downs=1, generator_blocks=1)
+SMALL = AnimatorConfig(
+    points=4,
+    downscale=2,
+    keypoint_widths=(8, 8),
+    motion_widths=(8, 8),
+    field_width=8,
+    solver="euler",
+    solver_steps=2,
+    appearance_widths=(8, 8),
+    generator_width=8,
+    generator_widest=8,
+    generator_downs=1,
+    generator_blocks=1,
+)
 
 
 def networks(**changes):
@@ -79,7 +91,8 @@ class _Seen(torch.nn.Module):
 @pytest.mark.parametrize("copy", [False, True])
 @torch.no_grad()
 def test_features_are_moved_then_moved_again_within_themselves(copy):
-    """Eq. 5: F_SD = T o F_S, F_App = T_App o F_SD, side by side, F_App first; and so the picture, where it is copied."""
+    """Eq. 5: F_SD = T o F_S, F_App = T_App o F_SD, side by side, F_App first; and so the picture, where it is
+    copied."""
     nets, images = networks(copy_pixels=copy), pictures(1, 1)
     views = look(nets, images)
     seen = _Seen(nets.generator.config)

@@ -1,4 +1,5 @@
-"""A bundle of another size than the shipped ones: trained, loaded, scored, and used on a clip; the size is the bundle's everywhere."""
+"""A bundle of another size than the shipped ones: trained, loaded, scored, and used on a clip; the size is the bundle's
+everywhere."""
 
 import numpy as np
 import pytest
@@ -84,7 +85,8 @@ def test_a_size_that_can_not_be_is_refused_before_anything_is_made(size, large, 
 
 
 def test_larger_frames_get_the_flow_of_smaller_ones_enlarged(monkeypatch):
-    """A bundle that draws at SIZE px and finds flows at 112: the flow is the smaller frames', twice as long, and carries the outline."""
+    """A bundle that draws at SIZE px and finds flows at 112: the flow is the smaller frames', twice as long, and
+    carries the outline."""
     from echokdm.ops.warp import sample_points
     from echokdm.phantom.a4c import A4CPhantom
 
@@ -109,7 +111,11 @@ def test_a_training_simulates_for_its_flows_at_their_own_size(tmp_path):
     from echokdm.methods.kdm.config import KDMConfig
     from echokdm.methods.kdm.method import METHOD
 
-    config = KDMConfig(name="a", size=64, flow_size=32, data={"patients": 1, "procedural": 1, "held_out": 1, "cache": str(tmp_path)})
+    config = KDMConfig(
+        name="a", size=64, flow_size=32, data={"patients": 1, "procedural": 1, "held_out": 1, "cache": str(tmp_path)}
+    )
     stage = METHOD.build_stage("flow_codec", config, METHOD.data(config), tmp_path, False)
     assert stage.dataset[(0, 0)]["flow"].shape[1:] == (32, 32)
-    assert METHOD.build_stage("image_codec", config, METHOD.data(config), tmp_path, False).dataset[(0, 0)]["flow"].shape[1:] == (64, 64)
+    assert METHOD.build_stage("image_codec", config, METHOD.data(config), tmp_path, False).dataset[(0, 0)][
+        "flow"
+    ].shape[1:] == (64, 64)

@@ -52,31 +52,54 @@ def face(tmp_path_factory):
 
 
 def test_keypoints_in_the_pictures_own_pixels_are_carried_to_the_models(face):
-    whole = generate(face / "run" / "bundle", [face / "face.png"], PictureWish(keypoints=face / "pose.npy"),
-                     source_keypoints=[face / "face.pts"], whole=True)
+    whole = generate(
+        face / "run" / "bundle",
+        [face / "face.png"],
+        PictureWish(keypoints=face / "pose.npy"),
+        source_keypoints=[face / "face.pts"],
+        whole=True,
+    )
     truth = torch.from_numpy(np.load(face / "pose.npy"))
     assert torch.allclose(whole.request.target_keypoints, (truth + 0.5) / 2 - 0.5, atol=1e-3)
     assert torch.allclose(whole.request.source_keypoints[0], whole.request.target_keypoints[0], atol=2e-3)
     assert whole.made.frames.shape == (2, 3, 64, 64) and whole.made.flow.shape == (2, 2, 64, 64)
-    cut = generate(face / "run" / "bundle", [face / "face.png"], PictureWish(keypoints=face / "pose.npy"),
-                   source_keypoints=[face / "face.pts"])
+    cut = generate(
+        face / "run" / "bundle",
+        [face / "face.png"],
+        PictureWish(keypoints=face / "pose.npy"),
+        source_keypoints=[face / "face.pts"],
+    )
     box = cut.request.source_keypoints[0].amax(0) - cut.request.source_keypoints[0].amin(0)
     assert 0.5 < float(box.max()) / 64 < 0.6  # 1 / 1.8 of the square
 
 
 def test_drag_and_gamma(face):
-    dragged = generate(face / "run" / "bundle", [face / "face.png"], PictureWish(drag={30: (3.0, -2.0)}),
-                       source_keypoints=[face / "face.pts"], whole=True)
+    dragged = generate(
+        face / "run" / "bundle",
+        [face / "face.png"],
+        PictureWish(drag={30: (3.0, -2.0)}),
+        source_keypoints=[face / "face.pts"],
+        whole=True,
+    )
     assert len(dragged.made.frames) == 1
     # The flow is made to carry the points: where the nose's tip goes, the flow leads back to where it was.
     flow = dragged.made.carried.flow
     finer = flow.shape[-1] / 64
-    assert torch.allclose(dragged.request.target_keypoints[0, 30] - dragged.request.source_keypoints[0, 30], torch.tensor([1.5, -1.0]))
+    assert torch.allclose(
+        dragged.request.target_keypoints[0, 30] - dragged.request.source_keypoints[0, 30], torch.tensor([1.5, -1.0])
+    )
     back = sample_points(flow, rescale_centres(dragged.request.target_keypoints[:, 30:31], 1 / finer))[0, 0] / finer
     assert torch.allclose(back, torch.tensor([-1.5, 1.0]), atol=0.3)
-    swept = generate(face / "run" / "bundle", [face / "face.png"], PictureWish(keypoints=face / "pose.npy", gammas=[0.0, 0.5, 1.0]),
-                     source_keypoints=[face / "face.pts"], whole=True)
-    assert torch.equal(swept.made.flow[0], torch.zeros(2, 64, 64)) and torch.allclose(swept.made.flow[1] * 2, swept.made.flow[2], atol=1e-5)
+    swept = generate(
+        face / "run" / "bundle",
+        [face / "face.png"],
+        PictureWish(keypoints=face / "pose.npy", gammas=[0.0, 0.5, 1.0]),
+        source_keypoints=[face / "face.pts"],
+        whole=True,
+    )
+    assert torch.equal(swept.made.flow[0], torch.zeros(2, 64, 64)) and torch.allclose(
+        swept.made.flow[1] * 2, swept.made.flow[2], atol=1e-5
+    )
 
 
 def test_a_photo_comes_back_at_its_own_size_and_untouched_further_off(face):
@@ -95,13 +118,32 @@ def test_a_photo_comes_back_at_its_own_size_and_untouched_further_off(face):
     points = np.load(face / "photo.npy")[0]
     margin = 0.2 * np.ptp(points, axis=0).max() + 2
     assert changed.any()
-    assert not changed[:int(points[48:, 1].min() - margin)].any() and not changed[int(points[:, 1].max() + 9 + margin):].any()
-    assert not changed[:, :int(points[:, 0].min() - margin)].any() and not changed[:, int(points[:, 0].max() + margin):].any()
+    assert (
+        not changed[: int(points[48:, 1].min() - margin)].any()
+        and not changed[int(points[:, 1].max() + 9 + margin) :].any()
+    )
+    assert (
+        not changed[:, : int(points[:, 0].min() - margin)].any()
+        and not changed[:, int(points[:, 0].max() + margin) :].any()
+    )
 
 
 def test_a_page_tells_in_words_what_was_asked(face, tmp_path):
-    words = ["generate", "--bundle", str(face / "run" / "bundle"), "--source", str(face / "face.png"), "--source-keypoints",
-             str(face / "face.pts"), "--drag", "30-31:3,-2", "--drag", "8:0,4", "--out", str(tmp_path / "out")]
+    words = [
+        "generate",
+        "--bundle",
+        str(face / "run" / "bundle"),
+        "--source",
+        str(face / "face.png"),
+        "--source-keypoints",
+        str(face / "face.pts"),
+        "--drag",
+        "30-31:3,-2",
+        "--drag",
+        "8:0,4",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert RUNNER.invoke(app, words).exit_code == 0
     assert {f.name for f in (tmp_path / "out").iterdir()} == {"generated.png", "strip.png", "run.json", "report.html"}
     page = (tmp_path / "out" / "report.html").read_text()
@@ -110,16 +152,34 @@ def test_a_page_tells_in_words_what_was_asked(face, tmp_path):
 
 
 def test_a_driving_clip_is_followed_by_what_the_detector_finds(face):
-    np.savez_compressed(face / "drive.npz", frames=(FacePhantom([9], 64).frames(torch.arange(3)[None] / 8)[0].permute(0, 2, 3, 1).numpy()
-                                                    * 255).astype(np.uint8), fps=10.0)
-    out = generate(face / "run" / "bundle", [face / "face.png"], PictureWish(driving=face / "drive.npz", relative=True), whole=True)
+    np.savez_compressed(
+        face / "drive.npz",
+        frames=(FacePhantom([9], 64).frames(torch.arange(3)[None] / 8)[0].permute(0, 2, 3, 1).numpy() * 255).astype(
+            np.uint8
+        ),
+        fps=10.0,
+    )
+    out = generate(
+        face / "run" / "bundle", [face / "face.png"], PictureWish(driving=face / "drive.npz", relative=True), whole=True
+    )
     assert len(out.made.frames) == 3 and out.fps == 10.0
     assert torch.allclose(out.made.flow[0].abs().max(), torch.tensor(0.0), atol=8.0)
 
 
 def test_the_command_writes_all_of_its_outputs_twice_the_same(face, tmp_path):
-    words = ["generate", "--bundle", str(face / "run" / "bundle"), "--source", str(face / "face.png"), "--source-keypoints",
-             str(face / "face.pts"), "--keypoints", str(face / "pose.npy"), "--seed", "3"]
+    words = [
+        "generate",
+        "--bundle",
+        str(face / "run" / "bundle"),
+        "--source",
+        str(face / "face.png"),
+        "--source-keypoints",
+        str(face / "face.pts"),
+        "--keypoints",
+        str(face / "pose.npy"),
+        "--seed",
+        "3",
+    ]
     for name in ("a", "b"):
         result = RUNNER.invoke(app, [*words, "--out", str(tmp_path / name)])
         assert result.exit_code == 0, result.output
@@ -141,29 +201,54 @@ def test_a_picture_in_which_no_face_is_found_is_refused(face):
 def test_keypoints_of_another_picture_are_refused(face):
     np.save(face / "far.npy", np.load(face / "pose.npy")[:1] + 200)
     with pytest.raises(GeometryError, match="belong to another one"):
-        generate(face / "run" / "bundle", [face / "face.png"], PictureWish(keypoints=face / "pose.npy"),
-                 source_keypoints=[face / "far.npy"])
+        generate(
+            face / "run" / "bundle",
+            [face / "face.png"],
+            PictureWish(keypoints=face / "pose.npy"),
+            source_keypoints=[face / "far.npy"],
+        )
 
 
-@pytest.mark.parametrize(("options", "words"), [
-    ({"condition": "face.png"}, "does not take --condition"), ({"sources": 2}, "does not take several --source"),
-    ({}, "--driving, --keypoints or --drag"), ({"drag": {8: (1, 1)}, "driving": "face.png"}, "leave --driving and --keypoints out"),
-    ({"drag": {68: (1, 1)}, "source_keypoints": ["face.pts"]}, "points 0 to 67"), ({"sources": 0}, "at least one picture"),
-])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"condition": "face.png"}, "does not take --condition"),
+        ({"sources": 2}, "does not take several --source"),
+        ({}, "--driving, --keypoints or --drag"),
+        ({"drag": {8: (1, 1)}, "driving": "face.png"}, "leave --driving and --keypoints out"),
+        ({"drag": {68: (1, 1)}, "source_keypoints": ["face.pts"]}, "points 0 to 67"),
+        ({"sources": 0}, "at least one picture"),
+    ],
+)
 def test_a_wish_that_the_method_does_not_know_is_told(face, options, words):
-    sources, files = [face / "face.png"] * options.pop("sources", 1), [face / file for file in options.pop("source_keypoints", ())]
+    sources, files = (
+        [face / "face.png"] * options.pop("sources", 1),
+        [face / file for file in options.pop("source_keypoints", ())],
+    )
     wish = PictureWish(**{k: face / v if isinstance(v, str) else v for k, v in options.items()})
     with pytest.raises(ConfigError, match=words):
         generate(face / "run" / "bundle", sources, wish, source_keypoints=files, whole=True)
 
 
-@pytest.mark.parametrize(("file", "words"), [("none.pts", "key-points does not exist"), ("face.png", "of no kind that is known"),
-                                             ("wrong.npy", "needs \\(T, 68, 2\\)"), ("person.json", "hold openpose-18 joints")])
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("none.pts", "key-points does not exist"),
+        ("face.png", "of no kind that is known"),
+        ("wrong.npy", "needs \\(T, 68, 2\\)"),
+        ("person.json", "hold openpose-18 joints"),
+    ],
+)
 def test_keypoints_of_another_kind_are_told(face, file, words):
     np.save(face / "wrong.npy", np.zeros((4, 2)))
     (face / "person.json").write_text(json.dumps({"people": [{"pose_keypoints_2d": [10.0, 12.0, 1.0] * 18}]}))
     with pytest.raises(GeometryError, match=words):
-        generate(face / "run" / "bundle", [face / "face.png"], PictureWish(keypoints=face / file), source_keypoints=[face / "face.pts"])
+        generate(
+            face / "run" / "bundle",
+            [face / "face.png"],
+            PictureWish(keypoints=face / file),
+            source_keypoints=[face / "face.pts"],
+        )
 
 
 def test_frames_without_anybody_are_counted(face):
@@ -183,14 +268,23 @@ def test_frames_without_anybody_are_counted(face):
     pose = np.load(face / "pose.npy")
     pose[1:] = np.nan
     np.save(face / "gaps.npy", pose)
-    made = generate(face / "run" / "bundle", [face / "face.png"], PictureWish(keypoints=face / "gaps.npy"),
-                    source_keypoints=[face / "face.pts"])
+    made = generate(
+        face / "run" / "bundle",
+        [face / "face.png"],
+        PictureWish(keypoints=face / "gaps.npy"),
+        source_keypoints=[face / "face.pts"],
+    )
     assert made.empty == len(pose) - 1 > 0
 
 
 def test_a_drag_of_no_point_is_refused_before_a_picture_is_read(face):
     with pytest.raises(ConfigError, match="points 0 to 67"):
-        generate(face / "run" / "bundle", [face / "none.png"], PictureWish(drag={68: (1.0, 1.0)}), source_keypoints=[face / "face.pts"])
+        generate(
+            face / "run" / "bundle",
+            [face / "none.png"],
+            PictureWish(drag={68: (1.0, 1.0)}),
+            source_keypoints=[face / "face.pts"],
+        )
 
 
 def test_an_echo_bundle_leads_to_synth(face):

@@ -41,5 +41,7 @@ def test_a_bundle_is_scored_on_its_own_kind_of_phantom(trained, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     result = evaluate(bundle, f"phantom-{kind}:4", show=False)
     rows = dict(result.tables[0].rows)
-    assert {"no edit", "KDM", "KDM without F2I", "KDM without K2F"} <= set(rows) and result.record["data"] == f"phantom-{kind}, split test"
+    assert {"no edit", "KDM", "KDM without F2I", "KDM without K2F"} <= set(rows) and result.record[
+        "data"
+    ] == f"phantom-{kind}, split test"
     assert "squeezenet1_1-b8a52dc0.pth" in result.record["LPIPS"]

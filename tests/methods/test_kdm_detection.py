@@ -9,7 +9,8 @@ from echokdm.networks.landmarks import LandmarkNet, spread
 
 
 class Spots:
-    """A detector that needs no training: the places where a picture is reddest and greenest, sure where it has both colours."""
+    """A detector that needs no training: the places where a picture is reddest and greenest, sure where it has both
+    colours."""
 
     def detect(self, images):
         flat = images[:, :2].flatten(2)

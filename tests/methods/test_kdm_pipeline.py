@@ -97,7 +97,10 @@ def test_the_shipped_nets_open_valves_that_are_told_to_be_open_and_their_seeds_m
     phases = torch.stack([torch.zeros(3), widest], 1)
     frames, points = phantom.frames(phases), phantom.keypoints(phases)
     given = {"sector": phantom.sector}
-    made = {told: pipe(frames[:, 0], points[:, 0], points[:, 1], valve_opening=torch.full((3,), told), **given) for told in (0.0, 1.0)}
+    made = {
+        told: pipe(frames[:, 0], points[:, 0], points[:, 1], valve_opening=torch.full((3,), told), **given)
+        for told in (0.0, 1.0)
+    }
     middle = (points[:, 1, 19] + points[:, 1, 20]) / 2
     y, x = torch.meshgrid(torch.arange(112), torch.arange(112), indexing="ij")
     near = ((x - middle[:, :1, None]) ** 2 + (y - middle[:, 1:, None]) ** 2 < 12**2)[:, None]

@@ -55,7 +55,9 @@ def _train_until(step, config, out, overrides):
 
 def test_from_a_bundle_takes_over_what_is_not_trained_and_starts_from_its_weights(tiny_run, tmp_path):
     given = tiny_run / "run" / "bundle"
-    bundle = train_config(tiny_run / "tiny.yaml", stage="k2f", from_bundle=str(given), out=tmp_path, overrides=["k2f.lr=0.0"])
+    bundle = train_config(
+        tiny_run / "tiny.yaml", stage="k2f", from_bundle=str(given), out=tmp_path, overrides=["k2f.lr=0.0"]
+    )
     before, after = KDMPipeline.from_pretrained(given), KDMPipeline.from_pretrained(bundle)
     for name in ("k2f", "f2i"):
         a, b = getattr(before, name).state_dict(), getattr(after, name).state_dict()
@@ -66,8 +68,13 @@ def test_from_a_bundle_takes_over_what_is_not_trained_and_starts_from_its_weight
 def test_a_share_of_the_weights_it_started_from_stays(tiny_run, tmp_path):
     given, weights = tiny_run / "run" / "bundle", {}
     for share in (0.0, 0.5, 1.0):
-        bundle = train_config(tiny_run / "tiny.yaml", stage="k2f", from_bundle=str(given), out=tmp_path / str(share),
-                              overrides=["k2f.lr=0.01", "k2f.ema_decay=0.1", f"k2f.start_share={share}"])
+        bundle = train_config(
+            tiny_run / "tiny.yaml",
+            stage="k2f",
+            from_bundle=str(given),
+            out=tmp_path / str(share),
+            overrides=["k2f.lr=0.01", "k2f.ema_decay=0.1", f"k2f.start_share={share}"],
+        )
         weights[share] = KDMPipeline.from_pretrained(bundle).k2f.state_dict()
     before = KDMPipeline.from_pretrained(given).k2f.state_dict()
     for k, kept in weights[1.0].items():
@@ -89,25 +96,51 @@ def test_the_224_configuration_trains_every_stage_and_samples(tmp_path):
     """One step each at full size and compression, in narrow networks and without VGG's weights."""
     from pathlib import Path
 
-    narrow = {"of_net": "pyramid=[4,4,8,8,8,8]", "image_codec": "block_out_channels=[8,8,8]", "flow_codec": "block_out_channels=[8,8,8]",
-              **{name: "block_out_channels=[32,32,32]" for name in ("k2f", "f2i", "k2i")}}
+    narrow = {
+        "of_net": "pyramid=[4,4,8,8,8,8]",
+        "image_codec": "block_out_channels=[8,8,8]",
+        "flow_codec": "block_out_channels=[8,8,8]",
+        **{name: "block_out_channels=[32,32,32]" for name in ("k2f", "f2i", "k2i")},
+    }
     overrides = [f"{name}.{value}" for name in STAGES for value in ("steps=1", "batch=1")]
     overrides += [f"{name}.{value}" for name, value in narrow.items()]
-    overrides += ["precision='no'", "of_net.estimator=[8,8,8,8,8]", "of_net.context=[8,8,8,8,8,8]", "segmenter.batch=2", "judge.batch=2",
-                  "image_codec.perceptual=null", "data.patients=1", "data.procedural=1", "data.held_out=1", "data.workers=0",
-                  f"data.cache={tmp_path / 'cache'}"]
-    bundle = train_config(Path(__file__).parents[2] / "configs" / "kdm-a4c-224.yaml", out=tmp_path / "run", overrides=overrides)
+    overrides += [
+        "precision='no'",
+        "of_net.estimator=[8,8,8,8,8]",
+        "of_net.context=[8,8,8,8,8,8]",
+        "segmenter.batch=2",
+        "judge.batch=2",
+        "image_codec.perceptual=null",
+        "data.patients=1",
+        "data.procedural=1",
+        "data.held_out=1",
+        "data.workers=0",
+        f"data.cache={tmp_path / 'cache'}",
+    ]
+    bundle = train_config(
+        Path(__file__).parents[2] / "configs" / "kdm-a4c-224.yaml", out=tmp_path / "run", overrides=overrides
+    )
     pipe = KDMPipeline.from_pretrained(bundle)
     points = torch.rand(2, 40, 2) * 100 + 60
-    made = pipe(torch.rand(1, 1, 224, 224), points[0], points, sector=torch.ones(224, 224, dtype=torch.bool),
-                drawing=Drawing(steps=1, flow_steps=1))
+    made = pipe(
+        torch.rand(1, 1, 224, 224),
+        points[0],
+        points,
+        sector=torch.ones(224, 224, dtype=torch.bool),
+        drawing=Drawing(steps=1, flow_steps=1),
+    )
     assert made.frames.shape == (2, 1, 224, 224) and made.frames.isfinite().all()
 
 
-@pytest.mark.parametrize(("override", "words"), [
-    ("f2i.stepz=3", "did you mean 'steps'"), ("flow_codek.steps=1", "did you mean 'flow_codec'"),
-    ("k2f.steps=many", "k2f.steps"), ("k2f", "a.b=value"),
-])
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("f2i.stepz=3", "did you mean 'steps'"),
+        ("flow_codek.steps=1", "did you mean 'flow_codec'"),
+        ("k2f.steps=many", "k2f.steps"),
+        ("k2f", "a.b=value"),
+    ],
+)
 def test_a_wrong_key_is_named_with_its_nearest(tiny_run, override, words):
     with pytest.raises(ConfigError, match=words):
         load_config(tiny_run / "tiny.yaml", KDMConfig, [override])

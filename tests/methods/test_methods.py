@@ -35,7 +35,9 @@ def test_a_shipped_configuration_is_valid_and_each_stage_has_a_block(file):
 
 
 def test_a_bundle_does_not_tell_where_patients_lay():
-    config = KDMConfig(name="x", segmenter={"outlined": "camus:/home/somebody/CAMUS"}, judge={"outlined": "camus:elsewhere"})
+    config = KDMConfig(
+        name="x", segmenter={"outlined": "camus:/home/somebody/CAMUS"}, judge={"outlined": "camus:elsewhere"}
+    )
     told = without_places(config)
     assert told["segmenter"]["outlined"] == told["judge"]["outlined"] == "camus:FOLDER"
 
@@ -47,9 +49,19 @@ def test_what_is_wrong_with_a_method_or_its_name_is_told(tmp_path):
         train_config(tmp_path / "a.yaml")
 
 
-@pytest.mark.parametrize(("call", "homes"), [(r"scheduler\.step\(", {"engine/sampling.py"}), (r"Accelerator\(", {"engine/loop.py"}),
-                                             (r"DataLoader\(", {"engine/loop.py", "data/store.py"})])
+@pytest.mark.parametrize(
+    ("call", "homes"),
+    [
+        (r"scheduler\.step\(", {"engine/sampling.py"}),
+        (r"Accelerator\(", {"engine/loop.py"}),
+        (r"DataLoader\(", {"engine/loop.py", "data/store.py"}),
+    ],
+)
 def test_there_is_one_sampling_loop_and_one_training_loop(call, homes):
     package = ROOT / "echokdm"
-    found = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if re.search(call, path.read_text(encoding="utf-8"))}
+    found = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if re.search(call, path.read_text(encoding="utf-8"))
+    }
     assert found == homes

@@ -114,7 +114,10 @@ def test_tables_have_the_papers_rows(pipe, data, no_weights):
     assert [label for label, _ in noises.rows] == ["20%", "25%", "30%", "35%"]
     assert parts.columns == ("L1", "PSNR", "SSIM", "SWD") and parts.cell("MIDM", "L1") == noises.cell("25%", "L1")
     assert "echokdm doctor" in parts.note and "another frame of its subject" in parts.note
-    assert [label for label, _ in exemplars.rows] == ["exemplar itself", "MIDM"] and exemplars.columns == ("SWD", "SWD to exemplars")
+    assert [label for label, _ in exemplars.rows] == ["exemplar itself", "MIDM"] and exemplars.columns == (
+        "SWD",
+        "SWD to exemplars",
+    )
     assert "another subject's" in exemplars.note and exemplars.cell("exemplar itself", "SWD to exemplars").value == 0
 
 
@@ -147,8 +150,10 @@ def test_folders_of_single_pictures_train_and_evaluate(adapter, condition, tmp_p
     """One picture a subject: exemplars are other subjects', those of references.csv first."""
     root = small_sets.conditioned(tmp_path / "pictures", 24, conditions=adapter == "lsun-churches")
     text = TINY.replace("CONDITION", condition).replace("exemplar: same\n", "").replace("size: 64", "size: 32")
-    text = text.replace('{adapter: phantom-face, root: "4", frames: 3, cache: CACHE}',
-                        f"{{adapter: {adapter}, root: {root}, cache: {tmp_path / 'cache'}}}")
+    text = text.replace(
+        '{adapter: phantom-face, root: "4", frames: 3, cache: CACHE}',
+        f"{{adapter: {adapter}, root: {root}, cache: {tmp_path / 'cache'}}}",
+    )
     (tmp_path / "tiny.yaml").write_text(text)
     bundle = train_config(tmp_path / "tiny.yaml", out=tmp_path / "run")
     result = evaluate(bundle, f"{adapter}:{root}", show=False)
@@ -179,7 +184,8 @@ def test_conditions_are_drawn_found_or_given(pipe, pictures):
     square[..., 20:44, 20:44] = 1
     edges = edge_images(square)
     inside = edges[..., 24:40, 24:40]
-    assert edges.unique().tolist() == [0, 1] and inside.sum() == 0 and 80 <= edges[0, 0].sum() <= 200  # its four sides, at most 2 px wide
+    # its four sides, at most 2 px wide
+    assert edges.unique().tolist() == [0, 1] and inside.sum() == 0 and 80 <= edges[0, 0].sum() <= 200
     assert torch.equal(condition_images("data", frames, None, drawn, None), drawn)
     for kind in ("keypoints", "data"):
         with pytest.raises(ConfigError, match="no (key-points|condition)"):
@@ -189,7 +195,11 @@ def test_conditions_are_drawn_found_or_given(pipe, pictures):
 def test_a_pairs_first_frame_is_the_truth_and_gives_the_condition():
     frames, conditions = torch.rand(2, 2, 3, 8, 8), torch.rand(2, 2, 3, 8, 8)
     condition, exemplar, truth = pair_images({"frames": frames, "conditions": conditions}, "data", None)
-    assert torch.equal(condition, conditions[:, 0]) and torch.equal(exemplar, frames[:, 1]) and torch.equal(truth, frames[:, 0])
+    assert (
+        torch.equal(condition, conditions[:, 0])
+        and torch.equal(exemplar, frames[:, 1])
+        and torch.equal(truth, frames[:, 0])
+    )
     others = torch.rand(2, 2, 3, 8, 8)
     alone = {"frames": frames[:, :1], "conditions": conditions, "other_frames": others}
     assert torch.equal(pair_images(alone, "data", None)[1], others[:, 0])
@@ -207,13 +217,20 @@ def test_edges_train_without_keypoints(folder, trained):
 def test_each_stage_trains_its_own_part(folder, trained, data):
     config = load_config(folder / "tiny.yaml", MIDMConfig)
     trains = {name: set(METHOD.build_stage(name, config, data, trained, False).modules) for name in STAGES}
-    assert trains == {"image_codec": {"image_codec"}, "unet": {"unet"}, "correspondence": {"matcher"}, "joint": {"matcher", "unet"}}
+    assert trains == {
+        "image_codec": {"image_codec"},
+        "unet": {"unet"},
+        "correspondence": {"matcher"},
+        "joint": {"matcher", "unet"},
+    }
 
 
 def test_losses_without_weight_are_left_out(folder, trained, data):
     from echokdm.engine.loop import LoopSettings, train_stage
 
-    config = load_config(folder / "tiny.yaml", MIDMConfig, ["joint.weights.style=0", "joint.weights.dom=0", "matching.rematch=false"])
+    config = load_config(
+        folder / "tiny.yaml", MIDMConfig, ["joint.weights.style=0", "joint.weights.dom=0", "matching.rematch=false"]
+    )
     stage = METHOD.build_stage("joint", config, data, trained, False)
     logged = train_stage(stage, folder / "alone", steps=1, settings=LoopSettings("no", device="cpu"))
     assert set(logged) == {"cycle", "src", "perc", "diff"}

@@ -58,9 +58,12 @@ def test_the_whole_course_is_equations_5_to_11(rematch, masked):
         if rematch:
             scores = correlation(clean + 0.5 * CONDITION, EXEMPLAR)  # Eq. 8
             mask = cycle_confidence(scores, 0.2, SIZE, SIZE, 0.3) if masked else 1.0  # Eq. 10
-            clean = mask * soft_warp(scores, EXEMPLAR, 0.2, SIZE) + (1 - mask) * clean  # Eq. 11; Eq. 9 where nothing is masked
+            # Eq. 11; Eq. 9 where nothing is masked
+            clean = mask * soft_warp(scores, EXEMPLAR, 0.2, SIZE) + (1 - mask) * clean
         r = alphas[n + 1] ** 0.5 * clean + (1 - alphas[n + 1]) ** 0.5 * estimate
-    assert len(course.warps) == (CALLS if rematch else 1) and len(course.confidences) == (CALLS - 1 if rematch and masked else 0)
+    assert len(course.warps) == (CALLS if rematch else 1) and len(course.confidences) == (
+        CALLS - 1 if rematch and masked else 0
+    )
     if course.confidences:
         assert 0 < torch.cat(course.confidences).mean() < 1  # the mask does something here
 
@@ -82,9 +85,13 @@ def test_noise_level_sets_the_start_and_without_the_denoiser_the_warp_is_the_res
 
 def test_flow_says_where_the_warp_fetched_from():
     exemplar = normal(5, channels=16)  # wide enough for no two places to be alike
-    course = interleave(NETWORKS, exemplar.roll(1, 3), exemplar, exemplar, MatchingConfig(temperature=0.01), diffuse=False)
+    course = interleave(
+        NETWORKS, exemplar.roll(1, 3), exemplar, exemplar, MatchingConfig(temperature=0.01), diffuse=False
+    )
     flow = course.flow(0.01)[:, :, :, 1:]
-    assert torch.allclose(flow[:, 0], torch.tensor(-1.0), atol=0.05) and torch.allclose(flow[:, 1], torch.tensor(0.0), atol=0.05)
+    assert torch.allclose(flow[:, 0], torch.tensor(-1.0), atol=0.05) and torch.allclose(
+        flow[:, 1], torch.tensor(0.0), atol=0.05
+    )
 
 
 def test_domain_loss_compares_directions_and_noise_loss_sums_over_calls():

@@ -14,7 +14,12 @@ from echokdm.networks.pwc_lite import PWCLite
 from echokdm.ops.warp import pixel_grid
 
 SIZE = 48
-TINY = {"pyramid": (8, 8, 16, 16, 16, 16), "estimator": (16, 16, 16, 16, 16), "context": (16, 16, 16, 16, 16, 16), "batch": 4}
+TINY = {
+    "pyramid": (8, 8, 16, 16, 16, 16),
+    "estimator": (16, 16, 16, 16, 16),
+    "context": (16, 16, 16, 16, 16, 16),
+    "batch": 4,
+}
 
 
 class TranslatedSpeckle:
@@ -24,13 +29,19 @@ class TranslatedSpeckle:
         noise = torch.randn(1, 1, SIZE + 8, SIZE + 8, generator=generator(7, *key))
         image = F.avg_pool2d(F.avg_pool2d(noise, 3, 1), 3, 1)[0].mul(0.5).add(0.5).clamp(0, 1)
         flow = torch.tensor([-2.0, 1.0]).view(2, 1, 1).expand(2, SIZE, SIZE)
-        return {"source": image[:, 2:2 + SIZE, 2:2 + SIZE], "target": image[:, 3:3 + SIZE, :SIZE], "flow": flow,
-                "sector": torch.ones(1, SIZE, SIZE)}
+        return {
+            "source": image[:, 2 : 2 + SIZE, 2 : 2 + SIZE],
+            "target": image[:, 3 : 3 + SIZE, :SIZE],
+            "flow": flow,
+            "sector": torch.ones(1, SIZE, SIZE),
+        }
 
 
 def stage(steps: int, **changes) -> OFNetStage:
     torch.manual_seed(0)
-    return OFNetStage(OFNetConfig(steps=steps, **(TINY | changes)), TranslatedSpeckle(), held_out=TranslatedSpeckle(), validated=4)
+    return OFNetStage(
+        OFNetConfig(steps=steps, **(TINY | changes)), TranslatedSpeckle(), held_out=TranslatedSpeckle(), validated=4
+    )
 
 
 def advance(stage: OFNetStage, step: int, total: int) -> dict[str, torch.Tensor]:

@@ -98,7 +98,9 @@ def test_a_batch_does_not_change_a_distance(pictures: torch.Tensor) -> None:
 
 def test_missing_weights_are_said_before_any_work(no_weights, tmp_path) -> None:
     config = tmp_path / "kdm.yaml"
-    config.write_text("method: kdm\nname: x\nf2i: {perceptual: vgg, perceptual_weight: 1.0}\nimage_codec: {perceptual: null}\n")
+    config.write_text(
+        "method: kdm\nname: x\nf2i: {perceptual: vgg, perceptual_weight: 1.0}\nimage_codec: {perceptual: null}\n"
+    )
     for dry_run in (True, False):
         with pytest.raises(BundleError, match="vgg16-397923af.pth.*SHA-256 397923af"):
             train_config(config, out=tmp_path / "run", dry_run=dry_run)
@@ -110,7 +112,11 @@ def test_missing_weights_are_said_before_any_work(no_weights, tmp_path) -> None:
 
 
 def test_needed_backbones_of_nested_values() -> None:
-    values = {"a": {"steps": 3, "backbone": "vgg19"}, "b": {"steps": 0, "backbone": "squeeze"},
-              "losses": {"backbone": "own", "perceptual": 0.1}, "c": {"perceptual": "alex", "perceptual_weight": 0.0},
-              "d": {"perceptual": "squeeze"}}
+    values = {
+        "a": {"steps": 3, "backbone": "vgg19"},
+        "b": {"steps": 0, "backbone": "squeeze"},
+        "losses": {"backbone": "own", "perceptual": 0.1},
+        "c": {"perceptual": "alex", "perceptual_weight": 0.0},
+        "d": {"perceptual": "squeeze"},
+    }
     assert needed_backbones(values) == ["squeeze", "vgg19"]

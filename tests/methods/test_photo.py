@@ -1,4 +1,5 @@
-"""A photo's own pixels, carried at its own size: what did not move is byte for byte the photo's, what moved is where it was asked."""
+"""A photo's own pixels, carried at its own size: what did not move is byte for byte the photo's, what moved is where it
+was asked."""
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ def textured(height: int, width: int) -> torch.Tensor:
 
 
 def carried(flow: torch.Tensor, hidden: torch.Tensor | None = None) -> Carried:
-    return Carried(flow, torch.zeros(len(flow), 1, F, F) if hidden is None else hidden, torch.ones(len(flow), 3, S, S) * 0.5)
+    return Carried(
+        flow, torch.zeros(len(flow), 1, F, F) if hidden is None else hidden, torch.ones(len(flow), 3, S, S) * 0.5
+    )
 
 
 @pytest.mark.parametrize("box", [[[60.0, 50.0], [140.0, 120.0]], [[2.0, 3.0], [60.0, 40.0]]])
@@ -30,7 +33,8 @@ def test_a_photo_that_nothing_moves_comes_back(box):
 
 
 def test_a_shift_in_the_model_is_the_same_shift_in_the_photo():
-    """8 px of the photo are one of the model and four of the flow's grid: whole pixels, so that nothing is interpolated."""
+    """8 px of the photo are one of the model and four of the flow's grid: whole pixels, so that nothing is
+    interpolated."""
     photo = textured(400, 400)
     box = torch.tensor([[100.0, 100.0], [100.0 + 256 / 1.8, 100.0 + 256 / 1.8]])
     _, square = fit_square(photo[None], S, box)
@@ -43,7 +47,7 @@ def test_a_shift_in_the_model_is_the_same_shift_in_the_photo():
     moved = slice(left + 118, left + 158)
     assert torch.allclose(frame[:, part[0], part[1]], photo[:, part[0], moved], atol=1e-4)
     outside = torch.ones(400, 400, dtype=torch.bool)
-    outside[top + 60:top + 200, left + 60:left + 200] = False
+    outside[top + 60 : top + 200, left + 60 : left + 200] = False
     assert torch.equal(frame[:, outside], photo[:, outside])
 
 

@@ -76,7 +76,7 @@ def once(stage, batch, step=0):
 
 def request_of(case, count, **changes):
     frames, points = case["frames"], case["keypoints"]
-    return replace(Request(frames[1:1 + count], points[1:1 + count], points[:1]), **changes)
+    return replace(Request(frames[1 : 1 + count], points[1 : 1 + count], points[:1]), **changes)
 
 
 def test_networks_see_source_and_both_structures():
@@ -110,7 +110,10 @@ def test_the_prior_is_the_keypoints_motion_spread_out():
 
 
 def test_one_to_three_sources_are_drawn_and_never_the_target():
-    batch = {"frames": torch.arange(4.0).view(1, 4, 1, 1, 1).expand(2, 4, 3, 2, 2), "keypoints": torch.arange(4.0).view(1, 4, 1, 1)}
+    batch = {
+        "frames": torch.arange(4.0).view(1, 4, 1, 1, 1).expand(2, 4, 3, 2, 2),
+        "keypoints": torch.arange(4.0).view(1, 4, 1, 1),
+    }
     counts = set()
     for seed in range(30):
         torch.manual_seed(seed)
@@ -122,7 +125,8 @@ def test_one_to_three_sources_are_drawn_and_never_the_target():
 
 
 def test_terms_have_the_papers_weights(config, data, run_folder):
-    """Eq. 7 and 8: the logged loss is the weighted sum of the logged terms, and the paper's weights are the defaults."""
+    """Eq. 7 and 8: the logged loss is the weighted sum of the logged terms, and the paper's weights are the
+    defaults."""
     weights = {"correctness": 5, "regularity": 0.0025, "l1": 5, "perceptual": 0.5, "style": 500, "adversarial": 2}
     for name, terms in (("flow", 2), ("joint", 6)):
         stage = stage_of(name, config, data, run_folder)
@@ -133,10 +137,13 @@ def test_terms_have_the_papers_weights(config, data, run_folder):
 
 
 def test_the_right_flow_is_the_better_one(config, data, run_folder):
-    """The warm-up's loss falls where the source is the target itself and F starts from no flow rather than from a wrong one."""
+    """The warm-up's loss falls where the source is the target itself and F starts from no flow rather than from a wrong
+    one."""
     objective = stage_of("flow", config, data, run_folder).objective
     frames = data.train(2, 0)[0, 0]["frames"]
-    levels = METHOD.build_stage("flow", config, data, run_folder, start=False).modules["flow_net"](torch.zeros(1, 11, 32, 32))
+    levels = METHOD.build_stage("flow", config, data, run_folder, start=False).modules["flow_net"](
+        torch.zeros(1, 11, 32, 32)
+    )
     right = objective.flow_loss(frames[None, :1], frames[:1], levels)
     wrong = objective.flow_loss(frames[None, :1], frames[:1], [level._replace(flow=level.flow + 3) for level in levels])
     assert right["correctness"] < wrong["correctness"] and right["regularity"].item() == pytest.approx(0, abs=1e-6)
@@ -176,7 +183,8 @@ def test_any_number_of_sources_in_any_order_by_one_checkpoint(pipe, case):
     five = torch.cat([frames[1:], frames[1:3]]), torch.cat([points[1:], points[1:3]])
     assert pipe(*five, points[:1]).flows.shape == (1, 5, 2, 32, 32)
     alone = pipe(frames[1:4], points[1:4], points[1:2])
-    assert torch.equal(alone.frames[0], out.frames[1]) and torch.equal(alone.flows[0], out.flows[1])  # whatever else is asked for
+    # whatever else is asked for
+    assert torch.equal(alone.frames[0], out.frames[1]) and torch.equal(alone.flows[0], out.flows[1])
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -213,7 +221,10 @@ def test_data_and_options_that_do_not_fit_are_refused(config, run_folder, data):
 
     with pytest.raises(ConfigError, match="has none"):
         METHOD.build_stage("flow", config, NoKeypoints(config.data, 32, 0), run_folder, start=False)
-    for override, wrong in (("losses.neighbourhoods=[3]", "one side a level"), ("network.strides=[64, 32, 16]", "can't be read off")):
+    for override, wrong in (
+        ("losses.neighbourhoods=[3]", "one side a level"),
+        ("network.strides=[64, 32, 16]", "can't be read off"),
+    ):
         wanted = load_config(run_folder / "tiny.yaml", METHOD.config, [override])
         with pytest.raises(ConfigError, match=wrong):
             METHOD.build_stage("flow", wanted, data, run_folder, start=False)
@@ -238,7 +249,9 @@ def test_scores_by_hand(data, case):
 
 
 def test_lpips_of_the_target_is_nothing(case, squeeze_weights):
-    right, off = (score_cases([case], lambda c, k=k: c["frames"][k], method="", K=1)["LPIPS_squeeze"][0] for k in (0, 1))
+    right, off = (
+        score_cases([case], lambda c, k=k: c["frames"][k], method="", K=1)["LPIPS_squeeze"][0] for k in (0, 1)
+    )
     assert right == pytest.approx(0, abs=1e-6) and off > 1e-3
 
 

@@ -25,7 +25,11 @@ class Drawn(Dataset):
         label = torch.where(r < 1, 1, torch.where(r < 1.5, 2, 0))
         image = torch.tensor([0.3, 0.05, 0.8])[label] + 0.05 * torch.randn(SIZE, SIZE, generator=g)
         three = (3, -1, -1)
-        return {"image": image.clamp(0, 1)[None].expand(three), "label": label[None].expand(three), "sector": torch.ones(1, SIZE, SIZE)}
+        return {
+            "image": image.clamp(0, 1)[None].expand(three),
+            "label": label[None].expand(three),
+            "sector": torch.ones(1, SIZE, SIZE),
+        }
 
 
 def test_items_depend_on_their_key_alone() -> None:
@@ -61,8 +65,13 @@ def test_outlined_share_and_what_their_labels_tell_of() -> None:
 
 def test_training_learns_the_drawn_ventricle(tmp_path: Path) -> None:
     torch.manual_seed(derive_seed(0))
-    stage = SegmenterStage(AugmentedClips(Drawn(), seed=0), held_out=Drawn(), validated=20, batch_size=8,
-                           network=Segmenter(6, (8, 8, 16, 16, 16, 8)))
+    stage = SegmenterStage(
+        AugmentedClips(Drawn(), seed=0),
+        held_out=Drawn(),
+        validated=20,
+        batch_size=8,
+        network=Segmenter(6, (8, 8, 16, 16, 16, 8)),
+    )
     before = stage.validate()["segmenter/dice"]
     train_stage(stage, tmp_path, steps=60, settings=LoopSettings("no", device="cpu"))
     assert stage.validate()["segmenter/dice"] > max(0.6, before + 0.2)

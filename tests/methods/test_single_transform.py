@@ -80,7 +80,9 @@ def test_the_flow_alone_moves_pixels_and_makes_none(pipe, case):
     assert torch.equal(out.frames, out.warped)
     assert torch.allclose(out.frames, warp(frames[:1].expand(3, -1, -1, -1), out.flow), atol=1e-6)
     given = torch.zeros(3, 2, 32, 32)
-    assert torch.allclose(pipe(frames[:1], points[0], points[1:], refine=False, flow=given).frames[0], frames[0], atol=1e-6)
+    assert torch.allclose(
+        pipe(frames[:1], points[0], points[1:], refine=False, flow=given).frames[0], frames[0], atol=1e-6
+    )
     half = pipe(frames[:1], points[0], points[1:], gamma=0.5)
     assert torch.allclose(half.flow, out.flow / 2)
 
@@ -154,7 +156,8 @@ def test_flow_behaviour_measures_from_the_truth(pipe, case):
 
     assert flow_behaviour(Perfect(), pairs)["error"].max() < 1e-4
     still = flow_behaviour(standing_still(pipe), pairs)
-    assert still[still["case"].str.contains("4")]["error"].to_numpy() == pytest.approx(2.0, abs=1e-4)  # 4 of 64 px are 2 of 32
+    # 4 of 64 px are 2 of 32
+    assert still[still["case"].str.contains("4")]["error"].to_numpy() == pytest.approx(2.0, abs=1e-4)
 
 
 def standing_still(pipe):

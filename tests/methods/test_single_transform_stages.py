@@ -8,7 +8,13 @@ import torch
 from echokdm.core.types import KeypointSchema
 from echokdm.engine.stage import Run
 from echokdm.losses.adversarial import generator_linear
-from echokdm.methods.single_transform.affine import Affine, AffineRange, affine_preserving_loss, inverse_flow, random_affine
+from echokdm.methods.single_transform.affine import (
+    Affine,
+    AffineRange,
+    affine_preserving_loss,
+    inverse_flow,
+    random_affine,
+)
 from echokdm.methods.single_transform.config import JointConfig, WarpingConfig
 from echokdm.methods.single_transform.stages import JointStage, WarpingStage
 from echokdm.networks.matching import MatchingFlow
@@ -33,7 +39,9 @@ class Shifted:
 
 def networks(refine=True):
     torch.manual_seed(0)
-    matching = MatchingFlow(joints=3, grid=16, width=8, layers=3, strides=(2,), channels=(16, 8), kernel=1, guided=True, chunk_rows=None)
+    matching = MatchingFlow(
+        joints=3, grid=16, width=8, layers=3, strides=(2,), channels=(16, 8), kernel=1, guided=True, chunk_rows=None
+    )
     return matching, RefinementNet((8,), 1) if refine else None
 
 
@@ -68,7 +76,8 @@ def test_eq_3_and_4_are_each_other_s_inverse_and_keep_to_their_ranges():
 
 def test_the_parameters_of_an_affine_map_by_hand():
     affine = Affine(torch.tensor([[[2.0, 0.0], [0.0, 1.0]]]), torch.tensor([[3.0, -1.0]]), torch.tensor([10.0, 10.0]))
-    assert torch.allclose(affine.forward(torch.tensor([[[12.0, 11.0]]])), torch.tensor([[[17.0, 10.0]]]))  # 2 (12 - 10) + 10 + 3
+    # 2 (12 - 10) + 10 + 3
+    assert torch.allclose(affine.forward(torch.tensor([[[12.0, 11.0]]])), torch.tensor([[[17.0, 10.0]]]))
     assert torch.allclose(affine.inverse(torch.tensor([[[17.0, 10.0]]])), torch.tensor([[[12.0, 11.0]]]))
 
 
@@ -79,7 +88,8 @@ def test_p_st_is_p_t_sampled_by_the_affine_map_and_s_f_brings_it_back():
     target, source = gaussian_maps(points, size, size, 3.0), gaussian_maps(affine.inverse(points), size, size, 3.0)
     places = pixel_grid(size, size).flatten(2).transpose(1, 2).expand(4, -1, -1)
     sampled = sample(target, affine.forward(places).transpose(1, 2).unflatten(2, (size, size)), "zeros")
-    assert (sampled - source).abs().max() < 0.12  # the envelopes stay round instead of being stretched by up to a twentieth
+    # the envelopes stay round instead of being stretched by up to a twentieth
+    assert (sampled - source).abs().max() < 0.12
     assert (warp(source, inverse_flow(affine, size, size), "zeros") - target).abs().max() < 0.12
 
 
@@ -108,7 +118,9 @@ def test_eq_5_sums_layers_and_resolutions():
             wanted += float((a - b).abs().sum() / a.numel())
     assert float(stage.distance(made, truth, run(0))) == pytest.approx(wanted, rel=1e-5)
     heavier = WarpingStage(WarpingConfig(**LOSSES, pixel_weight=2.0), Shifted(), *networks(), 2.0, SCHEMA)
-    assert float(heavier.distance(made, truth, run(0))) == pytest.approx(wanted + 2 * float((made - truth).abs().mean()), rel=1e-5)
+    assert float(heavier.distance(made, truth, run(0))) == pytest.approx(
+        wanted + 2 * float((made - truth).abs().mean()), rel=1e-5
+    )
 
 
 def stage_size(image, scale):
@@ -120,7 +132,8 @@ def stage_size(image, scale):
 def test_the_tasks_take_turns_and_the_affine_one_leaves_the_refinement_alone():
     stage = WarpingStage(WarpingConfig(**LOSSES, lr=1e-3, affine_first=0.1), Shifted(), *networks(), 2.0, SCHEMA)
     logged = [set(stage.step(batch(stage, step), run(step))) for step in (0, 9, 10, 11, 12)]
-    assert [("affine_px" in names) for names in logged] == [True, True, True, False, True]  # alone for a tenth, then in turn
+    # alone for a tenth, then in turn
+    assert [("affine_px" in names) for names in logged] == [True, True, True, False, True]
     before = weights(stage.modules["refinement"])
     stage.step(batch(stage), run(50))
     assert not moved(before, stage.modules["refinement"])
@@ -189,7 +202,9 @@ def test_in_the_joint_stage_the_decoder_learns_fast_and_the_rest_hardly():
     config = JointConfig(**LOSSES, lr=1e-3, rest_lr=0.0, discriminator_width=8, adversarial="hinge")
     stage = JointStage(config, Shifted(), *networks(), 2.0, SCHEMA)
     refinement = stage.modules["refinement"]
-    decoder, encoder, matching = (weights(m) for m in (refinement.decoder, refinement.encoder, stage.modules["matching"]))
+    decoder, encoder, matching = (
+        weights(m) for m in (refinement.decoder, refinement.encoder, stage.modules["matching"])
+    )
     stage.step(batch(stage), run(1))
     assert moved(decoder, refinement.decoder)
     assert not moved(encoder, refinement.encoder) and not moved(matching, stage.modules["matching"])

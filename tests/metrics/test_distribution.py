@@ -33,7 +33,7 @@ def test_fid_and_fvd_grow_with_noise_and_say_how_they_were_measured(squeeze_weig
 
 def test_identity_scores_by_hand():
     a, b = torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 5.0]])
-    assert average_euclidean_distance(a, b, lambda v: v)[0] == pytest.approx(10 ** 0.5)
+    assert average_euclidean_distance(a, b, lambda v: v)[0] == pytest.approx(10**0.5)
     assert cosine_similarity(a, b, lambda v: v)[0] == pytest.approx(0.8)
 
 

@@ -1,4 +1,5 @@
-"""Errors of flows and volumes by hand; a clip warped from one source does not flicker along its own flow, a noisy one does."""
+"""Errors of flows and volumes by hand; a clip warped from one source does not flicker along its own flow, a noisy one
+does."""
 
 import numpy as np
 import pytest
@@ -58,12 +59,16 @@ def test_flow_between_two_frames_of_one_source():
 
 
 def test_warping_error_sees_flicker():
-    source = torch.nn.functional.avg_pool2d(torch.rand(1, 1, 48, 48, generator=torch.Generator().manual_seed(0)), 5, 1, 2)
+    source = torch.nn.functional.avg_pool2d(
+        torch.rand(1, 1, 48, 48, generator=torch.Generator().manual_seed(0)), 5, 1, 2
+    )
     flows = torch.cat([_swing(p) for p in np.linspace(0, 1, 6)])
     frames = warp(source.expand(6, -1, -1, -1), flows)
     between, known = flow_between(flows[1:], flows[:-1])
     steady = warping_error(frames, between, known)
-    flicker = warping_error(frames + 0.05 * torch.randn(frames.shape, generator=torch.Generator().manual_seed(1)), between, known)
+    flicker = warping_error(
+        frames + 0.05 * torch.randn(frames.shape, generator=torch.Generator().manual_seed(1)), between, known
+    )
     assert steady.shape == (5,) and steady.max() < 1e-3 < flicker.min()
 
 

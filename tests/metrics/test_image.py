@@ -33,7 +33,9 @@ def test_ssim_agrees_with_scikit_image(pictures):
 
     a, b, mask = pictures
     black = [(p * mask)[0, 0].numpy() for p in (a, b)]
-    _, full = structural_similarity(*black, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True)
+    _, full = structural_similarity(
+        *black, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
+    )
     assert masked_ssim(a, b, mask)[0] == pytest.approx(full[mask[0, 0].numpy()].mean(), abs=1e-4)
     assert masked_ssim(a, a, mask).tolist() == pytest.approx([1, 1, 1])
 

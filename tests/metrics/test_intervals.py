@@ -12,7 +12,9 @@ def test_interval_is_that_of_the_mean():
     found = mean_interval(values)
     assert found.value == pytest.approx(values.mean()) and found.count == found.patients == 400
     half = 1.96 * values.std() / 20
-    assert found.low == pytest.approx(values.mean() - half, abs=0.04) and found.high == pytest.approx(values.mean() + half, abs=0.04)
+    assert found.low == pytest.approx(values.mean() - half, abs=0.04) and found.high == pytest.approx(
+        values.mean() + half, abs=0.04
+    )
     assert found == mean_interval(values)  # seeded
 
 
@@ -24,9 +26,15 @@ def test_pairs_of_one_patient_are_not_independent():
     assert by_patient.high - by_patient.low > 2 * (by_pair.high - by_pair.low)
 
 
-@pytest.mark.parametrize("interval", [mean_interval([1.0, 2, 3], ["a"] * 3), ratio_interval([1.0, 2, 3], [1.0, 1, 1], ["a"] * 3),
-                                      difference_interval([2.0, 3, 4], [0.0, 1, 2], ["a"] * 3),
-                                      correlation_interval([1.0, 2, 3], [1.0, 2, 4], ["a"] * 3)])
+@pytest.mark.parametrize(
+    "interval",
+    [
+        mean_interval([1.0, 2, 3], ["a"] * 3),
+        ratio_interval([1.0, 2, 3], [1.0, 1, 1], ["a"] * 3),
+        difference_interval([2.0, 3, 4], [0.0, 1, 2], ["a"] * 3),
+        correlation_interval([1.0, 2, 3], [1.0, 2, 4], ["a"] * 3),
+    ],
+)
 def test_one_patient_has_no_interval(interval):
     assert interval.value > 0 and interval.patients == 1 and np.isnan([interval.low, interval.high]).all()
     assert not interval.excludes_zero and "[" not in text(interval)

@@ -14,7 +14,7 @@ def test_style_forgets_places_and_meaning_does_not():
     assert style_relevance(a, b).item() == pytest.approx(1.0)
     assert semantic_consistency(a, b).item() == pytest.approx(0.0, abs=1e-6)
     assert semantic_consistency(a, a).item() == pytest.approx(1.0)
-    assert style_relevance(a, torch.tensor([[[[1.0, 1.0]], [[0.0, 0.0]]]])).item() == pytest.approx(0.5 ** 0.5, abs=1e-6)
+    assert style_relevance(a, torch.tensor([[[[1.0, 1.0]], [[0.0, 0.0]]]])).item() == pytest.approx(0.5**0.5, abs=1e-6)
 
 
 def test_scores_of_pictures(squeeze_weights):

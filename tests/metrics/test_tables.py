@@ -11,8 +11,12 @@ from echokdm.metrics.intervals import Interval
 from echokdm.metrics.tables import Table, markdown, number, text, write_tables
 
 NOTHING = Interval(float("nan"), float("nan"), float("nan"), 0, 0)
-TABLE = Table("Scores", ("MSE_img", "LV found"), (("KDM", (Interval(0.00361, 0.003, 0.0042, 400, 200), "99.5 %")),
-                                                  ("no edit", (NOTHING, "-"))), "A note.")
+TABLE = Table(
+    "Scores",
+    ("MSE_img", "LV found"),
+    (("KDM", (Interval(0.00361, 0.003, 0.0042, 400, 200), "99.5 %")), ("no edit", (NOTHING, "-"))),
+    "A note.",
+)
 
 
 def test_numbers_and_cells():
@@ -24,7 +28,9 @@ def test_numbers_and_cells():
 
 def test_files_hold_every_figure(tmp_path):
     out = tmp_path / "tables"
-    write_tables(out, [TABLE], {"bundle": "b (sha256 0)"}, {"images": pd.DataFrame({"patient": [1], "MSE_img": [0.25]})})
+    write_tables(
+        out, [TABLE], {"bundle": "b (sha256 0)"}, {"images": pd.DataFrame({"patient": [1], "MSE_img": [0.25]})}
+    )
     assert "| KDM | 0.0036 [0.0030, 0.0042] | 99.5 % |" in (out / "tables.md").read_text()
     assert "bundle: b (sha256 0)" in markdown([TABLE], {"bundle": "b (sha256 0)"})
     rows = list(csv.DictReader((out / "tables.csv").open()))

@@ -24,7 +24,9 @@ def test_flow_codec_does_not_divide_out_the_amount_of_motion() -> None:
     flow, ratios = torch.randn(1, 2, 32, 32), {}
     for name, codec in (("flow", FlowCodec((8, 8, 8), 4, 16)), ("image", build_codec(2, (8, 8, 8), 4, 16))):
         with torch.no_grad():
-            none, little, much = (decode_flow(codec, encode_flow(codec, amount * flow), quantize=False) for amount in (0, 10, 300))
+            none, little, much = (
+                decode_flow(codec, encode_flow(codec, amount * flow), quantize=False) for amount in (0, 10, 300)
+            )
         ratios[name] = float((much - none).std() / (little - none).std())
     assert ratios["flow"] > 10 and ratios["image"] < 2
 

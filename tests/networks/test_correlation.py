@@ -25,8 +25,11 @@ def test_equals_the_definition_with_gradients(shape, radius):
     found = local_correlation(a, b, radius)
     assert torch.allclose(found, expected)
     weight = torch.randn(found.shape, generator=g, dtype=torch.float64)
-    for x, y in zip(torch.autograd.grad((found * weight).sum(), (a, b)), torch.autograd.grad((expected * weight).sum(), (a, b)),
-                    strict=True):
+    for x, y in zip(
+        torch.autograd.grad((found * weight).sum(), (a, b)),
+        torch.autograd.grad((expected * weight).sum(), (a, b)),
+        strict=True,
+    ):
         assert torch.allclose(x, y)
 
 

@@ -53,7 +53,7 @@ def test_coarse_motion_is_a_slow_loop():
 
 def test_gaussians_by_hand():
     maps = gaussian_maps(torch.tensor([[[2.0, 1.0]]]), 4, 5, 1.5)
-    assert float(maps[0, 0, 1, 2]) == 1 and float(maps[0, 0, 3, 3]) == pytest.approx(math.exp(-(1 + 4) / (2 * 1.5 ** 2)))
+    assert float(maps[0, 0, 1, 2]) == 1 and float(maps[0, 0, 3, 3]) == pytest.approx(math.exp(-(1 + 4) / (2 * 1.5**2)))
 
 
 def test_a_trusted_keypoint_shifts_the_whole_picture():
@@ -63,7 +63,9 @@ def test_a_trusted_keypoint_shifts_the_whole_picture():
     alpha[:, 2] = 1
     begin, end = torch.tensor([[[3.0, 3.0], [20.0, 10.0]]]), torch.tensor([[[9.0, 9.0], [14.0, 12.0]]])
     flow = motion.coarse(alpha, begin, end, (32, 32))
-    assert torch.allclose(flow, torch.tensor([6.0, -2.0]).view(1, 2, 1, 1) * 15 / 31 * torch.ones(1, 2, 16, 16), atol=1e-5)
+    assert torch.allclose(
+        flow, torch.tensor([6.0, -2.0]).view(1, 2, 1, 1) * 15 / 31 * torch.ones(1, 2, 16, 16), atol=1e-5
+    )
 
 
 def test_coefficients_sum_to_one_and_no_motion_is_no_flow():

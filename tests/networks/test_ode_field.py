@@ -26,7 +26,7 @@ class _Growth(torch.nn.Module):
 
 class _Time(torch.nn.Module):
     def forward(self, t, flow):
-        return 3 * t ** 2 + torch.zeros_like(flow)
+        return 3 * t**2 + torch.zeros_like(flow)
 
 
 START = torch.randn(2, 2, 4, 5, generator=torch.Generator().manual_seed(0))

@@ -13,12 +13,15 @@ def test_published_number_of_parameters():
     assert sum(p.numel() for p in PWCLite(in_channels=3).parameters()) == pytest.approx(2.24e6, rel=0.005)
 
 
-@pytest.mark.parametrize("channels, size, levels", [
-    (1, (112, 112), [(112, 112), (56, 56), (28, 28), (14, 14), (7, 7)]),
-    (3, (128, 64), [(128, 64), (64, 32), (32, 16), (16, 8), (8, 4)]),
-    (1, (100, 75), [(100, 75), (50, 38), (25, 19), (13, 10), (7, 5)]),
-    (1, (64, 70), [(64, 70), (32, 35), (16, 18), (8, 9), (4, 5)]),
-])
+@pytest.mark.parametrize(
+    "channels, size, levels",
+    [
+        (1, (112, 112), [(112, 112), (56, 56), (28, 28), (14, 14), (7, 7)]),
+        (3, (128, 64), [(128, 64), (64, 32), (32, 16), (16, 8), (8, 4)]),
+        (1, (100, 75), [(100, 75), (50, 38), (25, 19), (13, 10), (7, 5)]),
+        (1, (64, 70), [(64, 70), (32, 35), (16, 18), (8, 9), (4, 5)]),
+    ],
+)
 def test_shapes_of_the_five_levels(channels, size, levels):
     net = PWCLite(in_channels=channels, **NARROW).eval()
     a, b = torch.rand(2, channels, *size), torch.rand(2, channels, *size)

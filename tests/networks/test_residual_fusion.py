@@ -22,10 +22,16 @@ def stirred(module, seed=0):
 
 def draw(batch, count, channels, side, seed=0):
     g = torch.Generator().manual_seed(seed)
-    target, sources = torch.randn(batch, channels, side, side, generator=g), torch.randn(batch, count, channels, side, side, generator=g)
+    target, sources = (
+        torch.randn(batch, channels, side, side, generator=g),
+        torch.randn(batch, count, channels, side, side, generator=g),
+    )
     n = batch * count
-    level = FlowLevel(2 * torch.randn(n, 2, side, side, generator=g), torch.randn(n, 1, side, side, generator=g),
-                      torch.rand(n, 1, side, side, generator=g))
+    level = FlowLevel(
+        2 * torch.randn(n, 2, side, side, generator=g),
+        torch.randn(n, 1, side, side, generator=g),
+        torch.rand(n, 1, side, side, generator=g),
+    )
     return target, sources, level
 
 
@@ -46,11 +52,14 @@ def picture(networks, count, order=None):
     return fusion(sources, structure, flow_net(seen))
 
 
-@pytest.mark.parametrize(("strides", "stem", "widths", "shapes"), [
-    ((8, 4), 1, (8, 8, 16, 16), [(4, 4), (8, 8)]),
-    ((4, 2, 1), 2, (8, 16), [(8, 8), (16, 16), (32, 32)]),
-    ((4,), 4, (8, 8, 8), [(8, 8)]),
-])
+@pytest.mark.parametrize(
+    ("strides", "stem", "widths", "shapes"),
+    [
+        ((8, 4), 1, (8, 8, 16, 16), [(4, 4), (8, 8)]),
+        ((4, 2, 1), 2, (8, 16), [(8, 8), (16, 16), (32, 32)]),
+        ((4,), 4, (8, 8, 8), [(8, 8)]),
+    ],
+)
 def test_flow_pyramid_gives_a_level_a_stride(strides, stem, widths, shapes):
     """Eq. 2: w, a and m at N resolutions; at the start no flow but the given one, rescaled to the level's pixels."""
     net = FlowPyramid(5, strides, stem, widths)
@@ -71,17 +80,22 @@ def test_levels_that_do_not_fit_are_refused():
 
 
 def test_residual_flow_reads_the_target_and_the_warped_source():
-    """Eq. 3 and 4: the predictor's two convolutions, by hand, on f_t beside W(f, w) - fetched place by place for a whole-pixel w."""
+    """Eq. 3 and 4: the predictor's two convolutions, by hand, on f_t beside W(f, w) - fetched place by place for a
+    whole-pixel w."""
     block = stirred(RFBlock(4))
     target, sources, _ = draw(1, 1, 4, 6)
     source = sources[:, 0]
     flow = torch.randint(-1, 2, (1, 2, 6, 6), generator=torch.Generator().manual_seed(3)).float()
     moved = torch.empty_like(source)
     for y, x in itertools.product(range(6), range(6)):
-        moved[0, :, y, x] = source[0, :, min(max(y + int(flow[0, 1, y, x]), 0), 5), min(max(x + int(flow[0, 0, y, x]), 0), 5)]
+        moved[0, :, y, x] = source[
+            0, :, min(max(y + int(flow[0, 1, y, x]), 0), 5), min(max(x + int(flow[0, 0, y, x]), 0), 5)
+        ]
     first, _, last = block.predictor
     hidden = F.silu(F.conv2d(torch.cat([target, moved], 1), first.weight, first.bias, padding=1))
-    assert torch.allclose(block.residual_flow(target, source, flow), F.conv2d(hidden, last.weight, last.bias, padding=1), atol=1e-5)
+    assert torch.allclose(
+        block.residual_flow(target, source, flow), F.conv2d(hidden, last.weight, last.bias, padding=1), atol=1e-5
+    )
 
 
 def test_refined_warp_fetches_by_the_sum_of_both_flows():
@@ -149,7 +163,8 @@ def test_places_keep_their_precision_in_half_precision(networks):
     """Features in bfloat16 are fetched from the same places: no grid is rounded to a quarter of a pixel."""
     _, fusion = networks
     block, side = fusion.blocks[-1], 64
-    ramp = torch.arange(side).float().expand(1, 1, 8, side, side).contiguous()  # the value is the place, exact in bfloat16
+    # the value is the place, exact in bfloat16
+    ramp = torch.arange(side).float().expand(1, 1, 8, side, side).contiguous()
     level = FlowLevel(torch.full((1, 2, side, side), 0.5), torch.zeros(1, 1, side, side), torch.zeros(1, 1, side, side))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         fused = block(torch.zeros(1, 8, side, side), ramp.bfloat16(), level, residual=False)[0]

@@ -16,7 +16,12 @@ def network() -> Segmenter:
 
 def test_shapes_and_size(network: Segmenter) -> None:
     for side in (112, 224):
-        assert network(torch.rand(1, 1, side, side), torch.ones(1, 1, side, side)).shape == (1, len(CLASSES), side, side)
+        assert network(torch.rand(1, 1, side, side), torch.ones(1, 1, side, side)).shape == (
+            1,
+            len(CLASSES),
+            side,
+            side,
+        )
     assert sum(p.numel() for p in network.parameters()) < 1_000_000
 
 

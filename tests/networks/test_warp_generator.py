@@ -17,7 +17,8 @@ def test_a_picture_comes_back_at_its_size(downs, inputs):
 
 
 def test_copies_are_blended_by_their_masks():
-    """With masks of logits 0, log 2 and log 5, an eighth is painted, a quarter is of one copy and five eighths of the other."""
+    """With masks of logits 0, log 2 and log 5, an eighth is painted, a quarter is of one copy and five eighths of the
+    other."""
     network = WarpGenerator(width=8, widest=8, downs=1, blocks=0, inputs=1, copies=2)
     torch.nn.init.zeros_(network.last.weight)
     network.last.bias.data = torch.tensor([0.0, 0, 0, 0, 2, 5]).clamp_min(1).log()

@@ -1,4 +1,5 @@
-"""Which views are taken for apical four-chamber ones: by the right heart beside the ventricle, and by how the ventricle lies."""
+"""Which views are taken for apical four-chamber ones: by the right heart beside the ventricle, and by how the ventricle
+lies."""
 
 import math
 
@@ -44,8 +45,10 @@ def oracle(image: torch.Tensor, sector: torch.Tensor) -> torch.Tensor:
     return -400 * (image - LEVELS.view(1, 6, 1, 1)).square()
 
 
-@pytest.mark.parametrize(("drawn", "words"), [(labels(right=0), "No right heart"), (labels(right=0.3), "No right heart"),
-                                              (labels(tilt=80), "lies across")])
+@pytest.mark.parametrize(
+    ("drawn", "words"),
+    [(labels(right=0), "No right heart"), (labels(right=0.3), "No right heart"), (labels(tilt=80), "lies across")],
+)
 def test_another_view_is_refused_with_the_way_out(drawn: torch.Tensor, words: str) -> None:
     with pytest.raises(ViewError, match=f"{words}.*--any-view") as error:
         check_view(figures(drawn))

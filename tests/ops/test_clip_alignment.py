@@ -23,7 +23,9 @@ def beat(frames: int = 20, still: float = 2.0) -> torch.Tensor:
     return still * speckle(1, 1) + speckle(frames, 2)
 
 
-@pytest.mark.parametrize(("frames", "most", "picked"), [(1, 16, [0]), (2, 16, [0, 1]), (7, 16, [0, 2, 4, 6]), (31, 4, [0, 10, 20, 30])])
+@pytest.mark.parametrize(
+    ("frames", "most", "picked"), [(1, 16, [0]), (2, 16, [0, 1]), (7, 16, [0, 2, 4, 6]), (31, 4, [0, 10, 20, 30])]
+)
 def test_picked_frames_are_spread_and_two_apart(frames: int, most: int, picked: list[int]) -> None:
     assert pick_frames(frames, most) == picked
 
@@ -38,8 +40,10 @@ def test_texture_knows_no_gain_and_nothing_outside_the_sector() -> None:
     assert (plain[:, :5] == 0).all() and (plain[:, :, :10] == 0).all() and plain.abs().max() > 0.5
 
 
-@pytest.mark.parametrize(("mirrored", "zoom", "dy", "dx"),
-                         [(False, 0, 0, 0), (False, 0, 2, -3), (True, 0, -1, 4), (False, 4, 0, 1), (True, -4, 1, 0)])
+@pytest.mark.parametrize(
+    ("mirrored", "zoom", "dy", "dx"),
+    [(False, 0, 0, 0), (False, 0, 2, -3), (True, 0, -1, 4), (False, 4, 0, 1), (True, -4, 1, 0)],
+)
 def test_a_placement_is_found_again(mirrored: bool, zoom: int, dy: int, dx: int) -> None:
     placed = Placement(mirrored, zoom, dy, dx)
     picture = speckle(1, sigma=2.0)

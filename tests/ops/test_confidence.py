@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from echokdm.core.errors import BundleError
-from echokdm.ops.confidence import BIAS, FLAGGED_BELOW, SIGNS, Calibration, flagged_frames, frame_signs, told, told_of_clips
+from echokdm.ops.confidence import (
+    BIAS,
+    FLAGGED_BELOW,
+    SIGNS,
+    Calibration,
+    flagged_frames,
+    frame_signs,
+    told,
+    told_of_clips,
+)
 from echokdm.ops.warp import pixel_grid
 
 SIZE = 48
@@ -15,7 +24,8 @@ DISC = (X - 24) ** 2 + (Y - 24) ** 2 < 100
 
 
 def segmented(*certainties: float, found: bool = True) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Masks and probabilities of a disc in each frame, of which the network is so certain; of the ground around it always by half.
+    """Masks and probabilities of a disc in each frame, of which the network is so certain; of the ground around it
+    always by half.
 
     Its mirror image is found to the same share.
     """
@@ -50,8 +60,16 @@ def test_confidence_is_a_probability_and_nothing_where_nothing_is_found() -> Non
     assert calibration(frame_signs(*segmented(0.99, found=False))).tolist() == [0.0]
 
 
-@pytest.mark.parametrize("weights", [{}, {BIAS: 1.0}, {**dict.fromkeys(SIGNS, 1.0), BIAS: float("nan")},
-                                     {**dict.fromkeys(SIGNS, "1"), BIAS: 1.0}, {**dict.fromkeys(SIGNS, 1.0), BIAS: 1.0, "mood": 1.0}])
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {},
+        {BIAS: 1.0},
+        {**dict.fromkeys(SIGNS, 1.0), BIAS: float("nan")},
+        {**dict.fromkeys(SIGNS, "1"), BIAS: 1.0},
+        {**dict.fromkeys(SIGNS, 1.0), BIAS: 1.0, "mood": 1.0},
+    ],
+)
 def test_a_calibration_that_is_none_is_refused(weights: dict) -> None:
     with pytest.raises(BundleError, match="confidence"):
         Calibration(weights)
@@ -64,4 +82,6 @@ def test_words() -> None:
     assert "1 of 2 frames it may be off (frame 0)" in told([low, high])
     assert told([high, high]).startswith("The outline is trusted") and f"{100 * high:.0f} %" in told([high, high])
     assert told_of_clips({}) == "" and "all 2 clips are trusted" in told_of_clips({1: high, 2: high})
-    assert "2 of 3 clips" in told_of_clips({1: low, 2: high, 3: low}) and "(clips 1, 3)" in told_of_clips({1: low, 2: high, 3: low})
+    assert "2 of 3 clips" in told_of_clips({1: low, 2: high, 3: low}) and "(clips 1, 3)" in told_of_clips(
+        {1: low, 2: high, 3: low}
+    )

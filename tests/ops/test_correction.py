@@ -22,7 +22,8 @@ def test_nothing_corrected_changes_nothing(beats: np.ndarray) -> None:
 
 
 def test_one_frame_moves_all_as_they_did(beats: np.ndarray) -> None:
-    """A ventricle twice as large, 5 px to the right, beats as before: the ejection fraction is the drawn one's in both beats."""
+    """A ventricle twice as large, 5 px to the right, beats as before: the ejection fraction is the drawn one's in both
+    beats."""
     centre = beats[0].mean(0)
     larger = (beats[0] - centre) * 2 ** (1 / 3) + centre + np.array([5.0, 0.0])
     followed = follow_corrections(beats, {0: larger}, PHASES)
@@ -32,8 +33,8 @@ def test_one_frame_moves_all_as_they_did(beats: np.ndarray) -> None:
 
 
 def test_both_ends_of_the_beat_hold_in_every_beat(beats: np.ndarray) -> None:
-    """Put right at end-diastole and end-systole of the first beat: exact there, the same in the second, and between them from one on to
-    the other.
+    """Put right at end-diastole and end-systole of the first beat: exact there, the same in the second, and between
+    them from one on to the other.
     """
     wide, narrow = beats[0] * np.array([1.1, 1.0]), beats[12] * np.array([0.9, 1.0])
     followed = follow_corrections(beats, {0: wide, 12: narrow}, PHASES)

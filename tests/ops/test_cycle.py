@@ -20,7 +20,8 @@ from echokdm.phantom.a4c import A4CPhantom
 
 
 def curve(beats, fps, rate=60.0, ef=0.6, start=0.0, noise=0.0, seed=0):
-    """Volumes of some beats at `rate` a minute, from a phase on: (values (T,), phases (T,) counted on through the beats)."""
+    """Volumes of some beats at `rate` a minute, from a phase on: (values (T,), phases (T,) counted on through the
+    beats)."""
     phase = start + np.arange(round(beats * 60 / rate * fps)) * rate / 60 / fps
     values = 100 * (1 - ef * beat_profile(phase))
     return values * (1 + noise * np.random.default_rng(seed).normal(size=len(values))), phase
@@ -101,13 +102,16 @@ def test_the_phantoms_valves_are_told_from_its_volumes():
     assert np.corrcoef(told.ravel(), truth.ravel())[0, 1] > 0.8
 
 
-@pytest.mark.parametrize(("volumes", "beats", "expected"), [
-    ([10, 6, 4, 7, 8, 10, 9], [(0, 2)], 5),
-    ([10, 6, 4, 7, 8, 9, 10], [(0, 2)], None),  # the clip ends as the ventricle still fills
-    ([10, 6, 4, 6, 7, 6.5, 6.4], [(0, 2)], None),  # a pause, not full again
-    ([8, 4, 7, 10, 10, 6], [(4, 1)], None),  # the clip starts in mid-systole: its one end-diastole is known
-    ([10, 4, 10, 5, 9.9, 10, 8], [(0, 1), (2, 3)], 5),
-])
+@pytest.mark.parametrize(
+    ("volumes", "beats", "expected"),
+    [
+        ([10, 6, 4, 7, 8, 10, 9], [(0, 2)], 5),
+        ([10, 6, 4, 7, 8, 9, 10], [(0, 2)], None),  # the clip ends as the ventricle still fills
+        ([10, 6, 4, 6, 7, 6.5, 6.4], [(0, 2)], None),  # a pause, not full again
+        ([8, 4, 7, 10, 10, 6], [(4, 1)], None),  # the clip starts in mid-systole: its one end-diastole is known
+        ([10, 4, 10, 5, 9.9, 10, 8], [(0, 1), (2, 3)], 5),
+    ],
+)
 def test_the_last_beat_ends_where_the_ventricle_is_full_again(volumes, beats, expected):
     assert closing_end_diastole(volumes, beats) == expected
 
@@ -144,7 +148,7 @@ def test_without_a_complete_beat_the_largest_stands_against_the_smallest_after_i
 def test_the_curve_turns_between_its_frames():
     t = np.arange(9)
     v = 50 + 3 * (t - 4.3) ** 2
-    (ed, es), = turning_points(v, [(0, 4)])
+    ((ed, es),) = turning_points(v, [(0, 4)])
     assert ed == 0 and es == pytest.approx(4.3)  # a clip's first frame has no neighbour before it
     assert volumes_at(v, [0, 4, 4.3]) == pytest.approx([v[0], v[4], 50])
     assert turning_points([9.0, 9, 9, 5, 9], [(2, 3)]) == [(2, 3)]  # a plateau's end is no top
@@ -173,4 +177,7 @@ def test_tops_are_those_that_scipy_finds(seed):
     rng = np.random.default_rng(seed)
     v = np.cumsum(rng.standard_normal(int(rng.integers(1, 80)))).repeat(int(rng.integers(1, 3)))  # with flat tops, too
     for prominence, distance in ((0.5, 1), (2.0, 4), (5.0, 9)):
-        assert _peaks(v, prominence, distance).tolist() == find_peaks(v, prominence=prominence, distance=distance)[0].tolist()
+        assert (
+            _peaks(v, prominence, distance).tolist()
+            == find_peaks(v, prominence=prominence, distance=distance)[0].tolist()
+        )

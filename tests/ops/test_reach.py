@@ -20,10 +20,26 @@ def face() -> torch.Tensor:
 
 def body() -> torch.Tensor:
     """A person that stands, (18, 2) px: the right arm hangs at x = 30."""
-    places = {"nose": (48, 14), "neck": (48, 22), "right_shoulder": (36, 24), "right_elbow": (30, 36), "right_wrist": (30, 48),
-              "left_shoulder": (60, 24), "left_elbow": (66, 36), "left_wrist": (66, 48), "right_hip": (42, 50), "right_knee": (42, 66),
-              "right_ankle": (42, 82), "left_hip": (54, 50), "left_knee": (54, 66), "left_ankle": (54, 82), "right_eye": (46, 12),
-              "left_eye": (50, 12), "right_ear": (43, 13), "left_ear": (53, 13)}
+    places = {
+        "nose": (48, 14),
+        "neck": (48, 22),
+        "right_shoulder": (36, 24),
+        "right_elbow": (30, 36),
+        "right_wrist": (30, 48),
+        "left_shoulder": (60, 24),
+        "left_elbow": (66, 36),
+        "left_wrist": (66, 48),
+        "right_hip": (42, 50),
+        "right_knee": (42, 66),
+        "right_ankle": (42, 82),
+        "left_hip": (54, 50),
+        "left_knee": (54, 66),
+        "left_ankle": (54, 82),
+        "right_eye": (46, 12),
+        "left_eye": (50, 12),
+        "right_ear": (43, 13),
+        "left_ear": (53, 13),
+    }
     return torch.tensor([places[name] for name in OPENPOSE_COCO_18.names], dtype=torch.float32)
 
 
@@ -42,7 +58,7 @@ def test_a_mouth_that_opens_moves_nothing_above_the_eyes():
     reach = reach_of(points, opened[None], IBUG_68, SIZE, SIZE)[0, 0]
     margin = MARGIN * box_side(points)
     low = points[48:].amin(0)[1]  # nothing higher than the lips is asked to move
-    assert float(reach[:int(low - margin) - 1].max()) == 0.0
+    assert float(reach[: int(low - margin) - 1].max()) == 0.0
     x, y = opened[8].round().long().tolist()
     assert float(reach[y, x]) == 1.0 and float(reach[0].max()) == 0.0
 
@@ -101,13 +117,18 @@ def test_behind_a_raised_arm_there_is_nothing_to_carry():
     x, y = pixel_grid(SIZE, SIZE)[0]
     picture = ((x - 30).abs().le(2) & (y >= 38) & (y <= 48)).float()[None, None]
     carried = warp(picture, flow)[0, 0]
-    assert float(carried[36, 22]) > 0.9 and float(carried[46, 30]) > 0.9 and float((carried * (1 - hidden))[46, 30]) == 0.0
+    assert (
+        float(carried[36, 22]) > 0.9 and float(carried[46, 30]) > 0.9 and float((carried * (1 - hidden))[46, 30]) == 0.0
+    )
 
 
 def test_a_wall_is_drawn_on_from_the_wall_and_not_from_the_arm_before_it():
     x, y = pixel_grid(SIZE, SIZE)[0]
     wall = (0.2 + 0.006 * x)[None, None].expand(1, 3, -1, -1).clone()
-    arm, hole = ((x - 40).abs() <= 3)[None, None], ((x - 50).abs() <= 6)[None, None] & ((y - 48).abs() <= 20)[None, None]
+    arm, hole = (
+        ((x - 40).abs() <= 3)[None, None],
+        ((x - 50).abs() <= 6)[None, None] & ((y - 48).abs() <= 20)[None, None],
+    )
     picture = torch.where(arm | hole, 1.0, wall)
     filled = filled_from_around(picture, hole, arm)
     assert torch.allclose(filled[:, :, hole[0, 0]], wall[:, :, hole[0, 0]], atol=0.02)
@@ -131,7 +152,7 @@ def test_lids_that_meet_throw_nothing_about():
     flow = through_keypoints(torch.zeros(1, 2, SIZE, SIZE), points[None], shut[None])
     furthest = float((points - shut).norm(dim=1).max())
     assert float(flow.norm(dim=1).max()) <= furthest + 1e-4
-    assert float(flow[0, :, :int(points[17:27, 1].min()) - 2].abs().max()) == 0.0  # above the brows
+    assert float(flow[0, :, : int(points[17:27, 1].min()) - 2].abs().max()) == 0.0  # above the brows
     whole = torch.tensor([[[30.0, 40.0], [60.0, 20.0]]])
     through = through_keypoints(torch.zeros(1, 2, SIZE, SIZE), whole + torch.tensor([3.0, -2.0]), whole)
     assert torch.allclose(sample_points(through, whole), torch.tensor([3.0, -2.0]).expand(1, 2, 2), atol=1e-4)
@@ -140,5 +161,5 @@ def test_lids_that_meet_throw_nothing_about():
 @pytest.mark.parametrize("places", [[[5.0, 5.0]], [[5.0, 5.0], [9.0, 9.0], [13.0, 13.0]]])
 def test_points_on_a_line_have_a_hull_too(places):
     points = torch.full((68, 2), torch.nan)
-    points[:len(places)] = torch.tensor(places)
+    points[: len(places)] = torch.tensor(places)
     assert float(reach_of(points, points[None] + 4.0, IBUG_68, 32, 32)[0, 0, 9, 9]) == 1.0

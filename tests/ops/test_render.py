@@ -5,7 +5,14 @@ import math
 import torch
 
 from echokdm.core.types import A4C_BLOODPOOL_40, KeypointSchema
-from echokdm.ops.render import carry_keypoints, fill_polygon, inside_polygon, nearest_edge, render_keypoints, spread_motion
+from echokdm.ops.render import (
+    carry_keypoints,
+    fill_polygon,
+    inside_polygon,
+    nearest_edge,
+    render_keypoints,
+    spread_motion,
+)
 from echokdm.ops.warp import sample_points
 
 
@@ -20,9 +27,12 @@ def test_a_filled_ellipse_has_its_area():
 
 
 def test_distance_to_a_segment_by_hand():
-    distance, edge = nearest_edge(torch.tensor([[[0.0, 0.0], [0.0, 8.0]]]), torch.tensor([[[4.0, 0.0], [4.0, 8.0]]]), 9, 9)
+    distance, edge = nearest_edge(
+        torch.tensor([[[0.0, 0.0], [0.0, 8.0]]]), torch.tensor([[[4.0, 0.0], [4.0, 8.0]]]), 9, 9
+    )
     assert distance[0, 3, 2] == 3 and edge[0, 3, 2] == 0  # above the middle of the first
-    assert math.isclose(distance[0, 5, 7], math.hypot(3, 3), rel_tol=1e-5) and edge[0, 5, 7] == 1  # beyond the second's end
+    # beyond the second's end
+    assert math.isclose(distance[0, 5, 7], math.hypot(3, 3), rel_tol=1e-5) and edge[0, 5, 7] == 1
 
 
 def test_a_concave_polygon_by_the_even_odd_rule():

@@ -126,8 +126,14 @@ def test_segment_clip_finds_the_drawn_ventricle_whatever_the_batch(clip: tuple[t
     assert torch.equal(masks, again)
 
 
-@pytest.mark.parametrize("frames", [torch.zeros(3, 1, SIZE, SIZE), torch.ones(3, 1, SIZE, SIZE),
-                                    torch.rand(3, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(1))])
+@pytest.mark.parametrize(
+    "frames",
+    [
+        torch.zeros(3, 1, SIZE, SIZE),
+        torch.ones(3, 1, SIZE, SIZE),
+        torch.rand(3, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(1)),
+    ],
+)
 def test_no_ventricle_is_refused_with_the_way_out(frames: torch.Tensor) -> None:
     with pytest.raises(GeometryError, match="--keypoints"):
         segment_clip(oracle, frames, SECTOR, FPS)
@@ -153,7 +159,10 @@ def test_a_frame_is_seen_by_itself() -> None:
 
 def test_a_mirrored_picture_is_seen_mirrored() -> None:
     """Whatever the network makes of left and right; how far it sees them alike is told."""
-    frames, sector = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0)), torch.ones(16, 16, dtype=torch.bool)
+    frames, sector = (
+        torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0)),
+        torch.ones(16, 16, dtype=torch.bool),
+    )
     ramp = torch.linspace(0, 4, 16)
 
     def network(image: torch.Tensor, sector: torch.Tensor) -> torch.Tensor:
@@ -163,13 +172,15 @@ def test_a_mirrored_picture_is_seen_mirrored() -> None:
     other, same = clip_probabilities(network, frames.flip(-1), sector.flip(-1))
     assert torch.allclose(other.flip(-1), seen) and torch.allclose(agreement, same)
     assert 0.3 < float(agreement.max()) < 0.99
-    assert torch.allclose(clip_probabilities(lambda image, _: torch.cat([image, -image], 1), frames, sector)[1], torch.ones(2))
+    assert torch.allclose(
+        clip_probabilities(lambda image, _: torch.cat([image, -image], 1), frames, sector)[1], torch.ones(2)
+    )
 
 
 @pytest.mark.parametrize("fps", [2.0, 8.0, 30.0, 50.0])
 def test_two_frames_are_two_frames(clip: tuple[torch.Tensor, list[float]], fps: float) -> None:
     p = probabilities(clip[0][[0, FRAMES // 2]])
-    alone = torch.cat([ventricle_masks(p[t:t + 1], SECTOR, fps) for t in range(2)])
+    alone = torch.cat([ventricle_masks(p[t : t + 1], SECTOR, fps) for t in range(2)])
     assert torch.equal(ventricle_masks(p, SECTOR, fps), alone)
 
 

@@ -31,7 +31,9 @@ def test_jitter_of_each_point_goes_and_the_ejection_fraction_stays():
     phases = (torch.arange(40) / 40).expand(3, -1)
     rng = np.random.default_rng(1)
     for truth in A4CPhantom([2, 5, 11]).keypoints(phases).double().numpy():
-        assert np.abs(shared_motion(smooth_keypoints(truth, 40)) - truth).max() < 1.0, "what is right already hardly changes"
+        assert np.abs(shared_motion(smooth_keypoints(truth, 40)) - truth).max() < 1.0, (
+            "what is right already hardly changes"
+        )
         noisy = truth + rng.normal(size=truth.shape)
         over_time_alone = smooth_keypoints(noisy, 40)
         smooth = shared_motion(over_time_alone)
@@ -45,10 +47,12 @@ def test_jitter_of_each_point_goes_and_the_ejection_fraction_stays():
 
 def test_as_many_modes_stay_as_the_motion_has():
     t = np.arange(60)
-    modes = np.stack([np.sin(2 * np.pi * t / 20), np.cos(2 * np.pi * t / 30), np.sin(2 * np.pi * t / 60), np.cos(2 * np.pi * t / 20)])
+    modes = np.stack(
+        [np.sin(2 * np.pi * t / 20), np.cos(2 * np.pi * t / 30), np.sin(2 * np.pi * t / 60), np.cos(2 * np.pi * t / 20)]
+    )
     points = np.zeros((60, 40, 2))
     for k, mode in enumerate(modes):
-        points[:, 10 * k:10 * k + 10, k % 2] = 4 * mode[:, None]
+        points[:, 10 * k : 10 * k + 10, k % 2] = 4 * mode[:, None]
     smooth = shared_motion(smooth_keypoints(points, 50))
     inside = np.r_[4:6, 14:16, 24:26, 34:36]  # beside a jump from one point to the next it is smoothed along the wall
     assert np.abs(smooth[:, inside] - points[:, inside]).max() < 0.6
@@ -72,7 +76,8 @@ def test_smoothing_in_time_keeps_parabolas_and_few_frames(fps):
 def test_smoothing_is_in_seconds():
     spread = {fps: (smooth_values(np.eye(8 * fps), fps, 0.05)[4 * fps] ** 2).sum() * fps for fps in (50, 100, 200)}
     np.testing.assert_allclose(list(spread.values()), spread[200], rtol=0.02)  # the same noise left in a second
-    np.testing.assert_allclose(smooth_values(np.eye(40), 8, 0.046), np.eye(40), atol=1e-3)  # frames 0.125 s apart stand for themselves
+    # frames 0.125 s apart stand for themselves
+    np.testing.assert_allclose(smooth_values(np.eye(40), 8, 0.046), np.eye(40), atol=1e-3)
 
 
 def test_a_long_clip_is_smoothed_in_parts_as_in_one(monkeypatch):

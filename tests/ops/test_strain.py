@@ -38,7 +38,10 @@ def test_a_segment_alone_is_seen_where_it_is(ventricles):
 def test_a_mirrored_heart_has_the_same_strain(ventricles):
     points, beats = ventricles[0]
     mirrored = (points * [-1, 1] + [111, 0])[:, ::-1]
-    ours, theirs = strain.end_systolic_strain(points, beats), strain.end_systolic_strain(mirrored, beats, septal_first=False)
+    ours, theirs = (
+        strain.end_systolic_strain(points, beats),
+        strain.end_systolic_strain(mirrored, beats, septal_first=False),
+    )
     assert list(ours) == ["global", *WALLS] and ours == pytest.approx(theirs, abs=1e-6)
 
 
@@ -66,22 +69,31 @@ def test_its_own_gls_changes_nothing_and_more_of_it_ejects_more(ventricles):
     for points, beats in ventricles:
         own = strain.end_systolic_strain(points, beats)["global"]
         np.testing.assert_allclose(strain.with_gls(points, own, 0, beats), points, atol=1e-6)
-        fractions = [clip_ejection_fraction(simpson_volume(strain.with_gls(points, own + by, 0, beats)), beats) for by in (4, 0, -4)]
+        fractions = [
+            clip_ejection_fraction(simpson_volume(strain.with_gls(points, own + by, 0, beats)), beats)
+            for by in (4, 0, -4)
+        ]
         assert fractions[0] < fractions[1] - 1 and fractions[1] < fractions[2] - 1
 
 
 def test_a_ventricle_that_hardly_shortens_gets_an_even_shortening(ventricles):
     points, beats = ventricles[0]
     stiff = strain.with_gls(points, strain.gls_limits(points, 0, beats)[1] - 0.2, 0, beats)
-    assert strain.end_systolic_strain(strain.with_gls(stiff, -18, 0, beats), beats)["global"] == pytest.approx(-18, abs=1e-6)
-    np.testing.assert_allclose(strain.with_gls(stiff, strain.end_systolic_strain(stiff, beats)["global"], 0, beats), stiff, atol=1e-6)
+    assert strain.end_systolic_strain(strain.with_gls(stiff, -18, 0, beats), beats)["global"] == pytest.approx(
+        -18, abs=1e-6
+    )
+    np.testing.assert_allclose(
+        strain.with_gls(stiff, strain.end_systolic_strain(stiff, beats)["global"], 0, beats), stiff, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("asked", [-31, 5, float("nan")])
 def test_gls_out_of_range_is_refused_with_the_range(ventricles, asked):
     points, beats = ventricles[0]
     strongest, weakest = strain.gls_limits(points, 0, beats)
-    with pytest.raises(GeometryError, match=f"{np.ceil(10 * strongest) / 10:.1f} to {np.floor(10 * weakest) / 10:.1f} %") as refused:
+    with pytest.raises(
+        GeometryError, match=f"{np.ceil(10 * strongest) / 10:.1f} to {np.floor(10 * weakest) / 10:.1f} %"
+    ) as refused:
         strain.with_gls(points, asked, 0, beats)
     assert ("negative" in str(refused.value)) == (asked > 0)
     for limit in (strongest, weakest):

@@ -13,8 +13,9 @@ FPS = 24.0  # so that a beat of the fixture's 24 frames lasts a second
 
 @pytest.fixture(scope="module")
 def clip(ventricles):
-    """Key-points of two and a half beats of 24 frames with a drift, begun a few frames before end-diastole, and the beats."""
-    points = np.tile(ventricles[0].keypoints, (4, 1, 1))[18:18 + 60]
+    """Key-points of two and a half beats of 24 frames with a drift, begun a few frames before end-diastole, and the
+    beats."""
+    points = np.tile(ventricles[0].keypoints, (4, 1, 1))[18 : 18 + 60]
     points = points + 0.03 * np.arange(60)[:, None, None] * np.array([1.0, 0.5])
     es = ventricles[0].beats[0][1]
     return points, [(6, 6 + es), (30, 30 + es)]
@@ -22,7 +23,8 @@ def clip(ventricles):
 
 @pytest.fixture(scope="module")
 def loop(ventricles):
-    """One beat, begun in mid-systole, whose last frame leads on to its first, but for the 1.8 px by which the ventricle has drifted."""
+    """One beat, begun in mid-systole, whose last frame leads on to its first, but for the 1.8 px by which the ventricle
+    has drifted."""
     phantom, (_, es) = ventricles[0].keypoints, ventricles[0].beats[0]
     drift = np.arange(24)[:, None, None] / 24 * np.array([1.5, -1.0])
     return np.roll(phantom - drift, -4, axis=0) + drift, [(20, es - 4)]
@@ -58,12 +60,15 @@ def test_heart_rate_is_as_asked(clip, rate):
     own = timing.heart_rate(points, beats, FPS)
     new = timing.with_heart_rate(points, beats, FPS, rate)
     assert (np.diff(new.at) > 0).all() and new.at[0] == 0 and 58 <= new.at[-1] <= 59
-    assert len(new.at) == pytest.approx(60 * own / rate, rel=0.12)  # what lies outside the whole beat is diastole for the most part
+    # what lies outside the whole beat is diastole for the most part
+    assert len(new.at) == pytest.approx(60 * own / rate, rel=0.12)
     assert new.beats[1][0] - new.beats[0][0] == pytest.approx(24 * own / rate, abs=1)
     for (ed, es), (source_ed, source_es) in zip(new.beats, beats, strict=True):
         assert new.at[ed] == pytest.approx(source_ed, abs=1e-9) and new.at[es] == pytest.approx(source_es, abs=1e-9)
     moved = timing.retimed(points, new)
-    assert clip_ejection_fraction(simpson_volume(moved), new.beats) == pytest.approx(clip_ejection_fraction(simpson_volume(points), beats))
+    assert clip_ejection_fraction(simpson_volume(moved), new.beats) == pytest.approx(
+        clip_ejection_fraction(simpson_volume(points), beats)
+    )
     assert not self_crossing(moved).any()
 
 
@@ -92,7 +97,7 @@ def test_motion_keeps_its_direction(clip):
     for rate in (45, 130):
         new = timing.with_heart_rate(points, beats, FPS, rate)
         for (ed, es), (source_ed, source_es) in zip(new.beats, beats, strict=True):
-            assert ((new.at[ed:es + 1] >= source_ed - 1e-9) & (new.at[ed:es + 1] <= source_es + 1e-9)).all()
+            assert ((new.at[ed : es + 1] >= source_ed - 1e-9) & (new.at[ed : es + 1] <= source_es + 1e-9)).all()
 
 
 def test_a_loop_goes_on_where_it_begins(loop):
@@ -112,7 +117,9 @@ def test_repeated_beats_close_in_place_and_velocity(clip, count, rate):
     beat = timing.best_beat(points, beats)
     fine = timing.repeated_beats(beat, FPS, count, rate, out_fps=480)
     moved = timing.retimed(points, fine)
-    assert len(fine.beats) == count and fine.heart_rate == pytest.approx(rate or 60 * FPS / (beat[2] - beat[0]), rel=0.01)
+    assert len(fine.beats) == count and fine.heart_rate == pytest.approx(
+        rate or 60 * FPS / (beat[2] - beat[0]), rel=0.01
+    )
     step = moved - np.roll(moved, 1, axis=0)
     turn = np.abs(step - np.roll(step, 1, axis=0)).max((1, 2))
     jump = np.abs(points[beat[2]] - points[beat[0]]).max()
@@ -131,7 +138,7 @@ def test_repeated_beats_are_alike_and_only_their_end_is_changed(clip):
     moved = timing.retimed(points, new).reshape(3, period, 40, 2)
     np.testing.assert_allclose(moved[1:], moved[:1].repeat(2, 0), atol=1e-9)
     kept = period - int(np.ceil(timing.BLEND_S * FPS))
-    np.testing.assert_allclose(moved[0, :kept], points[beat[0]:beat[0] + kept], atol=0.02)
+    np.testing.assert_allclose(moved[0, :kept], points[beat[0] : beat[0] + kept], atol=0.02)
     assert np.abs(moved[0, -1] - points[beat[2] - 1]).max() > 0.2
     volumes = simpson_volume(moved.reshape(-1, 40, 2))
     assert [ed for ed, _ in find_ed_es(volumes, FPS)][1:] == pytest.approx([period, 2 * period], abs=1)

@@ -40,7 +40,10 @@ def test_backward_convention():
     """A spot at the source key-point appears at the target key-point."""
     image = torch.zeros(1, 1, 60, 60)
     image[..., 30, 20] = 1
-    source, target = torch.tensor([[[20.0, 30], [5, 5], [50, 5], [5, 50]]]), torch.tensor([[[26.0, 27], [5, 5], [50, 5], [5, 50]]])
+    source, target = (
+        torch.tensor([[[20.0, 30], [5, 5], [50, 5], [5, 50]]]),
+        torch.tensor([[[26.0, 27], [5, 5], [50, 5], [5, 50]]]),
+    )
     out = warp(image, tps_flow(source, target, 60, 60))
     assert out[0, 0, 27, 26] > 0.99
 
@@ -65,10 +68,13 @@ def test_sector_anchors_lie_on_its_edge():
 def test_regularization_smooths():
     target = points(1)
     source = target + torch.randn(target.shape, generator=torch.Generator().manual_seed(2))
+
     def roughness(flow):
         return flow.diff(n=2, dim=-1).square().mean()
 
-    assert roughness(tps_flow(source, target, 112, 112, regularization=1.0)) < 0.2 * roughness(tps_flow(source, target, 112, 112))
+    assert roughness(tps_flow(source, target, 112, 112, regularization=1.0)) < 0.2 * roughness(
+        tps_flow(source, target, 112, 112)
+    )
 
 
 def test_degenerate_points_stay_finite():

@@ -34,7 +34,13 @@ def ef_of(points, ed=0):
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(source=st.floats(0, 78), asked=st.floats(5, 78), tilt=st.floats(-0.8, 0.8), wide=st.floats(20, 48), length=st.floats(30, 70))
+@given(
+    source=st.floats(0, 78),
+    asked=st.floats(5, 78),
+    tilt=st.floats(-0.8, 0.8),
+    wide=st.floats(20, 48),
+    length=st.floats(30, 70),
+)
 def test_ejection_fraction_is_exact(source, asked, tilt, wide, length):
     shape = dict(tilt=tilt, width=wide, length=length)
     points = beating(source, **shape) if source >= 5 else np.repeat(ventricle(**shape)[None], 30, axis=0)
@@ -80,7 +86,9 @@ def test_limits_are_those_enforced():
 def test_a_source_that_pinches_limits_the_range():
     points = beating(30)
     shape = tr.decompose(points)
-    pinch = 0.45 ** np.clip((simpson_volume(points[:1]) - simpson_volume(points)) / np.ptp(simpson_volume(points)), 0, 1)
+    pinch = 0.45 ** np.clip(
+        (simpson_volume(points[:1]) - simpson_volume(points)) / np.ptp(simpson_volume(points)), 0, 1
+    )
     width = shape.width.copy()
     width[:, 6:8] *= pinch[:, None]  # two chords that contract far more than the others
     points = tr.compose(shape._replace(width=width))

@@ -12,7 +12,8 @@ from echokdm.ops.chords import chord_positions
 
 
 def bullet(a=40.0, b=20.0, cut=0.4, tilt=0.2, centre=(56.0, 52.0), count=2000):
-    """An ellipse of semi-axes a (long), b, cut at `cut` * a below its centre: (apex, base, polygon (M, 2), volume in px^3)."""
+    """An ellipse of semi-axes a (long), b, cut at `cut` * a below its centre: (apex, base, polygon (M, 2), volume in
+    px^3)."""
     u = np.array([np.sin(tilt), np.cos(tilt)])
     w = np.array([-u[1], u[0]])
     angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
@@ -31,7 +32,9 @@ def mask_of(polygon, size=112):
     return v.polygon_to_mask(polygon, size, size)
 
 
-SHAPES = [dict(cut=cut, b=b, tilt=tilt) for cut in (1.0, 0.7, 0.4, 0.1) for b in (18.0, 26.0) for tilt in (-0.7, 0.0, 0.35)]
+SHAPES = [
+    dict(cut=cut, b=b, tilt=tilt) for cut in (1.0, 0.7, 0.4, 0.1) for b in (18.0, 26.0) for tilt in (-0.7, 0.0, 0.35)
+]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -98,8 +101,12 @@ def test_simpson_volume_of_masks_is_unbiased():
     rng = np.random.default_rng(2)
     ratio = []
     for _ in range(40):
-        _, _, polygon, volume = bullet(b=rng.uniform(15, 26), cut=rng.uniform(0.2, 0.8), tilt=rng.uniform(-0.6, 0.6),
-                                       centre=(56, 50) + rng.uniform(-2, 2, 2))
+        _, _, polygon, volume = bullet(
+            b=rng.uniform(15, 26),
+            cut=rng.uniform(0.2, 0.8),
+            tilt=rng.uniform(-0.6, 0.6),
+            centre=(56, 50) + rng.uniform(-2, 2, 2),
+        )
         ratio.append(v.simpson_volume(v.keypoints_from_mask(mask_of(polygon))) / volume)
     assert np.mean(ratio) == pytest.approx(1, abs=0.005)
     assert np.max(np.abs(np.array(ratio) - 1)) < 0.03
@@ -157,7 +164,8 @@ def test_tracings_of_the_wild(chords, per_length):
     at = np.where(at < 1, at, 0.999)
     y = apex[1] + at * 56
     half = 20 * np.sqrt(1 - ((at * 56 - 40) / 40) ** 2)
-    rows = np.concatenate([[[*apex, *base]], np.stack([apex[0] + half, y, apex[0] - half, y], 1)])  # x1 on the right, as often
+    # x1 on the right, as often
+    rows = np.concatenate([[[*apex, *base]], np.stack([apex[0] + half, y, apex[0] - half, y], 1)])
     points = v.keypoints_from_tracing(rows)
     truth = v.keypoints_from_polygon(polygon, apex, base)
     assert np.hypot(*(points - truth).T).max() < 0.6
@@ -231,11 +239,18 @@ def test_total_on_any_probability(field):
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(tilt=st.floats(-1.2, 1.2), cut=st.floats(0.1, 0.8), wide=st.floats(0.45, 0.7), x=st.floats(-4, 4), y=st.floats(-4, 4))
+@given(
+    tilt=st.floats(-1.2, 1.2),
+    cut=st.floats(0.1, 0.8),
+    wide=st.floats(0.45, 0.7),
+    x=st.floats(-4, 4),
+    y=st.floats(-4, 4),
+)
 def test_any_bullet(tilt, cut, wide, x, y):
     apex, base, polygon, volume = bullet(b=40 * wide, cut=cut, tilt=tilt, centre=(56 + x, 56 + y))
     mask = mask_of(polygon, 120)
-    neighbour = None if abs(tilt) < 0.9 else (apex + 2, base - 2)  # one as wide as it is long and lying down has no upper end
+    # one as wide as it is long and lying down has no upper end
+    neighbour = None if abs(tilt) < 0.9 else (apex + 2, base - 2)
     found = v.long_axis(mask, neighbour)
     assert np.hypot(*(found[0] - apex)) < 1.8
     assert np.hypot(*(found[1] - base)) < 1.8

@@ -86,9 +86,12 @@ def decompose_scaled(points, factor):
 def test_between_segments_the_factor_changes_smoothly(ventricles):
     points = with_ejection_fraction(ventricles[0].keypoints, 55, 0)
     es = ventricles[0].beats[0][1]
-    part = np.hypot(*(with_wall_motion(points, {"mid-septal": 0}, 0) - points)[es, :20].T) / np.abs(inwards(points)[es, 0])
+    part = np.hypot(*(with_wall_motion(points, {"mid-septal": 0}, 0) - points)[es, :20].T) / np.abs(
+        inwards(points)[es, 0]
+    )
     assert part.max() == pytest.approx(1) and part.min() == 0
-    assert np.abs(np.diff(part)).max() < 0.6 and ((part > 0.02) & (part < 0.98)).sum() >= 4  # never from one to the other at once
+    # never from one to the other at once
+    assert np.abs(np.diff(part)).max() < 0.6 and ((part > 0.02) & (part < 0.98)).sum() >= 4
 
 
 def test_out_of_range_is_refused_with_what_can_be_had(ventricles):
@@ -99,9 +102,13 @@ def test_out_of_range_is_refused_with_what_can_be_had(ventricles):
     with pytest.raises(GeometryError, match="basal-septal, mid-septal"):
         with_wall_motion(points, {"apex": 0}, 0)
     shape, (ed, es) = decompose(points), ventricles[0].beats[0]
-    pinch = 1 - 0.7 * np.clip((shape.width[ed, 9] - shape.width[:, 9]) / (shape.width[ed, 9] - shape.width[es, 9]), 0, 1)
+    pinch = 1 - 0.7 * np.clip(
+        (shape.width[ed, 9] - shape.width[:, 9]) / (shape.width[ed, 9] - shape.width[es, 9]), 0, 1
+    )
     strong = compose(shape._replace(width=shape.width * np.where(np.abs(np.arange(20) - 9) < 2, pinch[:, None], 1)))
-    with pytest.raises(GeometryError, match="together; ask for mid-septal=(1.[0-4][0-9]*), mid-lateral=(1.[0-4][0-9]*) or") as refused:
+    with pytest.raises(
+        GeometryError, match="together; ask for mid-septal=(1.[0-4][0-9]*), mid-lateral=(1.[0-4][0-9]*) or"
+    ) as refused:
         with_wall_motion(strong, {"mid-septal": 1.5, "mid-lateral": 1.5}, 0)
     allowed = float(str(refused.value).split("mid-septal=")[1].split(",")[0])
     assert not self_crossing(with_wall_motion(strong, {"mid-septal": allowed, "mid-lateral": allowed}, 0)).any()

@@ -15,13 +15,23 @@ def box(length=40.0, width=20.0):
 
 
 def test_walls_are_read():
-    assert walls.parse_walls(["apical-septal=0", " Basal-Lateral = -0.5"]) == {"apical-septal": 0.0, "basal-lateral": -0.5}
+    assert walls.parse_walls(["apical-septal=0", " Basal-Lateral = -0.5"]) == {
+        "apical-septal": 0.0,
+        "basal-lateral": -0.5,
+    }
     assert walls.parse_walls([]) == {}
 
 
-@pytest.mark.parametrize(("texts", "said"), [(["apex=0"], ", ".join(walls.WALLS)), (["mid-septal=0", "mid-septal=1"], "twice"),
-                                             (["mid-septal"], "SEGMENT=FACTOR"), (["mid-septal=weak"], "SEGMENT=FACTOR"),
-                                             (["mid-septal=nan"], "SEGMENT=FACTOR")])
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["apex=0"], ", ".join(walls.WALLS)),
+        (["mid-septal=0", "mid-septal=1"], "twice"),
+        (["mid-septal"], "SEGMENT=FACTOR"),
+        (["mid-septal=weak"], "SEGMENT=FACTOR"),
+        (["mid-septal=nan"], "SEGMENT=FACTOR"),
+    ],
+)
 def test_other_texts_are_refused(texts, said):
     with pytest.raises(ConfigError, match=said):
         walls.parse_walls(texts)
@@ -33,7 +43,8 @@ def test_lines_run_from_the_apex_to_the_hinges():
     np.testing.assert_allclose(lines[0, :, -1], [[40, 50], [60, 50]], atol=1e-9)
     np.testing.assert_allclose(lines[0, :, 4:24], [box()[:20], box()[:19:-1]])
     along = walls.along_walls(lines)
-    np.testing.assert_allclose(along[0, :, -1] - along[0, :, 4], 39)  # from the first chord, 1 px below the apex, straight down
+    # from the first chord, 1 px below the apex, straight down
+    np.testing.assert_allclose(along[0, :, -1] - along[0, :, 4], 39)
 
 
 def test_order_of_segments_is_kept():

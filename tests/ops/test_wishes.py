@@ -49,7 +49,12 @@ def test_millilitres(ventricles):
 
 def test_all_that_is_asked_comes_together(ventricles):
     walls = {"apical-lateral": 0.0, "mid-lateral": 0.5}
-    asks = ({"ef": 50, "gls": -14}, {"ef": 40, "walls": walls}, {"gls": -12, "walls": walls}, {"ef": 42, "gls": -13, "walls": walls})
+    asks = (
+        {"ef": 50, "gls": -14},
+        {"ef": 40, "walls": walls},
+        {"gls": -12, "walls": walls},
+        {"ef": 42, "gls": -13, "walls": walls},
+    )
     for number, asked in enumerate(asks):
         points, beats = ventricles[number % 3]
         moved = wishes.with_pump_function(points, 0, beats, wishes.PumpFunction(**asked))
@@ -58,7 +63,10 @@ def test_all_that_is_asked_comes_together(ventricles):
             assert ef_of(moved, beats) == pytest.approx(asked["ef"], abs=1e-6)
         if "gls" in asked:
             assert end_systolic_strain(moved, beats)["global"] == pytest.approx(asked["gls"], abs=1e-6)
-    assert np.array_equal(wishes.with_pump_function(points, 0, beats, wishes.PumpFunction(walls=walls)), with_wall_motion(points, walls, 0))
+    assert np.array_equal(
+        wishes.with_pump_function(points, 0, beats, wishes.PumpFunction(walls=walls)),
+        with_wall_motion(points, walls, 0),
+    )
     assert np.array_equal(wishes.with_pump_function(points, 0, beats, wishes.PumpFunction()), points)
 
 

@@ -40,6 +40,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture
 def leaks() -> Callable[[Path], list[str]]:
     """leaks(folder): where a planted string is in a name or in bytes below a folder."""
+
     def find(folder: Path) -> list[str]:
         found = []
         for path in folder.rglob("*"):

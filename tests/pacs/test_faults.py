@@ -35,7 +35,9 @@ class Between(BaseHTTPRequestHandler):
             fault = 401
         if isinstance(fault, int):
             return self.send_error(fault)
-        request = urllib.request.Request(self.server.behind + self.path, headers={"Accept": self.headers.get("Accept", "*/*")})
+        request = urllib.request.Request(
+            self.server.behind + self.path, headers={"Accept": self.headers.get("Accept", "*/*")}
+        )
         with urllib.request.urlopen(request) as reply:
             content, kind = reply.read(), reply.headers["Content-Type"]
         self.send_response(200)
@@ -45,7 +47,7 @@ class Between(BaseHTTPRequestHandler):
         self.end_headers()
         if fault == "page":
             content = b"<html>" + content[6:]
-        self.wfile.write(content[:len(content) // 2] if fault in ("cut", "endless") else content)
+        self.wfile.write(content[: len(content) // 2] if fault in ("cut", "endless") else content)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -81,10 +83,19 @@ def test_what_passes_is_waited_out(orthanc, between, clips: list[Path], tmp_path
     assert (tmp_path / "clip.dcm").read_bytes() == clips[0].read_bytes() and not between.faults
 
 
-@pytest.mark.parametrize(("fault", "said"), [(500, r"fault of its own \(HTTP 500\)"), ("cut", "cut off on their way"),
-                                             ("endless", "cut off on their way"), (403, r"refuses the access \(HTTP 403\)"),
-                                             ("login", "no DICOMweb service")])
-def test_what_stays_is_one_sentence(orthanc, between, clips: list[Path], tmp_path: Path, fault: int | str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (500, r"fault of its own \(HTTP 500\)"),
+        ("cut", "cut off on their way"),
+        ("endless", "cut off on their way"),
+        (403, r"refuses the access \(HTTP 403\)"),
+        ("login", "no DICOMweb service"),
+    ],
+)
+def test_what_stays_is_one_sentence(
+    orthanc, between, clips: list[Path], tmp_path: Path, fault: int | str, said: str
+) -> None:
     send(orthanc.web, clips[:1])
     with archive(url(between)) as door:
         (instance,) = door.instances("1.2.826.0.1.77.0")
@@ -110,20 +121,46 @@ def test_a_token_is_sent_and_never_told(between, tmp_path: Path, monkeypatch: py
     assert refused.exit_code == 2 and "HTTP 401" in refused.stderr and "ECHOKDM_DICOMWEB_TOKEN" in refused.stderr
     monkeypatch.setenv("ECHOKDM_DICOMWEB_TOKEN", between.token)
     empty = fetched(url(between), tmp_path / "out")
-    assert empty.exit_code == 2 and "no ultrasound image" in empty.stderr and "s3cret" not in refused.output + empty.output
+    assert (
+        empty.exit_code == 2 and "no ultrasound image" in empty.stderr and "s3cret" not in refused.output + empty.output
+    )
     clear = fetched("http://pacs.example/dicom-web", tmp_path / "out")
     assert clear.exit_code == 2 and "in clear" in clear.stderr and list(tmp_path.iterdir()) == []
 
 
 def test_a_certificate_has_to_be_trusted(orthanc, between, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=pacs", "-addext",
-                           "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"], cwd=tmp_path, capture_output=True)
+    made = subprocess.run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=pacs",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-keyout",
+            "key.pem",
+            "-out",
+            "cert.pem",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+    )
     assert made.returncode == 0, made.stderr
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
     between.socket = context.wrap_socket(between.socket, server_side=True)
     result = fetched(url(between, "https"), tmp_path / "out")
-    assert result.exit_code == 2 and "certificate is not trusted" in result.stderr and len(result.stderr.strip().splitlines()) == 1
+    assert (
+        result.exit_code == 2
+        and "certificate is not trusted" in result.stderr
+        and len(result.stderr.strip().splitlines()) == 1
+    )
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "cert.pem"))
     assert "no ultrasound image" in fetched(url(between, "https"), tmp_path / "out").stderr
 
@@ -147,21 +184,37 @@ def test_a_certificate_has_to_be_trusted(orthanc, between, tmp_path: Path, monke
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9/dicom-web", "dimse://ANY@127.0.0.1:9"])
 def test_nothing_that_answers_is_one_sentence(address: str, tmp_path: Path) -> None:
     result = fetched(address, tmp_path / "out")
-    assert result.exit_code == 2 and "can't be reached" in result.stderr and len(result.stderr.strip().splitlines()) == 1
+    assert (
+        result.exit_code == 2 and "can't be reached" in result.stderr and len(result.stderr.strip().splitlines()) == 1
+    )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_no_archive_is_one_sentence(orthanc, between, tmp_path: Path) -> None:
-    assert "no DICOMweb service" in fetched(f"{orthanc.rest}/app/explorer.html", tmp_path / "out").stderr or \
-        "does not do what is asked" in fetched(f"{orthanc.rest}/app/explorer.html", tmp_path / "out").stderr
+    assert (
+        "no DICOMweb service" in fetched(f"{orthanc.rest}/app/explorer.html", tmp_path / "out").stderr
+        or "does not do what is asked" in fetched(f"{orthanc.rest}/app/explorer.html", tmp_path / "out").stderr
+    )
     between.faults = ["page"]
     result = fetched(url(between), tmp_path / "out")
     assert result.exit_code == 2 and "no DICOMweb service" in result.stderr
 
 
-@pytest.mark.parametrize("address", ["https://KOWALSKI:geheim@pacs.example/dicom-web", "https://geheim@pacs.example", "ftp://pacs.example",
-                                     "pacs.example", "dimse://pacs.example:104", "dimse://AET:geheim@pacs.example:104", "dimse://AET@pacs",
-                                     "https://pacs.example/dicom-web?access_token=geheim", "https://pacs.example:x/", "https://pacs/?PatientID"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://KOWALSKI:geheim@pacs.example/dicom-web",
+        "https://geheim@pacs.example",
+        "ftp://pacs.example",
+        "pacs.example",
+        "dimse://pacs.example:104",
+        "dimse://AET:geheim@pacs.example:104",
+        "dimse://AET@pacs",
+        "https://pacs.example/dicom-web?access_token=geheim",
+        "https://pacs.example:x/",
+        "https://pacs/?PatientID",
+    ],
+)
 def test_urls_that_can_not_be(address: str, tmp_path: Path) -> None:
     result = fetched(address, tmp_path / "out")
     assert result.exit_code == 2 and len(result.stderr.strip().splitlines()) == 1 and list(tmp_path.iterdir()) == []
@@ -174,9 +227,15 @@ def test_queries_that_can_not_be(text: str) -> None:
         read_query([text])
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    ([], "What to fetch is not said"), (["--study", "KOWALSKI"], "--study takes a Study Instance UID"),
-    (["--study", "1.2", "--aet", "A" * 17], "An AE title"), (["--study", "1.2", "--salt", "none"], "--salt can't be read")])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "What to fetch is not said"),
+        (["--study", "KOWALSKI"], "--study takes a Study Instance UID"),
+        (["--study", "1.2", "--aet", "A" * 17], "An AE title"),
+        (["--study", "1.2", "--salt", "none"], "--salt can't be read"),
+    ],
+)
 def test_what_to_fetch_has_to_be_said(words: list[str], said: str, tmp_path: Path) -> None:
     result = RUNNER.invoke(app, ["fetch", "http://127.0.0.1:9", str(tmp_path / "out"), *words])
     assert result.exit_code == 2 and said in result.stderr and "KOWALSKI" not in result.output
@@ -195,7 +254,9 @@ def test_only_dicom_is_sent_and_a_taken_port_is_told(tmp_path: Path) -> None:
     assert result.exit_code == 2 and "is taken by another program" in result.stderr
 
 
-@pytest.mark.parametrize(("module", "address"), [("dicomweb_client", "https://pacs.example"), ("pynetdicom", "dimse://A@pacs.example:104")])
+@pytest.mark.parametrize(
+    ("module", "address"), [("dicomweb_client", "https://pacs.example"), ("pynetdicom", "dimse://A@pacs.example:104")]
+)
 def test_without_the_extra_it_says_what_to_install(module: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, module, None)
     with pytest.raises(EchoKDMError, match=r"pip install 'echokdm\[pacs\]'"), archive(address):

@@ -37,7 +37,9 @@ def test_frames_are_pictures_and_black_outside_the_sector(phantom: A4CPhantom, f
     assert not phantom.sector.flatten(1).all(1).any()
 
 
-def test_a_patient_does_not_depend_on_its_batch(phantom: A4CPhantom, frames: torch.Tensor, phases: torch.Tensor) -> None:
+def test_a_patient_does_not_depend_on_its_batch(
+    phantom: A4CPhantom, frames: torch.Tensor, phases: torch.Tensor
+) -> None:
     alone = A4CPhantom(SEEDS[2:3])
     assert torch.equal(alone.frames(phases[2:3]), frames[2:3])
     assert torch.equal(A4CPhantom(SEEDS[2:3]).frames(phases[2:3]), frames[2:3])
@@ -86,7 +88,8 @@ def test_round_trip_of_the_flow(phantom: A4CPhantom) -> None:
 
 
 def test_motion_ends_at_the_probe_and_its_edge_but_never_short_of_the_ventricle(phantom: A4CPhantom) -> None:
-    """The edge is the sector's where the ventricle lies far inside it; a ventricle that fills the fan beats across it."""
+    """The edge is the sector's where the ventricle lies far inside it; a ventricle that fills the fan beats across
+    it."""
     points = phantom.scanner.sector.pixels_mm(112)
     edge = phantom.heart.motion.edge_distance(points)
     lack = edge - phantom.scanner.sector.edge_distance(points)
@@ -100,8 +103,11 @@ def test_motion_ends_at_the_probe_and_its_edge_but_never_short_of_the_ventricle(
     assert phantom.heart.taper(outline)[deep].min() > 0.6
 
 
-def test_twins_differ_in_their_ejection_fraction_alone(phantom: A4CPhantom, frames: torch.Tensor, phases: torch.Tensor) -> None:
-    """End-diastole is the same picture; at end-systole the exact flow carries one twin's frame, speckle and all, onto the other's."""
+def test_twins_differ_in_their_ejection_fraction_alone(
+    phantom: A4CPhantom, frames: torch.Tensor, phases: torch.Tensor
+) -> None:
+    """End-diastole is the same picture; at end-systole the exact flow carries one twin's frame, speckle and all, onto
+    the other's."""
     asked = [30.0, 60.0, 22.0, 50.0, 70.0, 40.0]
     twins = A4CPhantom(SEEDS, ejection_fraction=asked)
     volumes = twins.volumes(phases)
@@ -159,7 +165,7 @@ def test_successive_frames_look_alike_and_the_beat_repeats(phantom: A4CPhantom, 
 def test_sizes_show_the_same_patient(phantom: A4CPhantom, frames: torch.Tensor) -> None:
     large = A4CPhantom(SEEDS[:2], 224).frames(torch.zeros(2, 1))[:, 0]
     small = torch.nn.functional.avg_pool2d(large, 2)
-    inside = (torch.nn.functional.avg_pool2d(large.sign(), 2) == 1)
+    inside = torch.nn.functional.avg_pool2d(large.sign(), 2) == 1
     assert (small - frames[:2, 0])[inside].abs().mean() < 0.03
 
 

@@ -15,7 +15,8 @@ def pose(bodies, **values):
     return torch.tensor([[values.get(name, 0.0) for name in bodies.pose_names]]).expand(len(bodies.seeds), -1)
 
 
-SPREAD = {"left_shoulder": -1.2, "right_shoulder": 1.2, "left_hip": -0.2, "right_hip": 0.2}  # every limb free of the rest
+# every limb free of the rest
+SPREAD = {"left_shoulder": -1.2, "right_shoulder": 1.2, "left_hip": -0.2, "right_hip": 0.2}
 
 
 def test_bones_keep_their_lengths(bodies):
@@ -24,7 +25,9 @@ def test_bones_keep_their_lengths(bodies):
     scale = bodies.poses(torch.arange(0, 1, 0.1)[None].expand(6, -1))[..., bodies.pose_names.index("scale")].exp()
     for side in ("left", "right"):
         for a, b in (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle")):
-            length = (points[:, :, names.index(f"{side}_{a}")] - points[:, :, names.index(f"{side}_{b}")]).norm(dim=-1) / scale
+            length = (points[:, :, names.index(f"{side}_{a}")] - points[:, :, names.index(f"{side}_{b}")]).norm(
+                dim=-1
+            ) / scale
             assert torch.allclose(length, length[:, :1].expand_as(length), atol=0.01) and (length > 8).all()
 
 
@@ -40,7 +43,9 @@ def test_a_body_stands_upright_with_left_on_the_picture_s_right(bodies):
     assert bodies.keypoints_visible(pose(bodies, **SPREAD)[:, None]).all()
 
 
-@pytest.mark.parametrize(("side", "shoulder", "elbow", "seen"), [("left", -0.3, 1.4, False), ("right", 0.3, -1.4, True)])
+@pytest.mark.parametrize(
+    ("side", "shoulder", "elbow", "seen"), [("left", -0.3, 1.4, False), ("right", 0.3, -1.4, True)]
+)
 def test_the_left_arm_passes_behind_the_trunk_and_the_right_before_it(bodies, side, shoulder, elbow, seen):
     crossed = pose(bodies, **{**SPREAD, f"{side}_shoulder": shoulder, f"{side}_elbow": elbow})
     wrist = bodies.schema.names.index(f"{side}_wrist")

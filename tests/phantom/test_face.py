@@ -69,7 +69,9 @@ def test_landmarks_are_mirror_images_in_a_still_face(faces):
 
 
 def test_the_flow_is_exact_and_landmarks_stay_on_the_skin_at_the_ends_of_every_range(faces):
-    for mouth, smile, brow, turn, nod in itertools.product((0.0, 1.0), (-1.0, 1.0), (0.0, 1.0), (-0.4, 0.4), (-0.15, 0.15)):
+    for mouth, smile, brow, turn, nod in itertools.product(
+        (0.0, 1.0), (-1.0, 1.0), (0.0, 1.0), (-0.4, 0.4), (-0.15, 0.15)
+    ):
         extreme = pose(faces, mouth=mouth, smile=smile, brow=brow, turn=turn, nod=nod)
         assert faces.flow(extreme, extreme).abs().max() < 0.01  # there and back again, px
         assert faces.keypoints_visible(extreme[:, None]).float().mean() > 0.995

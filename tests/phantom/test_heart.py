@@ -16,10 +16,12 @@ COUNT = 200
 
 def sector_edge(heart: Heart, half_angle: float):
     """How far inside a sector from (0, 0) points lie, mm."""
+
     def distance(points: torch.Tensor) -> torch.Tensor:
         x, y = points[..., 0], points[..., 1]
         sides = y * math.sin(half_angle) - x.abs() * math.cos(half_angle)
         return torch.minimum(sides, heart.base_mm[:, None] + 54 - (x * x + y * y).sqrt())
+
     return distance
 
 
@@ -37,15 +39,18 @@ def cut_hearts() -> Heart:
 
 def polygon_volume(heart: Heart, phase: torch.Tensor, axis_given: bool = True) -> torch.Tensor:
     polygons, apex, base = heart.contours(phase).double().numpy(), *(t.double().numpy() for t in heart.long_axis(phase))
-    points = [keypoints_from_polygon(p, a, b) if axis_given else keypoints_from_polygon(p)
-              for p, a, b in zip(polygons, apex, base, strict=True)]
+    points = [
+        keypoints_from_polygon(p, a, b) if axis_given else keypoints_from_polygon(p)
+        for p, a, b in zip(polygons, apex, base, strict=True)
+    ]
     return torch.tensor([float(simpson_volume(p)) for p in points])
 
 
 @pytest.mark.parametrize("which", ["hearts", "cut_hearts"])
 def test_contours_have_the_drawn_ejection_fraction(which: str, request: pytest.FixtureRequest) -> None:
     heart = request.getfixturevalue(which)
-    for axis_given, bar in ((True, 0.5), (False, 2.0)):  # a found axis takes the mitral plane's middle a little elsewhere
+    # a found axis takes the mitral plane's middle a little elsewhere
+    for axis_given, bar in ((True, 0.5), (False, 2.0)):
         ed, es = (polygon_volume(heart, phase, axis_given) for phase in (torch.zeros(COUNT), heart.end_systole))
         assert (100 * (1 - es / ed) - heart.ejection_fraction).abs().max() < bar
     assert heart.ejection_fraction.min() < 20 and heart.ejection_fraction.max() > 70
@@ -174,9 +179,12 @@ def test_base_goes_back_before_the_walls_and_the_right_heart_after_the_left(hear
     early = 0.5 * (beat.relaxed + beat.filled)
     torch.testing.assert_close(beat.axial_lead(still), still, atol=0, rtol=0)
     torch.testing.assert_close(beat.right_lag(still), still, atol=0, rtol=0)
-    assert torch.equal(beat.axial_lead(early) > 0, beat.lead > 0) and torch.equal(beat.right_lag(early) > 0, beat.lag > 0)
+    assert torch.equal(beat.axial_lead(early) > 0, beat.lead > 0) and torch.equal(
+        beat.right_lag(early) > 0, beat.lag > 0
+    )
     p = hearts.anatomy
-    at = torch.cat(p.to_image(-p["annulus"] - p["wall"] - 0.8 * p["rv_width"], p["tv"]), -1)  # the tricuspid plane, far from the septum
+    # the tricuspid plane, far from the septum
+    at = torch.cat(p.to_image(-p["annulus"] - p["wall"] - 0.8 * p["rv_width"], p["tv"]), -1)
     axis = torch.stack([p.sin, p.cos], -1)[:, 0]
 
     def share(phase: torch.Tensor) -> torch.Tensor:
@@ -240,12 +248,18 @@ def test_patient_does_not_depend_on_the_batch() -> None:
     points = torch.rand(1, 3000, 2, generator=torch.Generator().manual_seed(2)) * 150 + torch.tensor([-75.0, 10.0])
     batch = Heart(seeds)
     phase = torch.tensor([0.1, 0.35, 0.5, 0.8, 0.95])
-    together = batch.forward(points.expand(5, -1, -1), phase), batch.inverse(points.expand(5, -1, -1), phase), batch.contours(phase)
+    together = (
+        batch.forward(points.expand(5, -1, -1), phase),
+        batch.inverse(points.expand(5, -1, -1), phase),
+        batch.contours(phase),
+    )
     kinds = batch.tissue(points.expand(5, -1, -1), phase).echo
     for b, seed in enumerate(seeds):
         alone = Heart([seed])
-        now = phase[b:b + 1]
-        for one, many in zip((alone.forward(points, now), alone.inverse(points, now), alone.contours(now)), together, strict=True):
+        now = phase[b : b + 1]
+        for one, many in zip(
+            (alone.forward(points, now), alone.inverse(points, now), alone.contours(now)), together, strict=True
+        ):
             assert torch.equal(one[0], many[b])
         assert torch.equal(alone.tissue(points, now).echo[0], kinds[b])
     assert not torch.equal(Heart([1]).contours(phase[:1]), Heart([2]).contours(phase[:1]))

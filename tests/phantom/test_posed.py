@@ -32,7 +32,9 @@ def test_pictures_and_key_points_are_of_the_stated_shape(kind):
     phantom = kind([1, 2], 48)
     phases = torch.tensor([[0.0, 0.3, 0.6], [0.1, 0.4, 2.7]])
     frames, n = phantom.frames(phases), len(phantom.schema)
-    assert frames.shape == (2, 3, 3, 48, 48) and frames.dtype == torch.float32 and frames.min() >= 0 and frames.max() <= 1
+    assert (
+        frames.shape == (2, 3, 3, 48, 48) and frames.dtype == torch.float32 and frames.min() >= 0 and frames.max() <= 1
+    )
     assert frames.std() > 0.1 and not torch.equal(frames[0], frames[1])
     assert phantom.keypoints(phases).shape == (2, 3, n, 2) and phantom.keypoints_visible(phases).shape == (2, 3, n)
     assert phantom.flow(phases[:, 0], phases[:, 1]).shape == (2, 2, 48, 48)
@@ -55,7 +57,8 @@ def test_the_true_flow_makes_the_target_where_visible_and_nothing_can_elsewhere(
     assert error[moving].mean() < 0.35 * still[moving].mean()
     assert error[moving].median() < 0.025
     assert error[~seen].mean() > 5 * error[seen].mean()
-    # Away from outlines the rest is small, and half a pixel beside the true flow is worse to all sides, so none got lost on the way.
+    # Away from outlines the rest is small, and half a pixel beside the true flow is worse to all sides, so none got
+    # lost on the way.
     inner = moving & one_layer(phantom, target, 7) & (-F.max_pool2d(-seen.float(), 7, 1, 3) > 0)
     assert inner.float().mean() > 0.01 and error[inner].mean() < 0.15 * still[inner].mean()
     for beside in torch.tensor([[0.5, 0], [-0.5, 0], [0, 0.5], [0, -0.5]]):
@@ -104,7 +107,9 @@ def test_an_identity_depends_on_its_own_seed_alone(kind):
     phases = torch.tensor([[0.1, 0.4], [0.2, 0.5], [0.3, 0.9]])
     batch, single = kind([7, 8, 9], 48), kind([8], 48)
     assert torch.allclose(batch.frames(phases)[1:2], single.frames(phases[1:2]), atol=1e-5)
-    assert torch.allclose(batch.flow(phases[:, 0], phases[:, 1])[1:2], single.flow(phases[1:2, 0], phases[1:2, 1]), atol=1e-3)
+    assert torch.allclose(
+        batch.flow(phases[:, 0], phases[:, 1])[1:2], single.flow(phases[1:2, 0], phases[1:2, 1]), atol=1e-3
+    )
     assert torch.equal(single.frames(phases[1:2]), kind([8], 48).frames(phases[1:2]))
 
 
@@ -114,11 +119,15 @@ def test_phases_are_short_for_poses(kind):
     phases = torch.tensor([[0.1, 0.4], [0.2, 0.5]])
     poses = other.poses(phases)
     own = phantom.poses(phases)
-    assert torch.equal(phantom.frames(phases), phantom.frames(own)) and torch.equal(phantom.keypoints(phases), phantom.keypoints(own))
+    assert torch.equal(phantom.frames(phases), phantom.frames(own)) and torch.equal(
+        phantom.keypoints(phases), phantom.keypoints(own)
+    )
     assert torch.equal(phantom.flow(phases[:, 0], phases[:, 1]), phantom.flow(own[:, 0], own[:, 1]))
     # Another's pose: its place and bearing, with the own shape and colours.
     lent, theirs = phantom.keypoints(poses), other.keypoints(poses)
-    assert (lent - theirs).abs().mean() < 0.6 * (lent - phantom.keypoints(phases)).abs().mean() and not torch.equal(lent, theirs)
+    assert (lent - theirs).abs().mean() < 0.6 * (lent - phantom.keypoints(phases)).abs().mean() and not torch.equal(
+        lent, theirs
+    )
     assert (phantom.frames(poses) - other.frames(poses)).abs().mean() > 0.05
 
 

@@ -20,7 +20,9 @@ def speckle(scanner: Scanner) -> torch.Tensor:
     """Fully developed speckle: every scatterer of the same tissue."""
     g = torch.Generator().manual_seed(3)
     keep = scanner.polar_grid(scanner.points)[0] > scanner.sector.face_radius[:, None] - 5
-    return scanner.echo(scanner.points, torch.randn(scanner.points.shape[:2], generator=g) * keep)[:, 40:-MARGIN, MARGIN:-MARGIN]
+    return scanner.echo(scanner.points, torch.randn(scanner.points.shape[:2], generator=g) * keep)[
+        :, 40:-MARGIN, MARGIN:-MARGIN
+    ]
 
 
 def test_envelope_of_developed_speckle_is_rayleigh(speckle: torch.Tensor) -> None:
@@ -47,11 +49,14 @@ def test_correlation_lengths_match_the_psf(scanner: Scanner, axis: int) -> None:
     white = torch.complex(torch.randn(12, ROWS, LINES, generator=g), torch.randn(12, ROWS, LINES, generator=g))
     middle = slice(ROWS // 2 - 30, ROWS // 2 + 30)
     echo = scanner.blur(white)[:, middle]
-    sigma = (scanner.axial_sigma / scanner.row_mm).clamp(min=0.6) if axis == 1 else scanner.lateral_sigma[:, middle].mean(1)
+    sigma = (
+        (scanner.axial_sigma / scanner.row_mm).clamp(min=0.6) if axis == 1 else scanner.lateral_sigma[:, middle].mean(1)
+    )
     for lag in (1, 2):
         first, second = echo.narrow(axis, 0, echo.shape[axis] - lag), echo.narrow(axis, lag, echo.shape[axis] - lag)
-        coherence = ((first * second.conj()).mean((1, 2)).abs()
-                     / (first.abs().square().mean((1, 2)) * second.abs().square().mean((1, 2))).sqrt())
+        coherence = (first * second.conj()).mean((1, 2)).abs() / (
+            first.abs().square().mean((1, 2)) * second.abs().square().mean((1, 2))
+        ).sqrt()
         expected = torch.exp(-(lag**2) / (4 * sigma**2))
         # side lobes widen the lateral response a little; sub-sample pulses are only known in their band
         where = sigma > 0.8
@@ -76,7 +81,9 @@ def test_splat_keeps_amplitude_and_centroid() -> None:
     rows, lines = torch.arange(8.0)[:, None], torch.arange(9.0)[None]
     assert float((grid.real[0] * rows).sum() / 2) == pytest.approx(3.25)
     assert float((grid.real[0] * lines).sum() / 2) == pytest.approx(5.5)
-    assert splat(torch.tensor([[9.0]]), torch.tensor([[5.5]]), torch.ones(1, 1), torch.ones(1, 1), 8, 9).abs().sum() == 0
+    assert (
+        splat(torch.tensor([[9.0]]), torch.tensor([[5.5]]), torch.ones(1, 1), torch.ones(1, 1), 8, 9).abs().sum() == 0
+    )
 
 
 def test_gaussian_response_has_unit_energy() -> None:

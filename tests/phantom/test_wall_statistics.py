@@ -12,7 +12,8 @@ LENGTH, RADIUS, SEPTUM, LATERAL, APEX = 80.0, 22.0, 12.0, 9.0, 10.0  # mm
 
 
 def heart(mm: float, tilt: float = 0.0, size: int = 300) -> tuple[np.ndarray, np.ndarray]:
-    """Picture and label (size, size) of half an ellipse, walls of 160 (septum), 80 (lateral) and 120 (apex) on 40, black elsewhere."""
+    """Picture and label (size, size) of half an ellipse, walls of 160 (septum), 80 (lateral) and 120 (apex) on 40,
+    black elsewhere."""
     y, x = (np.indices((size, size)) - size / 2) * mm
     cos, sin = math.cos(tilt), math.sin(tilt)
     across, along = x * cos - y * sin, x * sin + y * cos + LENGTH / 2  # the apex at along = 0

@@ -15,13 +15,21 @@ class Maker:
         self.folder, self.out = folder, folder / "out"
         (folder / "train.yaml").write_text("method: kdm\nname: small\n")
         self.stages = {
-            "ingest": {"source": "phantom-heart:2", "select": "all"}, "keypoints": {}, "train": {"config": str(folder / "train.yaml")},
-            "augment": {"per_clip": 2}, "report": {}}
+            "ingest": {"source": "phantom-heart:2", "select": "all"},
+            "keypoints": {},
+            "train": {"config": str(folder / "train.yaml")},
+            "augment": {"per_clip": 2},
+            "report": {},
+        }
 
     def write(self, text: str | None = None, name: str = "cohort", **stages: dict) -> Path:
         """The YAML's path; stages replace those of the same name."""
         path = self.folder / "pipeline.yaml"
-        path.write_text(text if text is not None else yaml.safe_dump({"name": name, "stages": self.stages | stages}, sort_keys=False))
+        path.write_text(
+            text
+            if text is not None
+            else yaml.safe_dump({"name": name, "stages": self.stages | stages}, sort_keys=False)
+        )
         return path
 
     def read(self, overrides: list[str] | None = None, name: str = "cohort", **stages: dict) -> Pipeline:

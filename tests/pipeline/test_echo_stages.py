@@ -1,4 +1,5 @@
-"""From clips to key-points: what is no four-chamber view is told apart, what is kept keeps its patient's split, and no name leaves."""
+"""From clips to key-points: what is no four-chamber view is told apart, what is kept keeps its patient's split, and no
+name leaves."""
 
 import dataclasses
 import json
@@ -49,7 +50,9 @@ def test_a_view_is_judged_by_its_ventricle(bundle, hearts) -> None:
     heart = hearts[0]
     seen = judge_view(heart, bundle)
     assert seen.verdict == "kept" and seen.keypoints.shape == (40, 2)
-    noise = heart.with_frames(torch.rand(heart.frames.shape, generator=torch.Generator().manual_seed(0)) * (heart.frames.amax(0) > 0))
+    noise = heart.with_frames(
+        torch.rand(heart.frames.shape, generator=torch.Generator().manual_seed(0)) * (heart.frames.amax(0) > 0)
+    )
     assert judge_view(noise, bundle).verdict == "refused"
     assert judge_view(heart.with_frames(heart.frames.flip(2)), bundle).verdict == "refused"
     still = heart.with_frames(heart.frames[:1].expand(len(heart), -1, -1, -1).contiguous())
@@ -69,7 +72,7 @@ def test_dicom_loses_its_patient_on_the_way_in(maker, tmp_path) -> None:
     pipeline = maker.read(ingest={"source": str(export), "select": "a4c"})
     figures = ingest(work(pipeline, "ingest"))
     assert figures["clips kept"] == 1 and figures["quarantined"] == 1
-    row, = kept_clips(pipeline.out / "ingest")
+    (row,) = kept_clips(pipeline.out / "ingest")
     assert row["subject"] == "subject-001" and len(read_clip(pipeline.out / "ingest" / row["file"])) == 30
     for file in pipeline.out.rglob("*"):
         told = file.name.encode() + (file.read_bytes() if file.is_file() else b"")
@@ -98,8 +101,12 @@ def folder(tmp_path, hearts) -> Path:
     made = tmp_path / "clips"
     made.mkdir()
     for name, clip in zip(("doe", "roe"), hearts, strict=True):
-        np.savez(made / f"{name}.npz", frames=np.rint(clip.frames[:, 0].numpy() * 255).astype(np.uint8), fps=clip.fps,
-                 spacing_mm=np.array(clip.spacing_mm))
+        np.savez(
+            made / f"{name}.npz",
+            frames=np.rint(clip.frames[:, 0].numpy() * 255).astype(np.uint8),
+            fps=clip.fps,
+            spacing_mm=np.array(clip.spacing_mm),
+        )
     noise = np.random.default_rng(0).integers(0, 255, (8, 64, 64), np.uint8)
     np.savez(made / "zoe.npz", frames=noise, fps=15.0)
     return made
@@ -114,13 +121,16 @@ def test_clips_become_an_echonet_folder(maker, folder, monkeypatch) -> None:
     find_keypoints(work(pipeline, "keypoints"))
     report = validate_folder(made)
     assert report.sound and report.clips == 2 and report.unit == "mL" and set(report.splits) == {"TRAIN", "TEST"}
-    source, = read_keypointed(made, ("TRAIN",))
+    (source,) = read_keypointed(made, ("TRAIN",))
     assert source.keypoints.shape == (len(source.open().clip), 40, 2)
     assert source.limits[0] < source.ef < source.limits[1]
-    assert not any(name in file.read_bytes() for file in pipeline.out.rglob("*") if file.is_file() for name in (b"doe", b"roe"))
+    assert not any(
+        name in file.read_bytes() for file in pipeline.out.rglob("*") if file.is_file() for name in (b"doe", b"roe")
+    )
     with pytest.raises(ConfigError, match="VAL"):
         read_keypointed(made, ("VAL",))
-    # The same again is the same bytes, also where the run was stopped after the first clip and where clips are longer than memory keeps.
+    # The same again is the same bytes, also where the run was stopped after the first clip and where clips are longer
+    # than memory keeps.
     before = {file.name: file.read_bytes() for file in made.rglob("*") if file.is_file()}
     again = dataclasses.replace(work(pipeline, "keypoints"), folder=pipeline.out / "other")
     with pytest.raises(KeyboardInterrupt):
@@ -134,7 +144,8 @@ def test_clips_become_an_echonet_folder(maker, folder, monkeypatch) -> None:
     assert store.count == 1 and store["image"].shape == (1, 6, 112, 112)
     volumes = store["keypoints"][0, :2, :, 0].std(1)
     assert volumes[0] > volumes[1]  # end-diastole first
-    assert (store["opening"][0, :2] < 0.3).all() and (store["opening"] <= 1).all()  # the valves are shut at end-diastole and at end-systole
+    # the valves are shut at end-diastole and at end-systole
+    assert (store["opening"][0, :2] < 0.3).all() and (store["opening"] <= 1).all()
     with pytest.raises(ConfigError, match="VAL"):
         clip_store(pipeline.out / "cache2", made, "VAL", 112)
 
@@ -177,9 +188,13 @@ stages:
     out = tmp_path / "runs" / "small"
     page = (out / "report" / "report.html").read_text()
     assert "SYN" in (out / "augment" / "manifest.csv").read_text() and validate_folder(out / "augment").sound
-    assert all(word in page for word in ("ingest", "keypoints", "augment", "audit", "clips kept", "planted copies", "data:image/png"))
+    assert all(
+        word in page
+        for word in ("ingest", "keypoints", "augment", "audit", "clips kept", "planted copies", "data:image/png")
+    )
     found = json.loads((out / "audit" / "audit.json").read_text())
-    assert not found["copies"] and not found["leaks"] and found["how"]["edited_clips_of_known_source"] == 1  # said to be its source's
+    # said to be its source's
+    assert not found["copies"] and not found["leaks"] and found["how"]["edited_clips_of_known_source"] == 1
     again = runner.invoke(app, ["run", str(path)])
     assert again.output.count("done already") == 5
     wrong = runner.invoke(app, ["run", str(path), "--set", "stages.augment.per_clp=2"])

@@ -28,10 +28,23 @@ def counts(pipeline) -> dict[str, str]:
 
 
 def test_files_are_counted_and_shared_out(maker, export) -> None:
-    amounts = counts(maker.read(ingest={"source": str(export)}, keypoints={"split": "50/20/30"}, augment={"per_clip": 6},
-                                evaluate={"data": "keypoints"}, audit={}))
-    assert amounts | {"train": ""} == {"ingest": "10 files", "keypoints": "10 clips", "train": "", "augment": "30 clips",
-                                       "evaluate": "5 clips", "audit": "40 clips"}
+    amounts = counts(
+        maker.read(
+            ingest={"source": str(export)},
+            keypoints={"split": "50/20/30"},
+            augment={"per_clip": 6},
+            evaluate={"data": "keypoints"},
+            audit={},
+        )
+    )
+    assert amounts | {"train": ""} == {
+        "ingest": "10 files",
+        "keypoints": "10 clips",
+        "train": "",
+        "augment": "30 clips",
+        "evaluate": "5 clips",
+        "audit": "40 clips",
+    }
 
 
 def test_a_data_set_s_own_splits_count(maker) -> None:
@@ -53,6 +66,7 @@ def test_a_training_is_its_steps_at_its_size(maker) -> None:
 
 def test_what_was_found_takes_the_place_of_the_guess(maker, export, monkeypatch) -> None:
     """Of ten files three were kept, of which two are to be augmented."""
+
     def ingests(work) -> dict:
         work.folder.mkdir(parents=True)
         return {"clips kept": 3}
@@ -77,16 +91,43 @@ def test_what_was_found_takes_the_place_of_the_guess(maker, export, monkeypatch)
     assert last.startswith(f"About {duration(left)} of one core")
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(0.5, "10 s"), (44, "40 s"), (100, "2 min"), (5300, "88 min"), (7000, "2 h"),
-                                               (170_000, "47 h"), (864_000, "10 days")])
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0.5, "10 s"),
+        (44, "40 s"),
+        (100, "2 min"),
+        (5300, "88 min"),
+        (7000, "2 h"),
+        (170_000, "47 h"),
+        (864_000, "10 days"),
+    ],
+)
 def test_a_guess_is_told_in_one_number(seconds: float, told: str) -> None:
     assert duration(seconds) == told
 
 
 def test_the_command_prints_both(maker, export) -> None:
-    path = maker.write(ingest={"source": str(export)}, train={"config": str(maker.folder / "train.yaml"), "set": {"perceptual": None}})
-    told = CliRunner().invoke(app, ["run", str(path), "--dry-run", "--set", "stages.train=null", "--set", "stages.augment.bundle=a4c",
-                                    "--out", str(maker.out)])
+    path = maker.write(
+        ingest={"source": str(export)}, train={"config": str(maker.folder / "train.yaml"), "set": {"perceptual": None}}
+    )
+    told = CliRunner().invoke(
+        app,
+        [
+            "run",
+            str(path),
+            "--dry-run",
+            "--set",
+            "stages.train=null",
+            "--set",
+            "stages.augment.bundle=a4c",
+            "--out",
+            str(maker.out),
+        ],
+    )
     assert told.exit_code == 0, told.output
-    assert "ingest     to run   never ran; 10 files, about" in told.stdout and "of one core in all" in told.stdout.splitlines()[-1]
+    assert (
+        "ingest     to run   never ran; 10 files, about" in told.stdout
+        and "of one core in all" in told.stdout.splitlines()[-1]
+    )
     assert not maker.out.exists() and json.dumps(str(export))[1:-1] not in told.output

@@ -42,7 +42,13 @@ def test_a_second_run_does_nothing_and_a_changed_value_reruns_what_follows(maker
     run_pipeline(maker.read())
     assert len(ran) == 5
     changed = maker.read(["stages.augment.per_clip=3"])
-    assert states(changed) == {"ingest": "cached", "keypoints": "cached", "train": "cached", "augment": "to run", "report": "to run"}
+    assert states(changed) == {
+        "ingest": "cached",
+        "keypoints": "cached",
+        "train": "cached",
+        "augment": "to run",
+        "report": "to run",
+    }
     assert any("per_clip is 3, was 2" in line for line in plan_lines(changed))
     assert any("augment changed" in line for line in plan_lines(changed))
     run_pipeline(changed)
@@ -123,7 +129,9 @@ def test_what_a_later_stage_lacks_is_told_before_the_training(maker, ran, monkey
 def test_inputs_are_places(maker, monkeypatch) -> None:
     seen: dict[str, dict] = {}
     monkeypatch.setattr(module, "CHECK", {})
-    monkeypatch.setattr(module, "RUN", dict.fromkeys(module.RUN, lambda work: seen.setdefault(work.step.name, dict(work.reads)) and {}))
+    monkeypatch.setattr(
+        module, "RUN", dict.fromkeys(module.RUN, lambda work: seen.setdefault(work.step.name, dict(work.reads)) and {})
+    )
     run_pipeline(maker.read())
     assert seen["augment"] == {"clips": maker.out / "keypoints", "bundle": maker.out / "train" / "bundle"}
     assert seen["ingest"]["source"] == "phantom-heart:2" and Path(seen["train"]["config"]).name == "train.yaml"

@@ -1,4 +1,5 @@
-"""The shipped pipelines from a clean clone: those that need no data run, in small counts, and the others say what they need."""
+"""The shipped pipelines from a clean clone: those that need no data run, in small counts, and the others say what they
+need."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +40,9 @@ def small(path: Path, few: Callable[..., list[str]]) -> list[str]:
     for step in read_pipeline(path).steps:
         counts: list[str] = []
         if isinstance(step.options, Train):
-            counts = [f"set.{override}" for override in few(Path(step.options.config), overrides_of(step.options.values))]
+            counts = [
+                f"set.{override}" for override in few(Path(step.options.config), overrides_of(step.options.values))
+            ]
         if isinstance(step.options, Evaluate):
             kind = {"face": "face", "motion-transfer": "face", "pose": "body"}.get(path.stem)
             counts = ["patients=1"] if kind is None else [f"data=phantom-{kind}:2"]
@@ -52,7 +55,9 @@ def small(path: Path, few: Callable[..., list[str]]) -> list[str]:
 
 
 @pytest.mark.parametrize("path", ALONE, ids=lambda path: path.stem)
-def test_a_pipeline_without_a_data_set_runs(path: Path, few: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipeline_without_a_data_set_runs(
+    path: Path, few: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("echokdm.methods.residual_flow.scores.TARGETS", 1)
     monkeypatch.setattr("echokdm.evaluation.run.STRENGTHS", (0.0, 0.5))
     pipeline = read_pipeline(path, small(path, few))
@@ -80,10 +85,14 @@ def test_a_pipeline_with_a_data_set_names_it_and_plans(path: Path, tmp_path: Pat
     assert shown.exit_code == 2 and f"'{folder}'" in shown.output
     camus(tmp_path / "data", "patient0001", 2, es=2)
     (tmp_path / "data" / "Videos").mkdir()
-    (tmp_path / "data" / "Videos" / "0X1.avi").touch()  # a plan asks for files; what is in them is looked at when it runs
+    # a plan asks for files; what is in them is looked at when it runs
+    (tmp_path / "data" / "Videos" / "0X1.avi").touch()
     (tmp_path / "data" / "FileList.csv").write_text("FileName,EF,ESV,EDV,Split\n0X1,50,40,80,TRAIN\n")
     (tmp_path / "data" / "VolumeTracings.csv").write_text("FileName,X1,Y1,X2,Y2,Frame\n" + "0X1.avi,1,2,3,4,0\n" * 21)
     source = f"{adapter}:{tmp_path / 'data'}" if adapter else str(tmp_path / "data")
     planned = CliRunner().invoke(app, ["run", str(path), "--dry-run", "--set", f"stages.ingest.source={source}"])
     assert planned.exit_code == 0, planned.output
-    assert planned.output.count("never ran") == len(yaml.safe_load(path.read_text())["stages"]) and not (tmp_path / "runs").exists()
+    assert (
+        planned.output.count("never ran") == len(yaml.safe_load(path.read_text())["stages"])
+        and not (tmp_path / "runs").exists()
+    )

@@ -16,8 +16,14 @@ def page(maker) -> str:
     """Of a pipeline of two cohorts whose evaluation scored one patient in one row and two in the other."""
     pipeline = maker.read(**{"augment-low": {"kind": "augment", "ef": "uniform:20-35"}, "evaluate": {}})
     report = pipeline.steps[-1]
-    others = [(step, pipeline.out / step.name, {"accepted": 7} if step.kind == "augment" else {}) for step in pipeline.steps[:-1]]
-    rows = (("one patient", (mean_interval([0.25, 0.75], ["a", "a"]),)), ("two patients", (mean_interval([0.125, 0.875], ["a", "b"]),)))
+    others = [
+        (step, pipeline.out / step.name, {"accepted": 7} if step.kind == "augment" else {})
+        for step in pipeline.steps[:-1]
+    ]
+    rows = (
+        ("one patient", (mean_interval([0.25, 0.75], ["a", "a"]),)),
+        ("two patients", (mean_interval([0.125, 0.875], ["a", "b"]),)),
+    )
     write_tables(pipeline.out / "evaluate", [Table("Scores", ("MSE_img",), rows)], {}, {})
     (pipeline.out / "report").mkdir()
     write_summary(Work(report, pipeline.out / "report", pipeline.out, 0, "cpu", {}, others, print, print, untracked))

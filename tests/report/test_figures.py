@@ -72,8 +72,10 @@ def test_strip_holds_the_frames() -> None:
 def test_every_fifth_point_has_its_number_outside_the_outline() -> None:
     angle = np.arange(40) / 40 * 2 * np.pi
     ring = np.stack([60 + 30 * np.cos(angle), 60 + 30 * np.sin(angle)], 1)
-    plain, numbered, titled = (np.asarray(figures.overlay(np.zeros((120, 120)), ring, 3.0, **options)).astype(int)
-                               for options in ({}, {"every": 5}, {"title": "ED, frame 3"}))
+    plain, numbered, titled = (
+        np.asarray(figures.overlay(np.zeros((120, 120)), ring, 3.0, **options)).astype(int)
+        for options in ({}, {"every": 5}, {"title": "ED, frame 3"})
+    )
     y, x = np.nonzero(np.abs(numbered - plain).sum(2))
     apart = np.hypot(x[:, None] - 3 * ring[None, :, 0], y[:, None] - 3 * ring[None, :, 1])
     assert set(np.unique(apart.argmin(1)) % 5) <= {0, 1, 4}  # a number is wider than the points are apart

@@ -65,7 +65,14 @@ def test_a_dicom_comes_out_with_its_own_geometry_and_times(drawn_clip: Clip, pip
     write_dicom(tmp_path / "source.dcm", Clip(drawn_clip.frames, 25.0, (0.8, 0.8), meta=told), Origin("0"))
     write_synthesis(synthesize(read_clip(tmp_path / "source.dcm"), Wish(ef=30.0), bundle=pipeline), tmp_path / "out")
     source, made = (pydicom.dcmread(tmp_path / name) for name in ("source.dcm", "out/synth.dcm"))
-    for name in ("Rows", "Columns", "NumberOfFrames", "FrameTimeVector", "FrameIncrementPointer", "SequenceOfUltrasoundRegions"):
+    for name in (
+        "Rows",
+        "Columns",
+        "NumberOfFrames",
+        "FrameTimeVector",
+        "FrameIncrementPointer",
+        "SequenceOfUltrasoundRegions",
+    ):
         assert made[name] == source[name], name
     assert "FrameTime" not in made
 
@@ -88,7 +95,9 @@ def test_run_record_repeats_the_run(result: Synthesis, tmp_path: Path) -> None:
     write_synthesis(result, tmp_path / "out", command="echokdm synth CLIP --ef 30")
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["synthetic"] is True and record["options"]["ef"] == 30.0 and record["options"]["seed"] == 0
-    assert record["bundle"]["weights_sha256"] == result.weights_sha256 and record["versions"]["torch"] == torch.__version__
+    assert (
+        record["bundle"]["weights_sha256"] == result.weights_sha256 and record["versions"]["torch"] == torch.__version__
+    )
     assert "timings" not in record and str(tmp_path) not in json.dumps(record)
 
 
@@ -110,22 +119,39 @@ def test_report_is_self_contained_and_says_what_it_is(result: Synthesis) -> None
     assert len(links.found) >= 7 and all(link.startswith(("data:image/", "data:video/mp4;")) for link in links.found)
     assert "url(" not in page and "<script" not in page
     text = re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.S)
-    for words in ("Synthetic", "research only", "not be used for diagnosis", "Ejection fraction", "30.0 %", "Timings",
-                  "echokdm synth CLIP --ef 30", "Baker", "Measured again"):
+    for words in (
+        "Synthetic",
+        "research only",
+        "not be used for diagnosis",
+        "Ejection fraction",
+        "30.0 %",
+        "Timings",
+        "echokdm synth CLIP --ef 30",
+        "Baker",
+        "Measured again",
+    ):
         assert words in text, words
-    charts = [base64.b64decode(link.split(",", 1)[1]).decode() for link in links.found if link.startswith("data:image/svg")]
+    charts = [
+        base64.b64decode(link.split(",", 1)[1]).decode() for link in links.found if link.startswith("data:image/svg")
+    ]
     assert len(charts) == 2
     for chart in charts:
-        assert all(image.attrib["href"].startswith("data:image/png") for image in ElementTree.fromstring(chart).iter(f"{SVG}image"))
+        assert all(
+            image.attrib["href"].startswith("data:image/png")
+            for image in ElementTree.fromstring(chart).iter(f"{SVG}image")
+        )
         assert "http" not in chart.replace("http://www.w3.org/2000/svg", "") and "<script" not in chart
     for link in (link for link in links.found if link.startswith("data:image/png")):
         with Image.open(io.BytesIO(base64.b64decode(link.split(",", 1)[1]))) as image:
             image.verify()
 
 
-def test_report_compares_with_the_real_frames_only_where_that_is_fair(drawn_clip: Clip, pipeline, result: Synthesis) -> None:
+def test_report_compares_with_the_real_frames_only_where_that_is_fair(
+    drawn_clip: Clip, pipeline, result: Synthesis
+) -> None:
     assert "No edit" in report_html(synthesize(drawn_clip, sampling=Sampling(from_frame=0), bundle=pipeline), "x")
-    assert "No edit" not in report_html(synthesize(drawn_clip, bundle=pipeline), "x")  # nothing else than the clip itself
+    # nothing else than the clip itself
+    assert "No edit" not in report_html(synthesize(drawn_clip, bundle=pipeline), "x")
     assert "No edit" not in report_html(result, "x")
 
 
@@ -141,7 +167,9 @@ def test_pixels_outside_the_sector_are_not_written(result: Synthesis, tmp_path: 
     frames = result.clip.frames.clone()
     frames[3, 0, 0, 0] = 0.5
     with pytest.raises(OutputError, match="outside the sector"):
-        write_synthesis(replace(result, edited=replace(result.edited, clip=result.clip.with_frames(frames))), tmp_path / "out")
+        write_synthesis(
+            replace(result, edited=replace(result.edited, clip=result.clip.with_frames(frames))), tmp_path / "out"
+        )
     assert list(tmp_path.iterdir()) == []
     check_masked(result.clip.frames, result.mask)
 
@@ -164,7 +192,11 @@ def test_keypoints_outputs(drawn_clip: Clip, tmp_path: Path, heart) -> None:
     write_keypoints(derived, tmp_path / "k")
     assert sorted(p.name for p in (tmp_path / "k").iterdir()) == KEYPOINT_FILES
     record = json.loads((tmp_path / "k" / "measures.json").read_text())
-    assert record["volume_unit"] == "mL" and record["ef_percent"] == pytest.approx(38.6, abs=1) and len(record["beats"]) >= 1
+    assert (
+        record["volume_unit"] == "mL"
+        and record["ef_percent"] == pytest.approx(38.6, abs=1)
+        and len(record["beats"]) >= 1
+    )
     masks = nibabel.load(tmp_path / "k" / "masks.nii.gz")
     assert masks.shape == (drawn_clip.size[1], drawn_clip.size[0], 1, heart.frames)
     truth = np.pi * heart.half_width * heart.half_length
@@ -202,10 +234,14 @@ def test_overlay_names_both_phases_and_numbers_their_points(drawn_clip: Clip, pi
     sheet = np.asarray(overlay_sheet(derived))
     inside = torch.as_tensor(np.asarray(derived.sector.mask))
     scale = max(1.0, min(3.0, 720 / derived.clip.size[1]))
-    tiles = {title: np.asarray(overlay(derived.clip.frames[frame] * inside, derived.keypoints_source[frame], scale, every=5, title=title))
-             for frame, title in ((derived.ed, f"ED, frame {derived.ed}"), (derived.es, f"ES, frame {derived.es}"))}
+    tiles = {
+        title: np.asarray(
+            overlay(derived.clip.frames[frame] * inside, derived.keypoints_source[frame], scale, every=5, title=title)
+        )
+        for frame, title in ((derived.ed, f"ED, frame {derived.ed}"), (derived.es, f"ES, frame {derived.es}"))
+    }
     ed, es = tiles.values()
-    assert (sheet[:, :ed.shape[1]] == ed).all() and (sheet[:, -es.shape[1]:] == es).all() and (ed != es).any()
+    assert (sheet[:, : ed.shape[1]] == ed).all() and (sheet[:, -es.shape[1] :] == es).all() and (ed != es).any()
 
 
 def test_overlay_shows_nothing_from_outside_the_sector(drawn_clip: Clip, pipeline, tmp_path: Path) -> None:
@@ -215,4 +251,4 @@ def test_overlay_shows_nothing_from_outside_the_sector(drawn_clip: Clip, pipelin
     write_keypoints(derived, tmp_path / "k")
     picture = np.asarray(Image.open(tmp_path / "k" / "overlay.png").convert("L"))
     scale = picture.shape[0] / drawn_clip.size[0]
-    assert picture[int(-14 * scale):, : int(40 * scale)].max() == 0
+    assert picture[int(-14 * scale) :, : int(40 * scale)].max() == 0

@@ -45,7 +45,8 @@ class Served(NamedTuple):
         return parse_qs(urlsplit(self.address).query)["token"][0]
 
     def ask(self, path: str, method: str = "GET", body: bytes | None = None, **changed: str | None) -> Answer:
-        """A request of the page's own kind, but for headers that are changed or, None, left out; `x_token` is X-Token."""
+        """A request of the page's own kind, but for headers that are changed or, None, left out; `x_token` is
+        X-Token."""
         own = f"127.0.0.1:{self.port}"
         headers = {"Host": own, "X-Token": self.token, "Origin": f"http://{own}"}
         headers |= {name.replace("_", "-").title(): value for name, value in changed.items()}  # type: ignore[misc]
@@ -64,8 +65,12 @@ class Served(NamedTuple):
 def save_clip(file: Path) -> Path:
     """The drawn heart as an .npz."""
     clip = draw_clip()
-    np.savez_compressed(file, frames=(clip.frames[:, 0].numpy() * 255).round().astype(np.uint8), fps=clip.fps,
-                        spacing_mm=np.array(clip.spacing_mm))
+    np.savez_compressed(
+        file,
+        frames=(clip.frames[:, 0].numpy() * 255).round().astype(np.uint8),
+        fps=clip.fps,
+        spacing_mm=np.array(clip.spacing_mm),
+    )
     return file
 
 

@@ -1,4 +1,5 @@
-"""The page in a real browser: what a user does with mouse and keys, and what becomes of it. Pictures of it lie in the test's folder."""
+"""The page in a real browser: what a user does with mouse and keys, and what becomes of it. Pictures of it lie in the
+test's folder."""
 
 import csv
 import io
@@ -41,9 +42,17 @@ def page(chromium: Any, served: Any) -> Iterator[Any]:
     tab = context.new_page()
     faults: list[str] = []
     tab.on("pageerror", lambda error: faults.append(str(error)))
-    tab.on("console", lambda said: faults.append(said.text) if said.type == "error" and "422" not in said.text else None)
-    tab.on("request", lambda asked: faults.append(asked.url) if not asked.url.startswith(
-        (f"http://127.0.0.1:{served.port}/", "data:", "blob:")) else None)
+    tab.on(
+        "console", lambda said: faults.append(said.text) if said.type == "error" and "422" not in said.text else None
+    )
+    tab.on(
+        "request",
+        lambda asked: (
+            faults.append(asked.url)
+            if not asked.url.startswith((f"http://127.0.0.1:{served.port}/", "data:", "blob:"))
+            else None
+        ),
+    )
     tab.goto(served.address)
     whole(tab)
     yield tab
@@ -63,17 +72,22 @@ def whole(tab: Any) -> float:
 
 def state(tab: Any) -> dict[str, Any]:
     """What the server tells the tab."""
-    found: dict[str, Any] = tab.evaluate("fetch(`sessions/${sessionStorage.getItem('session')}`).then((answer) => answer.json())")
+    found: dict[str, Any] = tab.evaluate(
+        "fetch(`sessions/${sessionStorage.getItem('session')}`).then((answer) => answer.json())"
+    )
     return found
 
 
 def on_screen(tab: Any, picture: str, point: list[float]) -> tuple[float, float]:
-    """Where a place (x, y) px of the clip is on the screen, by the page's geometry: the sector's box fitted into the canvas."""
+    """Where a place (x, y) px of the clip is on the screen, by the page's geometry: the sector's box fitted into the
+    canvas."""
     left, top, width, height = state(tab)["clip"]["box"]
     frame = tab.locator(f"#{picture}").bounding_box()
     scale = min(frame["width"] / width, frame["height"] / height)
-    return (frame["x"] + (frame["width"] - scale * width) / 2 + scale * (point[0] + 0.5 - left),
-            frame["y"] + (frame["height"] - scale * height) / 2 + scale * (point[1] + 0.5 - top))
+    return (
+        frame["x"] + (frame["width"] - scale * width) / 2 + scale * (point[0] + 0.5 - left),
+        frame["y"] + (frame["height"] - scale * height) / 2 + scale * (point[1] + 0.5 - top),
+    )
 
 
 def drag(tab: Any, picture: str, point: int, by: tuple[float, float], shot: Path | None = None) -> None:

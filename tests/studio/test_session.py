@@ -56,7 +56,10 @@ def test_a_corrected_outline_moves_no_pixel_and_the_others_follow(session: Sessi
     session.change(move("source", 0, 10, out))
     now = session.asked.source.heart
     assert now.given and now.found.all() and now.clip is heart.clip
-    widths = np.hypot(*(now.keypoints_source[:, 10] - now.keypoints_source[:, 29]).T), np.hypot(*(own[:, 10] - own[:, 29]).T)
+    widths = (
+        np.hypot(*(now.keypoints_source[:, 10] - now.keypoints_source[:, 29]).T),
+        np.hypot(*(own[:, 10] - own[:, 29]).T),
+    )
     assert widths[0][0] - widths[1][0] == pytest.approx(6, abs=0.7)
     assert widths[0][12] / widths[1][12] == pytest.approx(widths[0][0] / widths[1][0], rel=0.03)
     frames = np.stack([np.asarray(frame) for frame in whole(session).making.result.clip.frames])  # type: ignore[union-attr]
@@ -98,12 +101,18 @@ def test_the_history_has_an_end() -> None:
     assert history.then(history.edit) is history
 
 
-@pytest.mark.parametrize(("asked", "told"), [
-    ({"wishes": {"ef": 90}}, "An ejection fraction of 90 %"), ({"wishes": {"walls": {"apical": 0}}}, "apical"),
-    ({"wishes": {"gls": 4}}, "--gls 4 is outside"), ({"wishes": {"m_mode": (0, 0, 500, 20)}}, "leaves the picture"),
-    ({"move": {"picture": "result", "frame": 500, "point": 1, "to": (3, 4)}}, "There is no frame 500"),
-    ({"move": {"picture": "source", "frame": 0, "point": 1, "to": (1, 1)}}, "outside the ultrasound sector"),
-    ({"move": {"picture": "result", "frame": 0, "point": 10, "to": (180, 70)}}, "cross itself")])
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"wishes": {"ef": 90}}, "An ejection fraction of 90 %"),
+        ({"wishes": {"walls": {"apical": 0}}}, "apical"),
+        ({"wishes": {"gls": 4}}, "--gls 4 is outside"),
+        ({"wishes": {"m_mode": (0, 0, 500, 20)}}, "leaves the picture"),
+        ({"move": {"picture": "result", "frame": 500, "point": 1, "to": (3, 4)}}, "There is no frame 500"),
+        ({"move": {"picture": "source", "frame": 0, "point": 1, "to": (1, 1)}}, "outside the ultrasound sector"),
+        ({"move": {"picture": "result", "frame": 0, "point": 10, "to": (180, 70)}}, "cross itself"),
+    ],
+)
 def test_what_can_not_be_is_refused_and_changes_nothing(session: Session, asked: dict[str, object], told: str) -> None:
     with pytest.raises((GeometryError, ConfigError), match=told):
         session.change(change(**asked))
@@ -111,8 +120,15 @@ def test_what_can_not_be_is_refused_and_changes_nothing(session: Session, asked:
 
 
 def test_what_comes_as_json_is_its_own_kind_alone() -> None:
-    for data in (b"", b"[]", b'{"ef": 30}', b'{"move": {"picture": "result", "frame": -1, "point": 0, "to": [0, 0]}}',
-                 b'{"wishes": {"ef": NaN}}', b'{"clear": "edit"}', b'{"move": {"picture": "x", "frame": 0, "point": 40, "to": [0, 0]}}'):
+    for data in (
+        b"",
+        b"[]",
+        b'{"ef": 30}',
+        b'{"move": {"picture": "result", "frame": -1, "point": 0, "to": [0, 0]}}',
+        b'{"wishes": {"ef": NaN}}',
+        b'{"clear": "edit"}',
+        b'{"move": {"picture": "x", "frame": 0, "point": 40, "to": [0, 0]}}',
+    ):
         with pytest.raises(ConfigError, match="^What was sent is nothing that this page asks for: reload it.$"):
             Change.parse(data)
 
@@ -127,7 +143,8 @@ def test_the_newest_step_is_what_is_made(session: Session) -> None:
         session.change(change(frame=3, wishes={"ef": ef}))
     result = whole(session).making.result
     assert result is not None and result.wish.ef == 35 and session.making.first == 3
-    assert np.array_equal(session.result_frame(3)[0], session.making.pixels)  # what was shown first is the frame of the whole
+    # what was shown first is the frame of the whole
+    assert np.array_equal(session.result_frame(3)[0], session.making.pixels)
 
 
 def test_a_fault_in_a_thread_is_one_sentence(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,12 +159,15 @@ def test_a_fault_in_a_thread_is_one_sentence(session: Session, monkeypatch: pyte
         session.export()
 
 
-def test_an_export_is_what_synth_writes_by_the_command(session: Session, clip_file: Path, tmp_path: Path, as_every_bundle,
-                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_is_what_synth_writes_by_the_command(
+    session: Session, clip_file: Path, tmp_path: Path, as_every_bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same bytes in every file but report.html, which holds timings."""
     session.change(move("source", 0, 10, session.asked.source.heart.keypoints_source[0, 10] + np.array([-4.0, 1.0])))
     session.change(move("result", 12, 32, drawn(session)[12, 32] + np.array([5.25, 0.0])))
-    session.change(change(wishes={"ef": 30, "edv": 90, "walls": {"mid-lateral": 0.5}, "m_mode": (60.0, 60.0, 140.0, 80.5)}))
+    session.change(
+        change(wishes={"ef": 30, "edv": 90, "walls": {"mid-lateral": 0.5}, "m_mode": (60.0, 60.0, 140.0, 80.5)})
+    )
     with zipfile.ZipFile(whole(session).export()) as archive:
         archive.extractall(tmp_path)
     out = tmp_path / "synth"
@@ -155,8 +175,10 @@ def test_an_export_is_what_synth_writes_by_the_command(session: Session, clip_fi
     monkeypatch.chdir(out)
     as_every_bundle(DrawnPipeline())
     command = session.heart.command(session.asked.edit, OUTLINES)
-    assert command == (f"echokdm synth CLIP --ef 30 --edv 90% --wall mid-lateral=0.5 --keypoints {OUTLINES} --drag 32:5.25,0 "
-                       "--m-mode 60,60,140,80.5 --steps 2 --seed 0 --bundle drawn --device cpu")
+    assert command == (
+        f"echokdm synth CLIP --ef 30 --edv 90% --wall mid-lateral=0.5 --keypoints {OUTLINES} --drag 32:5.25,0 "
+        "--m-mode 60,60,140,80.5 --steps 2 --seed 0 --bundle drawn --device cpu"
+    )
     words = [str(clip_file) if word == "CLIP" else word for word in command.split()[1:]]
     result = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "again")])
     assert result.exit_code == 0, result.output

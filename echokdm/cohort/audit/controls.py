@@ -10,7 +10,8 @@ from echokdm.core.seeding import derive_seed
 
 
 def disguise(clip: Opened, number: int) -> Opened:
-    """A near-copy: other gain and gamma, noise, moved by up to 2 px, begun elsewhere, frames left out, every second one mirrored.
+    """A near-copy: other gain and gamma, noise, moved by up to 2 px, begun elsewhere, frames left out, every second one
+    mirrored.
 
     number: what is drawn follows from it alone.
     """

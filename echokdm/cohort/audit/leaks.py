@@ -1,4 +1,5 @@
-"""Patients and clips that are in two splits: inside the real set, inside the synthetic one, and from one to the other."""
+"""Patients and clips that are in two splits: inside the real set, inside the synthetic one, and from one to the
+other."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,8 +15,11 @@ COPIED = "synthetic TRAIN clips that copy a real clip of the VAL or TEST split"
 SAME_HEART = "real clips that copy a clip of another patient"
 
 
-def split_leaks(real: Sequence[Sketch], synthetic: Sequence[Sketch], sources: Mapping[str, str]) -> dict[str, list[str]]:
-    """Labels of the clips concerned by each kind of leak. sources: owner of a synthetic clip -> the real clips' owner, where known."""
+def split_leaks(
+    real: Sequence[Sketch], synthetic: Sequence[Sketch], sources: Mapping[str, str]
+) -> dict[str, list[str]]:
+    """Labels of the clips concerned by each kind of leak. sources: owner of a synthetic clip -> the real clips' owner,
+    where known."""
     found: dict[str, list[str]] = {}
     for kind, clips in (("real", real), ("synthetic", synthetic)):
         found[TWO_SPLITS.format(kind)] = _in_two_splits(clips, [clip.owner for clip in clips])
@@ -38,5 +42,8 @@ def _in_two_splits(clips: Sequence[Sketch], groups: Sequence[str]) -> list[str]:
     members: dict[str, list[Sketch]] = {}
     for clip, group in zip(clips, groups, strict=True):
         members.setdefault(group, []).append(clip)
-    return [" and ".join(f"{clip.listed.label} ({clip.listed.split})" for clip in same) for same in members.values()
-            if len({clip.listed.split for clip in same if clip.listed.split}) > 1]
+    return [
+        " and ".join(f"{clip.listed.label} ({clip.listed.split})" for clip in same)
+        for same in members.values()
+        if len({clip.listed.split for clip in same if clip.listed.split}) > 1
+    ]

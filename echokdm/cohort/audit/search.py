@@ -17,7 +17,8 @@ CANDIDATES = 16  # by thumbnail, and as many by features, that are compared fram
 
 
 class Likeness:
-    """How like the real clips a clip is at a glance, the more like of both ways round. Features are centred by the real clips' mean."""
+    """How like the real clips a clip is at a glance, the more like of both ways round. Features are centred by the real
+    clips' mean."""
 
     def __init__(self, reals: Sequence[Sketch]) -> None:
         self._thumbnails = torch.cat([clip.thumbnail[:1] for clip in reals])
@@ -37,7 +38,9 @@ class Likeness:
         """Places of the `CANDIDATES` most like by either among those `allowed` (R,)."""
         places = np.flatnonzero(allowed)
         scores = (self.pixels(query), self.features(query)) if len(places) else ()
-        return {int(place) for score in scores for place in places[np.argsort(-score[places], kind="stable")[:CANDIDATES]]}
+        return {
+            int(place) for score in scores for place in places[np.argsort(-score[places], kind="stable")[:CANDIDATES]]
+        }
 
 
 def nearest(matches: Mapping[int, Match]) -> int:
@@ -45,9 +48,14 @@ def nearest(matches: Mapping[int, Match]) -> int:
     return max(matches, key=lambda place: (matches[place].motion >= COPY, matches[place].appearance))
 
 
-def search(queries: Sequence[Sketch], wanted: Sequence[set[int]], open_real: Callable[[int], Opened],
-           progress: Callable[[int, int], None]) -> list[dict[int, Match]]:
-    """For each query the match with every real clip that it wants. open_real: a real clip by its place. progress: (done, of how many)."""
+def search(
+    queries: Sequence[Sketch],
+    wanted: Sequence[set[int]],
+    open_real: Callable[[int], Opened],
+    progress: Callable[[int, int], None],
+) -> list[dict[int, Match]]:
+    """For each query the match with every real clip that it wants. open_real: a real clip by its place. progress:
+    (done, of how many)."""
     matches: list[dict[int, Match]] = [{} for _ in queries]
     asked: dict[int, list[int]] = {}
     for i, places in enumerate(wanted):

@@ -1,4 +1,5 @@
-"""Data sets: what an adapter is, and how one is found. Every adapter, ours too, is an entry point of `echokdm.adapters`."""
+"""Data sets: what an adapter is, and how one is found. Every adapter, ours too, is an entry point of
+`echokdm.adapters`."""
 
 from collections.abc import Mapping
 from os import PathLike
@@ -31,10 +32,11 @@ class Adapter(Protocol):
     def index(self, root: str | PathLike[str]) -> "pd.DataFrame":
         """One row a sequence, no frame loaded: sequence (unique), subject, split, path, and columns of labels.
 
-        split is "train", "val", "test", a fold's number, or "all" where the folder has no splits. Columns whose name starts
-        with "_" are the adapter's own, for `read`. Where a sequence is a pair of pictures, the second to be made of the first, the columns
-        "from" and "to" name them: the same name is the same picture. Where examples are listed for a picture, the columns "ref1" and
-        "ref2" name their sequences, or are "". Raises DataError that names every problem of the folder at once.
+        split is "train", "val", "test", a fold's number, or "all" where the folder has no splits. Columns whose name
+        starts with "_" are the adapter's own, for `read`. Where a sequence is a pair of pictures, the second to be made
+        of the first, the columns "from" and "to" name them: the same name is the same picture. Where examples are
+        listed for a picture, the columns "ref1" and "ref2" name their sequences, or are "". Raises DataError that names
+        every problem of the folder at once.
         """
 
     def read(self, row: Row) -> "Sequence":
@@ -50,7 +52,8 @@ def fault_of(adapter: Any) -> str:
 
 
 def find_adapter(name: str) -> Adapter:
-    """The adapter registered as `name`. Raises ConfigError, with the nearest name, where there is none or it can't be had."""
+    """The adapter registered as `name`. Raises ConfigError, with the nearest name, where there is none or it can't be
+    had."""
     return find(ADAPTERS, name, fault_of)
 
 

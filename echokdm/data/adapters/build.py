@@ -23,12 +23,17 @@ def labels_of(row: "Row") -> dict[str, Any]:
     return {key: row[key] for key in row.keys() if key not in (*COLUMNS, *PAIR) and not key.startswith("_")}
 
 
-def sequence(clip: "Clip", labels: Mapping[str, Any], points: Array | None = None, visible: Array | None = None,
-             schema: "KeypointSchema | str" = "") -> "Sequence":
+def sequence(
+    clip: "Clip",
+    labels: Mapping[str, Any],
+    points: Array | None = None,
+    visible: Array | None = None,
+    schema: "KeypointSchema | str" = "",
+) -> "Sequence":
     """A Sequence from a clip and its key-points (T, N, 2) with visibility (T, N).
 
-    Labels gain "fps" and "spacing_mm" where the file tells them. Raises GeometryError where most points of a frame lie outside
-    the picture: the landmarks of another image.
+    Labels gain "fps" and "spacing_mm" where the file tells them. Raises GeometryError where most points of a frame lie
+    outside the picture: the landmarks of another image.
     """
     import torch
 
@@ -56,12 +61,15 @@ def _check_inside(points: Array, visible: Array, size: tuple[int, int]) -> None:
         inside = ((points >= -0.5) & (points <= np.array([width, height]) - 0.5)).all(-1)
     wrong = (visible & ~inside).sum(1) > visible.sum(1) / 2
     if wrong.any():
-        raise GeometryError(f"Most key-points of frame {int(wrong.argmax())} lie outside its {width} x {height} pixels: they belong to "
-                            "another image.")
+        raise GeometryError(
+            f"Most key-points of frame {int(wrong.argmax())} lie outside its {width} x {height} pixels: they belong to "
+            "another image."
+        )
 
 
 def at_frames(given: Mapping[int, Array], frames: int, count: int) -> tuple[Array, Array]:
-    """Key-points (N, 2) of some frames -> (T, N, 2), zero elsewhere, and (T, N) visible. Raises GeometryError for a frame beyond."""
+    """Key-points (N, 2) of some frames -> (T, N, 2), zero elsewhere, and (T, N) visible. Raises GeometryError for a
+    frame beyond."""
     points, visible = np.zeros((frames, count, 2), np.float32), np.zeros((frames, count), bool)
     for frame, values in given.items():
         if not 0 <= frame < frames:
@@ -92,5 +100,7 @@ def read_stack(paths: list[str]) -> "Clip":
 
 def read_json(path: str | Path) -> Any:
     """The content of a JSON file. Raises GeometryError where it is none."""
-    with one_sentence("A JSON file of this sequence is missing or damaged: copy it again from where it came.", GeometryError):
+    with one_sentence(
+        "A JSON file of this sequence is missing or damaged: copy it again from where it came.", GeometryError
+    ):
         return json.loads(check_plain(path, GeometryError).read_bytes())

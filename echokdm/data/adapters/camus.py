@@ -1,4 +1,5 @@
-"""CAMUS (Leclerc et al., IEEE TMI 2019): 500 patients in NIfTI, with the outlines of ventricle, myocardium and atrium."""
+"""CAMUS (Leclerc et al., IEEE TMI 2019): 500 patients in NIfTI, with the outlines of ventricle, myocardium and
+atrium."""
 
 import hashlib
 import os
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from echokdm.core.types import Clip, Sequence
     from echokdm.data.adapters import Row
 
-LICENCE = "CC BY-NC-SA 4.0: the segmenter was taught on CAMUS (Leclerc et al., IEEE TMI 2019, doi:10.1109/TMI.2019.2900516)"
+LICENCE = (
+    "CC BY-NC-SA 4.0: the segmenter was taught on CAMUS (Leclerc et al., IEEE TMI 2019, doi:10.1109/TMI.2019.2900516)"
+)
 """Of weights that learned from CAMUS, which is under that licence itself."""
 
 SPLITS = {"train": "subgroup_training.txt", "val": "subgroup_validation.txt", "test": "subgroup_testing.txt"}
@@ -35,9 +38,10 @@ PARTS = {"held_back": 100, "choose": 30, "judge": 69, "teach": 200}  # of 399 pa
 def camus_split(subjects: Iterable[str], seed: int = SPLIT_SEED) -> dict[str, list[str]]:
     """Subjects -> the parts that training and benchmarks share, disjoint, each sorted.
 
-    teach: half of them, to teach the segmenter. judge: to teach a second segmenter that measures what is made. choose: to choose
-    settings by. held_back: a quarter, looked at for a final check alone. Of 399: 200, 69, 30, 100. A subject's rank is the hash of
-    the seed and its name, so that the order of listing does not matter and a few subjects more or less move few others.
+    teach: half of them, to teach the segmenter. judge: to teach a second segmenter that measures what is made. choose:
+    to choose settings by. held_back: a quarter, looked at for a final check alone. Of 399: 200, 69, 30, 100. A
+    subject's rank is the hash of the seed and its name, so that the order of listing does not matter and a few subjects
+    more or less move few others.
     """
     ranked = sorted(set(subjects), key=lambda subject: hashlib.sha256(f"{seed}:{subject}".encode()).digest())
     ends = np.rint(np.cumsum(list(PARTS.values())) / sum(PARTS.values()) * len(ranked)).astype(int)
@@ -47,10 +51,18 @@ def camus_split(subjects: Iterable[str], seed: int = SPLIT_SEED) -> dict[str, li
 def _info(path: Path, problems: Problems) -> dict[str, float | str]:
     """`key: value` lines -> labels. ED and ES are counted from 1 in the file, from 0 here."""
     try:
-        pairs = dict(line.split(":", 1) for line in check_plain(path, DataError).read_text(encoding="utf-8").splitlines() if ":" in line)
+        pairs = dict(
+            line.split(":", 1)
+            for line in check_plain(path, DataError).read_text(encoding="utf-8").splitlines()
+            if ":" in line
+        )
         info = {key.strip(): value.strip() for key, value in pairs.items()}
-        return {"ed": int(info["ED"]) - 1, "es": int(info["ES"]) - 1, "EF": float(info.get("EF", "nan")),
-                "quality": info.get("ImageQuality", "")}
+        return {
+            "ed": int(info["ED"]) - 1,
+            "es": int(info["ES"]) - 1,
+            "EF": float(info.get("EF", "nan")),
+            "quality": info.get("ImageQuality", ""),
+        }
     except FileNotFoundError:
         problems.add("missing", path.parent.name, path.name)
     except (OSError, ValueError, KeyError):
@@ -60,10 +72,11 @@ def _info(path: Path, problems: Problems) -> dict[str, float | str]:
 
 @dataclass(frozen=True)
 class Camus:
-    """`patientXXXX/patientXXXX_4CH_{ED,ES,half_sequence}[_gt].nii.gz` and `Info_4CH.cfg`; splits in `database_split/subgroup_*.txt`.
+    """`patientXXXX/patientXXXX_4CH_{ED,ES,half_sequence}[_gt].nii.gz` and `Info_4CH.cfg`; splits in
+    `database_split/subgroup_*.txt`.
 
-    The folders lie in the root or in `database_nifti/`. A patient without the half sequence is its ED and ES frames, and needs no
-    `Info_4CH.cfg`.
+    The folders lie in the root or in `database_nifti/`. A patient without the half sequence is its ED and ES frames,
+    and needs no `Info_4CH.cfg`.
     """
 
     name: str = "camus"
@@ -73,7 +86,8 @@ class Camus:
     view: str = "4CH"
 
     def index(self, root: str | os.PathLike[str]) -> pd.DataFrame:
-        """One row a patient; labels ed and es (frames of the half sequence, from 0), EF in percent, quality. Raises DataError."""
+        """One row a patient; labels ed and es (frames of the half sequence, from 0), EF in percent, quality. Raises
+        DataError."""
         root, problems = open_root(root, self.name), Problems(self.name)
         base = root / "database_nifti" if (root / "database_nifti").is_dir() else root
         splits = _splits(root, problems)
@@ -94,15 +108,25 @@ class Camus:
             info = _info(base / patient / cfg, problems) if has_sequence or cfg in files else dict(NO_INFO)
             info |= {} if has_sequence else {"ed": 0, "es": 1}
             if not lacking:
-                rows.append({"sequence": stem, "subject": patient, "split": splits.get(patient, "all"),
-                             "path": str(base / patient / wanted[0]), **info, "_parts": wanted})
+                rows.append(
+                    {
+                        "sequence": stem,
+                        "subject": patient,
+                        "split": splits.get(patient, "all"),
+                        "path": str(base / patient / wanted[0]),
+                        **info,
+                        "_parts": wanted,
+                    }
+                )
         problems.add("missing", [p for p in splits if not (base / p).is_dir()], "its folder")
         return problems.finish(pd.DataFrame(rows) if rows else empty_index())
 
     def read(self, row: "Row") -> "Sequence":
-        """The half sequence from end-diastole on, or the ED and ES frames, apex up, with label 1 as 40 key-points a frame.
+        """The half sequence from end-diastole on, or the ED and ES frames, apex up, with label 1 as 40 key-points a
+        frame.
 
-        The label "tissue" is (T, H, W) uint8: 0 background, 1 LV, 2 myocardium, 3 left atrium. Raises ClipError or GeometryError.
+        The label "tissue" is (T, H, W) uint8: 0 background, 1 LV, 2 myocardium, 3 left atrium. Raises ClipError or
+        GeometryError.
         """
         folder = Path(row["path"]).parent
         pictures, outlines = row["_parts"][::2], row["_parts"][1::2]
@@ -150,7 +174,9 @@ def _points(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from echokdm.ops.ventricle import keypoints_from_mask
 
     visible = np.any(masks, axis=(1, 2))
-    points = [keypoints_from_mask(mask) if seen else np.zeros((40, 2)) for mask, seen in zip(masks, visible, strict=True)]
+    points = [
+        keypoints_from_mask(mask) if seen else np.zeros((40, 2)) for mask, seen in zip(masks, visible, strict=True)
+    ]
     return np.stack(points), np.repeat(visible[:, None], 40, 1)
 
 

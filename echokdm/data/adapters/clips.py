@@ -1,4 +1,5 @@
-"""A plain folder of clips: DICOM, videos, NIfTI, folders of frames; with tracings of the left ventricle where there are any."""
+"""A plain folder of clips: DICOM, videos, NIfTI, folders of frames; with tracings of the left ventricle where there are
+any."""
 
 import os
 from dataclasses import dataclass
@@ -22,11 +23,11 @@ TRACINGS = ("VolumeTracings.csv", "tracings.csv")
 
 @dataclass(frozen=True)
 class PlainClips:
-    """Clips at any depth; optional `VolumeTracings.csv` or `tracings.csv` in EchoNet-Dynamic's form, or the folder of `echokdm keypoints`
-    beside a clip, which goes before them.
+    """Clips at any depth; optional `VolumeTracings.csv` or `tracings.csv` in EchoNet-Dynamic's form, or the folder of
+    `echokdm keypoints` beside a clip, which goes before them.
 
-    Folders called train, val or test are splits; another folder right below is one patient. Names of files and folders may be
-    patients' names, so sequences and subjects are numbered in their order, and messages give those numbers.
+    Folders called train, val or test are splits; another folder right below is one patient. Names of files and folders
+    may be patients' names, so sequences and subjects are numbered in their order, and messages give those numbers.
     """
 
     name: str = "clips"
@@ -35,7 +36,8 @@ class PlainClips:
     one_size: bool = False
 
     def index(self, root: str | os.PathLike[str]) -> pd.DataFrame:
-        """One row a clip, told by the first bytes of each file; label `traced` counts its traced frames. Raises DataError."""
+        """One row a clip, told by the first bytes of each file; label `traced` counts its traced frames. Raises
+        DataError."""
         from echokdm.io.sniff import sniff
 
         root, problems = open_root(root, self.name), Problems(self.name)
@@ -56,7 +58,16 @@ class PlainClips:
             lines: dict = next((tracings[key] for key in (path.name, path.stem) if key in tracings), {})
             lines = _written(path, name, problems) or lines
             unused -= {path.name, path.stem}
-            rows.append({"sequence": name, "subject": subject, "split": split, "path": str(path), "traced": len(lines), "_tracing": lines})
+            rows.append(
+                {
+                    "sequence": name,
+                    "subject": subject,
+                    "split": split,
+                    "path": str(path),
+                    "traced": len(lines),
+                    "_tracing": lines,
+                }
+            )
         if unused:
             orphans = [f"clip {i} of the tracings" for i, key in enumerate(tracings, 1) if key in unused]
             problems.note("with tracings but without a file", orphans)
@@ -89,7 +100,8 @@ def _tracings(root: Path, problems: Problems) -> dict:
 
 
 def _written(clip: Path, name: str, problems: Problems) -> dict:
-    """Tracings by frame that `echokdm keypoints` wrote for a clip, called `name` in problems; none where there is no such folder."""
+    """Tracings by frame that `echokdm keypoints` wrote for a clip, called `name` in problems; none where there is no
+    such folder."""
     from echokdm.io.tracings import read_tracings
 
     file = clip.with_name(clip.name.split(".")[0] + WRITTEN) / OUTLINES

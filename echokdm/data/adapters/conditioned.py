@@ -1,4 +1,5 @@
-"""Pictures with a condition each, for translation by example: CelebA-HQ with edges, LSUN-Churches with segmentation maps."""
+"""Pictures with a condition each, for translation by example: CelebA-HQ with edges, LSUN-Churches with segmentation
+maps."""
 
 import os
 from dataclasses import dataclass
@@ -25,10 +26,11 @@ CANNY_SIGMA = 2.0  # pixels
 
 @dataclass(frozen=True)
 class ConditionedImages:
-    """`images/` and `conditions/` with equal file stems, in the root or in `train/`, `val/` and `test/`; optional `references.csv`.
+    """`images/` and `conditions/` with equal file stems, in the root or in `train/`, `val/` and `test/`; optional
+    `references.csv`.
 
-    references.csv: key,ref1,ref2, file names or stems in `images/`: the examples of each picture. edges: the condition is made by
-    Canny's filter where there is no `conditions/`.
+    references.csv: key,ref1,ref2, file names or stems in `images/`: the examples of each picture. edges: the condition
+    is made by Canny's filter where there is no `conditions/`.
     """
 
     name: str
@@ -38,7 +40,8 @@ class ConditionedImages:
     one_size: bool = True
 
     def index(self, root: str | os.PathLike[str]) -> pd.DataFrame:
-        """One row a picture; labels ref1 and ref2 name other sequences where a list gives them, else "". Raises DataError."""
+        """One row a picture; labels ref1 and ref2 name other sequences where a list gives them, else "". Raises
+        DataError."""
         root, problems = open_root(root, self.name), Problems(self.name, ["references.csv"])
         splits = [split for split in ("train", "val", "test") if (root / split).is_dir()]
         parts = [self._part(root / split, split, problems) for split in splits] or [self._part(root, "all", problems)]
@@ -58,8 +61,15 @@ class ConditionedImages:
         prefix = "" if split == "all" else f"{split}/"
         found = conditions.reindex(images.index)
         stems = prefix + images.index.astype("str")
-        index = pd.DataFrame({"sequence": stems, "subject": stems, "split": split, "path": f"{folder / 'images'}{os.sep}" + images,
-                              "_condition": (f"{folder / 'conditions'}{os.sep}" + found).fillna("")}).reset_index(drop=True)
+        index = pd.DataFrame(
+            {
+                "sequence": stems,
+                "subject": stems,
+                "split": split,
+                "path": f"{folder / 'images'}{os.sep}" + images,
+                "_condition": (f"{folder / 'conditions'}{os.sep}" + found).fillna(""),
+            }
+        ).reset_index(drop=True)
         return index.join(_references(folder, images, prefix, problems))
 
     def read(self, row: "Row") -> "Sequence":
@@ -76,7 +86,10 @@ class ConditionedImages:
 
 def _pictures(folder: Path) -> pd.Series:
     """File names of a folder's pictures by their stems."""
-    names = pd.Series([name for name, is_folder in listing(folder).items() if not is_folder and name.lower().endswith(IMAGES)], dtype="str")
+    names = pd.Series(
+        [name for name, is_folder in listing(folder).items() if not is_folder and name.lower().endswith(IMAGES)],
+        dtype="str",
+    )
     return names.set_axis(names.str.replace(r"\.[^.]*$", "", regex=True).astype("str"))
 
 
@@ -107,5 +120,9 @@ def _canny(clip: "Clip") -> "Tensor":
     return torch.from_numpy(edges.astype(np.float32))[:, None]
 
 
-CELEBA_HQ = ConditionedImages("celeba-hq", "CelebA-HQ: images/, optional conditions/ (edges; else Canny's), references.csv", edges=True)
-CHURCHES = ConditionedImages("lsun-churches", "LSUN-Churches: images/, conditions/ (segmentation maps), optional references.csv")
+CELEBA_HQ = ConditionedImages(
+    "celeba-hq", "CelebA-HQ: images/, optional conditions/ (edges; else Canny's), references.csv", edges=True
+)
+CHURCHES = ConditionedImages(
+    "lsun-churches", "LSUN-Churches: images/, conditions/ (segmentation maps), optional references.csv"
+)

@@ -1,4 +1,5 @@
-"""EchoNet-Dynamic (Ouyang et al., Nature 2020), -Pediatric (Reddy et al., JASE 2023) and -LVH (Duffy et al., JAMA Cardiology 2022)."""
+"""EchoNet-Dynamic (Ouyang et al., Nature 2020), -Pediatric (Reddy et al., JASE 2023) and -LVH (Duffy et al., JAMA
+Cardiology 2022)."""
 
 import os
 from dataclasses import dataclass
@@ -41,13 +42,20 @@ def _listed(folder: Path, problems: Problems) -> pd.DataFrame | None:
         sizes = files["FrameWidth"].astype(str) + " x " + files["FrameHeight"].astype(str)
         problems.add(OTHER_SIZE, names[sizes != sizes.mode().max()].str.removesuffix(".avi"))
     stems = names.str.removesuffix(".avi")
-    return files.drop(columns=["FileName", "Split"]).assign(
-        sequence=stems, subject=stems, split=files["Split"].str.lower(),
-        path=f"{folder / 'Videos'}{os.sep}" + names).reset_index(drop=True)
+    return (
+        files.drop(columns=["FileName", "Split"])
+        .assign(
+            sequence=stems, subject=stems, split=files["Split"].str.lower(), path=f"{folder / 'Videos'}{os.sep}" + names
+        )
+        .reset_index(drop=True)
+    )
 
 
-def _tracings(folder: Path, columns: list[str], index: pd.DataFrame, problems: Problems, unknown: str = "^$") -> list[np.ndarray]:
-    """For each row of the index its (R, C) numbers of VolumeTracings.csv in the file's order; those of unlisted clips are left out.
+def _tracings(
+    folder: Path, columns: list[str], index: pd.DataFrame, problems: Problems, unknown: str = "^$"
+) -> list[np.ndarray]:
+    """For each row of the index its (R, C) numbers of VolumeTracings.csv in the file's order; those of unlisted clips
+    are left out.
 
     unknown: a pattern of cells in Frame that stand for no frame, whose lines are passed over.
     """
@@ -58,7 +66,11 @@ def _tracings(folder: Path, columns: list[str], index: pd.DataFrame, problems: P
         lines = lines[~lines["Frame"].astype(str).str.contains(unknown)]
     values, finite = numbers(lines, columns, "VolumeTracings.csv", problems)
     names = lines["FileName"].cat
-    rows = pd.Index(index["sequence"]).drop_duplicates().get_indexer(_with_avi(names.categories.to_series()).str.removesuffix(".avi"))
+    rows = (
+        pd.Index(index["sequence"])
+        .drop_duplicates()
+        .get_indexer(_with_avi(names.categories.to_series()).str.removesuffix(".avi"))
+    )
     # Categories are numbered; number -> row of the index. The last entry is for an empty cell, whose number is -1.
     owners = np.append(rows, -1)[names.codes.to_numpy()]
     first = index["sequence"].drop_duplicates().index.to_numpy()
@@ -68,7 +80,8 @@ def _tracings(folder: Path, columns: list[str], index: pd.DataFrame, problems: P
 
 @dataclass(frozen=True)
 class EchoNetDynamic:
-    """`FileList.csv`, `VolumeTracings.csv` (axis first, then chords; frames from 0) and `Videos/*.avi`; 40 points in traced frames."""
+    """`FileList.csv`, `VolumeTracings.csv` (axis first, then chords; frames from 0) and `Videos/*.avi`; 40 points in
+    traced frames."""
 
     name: str = "echonet-dynamic"
     schema: str = "a4c-bloodpool-40"
@@ -84,11 +97,16 @@ class EchoNetDynamic:
         tracings = _tracings(root, ["X1", "Y1", "X2", "Y2", "Frame"], index, problems)
         owner = np.repeat(np.arange(len(index)), [len(rows) for rows in tracings])
         frame = np.concatenate(tracings)[:, 4] if tracings else np.zeros(0)
-        per_frame = pd.DataFrame({"owner": owner, "frame": frame}).groupby(["owner", "frame"]).size().reset_index(name="lines")
+        per_frame = (
+            pd.DataFrame({"owner": owner, "frame": frame}).groupby(["owner", "frame"]).size().reset_index(name="lines")
+        )
         # An outline needs the axis and two chords.
         bad = (per_frame["lines"] < 3) | (per_frame["frame"] < 0) | (per_frame["frame"] % 1 != 0)
         if "NumberOfFrames" in index:
-            bad |= per_frame["frame"] >= pd.to_numeric(index["NumberOfFrames"], errors="coerce").to_numpy()[per_frame["owner"]]
+            bad |= (
+                per_frame["frame"]
+                >= pd.to_numeric(index["NumberOfFrames"], errors="coerce").to_numpy()[per_frame["owner"]]
+            )
         problems.add(BAD_TRACING, index["sequence"].iloc[per_frame["owner"][bad].unique()])
         index["traced"] = np.bincount(per_frame["owner"], minlength=len(index))
         index["_tracing"] = tracings
@@ -99,15 +117,19 @@ class EchoNetDynamic:
         from echokdm.ops.ventricle import keypoints_from_tracing
 
         clip, lines = read_frames(row["path"]), row["_tracing"]
-        given = {int(frame): keypoints_from_tracing(lines[lines[:, 4] == frame, :4]) for frame in np.unique(lines[:, 4])}
+        given = {
+            int(frame): keypoints_from_tracing(lines[lines[:, 4] == frame, :4]) for frame in np.unique(lines[:, 4])
+        }
         return sequence(clip, labels_of(row), *at_frames(given, len(clip), 40), self.schema)
 
 
 @dataclass(frozen=True)
 class EchoNetPediatric:
-    """`A4C/` and `PSAX/`, each with FileList.csv (Split is a fold), VolumeTracings.csv (polygons X, Y, Frame) and Videos/.
+    """`A4C/` and `PSAX/`, each with FileList.csv (Split is a fold), VolumeTracings.csv (polygons X, Y, Frame) and
+    Videos/.
 
-    A4C pictures are turned apex up, as EchoNet-Dynamic's are, and carry 40 points; a short axis has no apex, so PSAX has none.
+    A4C pictures are turned apex up, as EchoNet-Dynamic's are, and carry 40 points; a short axis has no apex, so PSAX
+    has none.
     """
 
     name: str = "echonet-pediatric"
@@ -116,7 +138,8 @@ class EchoNetPediatric:
     one_size: bool = True
 
     def index(self, root: str | os.PathLike[str]) -> pd.DataFrame:
-        """Rows of both file lists with the label `view`; the data set names no patients, so each video is its own. Raises DataError."""
+        """Rows of both file lists with the label `view`; the data set names no patients, so each video is its own.
+        Raises DataError."""
         root, problems = open_root(root, self.name), Problems(self.name, TABLES)
         views = [view for view in ("A4C", "PSAX") if (root / view).is_dir()]
         if not views:
@@ -141,7 +164,9 @@ class EchoNetPediatric:
             return sequence(clip, labels_of(row))
         lines = np.column_stack([lines[:, 0], clip.size[0] - 1 - lines[:, 1], lines[:, 2]])
         clip = clip.with_frames(clip.frames[:].flip(2))
-        given = {int(frame): keypoints_from_polygon(lines[lines[:, 2] == frame, :2]) for frame in np.unique(lines[:, 2])}
+        given = {
+            int(frame): keypoints_from_polygon(lines[lines[:, 2] == frame, :2]) for frame in np.unique(lines[:, 2])
+        }
         return sequence(clip, labels_of(row), *at_frames(given, len(clip), 40), self.schema)
 
 
@@ -154,12 +179,15 @@ def plax_schema() -> "KeypointSchema":
     from echokdm.core.types import KeypointSchema
 
     names = tuple(f"{caliper}_{end}" for caliper in CALIPERS for end in (1, 2))
-    return KeypointSchema("plax-calipers-6", names, ((0, 1), (2, 3), (4, 5)), ((1.0, 0.6, 0.0), (0.0, 0.7, 1.0), (0.6, 1.0, 0.2)))
+    return KeypointSchema(
+        "plax-calipers-6", names, ((0, 1), (2, 3), (4, 5)), ((1.0, 0.6, 0.0), (0.0, 0.7, 1.0), (0.6, 1.0, 0.2))
+    )
 
 
 @dataclass(frozen=True)
 class EchoNetLVH:
-    """`MeasurementsList.csv`, one caliper a line with its length in cm, and the videos in `Batch*/`; parasternal long axis."""
+    """`MeasurementsList.csv`, one caliper a line with its length in cm, and the videos in `Batch*/`; parasternal long
+    axis."""
 
     name: str = "echonet-lvh"
     schema: str = "plax-calipers-6"
@@ -167,11 +195,16 @@ class EchoNetLVH:
     one_size: bool = False
 
     def index(self, root: str | os.PathLike[str]) -> pd.DataFrame:
-        """One row a video; label `spacing_mm` (row, column) from length / pixels, the median over its calipers. Raises DataError."""
+        """One row a video; label `spacing_mm` (row, column) from length / pixels, the median over its calipers. Raises
+        DataError."""
         root, problems = open_root(root, self.name), Problems(self.name, ["MeasurementsList.csv"])
         columns = ["CalcValue", "X1", "Y1", "X2", "Y2", "Frame"]
-        lines = read_table(root / "MeasurementsList.csv", ["HashedFileName", "Calc", *columns, "split"], problems,
-                           text=["HashedFileName", "Calc", "split"])
+        lines = read_table(
+            root / "MeasurementsList.csv",
+            ["HashedFileName", "Calc", *columns, "split"],
+            problems,
+            text=["HashedFileName", "Calc", "split"],
+        )
         if lines is None:
             problems.fail()
         values, finite = numbers(lines, columns, "MeasurementsList.csv", problems)
@@ -181,8 +214,11 @@ class EchoNetLVH:
         split = lines["split"].str.lower()
         pairs = pd.DataFrame({"name": names, "split": split}).drop_duplicates()
         problems.add("in two splits", pairs["name"][pairs["name"].duplicated()].unique())
-        places = {file: folder for folder in [root, *(root / sub for sub, is_dir in listing(root).items() if is_dir)]
-                  for file in listing(folder)}
+        places = {
+            file: folder
+            for folder in [root, *(root / sub for sub, is_dir in listing(root).items() if is_dir)]
+            for file in listing(folder)
+        }
         there = names.isin(places)
         problems.add("missing", names[~there].unique())
         calc = lines["Calc"].str.replace(r"[ds]$", "", regex=True)
@@ -193,10 +229,18 @@ class EchoNetLVH:
         scale = (10 * values["CalcValue"][used] / pixels.where(pixels > 0)).groupby(owner).median()
         table = np.column_stack([calc[used].map(CALIPERS.index), values.loc[used, ["Frame", "X1", "Y1", "X2", "Y2"]]])
         stems = pd.Series(files, dtype=str).str.removesuffix(".avi")
-        return problems.finish(pd.DataFrame({
-            "sequence": stems, "subject": stems, "split": split[used].groupby(owner).first().to_numpy(),
-            "path": [str(places[file] / file) for file in files], "spacing_mm": [(mm, mm) for mm in scale],
-            "_calipers": cut(table.astype(np.float64), owner, len(files)) if len(files) else []}))
+        return problems.finish(
+            pd.DataFrame(
+                {
+                    "sequence": stems,
+                    "subject": stems,
+                    "split": split[used].groupby(owner).first().to_numpy(),
+                    "path": [str(places[file] / file) for file in files],
+                    "spacing_mm": [(mm, mm) for mm in scale],
+                    "_calipers": cut(table.astype(np.float64), owner, len(files)) if len(files) else [],
+                }
+            )
+        )
 
     def read(self, row: "Row") -> "Sequence":
         """The video with its calipers' ends in the measured frames. Raises ClipError or GeometryError."""
@@ -204,7 +248,9 @@ class EchoNetLVH:
         points, visible = at_frames({}, len(clip), 2 * len(CALIPERS))
         for calc, frame, *ends in row["_calipers"]:
             if not 0 <= frame < len(clip):
-                raise GeometryError(f"A measurement names frame {frame:g}, but the clip has the frames 0 to {len(clip) - 1}.")
+                raise GeometryError(
+                    f"A measurement names frame {frame:g}, but the clip has the frames 0 to {len(clip) - 1}."
+                )
             at = slice(2 * int(calc), 2 * int(calc) + 2)
             points[int(frame), at], visible[int(frame), at] = np.reshape(ends, (2, 2)), True
         return sequence(clip, labels_of(row), points, visible, plax_schema())

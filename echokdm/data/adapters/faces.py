@@ -28,7 +28,8 @@ POINTS = 68
 
 @dataclass(frozen=True)
 class CelebVHQ:
-    """`celebvhq_info.json` and `processed/{id}.mp4`; landmarks from `processed/{id}.npy` (T, 68, 2), pixels from 0, where it is there."""
+    """`celebvhq_info.json` and `processed/{id}.mp4`; landmarks from `processed/{id}.npy` (T, 68, 2), pixels from 0,
+    where it is there."""
 
     name: str = "celebv-hq"
     schema: str = "ibug-68"
@@ -36,22 +37,29 @@ class CelebVHQ:
     one_size: bool = True
 
     def index(self, root: str | os.PathLike[str]) -> pd.DataFrame:
-        """One row a clip, its subject the video it was cut from; labels `start`, `end` in seconds and `appearance`. Raises DataError."""
+        """One row a clip, its subject the video it was cut from; labels `start`, `end` in seconds and `appearance`.
+        Raises DataError."""
         root, problems = open_root(root, self.name), Problems(self.name)
         path = root / "celebvhq_info.json"
         try:
             clips = json.loads(check_plain(path, DataError).read_bytes())["clips"]
-            table = pd.DataFrame({
-                "sequence": pd.Series(list(clips), dtype="str"), "subject": [str(clip["ytb_id"]) for clip in clips.values()],
-                "start": [float(clip["duration"]["start_sec"]) for clip in clips.values()],
-                "end": [float(clip["duration"]["end_sec"]) for clip in clips.values()],
-                "appearance": [tuple(clip["attributes"]["appearance"]) for clip in clips.values()]})
+            table = pd.DataFrame(
+                {
+                    "sequence": pd.Series(list(clips), dtype="str"),
+                    "subject": [str(clip["ytb_id"]) for clip in clips.values()],
+                    "start": [float(clip["duration"]["start_sec"]) for clip in clips.values()],
+                    "end": [float(clip["duration"]["end_sec"]) for clip in clips.values()],
+                    "appearance": [tuple(clip["attributes"]["appearance"]) for clip in clips.values()],
+                }
+            )
         except FileNotFoundError:
             problems.note("missing", path.name)
             problems.fail()
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise DataError(f"{path.name} is {foreign_kind(path) or 'damaged or of another form'}: clips.<id> with ytb_id, duration and "
-                            "attributes.appearance is needed.") from None
+            raise DataError(
+                f"{path.name} is {foreign_kind(path) or 'damaged or of another form'}: clips.<id> with ytb_id, duration and "
+                "attributes.appearance is needed."
+            ) from None
         table = table[safe(table["sequence"], problems)]
         there = present(table["sequence"] + ".mp4", root / "processed", problems)
         table = table[there]
@@ -66,10 +74,15 @@ class CelebVHQ:
         clip = read_frames(row["path"])
         if not row["landmarks"]:
             return sequence(clip, labels_of(row))
-        points = read_npy(Path(row["path"]).with_suffix(".npy"), "The landmarks beside this clip are no array of numbers: save them with "
-                          "numpy.save, (T, 68, 2).", GeometryError)
+        points = read_npy(
+            Path(row["path"]).with_suffix(".npy"),
+            "The landmarks beside this clip are no array of numbers: save them with numpy.save, (T, 68, 2).",
+            GeometryError,
+        )
         if points.shape != (len(clip), POINTS, 2):
-            raise GeometryError(f"The landmarks beside this clip have the shape {points.shape}, not {(len(clip), POINTS, 2)}.")
+            raise GeometryError(
+                f"The landmarks beside this clip have the shape {points.shape}, not {(len(clip), POINTS, 2)}."
+            )
         return sequence(clip, labels_of(row), points, np.isfinite(points).all(-1), self.schema)
 
 
@@ -80,15 +93,18 @@ def read_pts(path: Path) -> np.ndarray:
         if (count := re.search(r"n_points:\s*(\d+)", text)) is None:
             raise ValueError("no n_points")
         declared = int(count[1])
-        points = np.array(text[text.index("{") + 1:text.index("}")].split(), np.float64).reshape(-1, 2) - 1
+        points = np.array(text[text.index("{") + 1 : text.index("}")].split(), np.float64).reshape(-1, 2) - 1
     if len(points) != declared or len(points) != POINTS or not np.isfinite(points).all():
-        raise GeometryError(f"A .pts file needs {POINTS} finite points, as many as it declares; it has {len(points)} of {declared}.")
+        raise GeometryError(
+            f"A .pts file needs {POINTS} finite points, as many as it declares; it has {len(points)} of {declared}."
+        )
     return points
 
 
 @dataclass(frozen=True)
 class PtsFaces:
-    """Pictures at any depth with `<stem>.pts` beside each; a folder whose name begins with train, val or test is a split."""
+    """Pictures at any depth with `<stem>.pts` beside each; a folder whose name begins with train, val or test is a
+    split."""
 
     name: str = "faces-pts"
     schema: str = "ibug-68"
@@ -110,15 +126,26 @@ class PtsFaces:
         for folders, stem in marks:
             name = "/".join((*folders, stem))
             if (folders, stem) in pictures:
-                rows.append({"sequence": name, "subject": name, "split": split_of(folders),
-                             "path": os.path.join(root, *folders, pictures[folders, stem])})
+                rows.append(
+                    {
+                        "sequence": name,
+                        "subject": name,
+                        "split": split_of(folders),
+                        "path": os.path.join(root, *folders, pictures[folders, stem]),
+                    }
+                )
             else:
                 problems.add("without a picture", f"{name}.pts")
         return problems.finish(pd.DataFrame(rows) if rows else empty_index())
 
     def read(self, row: "Row") -> "Sequence":
         """One frame with 68 landmarks. Raises ClipError or GeometryError."""
-        return sequence(read_frames(row["path"]), labels_of(row), read_pts(Path(row["path"]).with_suffix(".pts"))[None], schema=self.schema)
+        return sequence(
+            read_frames(row["path"]),
+            labels_of(row),
+            read_pts(Path(row["path"]).with_suffix(".pts"))[None],
+            schema=self.schema,
+        )
 
 
 def xml_images(data: bytes) -> list[tuple[str, list[list[tuple[float, float]] | None]]]:
@@ -128,13 +155,17 @@ def xml_images(data: bytes) -> list[tuple[str, list[list[tuple[float, float]] | 
     """
     if b"<!ENTITY" in data:
         raise ValueError
-    return [(image.get("file", "").replace("\\", "/"), [_parts(box) for box in image.iter("box")])
-            for image in ElementTree.fromstring(data).iter("image")]
+    return [
+        (image.get("file", "").replace("\\", "/"), [_parts(box) for box in image.iter("box")])
+        for image in ElementTree.fromstring(data).iter("image")
+    ]
 
 
 def _parts(box: ElementTree.Element) -> list[tuple[float, float]] | None:
     try:
-        parts = {int(part.get("name", "")): (float(part.get("x", "")), float(part.get("y", ""))) for part in box.iter("part")}
+        parts = {
+            int(part.get("name", "")): (float(part.get("x", "")), float(part.get("y", ""))) for part in box.iter("part")
+        }
     except ValueError:
         return None
     return [parts[i] for i in range(POINTS)] if sorted(parts) == list(range(POINTS)) else None
@@ -142,7 +173,8 @@ def _parts(box: ElementTree.Element) -> list[tuple[float, float]] | None:
 
 @dataclass(frozen=True)
 class DlibFaces:
-    """dlib's `*.xml` (dataset/images/image/box/part) in the root, pictures at the paths that it gives; pixels count from 0.
+    """dlib's `*.xml` (dataset/images/image/box/part) in the root, pictures at the paths that it gives; pixels count
+    from 0.
 
     Files whose name holds train or test are splits; where there are any, the others, their union, are passed over.
     """
@@ -156,7 +188,10 @@ class DlibFaces:
         """One row a box. Raises DataError."""
         root, problems = open_root(root, self.name), Problems(self.name)
         files = [name for name, is_folder in listing(root).items() if not is_folder and name.lower().endswith(".xml")]
-        splits = {file: next((s for s in ("train", "val", "test") if re.search(rf"(^|[_.-]){s}", file.lower())), "all") for file in files}
+        splits = {
+            file: next((s for s in ("train", "val", "test") if re.search(rf"(^|[_.-]){s}", file.lower())), "all")
+            for file in files
+        }
         if len(set(splits.values())) > 1:
             splits = {file: split for file, split in splits.items() if split != "all"}
         if not splits:
@@ -185,7 +220,9 @@ class DlibFaces:
     def read(self, row: "Row") -> "Sequence":
         """One frame with the 68 landmarks of one face. Raises ClipError or GeometryError."""
         points = np.array([row["_points"]], np.float64)
-        return sequence(read_frames(row["path"]), labels_of(row), points, np.all(np.isfinite(points), axis=-1), self.schema)
+        return sequence(
+            read_frames(row["path"]), labels_of(row), points, np.all(np.isfinite(points), axis=-1), self.schema
+        )
 
 
 CELEBV_HQ, PTS, DLIB = CelebVHQ(), PtsFaces(), DlibFaces()

@@ -21,14 +21,17 @@ _CLIMBS = r"(?:^|[/\\])\.\.(?:[/\\]|$)|^[/\\]|^[A-Za-z]:|\x00"
 
 
 def open_root(root: str | os.PathLike[str], name: str) -> Path:
-    """The data set's folder. Raises DataError where it is none: a file, an LMDB or pickle given by mistake, or nothing at all."""
+    """The data set's folder. Raises DataError where it is none: a file, an LMDB or pickle given by mistake, or nothing
+    at all."""
     root = check_plain(root, DataError)
     if root.is_file():
         raise DataError(f"A folder in the {name} layout is needed, not {foreign_kind(root) or 'a file'}.")
     if not root.is_dir():
         raise DataError(f"The folder of {name} does not exist: check the path.")
     if (root / "data.mdb").exists():
-        raise DataError(f"A folder in the {name} layout is needed, not an LMDB database: export its pictures as files first.")
+        raise DataError(
+            f"A folder in the {name} layout is needed, not an LMDB database: export its pictures as files first."
+        )
     return root
 
 
@@ -50,12 +53,20 @@ def foreign_kind(path: Path) -> str:
     return next((kind for magic, kind in _FOREIGN.items() if head.startswith(magic)), "")
 
 
-def read_table(path: Path, columns: Iterable[str], problems: Problems, *, sep: str = ",", text: Iterable[str] = (),
-               category: Iterable[str] = ()) -> pd.DataFrame | None:
-    """A CSV with at least `columns`, header spaces stripped; None, and a problem, where it is missing, unreadable or lacks one.
+def read_table(
+    path: Path,
+    columns: Iterable[str],
+    problems: Problems,
+    *,
+    sep: str = ",",
+    text: Iterable[str] = (),
+    category: Iterable[str] = (),
+) -> pd.DataFrame | None:
+    """A CSV with at least `columns`, header spaces stripped; None, and a problem, where it is missing, unreadable or
+    lacks one.
 
-    text: columns kept as stripped strings, "" where empty, whose cells are told by their lines. category: the same, as categories, quick
-    where values repeat.
+    text: columns kept as stripped strings, "" where empty, whose cells are told by their lines. category: the same, as
+    categories, quick where values repeat.
     """
     as_text, word = dict.fromkeys(text, "str") | dict.fromkeys(category, "category"), problems.word(path.name)
     try:
@@ -88,7 +99,8 @@ def read_table(path: Path, columns: Iterable[str], problems: Problems, *, sep: s
 
 
 def numbers(table: pd.DataFrame, columns: list[str], where: str, problems: Problems) -> tuple[np.ndarray, np.ndarray]:
-    """`columns` as (R, C) float64, and (R,) which rows are finite throughout; each other row is a problem, named by its line in `where`."""
+    """`columns` as (R, C) float64, and (R,) which rows are finite throughout; each other row is a problem, named by its
+    line in `where`."""
     values = np.empty((len(table), len(columns)))
     for i, column in enumerate(columns):
         values[:, i] = pd.to_numeric(table[column], errors="coerce")
@@ -103,7 +115,8 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 
 def walk(folder: Path, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
-    """(folders from the root, name) of every file below a folder, in order; linked folders are not entered, since they may loop."""
+    """(folders from the root, name) of every file below a folder, in order; linked folders are not entered, since they
+    may loop."""
     for name, is_folder in listing(folder).items():
         if not is_folder:
             yield above, name
@@ -112,7 +125,8 @@ def walk(folder: Path, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
 
 
 def safe(names: pd.Series, problems: Problems) -> pd.Series:
-    """Which names stay inside their folder; one that is absolute or climbs with `..` is refused as a problem, as is an empty one."""
+    """Which names stay inside their folder; one that is absolute or climbs with `..` is refused as a problem, as is an
+    empty one."""
     bad = names.str.contains(_CLIMBS, regex=True) | (names == "")
     problems.add("refused, since the name leads out of the folder", names[bad])
     return ~bad
@@ -137,8 +151,11 @@ def split_of(parts: Iterable[str]) -> str:
 
 
 def known_split(split: str, other: str = "all") -> str:
-    """A split as it may be put out: its usual name or a fold's number; `other` for another text, since it may be anything."""
-    return split if split.isdecimal() or split.lower() in ("all", "train", "val", "valid", "validation", "test") else other
+    """A split as it may be put out: its usual name or a fold's number; `other` for another text, since it may be
+    anything."""
+    return (
+        split if split.isdecimal() or split.lower() in ("all", "train", "val", "valid", "validation", "test") else other
+    )
 
 
 def cut(values: np.ndarray, owners: np.ndarray, count: int) -> list[np.ndarray]:

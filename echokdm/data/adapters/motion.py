@@ -1,4 +1,5 @@
-"""The motion-transfer layout (Siarohin et al., NeurIPS 2019): `train/` and `test/` of videos, frame folders or strips of frames."""
+"""The motion-transfer layout (Siarohin et al., NeurIPS 2019): `train/` and `test/` of videos, frame folders or strips
+of frames."""
 
 import os
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ LAYOUT = "train/ and test/ of mp4, gif, frame folders or horizontal strips"
 
 @dataclass(frozen=True)
 class MotionTransfer:
-    """Videos (`.mp4`, `.gif`, ...), folders of frames, whatever their name ends in, and pictures that are square frames in a row.
+    """Videos (`.mp4`, `.gif`, ...), folders of frames, whatever their name ends in, and pictures that are square frames
+    in a row.
 
     The identity is the text before the first `#` of a name, as in `id10283#2Ci0WH8Z_GY#00001.mp4`.
     """
@@ -33,7 +35,8 @@ class MotionTransfer:
     one_size: bool = True
 
     def index(self, root: str | os.PathLike[str]) -> pd.DataFrame:
-        """One row an entry of `train/` and `test/` (and `val/` where it is); label `kind`: video, folder or strip. Raises DataError."""
+        """One row an entry of `train/` and `test/` (and `val/` where it is); label `kind`: video, folder or strip.
+        Raises DataError."""
         root, problems = open_root(root, self.name), Problems(self.name)
         parts = []
         for split in ("train", "val", "test"):
@@ -47,12 +50,21 @@ class MotionTransfer:
         table = pd.concat(parts, ignore_index=True)
         names = table["name"].astype("str")
         ending = names.str.extract(r"(\.[^.]*)$")[0].fillna("").str.lower()
-        kind = np.select([table["is_folder"], ending.isin(VIDEOS), ending.isin(IMAGES)], ["folder", "video", "strip"], "")
+        kind = np.select(
+            [table["is_folder"], ending.isin(VIDEOS), ending.isin(IMAGES)], ["folder", "video", "strip"], ""
+        )
         problems.add("neither video, picture nor folder", names[kind == ""])
         stems = names.str.replace(r"\.[^.#]*$", "", regex=True)
         paths = f"{root}{os.sep}" + table["split"] + os.sep + names
-        index = pd.DataFrame({"sequence": table["split"] + "/" + names, "subject": stems.str.partition("#")[0], "split": table["split"],
-                              "path": paths, "kind": kind})
+        index = pd.DataFrame(
+            {
+                "sequence": table["split"] + "/" + names,
+                "subject": stems.str.partition("#")[0],
+                "split": table["split"],
+                "path": paths,
+                "kind": kind,
+            }
+        )
         return problems.finish(index[kind != ""])
 
     def read(self, row: "Row") -> "Sequence":
@@ -61,7 +73,9 @@ class MotionTransfer:
         if row["kind"] == "strip":
             height, width = clip.size
             if width % height:
-                raise ClipError(f"A strip holds square frames in a row, but {width} pixels are no multiple of its height, {height}.")
+                raise ClipError(
+                    f"A strip holds square frames in a row, but {width} pixels are no multiple of its height, {height}."
+                )
             frames = clip.frames[0].unflatten(2, (width // height, height)).permute(2, 0, 1, 3)
             clip = clip.with_frames(frames.contiguous())
         return sequence(clip, labels_of(row))

@@ -1,6 +1,7 @@
 """Clips with OpenPose's JSON, one file a frame, and IXMAS (Weinland et al., CVIU 2006), actions seen by five cameras.
 
-25 joints are BODY_25 or BODY_25B, which the files don't say; the order in which the limbs come out shorter is the right one.
+25 joints are BODY_25 or BODY_25B, which the files don't say; the order in which the limbs come out shorter is the right
+one.
 """
 
 import os
@@ -54,14 +55,16 @@ def choose(people: list[np.ndarray], person: str | int) -> np.ndarray:
 
 
 def limb_length(points: np.ndarray, seen: np.ndarray, schema: "KeypointSchema") -> float:
-    """Mean length in pixels of the schema's limbs whose both ends are seen, over frames: points (T, N, 2), seen (T, N)."""
+    """Mean length in pixels of the schema's limbs whose both ends are seen, over frames: points (T, N, 2), seen (T,
+    N)."""
     a, b = np.array(schema.edges).T
     both = seen[:, a] & seen[:, b]
     return float(np.linalg.norm(points[:, a] - points[:, b], axis=-1)[both].mean()) if both.any() else float("nan")
 
 
 def tell_order(points: np.ndarray, seen: np.ndarray) -> str:
-    """The name of the schema in which joints (T, N, 2) with visibility (T, N) come. Raises GeometryError where neither fits clearly."""
+    """The name of the schema in which joints (T, N, 2) with visibility (T, N) come. Raises GeometryError where neither
+    fits clearly."""
     from echokdm.core.schemas import schema
 
     count = points.shape[1]
@@ -72,8 +75,10 @@ def tell_order(points: np.ndarray, seen: np.ndarray) -> str:
     lengths = {name: limb_length(points, seen, schema(name)) for name in SCHEMAS[count]}
     short, long = sorted(lengths, key=lambda name: lengths[name])
     if not lengths[short] <= CLEAR * lengths[long]:  # nan too
-        raise GeometryError("The joints don't tell whether they are in BODY_25 or BODY_25B order: use the adapter openpose-body25 or "
-                            "openpose-body25b.")
+        raise GeometryError(
+            "The joints don't tell whether they are in BODY_25 or BODY_25B order: use the adapter openpose-body25 or "
+            "openpose-body25b."
+        )
     return short
 
 
@@ -84,9 +89,11 @@ def _json_files(folder: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class OpenPoseClips:
-    """Folders of JSON, one file a frame, beside their clip: `x_json/`, `x_keypoints/` or `x/` with `x.mp4`, or frames in `x_png/` or `x/`.
+    """Folders of JSON, one file a frame, beside their clip: `x_json/`, `x_keypoints/` or `x/` with `x.mp4`, or frames
+    in `x_png/` or `x/`.
 
-    person: "largest", or the index of one in the files. order: the schema's name where it is known, "" to tell it by the limbs.
+    person: "largest", or the index of one in the files. order: the schema's name where it is known, "" to tell it by
+    the limbs.
     """
 
     name: str = "openpose"
@@ -104,7 +111,10 @@ class OpenPoseClips:
         """One row a clip; its files' joints are looked at when it is read. Raises DataError."""
         root, problems = open_root(root, self.name), Problems(self.name)
         rows = []
-        for folder in [root, *(root / name for name, is_folder in listing(root).items() if is_folder and split_of([name]) != "all")]:
+        for folder in [
+            root,
+            *(root / name for name, is_folder in listing(root).items() if is_folder and split_of([name]) != "all"),
+        ]:
             entries = listing(folder)
             split = "all" if folder == root else split_of([folder.name])
             prefix = "" if folder == root else f"{folder.name}/"
@@ -118,12 +128,20 @@ class OpenPoseClips:
                 if clip is None:
                     problems.add("without a clip", f"{prefix}{name}")
                     continue
-                rows.append({"sequence": prefix + stem, "subject": prefix + stem, "split": split, "path": str(folder / clip),
-                             "_joints": files})
+                rows.append(
+                    {
+                        "sequence": prefix + stem,
+                        "subject": prefix + stem,
+                        "split": split,
+                        "path": str(folder / clip),
+                        "_joints": files,
+                    }
+                )
         return problems.finish(pd.DataFrame(rows) if rows else empty_index())
 
     def read(self, row: "Row") -> "Sequence":
-        """The clip with one person's joints, those not detected not visible; the label EMPTY counts frames without a person.
+        """The clip with one person's joints, those not detected not visible; the label EMPTY counts frames without a
+        person.
 
         Raises ClipError or GeometryError.
         """
@@ -137,7 +155,9 @@ def _read(row: "Row", person: str | int, order: str) -> "Sequence":
     if not counts:
         raise GeometryError(f"No person is found in any of the {len(chosen)} frames of this clip.")
     if len(counts) > 1:
-        raise GeometryError(f"The persons of this clip have {' and '.join(map(str, sorted(counts)))} joints: one order is needed.")
+        raise GeometryError(
+            f"The persons of this clip have {' and '.join(map(str, sorted(counts)))} joints: one order is needed."
+        )
     joints = np.stack([person if len(person) else np.zeros((max(counts), 3)) for person in chosen])
     empty = sum(not len(person) for person in chosen)
     points, seen = joints[..., :2], joints[..., 2] > 0
@@ -146,11 +166,14 @@ def _read(row: "Row", person: str | int, order: str) -> "Sequence":
 
 @dataclass(frozen=True)
 class Ixmas:
-    """`{actor}{rep}_png/cam{0-4}/img0000.png`, `{actor}{rep}_truth.txt`; joints in `{actor}{rep}_json/cam{0-4}/*.json` where known."""
+    """`{actor}{rep}_png/cam{0-4}/img0000.png`, `{actor}{rep}_truth.txt`; joints in `{actor}{rep}_json/cam{0-4}/*.json`
+    where known."""
 
     name: str = "ixmas"
     schema: str = "openpose-body25"
-    what: str = "IXMAS: {actor}{rep}_png/cam{0-4}/img*.png, {actor}{rep}_truth.txt, optional {actor}{rep}_json/cam{0-4}/*.json"
+    what: str = (
+        "IXMAS: {actor}{rep}_png/cam{0-4}/img*.png, {actor}{rep}_truth.txt, optional {actor}{rep}_json/cam{0-4}/*.json"
+    )
     one_size: bool = True
 
     def index(self, root: str | os.PathLike[str]) -> pd.DataFrame:
@@ -169,18 +192,31 @@ class Ixmas:
                 problems.add("missing", name, f"its cam{k}/")
             for k in range(5):
                 if f"cam{k}" in cameras:
-                    rows.append({"sequence": f"{stem}/cam{k}", "subject": take[1], "split": "all", "path": str(root / name / f"cam{k}"),
-                                 "repetition": int(take[2]), "camera": k,
-                                 "_joints": _json_files(root / f"{stem}_json" / f"cam{k}")})
+                    rows.append(
+                        {
+                            "sequence": f"{stem}/cam{k}",
+                            "subject": take[1],
+                            "split": "all",
+                            "path": str(root / name / f"cam{k}"),
+                            "repetition": int(take[2]),
+                            "camera": k,
+                            "_joints": _json_files(root / f"{stem}_json" / f"cam{k}"),
+                        }
+                    )
         return problems.finish(pd.DataFrame(rows) if rows else empty_index())
 
     def read(self, row: "Row") -> "Sequence":
-        """One camera's frames, with the largest person's joints where there are any. Raises ClipError or GeometryError."""
+        """One camera's frames, with the largest person's joints where there are any. Raises ClipError or
+        GeometryError."""
         if not row["_joints"]:
             return sequence(read_frames(row["path"]), labels_of(row))
         return _read(row, "largest", self.schema)
 
 
 CLIPS, IXMAS = OpenPoseClips(), Ixmas()
-BODY_25 = OpenPoseClips("openpose-body25", "openpose-body25", "OpenPose JSON known to be in BODY_25 order", order="openpose-body25")
-BODY_25B = OpenPoseClips("openpose-body25b", "openpose-body25b", "OpenPose JSON known to be in BODY_25B order", order="openpose-body25b")
+BODY_25 = OpenPoseClips(
+    "openpose-body25", "openpose-body25", "OpenPose JSON known to be in BODY_25 order", order="openpose-body25"
+)
+BODY_25B = OpenPoseClips(
+    "openpose-body25b", "openpose-body25b", "OpenPose JSON known to be in BODY_25B order", order="openpose-body25b"
+)

@@ -1,4 +1,5 @@
-"""DeepFashion and Market-1501 as pose-transfer pairs (layout of Zhu et al., CVPR 2019): two pictures of one person, 18 joints each."""
+"""DeepFashion and Market-1501 as pose-transfer pairs (layout of Zhu et al., CVPR 2019): two pictures of one person, 18
+joints each."""
 
 import json
 import os
@@ -26,9 +27,11 @@ MISSING = -1  # both coordinates of a joint that was not detected
 
 @dataclass(frozen=True)
 class PosePairs:
-    """`{train,test}/*.jpg`, `<prefix>-pairs-{train,test}.csv` (from,to) and `<prefix>-annotation-*.csv` (name:keypoints_y:keypoints_x).
+    """`{train,test}/*.jpg`, `<prefix>-pairs-{train,test}.csv` (from,to) and `<prefix>-annotation-*.csv`
+    (name:keypoints_y:keypoints_x).
 
-    prefixes: how the tables' names may begin. identity: the end of a file name, a pattern, before which it names the person.
+    prefixes: how the tables' names may begin. identity: the end of a file name, a pattern, before which it names the
+    person.
     """
 
     name: str
@@ -50,7 +53,9 @@ class PosePairs:
     def _split(self, root: Path, split: str, problems: Problems) -> pd.DataFrame | None:
         pairs = read_table(self._file(root, "pairs", split), ["from", "to"], problems, text=["from", "to"])
         joints = ["keypoints_y", "keypoints_x"]
-        poses = read_table(self._file(root, "annotation", split), ["name", *joints], problems, sep=":", text=["name", *joints])
+        poses = read_table(
+            self._file(root, "annotation", split), ["name", *joints], problems, sep=":", text=["name", *joints]
+        )
         if pairs is None or poses is None:
             return None
         poses = poses.drop_duplicates("name").set_index("name")
@@ -67,10 +72,22 @@ class PosePairs:
         people = [pairs[end].str.replace(self.identity, "", regex=True) for end in ("from", "to")]
         problems.add("pairs of two people", pairs["from"][people[0] != people[1]])
         folder = f"{root / split}{os.sep}"
-        columns = {f"_{axis}_{end}": poses.loc[pairs[end], f"keypoints_{axis}"].to_numpy() for end in ("from", "to") for axis in "xy"}
-        return pd.DataFrame({"sequence": f"{split}/" + pairs["from"] + ">" + pairs["to"], "subject": people[0], "split": split,
-                             "path": folder + pairs["from"], "from": pairs["from"], "to": pairs["to"],
-                             "_to": folder + pairs["to"]}).assign(**columns)
+        columns = {
+            f"_{axis}_{end}": poses.loc[pairs[end], f"keypoints_{axis}"].to_numpy()
+            for end in ("from", "to")
+            for axis in "xy"
+        }
+        return pd.DataFrame(
+            {
+                "sequence": f"{split}/" + pairs["from"] + ">" + pairs["to"],
+                "subject": people[0],
+                "split": split,
+                "path": folder + pairs["from"],
+                "from": pairs["from"],
+                "to": pairs["to"],
+                "_to": folder + pairs["to"],
+            }
+        ).assign(**columns)
 
     def _file(self, root: Path, table: str, split: str) -> Path:
         """The table under the first of its names that is there."""
@@ -79,9 +96,12 @@ class PosePairs:
         return root / next((file for file in files if file in there), files[0])
 
     def read(self, row: "Row") -> "Sequence":
-        """Two frames, `from` and `to`, with their joints; those not detected are not visible. Raises ClipError or GeometryError."""
+        """Two frames, `from` and `to`, with their joints; those not detected are not visible. Raises ClipError or
+        GeometryError."""
         clip = read_stack([row["path"], row["_to"]])
-        points = np.stack([[_numbers(row[f"_{axis}_{end}"]) for axis in "xy"] for end in ("from", "to")]).transpose(0, 2, 1)
+        points = np.stack([[_numbers(row[f"_{axis}_{end}"]) for axis in "xy"] for end in ("from", "to")]).transpose(
+            0, 2, 1
+        )
         return sequence(clip, labels_of(row), points, (points != MISSING).all(-1), self.schema)
 
 
@@ -96,6 +116,12 @@ def _numbers(text: str) -> list[float]:
     return values
 
 
-DEEPFASHION = PosePairs("deepfashion", "DeepFashion: {train,test}/*.jpg, fasion-pairs-*.csv, fasion-annotation-*.csv",
-                        ("fasion", "fashion"), r"_[^_]*$")  # "fasion" is how the files are published
-MARKET = PosePairs("market-1501", "Market-1501: {train,test}/*.jpg, market-pairs-*.csv, market-annotation-*.csv", ("market",), r"_.*$")
+DEEPFASHION = PosePairs(
+    "deepfashion",
+    "DeepFashion: {train,test}/*.jpg, fasion-pairs-*.csv, fasion-annotation-*.csv",
+    ("fasion", "fashion"),
+    r"_[^_]*$",
+)  # "fasion" is how the files are published
+MARKET = PosePairs(
+    "market-1501", "Market-1501: {train,test}/*.jpg, market-pairs-*.csv, market-annotation-*.csv", ("market",), r"_.*$"
+)

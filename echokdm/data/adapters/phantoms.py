@@ -1,4 +1,5 @@
-"""The simulators as data sets: in place of a folder they take a number of identities, such as `echokdm data preview phantom-face 100`."""
+"""The simulators as data sets: in place of a folder they take a number of identities, such as `echokdm data preview
+phantom-face 100`."""
 
 import colorsys
 import os
@@ -42,8 +43,11 @@ class Phantom:
             raise DataError(f"{self.name} is simulated: give a number of identities in place of a folder.")
         count = int(text)
         seeds = {"train": range(count), "test": range(HELD_OUT, HELD_OUT + max(min(8, count), count // 10))}
-        rows = [{"sequence": f"{split}/{seed}", "subject": str(seed), "split": split, "path": "", "_seed": seed}
-                for split in seeds for seed in seeds[split]]
+        rows = [
+            {"sequence": f"{split}/{seed}", "subject": str(seed), "split": split, "path": "", "_seed": seed}
+            for split in seeds
+            for seed in seeds[split]
+        ]
         return Problems(self.name).finish(pd.DataFrame(rows))
 
     def read(self, row: "Row") -> "Sequence":
@@ -62,10 +66,19 @@ class Phantom:
         phantom = A4CPhantom([row["_seed"]])
         points = phantom.keypoints(phases)[0].float()
         # One beat in FRAMES frames, in mm: what a scanner's file would tell.
-        labels = {"EF": float(phantom.ejection_fraction[0]), "fps": FRAMES * float(phantom.heart_rate[0]) / 60,
-                  "spacing_mm": (float(phantom.mm_per_px[0]),) * 2, "condition": _coloured(phantom.masks(phases)[0])}
-        return Sequence(phantom.frames(phases)[0].float(), points, torch.ones(points.shape[:2], dtype=torch.bool), A4C_BLOODPOOL_40,
-                        labels | labels_of(row))
+        labels = {
+            "EF": float(phantom.ejection_fraction[0]),
+            "fps": FRAMES * float(phantom.heart_rate[0]) / 60,
+            "spacing_mm": (float(phantom.mm_per_px[0]),) * 2,
+            "condition": _coloured(phantom.masks(phases)[0]),
+        }
+        return Sequence(
+            phantom.frames(phases)[0].float(),
+            points,
+            torch.ones(points.shape[:2], dtype=torch.bool),
+            A4C_BLOODPOOL_40,
+            labels | labels_of(row),
+        )
 
     def _posed(self, row: "Row", phases: "torch.Tensor") -> "Sequence":
         import torch
@@ -75,7 +88,11 @@ class Phantom:
         from echokdm.phantom.face import FacePhantom
         from echokdm.phantom.views import ViewsPhantom
 
-        kinds: dict[str, type[FacePhantom | BodyPhantom | ViewsPhantom]] = {"face": FacePhantom, "body": BodyPhantom, "views": ViewsPhantom}
+        kinds: dict[str, type[FacePhantom | BodyPhantom | ViewsPhantom]] = {
+            "face": FacePhantom,
+            "body": BodyPhantom,
+            "views": ViewsPhantom,
+        }
         phantom = kinds[self.kind]([row["_seed"]], SIDE)
         seen = phantom.keypoints_visible(phases)[0]
         points = torch.where(seen[..., None], phantom.keypoints(phases)[0], 0.0)

@@ -15,7 +15,8 @@ REFERENCES = ("ref1", "ref2")
 """Further columns where a data set lists examples for a picture: their sequences, "" for none."""
 
 PAIR = ("from", "to")
-"""Further columns where a sequence is two pictures, the second of which is to be made of the first: the pictures' names."""
+"""Further columns where a sequence is two pictures, the second of which is to be made of the first: the pictures'
+names."""
 
 SHOWN = 3
 
@@ -26,7 +27,8 @@ OTHER_SIZE = "of another image size than most"
 
 
 class Place(str):
-    """Where a problem is: a name of the folder's own and, behind it, a detail without one. As a text it is both, for who reads the folder.
+    """Where a problem is: a name of the folder's own and, behind it, a detail without one. As a text it is both, for
+    who reads the folder.
 
     word: name -> how it is told, asked when it is told, since places become known while the folder is read.
     """
@@ -49,7 +51,8 @@ class Place(str):
 
 
 class Problems:
-    """What is wrong with a folder of the data set `name`: for each kind, such as "missing", the files or places concerned.
+    """What is wrong with a folder of the data set `name`: for each kind, such as "missing", the files or places
+    concerned.
 
     tables: names of files that the layout gives, which can be no patient's and are told as they are.
     """
@@ -60,7 +63,8 @@ class Problems:
         self._located: dict[str, str] = {table: table for table in tables}
 
     def locate(self, names: Iterable[str], places: Iterable[str]) -> None:
-        """Say where names stand, such as "FileList.csv line 3", by which they are told from now on; the first place of a name counts."""
+        """Say where names stand, such as "FileList.csv line 3", by which they are told from now on; the first place of
+        a name counts."""
         for name, place in zip(names, places, strict=True):
             self._located.setdefault(str(name).removesuffix(".avi"), place)
 
@@ -73,7 +77,8 @@ class Problems:
         self._note(kind, [Place(name, detail, self.word) for name in _several(names)])
 
     def note(self, kind: str, places: str | Iterable[str]) -> None:
-        """Note a problem for a place whose words are the data set's or our own, such as "FileList.csv line 3", or for each of several."""
+        """Note a problem for a place whose words are the data set's or our own, such as "FileList.csv line 3", or for
+        each of several."""
         self._note(kind, _several(places))
 
     def _note(self, kind: str, places: list[str]) -> None:
@@ -90,18 +95,25 @@ class Problems:
 
     def lines(self, shown: int = SHOWN) -> list[str]:
         """One line a kind: count, kind, the first few places."""
-        return [f"{len(places)} {kind}: {', '.join(map(_told, places[:shown]))}"
-                + (f" and {len(places) - shown} more" if len(places) > shown else "") for kind, places in self.found.items()]
+        return [
+            f"{len(places)} {kind}: {', '.join(map(_told, places[:shown]))}"
+            + (f" and {len(places) - shown} more" if len(places) > shown else "")
+            for kind, places in self.found.items()
+        ]
 
     def fail(self, usable: pd.DataFrame | None = None) -> NoReturn:
         """Raise DataError that tells all of it. usable: the index of what is sound."""
         count = f"{len(self)} problem{'s' if len(self) != 1 else ''}"
         hint = "docs/data.md shows the layout" + (", --show-names the names" if self.withheld else "")
-        raise DataError(f"This {self.name} folder has {count} ({hint}): {'; '.join(self.lines())}.",
-                        self.found, empty_index() if usable is None else usable)
+        raise DataError(
+            f"This {self.name} folder has {count} ({hint}): {'; '.join(self.lines())}.",
+            self.found,
+            empty_index() if usable is None else usable,
+        )
 
     def finish(self, index: pd.DataFrame) -> pd.DataFrame:
-        """The index in its final form: base columns first, rows in order; listings twice and subjects in two splits are problems too.
+        """The index in its final form: base columns first, rows in order; listings twice and subjects in two splits are
+        problems too.
 
         Raises DataError where any problem was found; its `usable` is the index.
         """
@@ -120,7 +132,7 @@ class Problems:
 
 
 def numbered(what: str, count: int) -> list[str]:
-    """"sequence 1 of 12" to "sequence 12 of 12"."""
+    """ "sequence 1 of 12" to "sequence 12 of 12"."""
     return [f"{what} {number} of {count}" for number in range(1, count + 1)]
 
 

@@ -1,4 +1,5 @@
-"""Views of scenes and objects in HDF5 (layout of Sun et al., ECCV 2018): KITTI `SS_FFFFFF`, ShapeNet chairs `model_az_el`."""
+"""Views of scenes and objects in HDF5 (layout of Sun et al., ECCV 2018): KITTI `SS_FFFFFF`, ShapeNet chairs
+`model_az_el`."""
 
 import os
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ LISTS = {"train": "id_train.txt", "test": "id_test.txt"}
 
 @dataclass(frozen=True)
 class Views:
-    """One HDF5 file, a group a view with `image` (H, W, 3) and `pose`; optional `id_train.txt` and `id_test.txt` of group names.
+    """One HDF5 file, a group a view with `image` (H, W, 3) and `pose`; optional `id_train.txt` and `id_test.txt` of
+    group names.
 
     scene: the pattern of a group's name, whose first bracket is the scene or object.
     """
@@ -41,9 +43,12 @@ class Views:
     one_size: bool = True
 
     def index(self, root: str | os.PathLike[str]) -> pd.DataFrame:
-        """One row a view; views of one subject show one scene. The root may be the HDF5 file itself. Raises DataError."""
+        """One row a view; views of one subject show one scene. The root may be the HDF5 file itself. Raises
+        DataError."""
         problems, root = Problems(self.name), Path(root)
-        path = root if root.is_file() and foreign_kind(root) == "an HDF5 file" else open_root(root, self.name) / self.file
+        path = (
+            root if root.is_file() and foreign_kind(root) == "an HDF5 file" else open_root(root, self.name) / self.file
+        )
         if not path.exists():
             problems.note("missing", self.file)
             problems.fail()
@@ -64,7 +69,9 @@ class Views:
         split = pd.Series("all", index=names.index)
         for name, file in LISTS.items():
             try:
-                listed = pd.Series(check_plain(folder / file, DataError).read_text(encoding="utf-8").split(), dtype="str")
+                listed = pd.Series(
+                    check_plain(folder / file, DataError).read_text(encoding="utf-8").split(), dtype="str"
+                )
             except FileNotFoundError:
                 continue
             except (OSError, ValueError):
@@ -77,7 +84,8 @@ class Views:
         return split
 
     def read(self, row: "Row") -> "Sequence":
-        """One frame; label `pose`, float64, as the file has it: a matrix for KITTI, azimuth and elevation for chairs. Raises ClipError."""
+        """One frame; label `pose`, float64, as the file has it: a matrix for KITTI, azimuth and elevation for chairs.
+        Raises ClipError."""
         import torch
 
         from echokdm.core.types import Clip
@@ -89,12 +97,18 @@ class Views:
         except (OSError, KeyError, TypeError, ValueError):
             raise ClipError("This view lacks its image or pose, or is damaged: copy the HDF5 file again.") from None
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype.kind not in "uf" or not np.isfinite(image).all():
-            raise ClipError(f"A view's image is (height, width, 3) of uint8 or of floats, not {image.shape} {image.dtype}.")
+            raise ClipError(
+                f"A view's image is (height, width, 3) of uint8 or of floats, not {image.shape} {image.dtype}."
+            )
         frame = image.astype(np.float32) / (255 if image.max(initial=0) > 1 or image.dtype.kind == "u" else 1)
         frames = torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1))[None]).clamp(0, 1)
         return sequence(Clip(frames, 1.0, view="", meta={"fps_assumed": True}), labels_of(row) | {"pose": pose})
 
 
 KITTI = Views("kitti", "KITTI views: data_kitti.hdf5 with SS_FFFFFF/{image,pose}", "data_kitti.hdf5", r"^(\d+)_\d+$")
-CHAIRS = Views("shapenet-chairs", "ShapeNet chairs: data_chair.hdf5 with model_az_el/{image,pose}", "data_chair.hdf5",
-               r"^(.+)_-?\d+_-?\d+$")
+CHAIRS = Views(
+    "shapenet-chairs",
+    "ShapeNet chairs: data_chair.hdf5 with model_az_el/{image,pose}",
+    "data_chair.hdf5",
+    r"^(.+)_-?\d+_-?\d+$",
+)

@@ -34,7 +34,8 @@ class Views(NamedTuple):
 
 
 class Rendered(NamedTuple):
-    """image (B, 3, H, W) in [0, 1]; of each view the flows (B, V, 2, h, w) px backward, T(0), T(1) and T_App (None without it),
+    """image (B, 3, H, W) in [0, 1]; of each view the flows (B, V, 2, h, w) px backward, T(0), T(1) and T_App (None
+    without it),
 
     and its share of each place (B, V, 1, h, w), which sum to one over the views.
     """
@@ -47,7 +48,8 @@ class Rendered(NamedTuple):
 
 
 def fuse(features: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:
-    """Eq. 6: sum over views of C~ F with C~ = C / sum C; (B, V, C, h, w) and (B, V, 1, h, w) > 0 -> (B, C, h, w) and C~.
+    """Eq. 6: sum over views of C~ F with C~ = C / sum C; (B, V, C, h, w) and (B, V, 1, h, w) > 0 -> (B, C, h, w) and
+    C~.
 
     The paper prints the sum from j = 1, but its weights sum to one from j = 0, the source, which is therefore in it.
     """
@@ -84,8 +86,13 @@ def render(networks: Networks, views: Views, driving_keypoints: Tensor) -> Rende
     copies = torch.stack(fused(_move(images, motion)), 1) if networks.generator.config.copies else None
     image = networks.generator(torch.cat(fused(moved), 1), copies)
     share = fuse(moved.unflatten(0, (B, V)), _resize(confidence, *moved.shape[2:]).unflatten(0, (B, V)))[1]
-    return Rendered(image, coarse.unflatten(0, (B, V)), motion.unflatten(0, (B, V)),
-                    None if appearance is None else appearance.unflatten(0, (B, V)), share)
+    return Rendered(
+        image,
+        coarse.unflatten(0, (B, V)),
+        motion.unflatten(0, (B, V)),
+        None if appearance is None else appearance.unflatten(0, (B, V)),
+        share,
+    )
 
 
 def _move(values: Tensor, flow: Tensor) -> Tensor:
@@ -98,12 +105,14 @@ def _resize(values: Tensor, height: int, width: int) -> Tensor:
 
 
 def relative_keypoints(source: Tensor, driving: Tensor, anchor: Tensor) -> Tensor:
-    """The source's key-points (K, 2) moved as the driving ones (T, K, 2) have since `anchor` (K, 2) -> (T, K, 2), px."""
+    """The source's key-points (K, 2) moved as the driving ones (T, K, 2) have since `anchor` (K, 2) -> (T, K, 2),
+    px."""
     return source + driving - anchor
 
 
 def nearest_pose(source: Tensor, driving: Tensor) -> int:
-    """Which driving frame is posed most like the source: by key-points (T, K, 2) and (K, 2), place and size taken out."""
+    """Which driving frame is posed most like the source: by key-points (T, K, 2) and (K, 2), place and size taken
+    out."""
 
     def shape(points: Tensor) -> Tensor:
         centred = points - points.mean(-2, keepdim=True)

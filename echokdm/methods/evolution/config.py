@@ -29,7 +29,8 @@ class AnimatorConfig(StageConfig):
     generator_widest: int = 512
     generator_downs: int = 2  # the features' size is the picture's / 2 ** generator_downs
     generator_blocks: int = 6
-    copy_pixels: bool = False  # let the decoder blend in the moved pictures themselves; not in the paper, see `networks/warp_generator.py`
+    # let the decoder blend in the moved pictures themselves; not in the paper, see `networks/warp_generator.py`
+    copy_pixels: bool = False
     references: int = Field(default=3, ge=0)  # N; 0: the paper's ablation without multi-view fusion
     fewest_references: int = Field(default=3, ge=0)  # below N, each step draws how many it shows
     backbone: Backbone = "vgg19"
@@ -37,9 +38,11 @@ class AnimatorConfig(StageConfig):
     scales: tuple[float, ...] = (1, 0.5, 0.25, 0.125)
     perceptual_weight: float = 10.0
     equivariance_weight: float = 10.0
-    crowding_weight: float = 0.0  # against key-points that fall together; not in the paper, see `losses/equivariance.py`
+    # against key-points that fall together; not in the paper, see `losses/equivariance.py`
+    crowding_weight: float = 0.0
     keypoint_steps: int = 0  # at the start, that train the key-points alone, without a picture; not in the paper
-    colour: float = Field(default=0.1, ge=0, le=0.5)  # brightness, contrast, saturation and hue change by so much at most, a clip's alike
+    # brightness, contrast, saturation and hue change by so much at most, a clip's alike
+    colour: float = Field(default=0.1, ge=0, le=0.5)
     affine: float = 0.05  # standard deviations of the equivariance loss' deformations, in half pictures
     spline: float = 0.05
     ema_decay: float = 0.999

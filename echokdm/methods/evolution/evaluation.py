@@ -1,4 +1,5 @@
-"""The paper's Tables 1, 3 and 4 in form: reconstruction of held-out sequences, how many references help, and animation."""
+"""The paper's Tables 1, 3 and 4 in form: reconstruction of held-out sequences, how many references help, and
+animation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -40,12 +41,17 @@ def with_references(count: int) -> str:
     return f"{count} reference" + "s" * (count != 1)
 
 
-def picture_scores(made: Tensor, truth: Tensor, distances: Mapping[str, Distance], detector: Detector | None = None,
-                   places: Tensor | None = None) -> dict[str, np.ndarray]:
+def picture_scores(
+    made: Tensor,
+    truth: Tensor,
+    distances: Mapping[str, Distance],
+    detector: Detector | None = None,
+    places: Tensor | None = None,
+) -> dict[str, np.ndarray]:
     """L1, SSIM, PSNR (dB), an LPIPS of each backbone and, with a detector, AKD (px): name -> (B,).
 
-    made, truth (B, 3, H, W) in [0, 1]. AKD: mean distance of the key-points found in both, as in FOMM; places (B, N, 2): those of
-    the truth, where they were found already.
+    made, truth (B, 3, H, W) in [0, 1]. AKD: mean distance of the key-points found in both, as in FOMM; places (B, N,
+    2): those of the truth, where they were found already.
     """
     scores = frame_scores(made, truth, distances)
     if detector is not None:
@@ -55,54 +61,79 @@ def picture_scores(made: Tensor, truth: Tensor, distances: Mapping[str, Distance
 
 
 def first_view(frames: Tensor, most: int, rng: np.random.Generator) -> tuple[Tensor, np.ndarray]:
-    """Views of a clip (T, 3, H, W), its first frame, the source, then up to `most` drawn references, and which frames are to be made.
+    """Views of a clip (T, 3, H, W), its first frame, the source, then up to `most` drawn references, and which frames
+    are to be made.
 
     Those are all others, in order, but for any that is a view in every pixel; one at least is never drawn.
     """
     order = 1 + rng.permutation(len(frames) - 1)
-    shown = np.array([0, *order[:max(0, min(most, len(frames) - 2))]], np.int64)
+    shown = np.array([0, *order[: max(0, min(most, len(frames) - 2))]], np.int64)
     views = frames[shown]
     rest = [t for t in range(1, len(frames)) if not (frames[t] == views).flatten(1).all(1).any()]
     return views, np.array(rest, np.int64)
 
 
 @torch.no_grad()
-def score_reconstruction(pipeline: EvolutionPipeline, data: FrameSource, distances: Mapping[str, Distance],
-                         detector: Detector | None = None, seed: int = 0, counts: Sequence[int] = (0, REFERENCES),
-                         most: int = 6) -> pd.DataFrame:
-    """Each held-out clip made from its first frame: a long table with sequence, its subject, frame, task, variant and scores.
+def score_reconstruction(
+    pipeline: EvolutionPipeline,
+    data: FrameSource,
+    distances: Mapping[str, Distance],
+    detector: Detector | None = None,
+    seed: int = 0,
+    counts: Sequence[int] = (0, REFERENCES),
+    most: int = 6,
+) -> pd.DataFrame:
+    """Each held-out clip made from its first frame: a long table with sequence, its subject, frame, task, variant and
+    scores.
 
-    Task "main": every frame, in order, from the first and as many drawn references as `counts` say, REFERENCES at most. Task
-    "number": the same from 0 to `most` references; left out where `most` is 0. A view is never made from itself, so the frames of a
-    task are those that none of its variants is shown. Clips that stand still are passed over.
+    Task "main": every frame, in order, from the first and as many drawn references as `counts` say, REFERENCES at most.
+    Task "number": the same from 0 to `most` references; left out where `most` is 0. A view is never made from itself,
+    so the frames of a task are those that none of its variants is shown. Clips that stand still are passed over.
     """
     clips, tables = data.clips(), []
-    tasks: dict[str, Sequence[int]] = {"main": [c for c in counts if c <= REFERENCES]} | ({"number": range(most + 1)} if most else {})
+    tasks: dict[str, Sequence[int]] = {"main": [c for c in counts if c <= REFERENCES]} | (
+        {"number": range(most + 1)} if most else {}
+    )
     for i, subject in enumerate(clips.subjects):
         frames = clips[i]
         for task, numbers in tasks.items():
-            views, rest = first_view(frames, REFERENCES if task == "main" else most, np.random.default_rng(derive_seed(seed, i)))
+            views, rest = first_view(
+                frames, REFERENCES if task == "main" else most, np.random.default_rng(derive_seed(seed, i))
+            )
             if not len(rest):
                 continue
-            made = {with_references(c): pipeline(views[:1 + c], frames[rest]).frames
-                    for c in sorted({min(count, len(views) - 1) for count in numbers})}
+            made = {
+                with_references(c): pipeline(views[: 1 + c], frames[rest]).frames
+                for c in sorted({min(count, len(views) - 1) for count in numbers})
+            }
             if task == "main":
                 errors = torch.stack([(frames[rest] - view).abs().mean((1, 2, 3)) for view in views])
                 made = {NO_EDIT: views[:1].expand(len(rest), -1, -1, -1), BEST_VIEW: views[errors.argmin(0)]} | made
             for begin in range(0, len(rest), SCORED):
-                part = rest[begin:begin + SCORED]
+                part = rest[begin : begin + SCORED]
                 places = None if detector is None else detector(frames[part])
                 for variant, pictures in made.items():
-                    scores = picture_scores(pictures[begin:begin + SCORED], frames[part], distances, detector, places)
-                    tables.append(pd.DataFrame({"sequence": i, "subject": subject, "frame": part, "task": task, "variant": variant,
-                                                **scores}))
+                    scores = picture_scores(pictures[begin : begin + SCORED], frames[part], distances, detector, places)
+                    tables.append(
+                        pd.DataFrame(
+                            {
+                                "sequence": i,
+                                "subject": subject,
+                                "frame": part,
+                                "task": task,
+                                "variant": variant,
+                                **scores,
+                            }
+                        )
+                    )
     if not tables:
         raise DataError("No held-out clip has two frames that differ, so there is nothing to make again.")
     return pd.concat(tables, ignore_index=True)
 
 
 def animation_pairs(subjects: np.ndarray, seed: int, most: int = PAIRS) -> list[tuple[int, int]]:
-    """(source, driving) clips of different subjects, drawn, each clip once as the source, `most` at most; none of one subject."""
+    """(source, driving) clips of different subjects, drawn, each clip once as the source, `most` at most; none of one
+    subject."""
     rng = np.random.default_rng(seed)
     others = {i: np.flatnonzero(subjects != subject) for i, subject in enumerate(subjects)}
     pairs = [(i, int(rng.choice(others[i]))) for i in rng.permutation(len(subjects)).tolist() if len(others[i])]
@@ -110,30 +141,51 @@ def animation_pairs(subjects: np.ndarray, seed: int, most: int = PAIRS) -> list[
 
 
 @torch.no_grad()
-def score_animation(pipeline: EvolutionPipeline, data: FrameSource, features: Features | None, seed: int = 1) -> pd.DataFrame:
-    """The first frame of held-out clips in the poses of another's, frame by frame in order: a long table with sequence, subject, frame,
-    variant, identity and pose.
+def score_animation(
+    pipeline: EvolutionPipeline, data: FrameSource, features: Features | None, seed: int = 1
+) -> pd.DataFrame:
+    """The first frame of held-out clips in the poses of another's, frame by frame in order: a long table with sequence,
+    subject, frame, variant, identity and pose.
 
-    Relative motion is that since the driving clip's first frame. identity: cosine of the pictures' mean features with the source's, which
-    stands for CSIM where there is no network of identities, nan without `features`. pose: mean distance, px, of the key-points found
-    again in the picture from those asked for.
+    Relative motion is that since the driving clip's first frame. identity: cosine of the pictures' mean features with
+    the source's, which stands for CSIM where there is no network of identities, nan without `features`. pose: mean
+    distance, px, of the key-points found again in the picture from those asked for.
     """
     clips, tables = data.clips(), []
     for i, j in animation_pairs(clips.subjects, seed):
         views, _ = first_view(clips[i], REFERENCES, np.random.default_rng(derive_seed(seed, i)))
         driving, own = clips[j], _appearance(features, views[:1])
-        for variant, given in (("absolute", {}), ("relative to the first frame", {"relative": True}),
-                               ("relative to the nearest frame", {"relative": True, "anchor": "nearest"})):
+        for variant, given in (
+            ("absolute", {}),
+            ("relative to the first frame", {"relative": True}),
+            ("relative to the nearest frame", {"relative": True, "anchor": "nearest"}),
+        ):
             out = pipeline(views, driving, **given)
             again = pipeline.find_keypoints(out.frames)
-            tables.append(pd.DataFrame({
-                "sequence": i, "subject": clips.subjects[i], "frame": np.arange(len(driving)), "variant": variant,
-                "identity": F.cosine_similarity(_appearance(features, out.frames), own).double().numpy(),
-                "pose": mean_distance(again.double().numpy(), out.keypoints.double().numpy())}))
-        tables.append(pd.DataFrame({"sequence": i, "subject": clips.subjects[i], "frame": np.arange(len(driving)),
-                                    "variant": "the driving object",
-                                    "identity": F.cosine_similarity(_appearance(features, driving), own).double().numpy(),
-                                    "pose": np.nan}))
+            tables.append(
+                pd.DataFrame(
+                    {
+                        "sequence": i,
+                        "subject": clips.subjects[i],
+                        "frame": np.arange(len(driving)),
+                        "variant": variant,
+                        "identity": F.cosine_similarity(_appearance(features, out.frames), own).double().numpy(),
+                        "pose": mean_distance(again.double().numpy(), out.keypoints.double().numpy()),
+                    }
+                )
+            )
+        tables.append(
+            pd.DataFrame(
+                {
+                    "sequence": i,
+                    "subject": clips.subjects[i],
+                    "frame": np.arange(len(driving)),
+                    "variant": "the driving object",
+                    "identity": F.cosine_similarity(_appearance(features, driving), own).double().numpy(),
+                    "pose": np.nan,
+                }
+            )
+        )
     if not tables:
         raise DataError("Animation needs held-out clips of two subjects, but there is one.")
     return pd.concat(tables, ignore_index=True)
@@ -147,8 +199,10 @@ def _appearance(features: Features | None, images: Tensor) -> Tensor:
 
 
 def _rows(scores: pd.DataFrame, names: tuple[str, ...]) -> tuple[tuple[str, tuple[Any, ...]], ...]:
-    return tuple((variant, tuple(mean_interval(part[n], part["subject"]) for n in names))
-                 for variant, part in scores.groupby("variant", sort=False))
+    return tuple(
+        (variant, tuple(mean_interval(part[n], part["subject"]) for n in names))
+        for variant, part in scores.groupby("variant", sort=False)
+    )
 
 
 def evaluation_tables(pipeline: EvolutionPipeline, data: FrameSource, detector: Detector | None = None) -> list[Table]:
@@ -157,14 +211,30 @@ def evaluation_tables(pipeline: EvolutionPipeline, data: FrameSource, detector: 
     made = score_reconstruction(pipeline, data, distances, detector)
     animated = score_animation(pipeline, data, Features("squeeze", ("relu5_1",)) if has_backbone("squeeze") else None)
     names = tuple(n for n in COLUMNS if n in made)
-    lpips = distances["squeeze"].provenance if distances else "LPIPS and identity need ImageNet's weights, see `echokdm doctor`"
-    note = (f"Held-out clips at {data.size} px, all frames in order from the first and drawn references; {lpips}. "
-            "In brackets: 95 % intervals by bootstrap over subjects. "
-            "AKD in px, of key-points found again in the pictures.")
+    lpips = (
+        distances["squeeze"].provenance
+        if distances
+        else "LPIPS and identity need ImageNet's weights, see `echokdm doctor`"
+    )
+    note = (
+        f"Held-out clips at {data.size} px, all frames in order from the first and drawn references; {lpips}. "
+        "In brackets: 95 % intervals by bootstrap over subjects. "
+        "AKD in px, of key-points found again in the pictures."
+    )
     main, number = (made[made["task"] == task] for task in ("main", "number"))
-    return [Table("Video reconstruction (the paper's Tables 1 and 3 in form)", names, _rows(main, names), note),
-            Table("How many references (the paper's Table 4 in form)", names, _rows(number, names),
-                  "Of each clip the frames that no variant is shown. " + note),
-            Table("Animation by another's clip", ("identity", "pose, px"), _rows(
-                animated, ("identity", "pose")), "identity: cosine of mean SqueezeNet features with the source's, in place of CSIM; pose: "
-                "distance of unsupervised key-points found again from those asked for. " + note)]
+    return [
+        Table("Video reconstruction (the paper's Tables 1 and 3 in form)", names, _rows(main, names), note),
+        Table(
+            "How many references (the paper's Table 4 in form)",
+            names,
+            _rows(number, names),
+            "Of each clip the frames that no variant is shown. " + note,
+        ),
+        Table(
+            "Animation by another's clip",
+            ("identity", "pose, px"),
+            _rows(animated, ("identity", "pose")),
+            "identity: cosine of mean SqueezeNet features with the source's, in place of CSIM; pose: "
+            "distance of unsupervised key-points found again from those asked for. " + note,
+        ),
+    ]

@@ -24,8 +24,10 @@ class Evolution(Method):
 
     name: ClassVar[str] = "evolution"
     title: ClassVar[str] = "Self-appearance-aided differential evolution for motion transfer"
-    paper: ClassVar[str] = ("Liu, Wang, Cao, Zhou, Shah, Oquab, Couprie, Lim: Self-appearance-aided Differential Evolution for Motion "
-                            "Transfer, arXiv 2110.04658")
+    paper: ClassVar[str] = (
+        "Liu, Wang, Cao, Zhou, Shah, Oquab, Couprie, Lim: Self-appearance-aided Differential Evolution for Motion "
+        "Transfer, arXiv 2110.04658"
+    )
     takes: ClassVar[frozenset[str]] = frozenset({"driving", "sources"})
     config: ClassVar[type[EvolutionConfig]] = EvolutionConfig
     pipeline: ClassVar[type[EvolutionPipeline]] = EvolutionPipeline
@@ -34,11 +36,15 @@ class Evolution(Method):
         """One: all networks at once."""
         return ("animator",)
 
-    def build_stage(self, name: str, config: EvolutionConfig, data: FrameSource, bundle: Path, start: bool) -> AnimatorStage:
+    def build_stage(
+        self, name: str, config: EvolutionConfig, data: FrameSource, bundle: Path, start: bool
+    ) -> AnimatorStage:
         """See `Method`."""
         parts = build_networks(config.animator)
         if start:  # from a bundle that may hold landmarks alone
-            parts |= {n: load_component(bundle, n, EvolutionPipeline.COMPONENTS[n]) for n in parts if (bundle / n).is_dir()}
+            parts |= {
+                n: load_component(bundle, n, EvolutionPipeline.COMPONENTS[n]) for n in parts if (bundle / n).is_dir()
+            }
         return AnimatorStage(config.animator, data.train(2 + config.animator.references, config.seed), parts)
 
     def assemble(self, config: EvolutionConfig, parts: dict[str, Any]) -> EvolutionPipeline:
@@ -58,15 +64,18 @@ class Evolution(Method):
 
 
 def pictures(pipeline: EvolutionPipeline, views: Tensor, driving: Tensor, out: EvolutionOutput) -> dict[str, Tensor]:
-    """What the networks saw and did: key-points on views and driving frames, flows T(0), T(1), T_App, each view's share."""
+    """What the networks saw and did: key-points on views and driving frames, flows T(0), T(1), T_App, each view's
+    share."""
     found = pipeline.find_keypoints(driving)
     schema, size = pipeline.schema, (views.shape[2], views.shape[3])
     longest = float(out.flow.square().sum(1).max().sqrt()) + 1e-6
     shown = {
         "views": _with_points(views, render_keypoints(out.source_keypoints, schema, *size)),
         "driving": _with_points(driving, render_keypoints(found, schema, *size)),
-        "coarse_flow": flow_to_color(out.coarse, longest), "flow": flow_to_color(out.flow, longest),
-        "confidence": torch.cat(list(out.confidence.expand(-1, -1, 3, -1, -1).unbind(1)), -1)}
+        "coarse_flow": flow_to_color(out.coarse, longest),
+        "flow": flow_to_color(out.flow, longest),
+        "confidence": torch.cat(list(out.confidence.expand(-1, -1, 3, -1, -1).unbind(1)), -1),
+    }
     if out.appearance is not None:
         shown["appearance_flow"] = flow_to_color(out.appearance)
     return shown

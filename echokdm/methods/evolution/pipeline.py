@@ -28,8 +28,8 @@ Anchor = Literal["first", "nearest"]
 class EvolutionOutput:
     """frames (T, 3, H, W) in [0, 1]; of the first view the flows (T, 2, H, W) backward px: coarse T(0), flow T(1), and
 
-    appearance T_App (None without it); confidence (T, V, 1, H, W), each view's share; keypoints (T, K, 2) px as asked for,
-    source_keypoints (V, K, 2) px.
+    appearance T_App (None without it); confidence (T, V, 1, H, W), each view's share; keypoints (T, K, 2) px as asked
+    for, source_keypoints (V, K, 2) px.
     """
 
     frames: Tensor
@@ -44,22 +44,41 @@ class EvolutionOutput:
 class EvolutionPipeline(MethodPipeline):
     """Motion of a driving clip carried over to an object seen in one or several pictures.
 
-    Components: the paper's five networks, of which ODE field and self-appearance flow may be missing, and, where it was taken over
-    from another bundle, a network of known landmarks, by which alone results are measured (AKD).
+    Components: the paper's five networks, of which ODE field and self-appearance flow may be missing, and, where it was
+    taken over from another bundle, a network of known landmarks, by which alone results are measured (AKD).
 
     >>> pipe = EvolutionPipeline.from_pretrained("runs/evolution-face-64/bundle")               # doctest: +SKIP
     >>> out = pipe(views, driving, relative=True)                                                # doctest: +SKIP
     """
 
-    COMPONENTS: ClassVar[dict[str, type]] = {"keypoints": KeypointDetector, "motion": KeypointMotion, "generator": WarpGenerator,
-                                             "field": ODEField, "appearance": AppearanceFlow, "landmarks": LandmarkNet}
+    COMPONENTS: ClassVar[dict[str, type]] = {
+        "keypoints": KeypointDetector,
+        "motion": KeypointMotion,
+        "generator": WarpGenerator,
+        "field": ODEField,
+        "appearance": AppearanceFlow,
+        "landmarks": LandmarkNet,
+    }
     _optional_components = ["field", "appearance", "landmarks"]
 
-    def __init__(self, keypoints: KeypointDetector, motion: KeypointMotion, generator: WarpGenerator, field: ODEField | None = None,
-                 appearance: AppearanceFlow | None = None, landmarks: LandmarkNet | None = None) -> None:
+    def __init__(
+        self,
+        keypoints: KeypointDetector,
+        motion: KeypointMotion,
+        generator: WarpGenerator,
+        field: ODEField | None = None,
+        appearance: AppearanceFlow | None = None,
+        landmarks: LandmarkNet | None = None,
+    ) -> None:
         super().__init__()
-        self.register_modules(keypoints=keypoints, motion=motion, generator=generator, field=field, appearance=appearance,
-                              landmarks=landmarks)
+        self.register_modules(
+            keypoints=keypoints,
+            motion=motion,
+            generator=generator,
+            field=field,
+            appearance=appearance,
+            landmarks=landmarks,
+        )
 
     @property
     def networks(self) -> Networks:
@@ -75,18 +94,27 @@ class EvolutionPipeline(MethodPipeline):
     def find_keypoints(self, images: Tensor) -> Tensor:
         """images (T, 3, H, W) in [0, 1] -> the unsupervised key-points (T, K, 2) px."""
         with fast_arithmetic(self.device):
-            return torch.cat([self.keypoints(part.to(self.device)).float()[:count].cpu() for part, count in _chunks(images)])
+            return torch.cat(
+                [self.keypoints(part.to(self.device)).float()[:count].cpu() for part, count in _chunks(images)]
+            )
 
     @torch.no_grad()
-    def __call__(self, views: Tensor, driving: Tensor | None = None, *, keypoints: Tensor | None = None, relative: bool = False,
-                 anchor: Anchor = "first") -> EvolutionOutput:
+    def __call__(
+        self,
+        views: Tensor,
+        driving: Tensor | None = None,
+        *,
+        keypoints: Tensor | None = None,
+        relative: bool = False,
+        anchor: Anchor = "first",
+    ) -> EvolutionOutput:
         """Show the object of `views` in the poses of `driving`.
 
-        views: (V, 3, H, W) in [0, 1], the source first, then any number of references, whose order does not matter. driving:
-        (T, 3, H, W); or keypoints (T, K, 2) px, such as `find_keypoints` gives. With a clip of the same object that is
-        reconstruction, else animation. relative: the motion since an anchor frame is added to the source's own pose, so that
-        another's shape does not come along; it needs an anchor posed like the source: the first driving frame, or the
-        "nearest" one of the clip. Raises ConfigError where sizes do not fit.
+        views: (V, 3, H, W) in [0, 1], the source first, then any number of references, whose order does not matter.
+        driving: (T, 3, H, W); or keypoints (T, K, 2) px, such as `find_keypoints` gives. With a clip of the same object
+        that is reconstruction, else animation. relative: the motion since an anchor frame is added to the source's own
+        pose, so that another's shape does not come along; it needs an anchor posed like the source: the first driving
+        frame, or the "nearest" one of the clip. Raises ConfigError where sizes do not fit.
         """
         if (driving is None) == (keypoints is None):
             raise ConfigError("Give either a driving clip or its key-points.")
@@ -102,7 +130,9 @@ class EvolutionPipeline(MethodPipeline):
         if asked.shape[1:] != found.shape[1:]:
             raise ConfigError(f"Key-points need the shape (T, {found.shape[1]}, 2), not {tuple(asked.shape)}.")
         if relative:
-            asked = relative_keypoints(found[0], asked, asked[0 if anchor == "first" else nearest_pose(found[0], asked)])
+            asked = relative_keypoints(
+                found[0], asked, asked[0 if anchor == "first" else nearest_pose(found[0], asked)]
+            )
         with fast_arithmetic(self.device):
             seen = Views(*(v.float() for v in look(self.networks, views[None].to(self.device))))
         size = views.shape[2], views.shape[3]
@@ -114,16 +144,20 @@ class EvolutionPipeline(MethodPipeline):
             flows = [resize_flow(f[:, 0].float(), *size)[:count].cpu() for f in (made.motion, made.coarse)]
             if made.appearance is not None:
                 appearances.append(resize_flow(made.appearance[:, 0].float(), *size)[:count].cpu())
-            share = torch.nn.functional.interpolate(made.confidence.flatten(0, 1), size, mode="bilinear", align_corners=True)
+            share = torch.nn.functional.interpolate(
+                made.confidence.flatten(0, 1), size, mode="bilinear", align_corners=True
+            )
             parts.append((made.image[:count].cpu(), *flows, share.unflatten(0, (len(part), len(views)))[:count].cpu()))
         frames, flow, coarse, confidence = (torch.cat(p) for p in zip(*parts, strict=True))
-        return EvolutionOutput(frames, flow, coarse, torch.cat(appearances) if appearances else None, confidence, asked, found)
+        return EvolutionOutput(
+            frames, flow, coarse, torch.cat(appearances) if appearances else None, confidence, asked, found
+        )
 
 
 def _chunks(rows: Tensor) -> list[tuple[Tensor, int]]:
     """Pieces of CHUNK rows, the last one filled up by its own last row, and how many of each are wanted."""
     out = []
     for first in range(0, len(rows), CHUNK):
-        part = rows[first:first + CHUNK]
+        part = rows[first : first + CHUNK]
         out.append((torch.cat([part, part[-1:].expand(CHUNK - len(part), *part.shape[1:])]), len(part)))
     return out

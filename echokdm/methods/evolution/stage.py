@@ -22,22 +22,34 @@ from echokdm.networks.warp_generator import WarpGenerator
 def build_networks(config: AnimatorConfig) -> dict[str, nn.Module]:
     """Fresh networks by component name; those of an ablation are left out."""
     inputs = 2 if config.self_appearance else 1
-    generator = WarpGenerator(config.generator_width, config.generator_widest, config.generator_downs, config.generator_blocks,
-                              inputs, copies=inputs if config.copy_pixels else 0)
+    generator = WarpGenerator(
+        config.generator_width,
+        config.generator_widest,
+        config.generator_downs,
+        config.generator_blocks,
+        inputs,
+        copies=inputs if config.copy_pixels else 0,
+    )
     parts: dict[str, nn.Module] = {
         "keypoints": KeypointDetector(config.points, config.downscale, config.keypoint_widths, config.temperature),
-        "motion": KeypointMotion(config.points, config.downscale, config.motion_widths), "generator": generator}
+        "motion": KeypointMotion(config.points, config.downscale, config.motion_widths),
+        "generator": generator,
+    }
     if config.evolution:
-        parts["field"] = ODEField(config.field_width, solver=config.solver, steps=config.solver_steps, adjoint=config.adjoint)
+        parts["field"] = ODEField(
+            config.field_width, solver=config.solver, steps=config.solver_steps, adjoint=config.adjoint
+        )
     if config.self_appearance:
         parts["appearance"] = AppearanceFlow(generator.channels, config.appearance_widths)
     return parts
 
 
 def recolour(frames: Tensor, most: float) -> Tensor:
-    """Frames (B, n, 3, S, S) in [0, 1] with brightness, contrast, saturation and hue changed by `most` at most, alike in all n of an item.
+    """Frames (B, n, 3, S, S) in [0, 1] with brightness, contrast, saturation and hue changed by `most` at most, alike
+    in all n of an item.
 
-    As FOMM trains, whose strategy the paper follows; its reversal of time is in an item's drawn order. Drawn by torch's generator.
+    As FOMM trains, whose strategy the paper follows; its reversal of time is in an item's drawn order. Drawn by torch's
+    generator.
     """
     if most == 0:
         return frames
@@ -48,7 +60,8 @@ def recolour(frames: Tensor, most: float) -> Tensor:
 
 
 class AnimatorStage(Stage):
-    """Reconstruct the first frame of an item, the driving one, from the second, its source, and from the rest, its references.
+    """Reconstruct the first frame of an item, the driving one, from the second, its source, and from the rest, its
+    references.
 
     dataset: items with `frames` (2 + references, 3, S, S) in [0, 1]. parts: the networks, as of `build_networks`.
     """
@@ -78,13 +91,16 @@ class AnimatorStage(Stage):
         if run.step >= config.keypoint_steps:
             fewest = min(config.fewest_references, config.references)
             shown = int(torch.randint(fewest, config.references + 1, ()))
-            driving, chosen = frames[:, 0], frames[:, 1:2 + shown]
+            driving, chosen = frames[:, 0], frames[:, 1 : 2 + shown]
             with run.autocast():
                 made = render(networks, look(networks, chosen), points[:, 0])
                 perceptual = pyramid_perceptual(self.features, made.image, driving, config.scales)
             loss = loss + config.perceptual_weight * perceptual
-            logged |= {"perceptual": perceptual.detach(), "l1": (made.image - driving).abs().mean().detach(),
-                       "evolved": (made.motion - made.coarse).abs().mean().detach()}
+            logged |= {
+                "perceptual": perceptual.detach(),
+                "l1": (made.image - driving).abs().mean().detach(),
+                "evolved": (made.motion - made.coarse).abs().mean().detach(),
+            }
         self.optimizers["adam"].zero_grad()
         run.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.parameters, 10.0)
@@ -92,7 +108,8 @@ class AnimatorStage(Stage):
         return {"loss": loss.detach()} | logged
 
     def keypoint_losses(self, frames: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Key-points (B, 2, K, 2) px of frames (B, 2, 3, S, S), the weighted losses on them alone (Eq. 8), and what to log."""
+        """Key-points (B, 2, K, 2) px of frames (B, 2, 3, S, S), the weighted losses on them alone (Eq. 8), and what to
+        log."""
         config, images = self.config, frames.flatten(0, 1)
         size = images.shape[2], images.shape[3]
         bent = random_deformation(len(images), *size, config.affine, config.spline)

@@ -1,4 +1,5 @@
-"""ARFlow's second pass ("learning by analogy", Liu et al. 2020, section 3.2): a changed pair whose flow is known from the first pass."""
+"""ARFlow's second pass ("learning by analogy", Liu et al. 2020, section 3.2): a changed pair whose flow is known from
+the first pass."""
 
 import math
 from typing import NamedTuple
@@ -11,7 +12,8 @@ from echokdm.ops.warp import pixel_grid, sample
 
 
 class Analogy(NamedTuple):
-    """Transformed images (B, 1, H, W), the flow (B, 2, H, W) px between them, and where it holds (B, 1, H, W) in [0, 1]."""
+    """Transformed images (B, 1, H, W), the flow (B, 2, H, W) px between them, and where it holds (B, 1, H, W) in [0,
+    1]."""
 
     target: Tensor
     source: Tensor
@@ -33,7 +35,8 @@ def make_analogy(target: Tensor, source: Tensor, flow: Tensor, visible: Tensor) 
 
 
 def random_affine(image: Tensor, angle: float, scale: float, shift: float) -> Tensor:
-    """(B, 3, 3) px maps about the image's centre: turns within `angle` degrees, zooms e^(+-scale), shifts within `shift` px."""
+    """(B, 3, 3) px maps about the image's centre: turns within `angle` degrees, zooms e^(+-scale), shifts within
+    `shift` px."""
     B, _, H, W = image.shape
     draw = torch.rand(B, 4, device=image.device) * 2 - 1
     turn, zoom = draw[:, 0] * math.radians(angle), torch.exp(draw[:, 1] * scale)
@@ -48,11 +51,15 @@ def random_affine(image: Tensor, angle: float, scale: float, shift: float) -> Te
 
 def _apply(matrix: Tensor, points: Tensor) -> Tensor:
     """Affine maps (B, 3, 3) on points (B or 1, 2, H, W)."""
-    return torch.einsum("bij,bjhw->bihw", matrix[:, :2, :2], points.expand(matrix.shape[0], -1, -1, -1)) + matrix[:, :2, 2, None, None]
+    return (
+        torch.einsum("bij,bjhw->bihw", matrix[:, :2, :2], points.expand(matrix.shape[0], -1, -1, -1))
+        + matrix[:, :2, 2, None, None]
+    )
 
 
 def transform_pair(target: Tensor, source: Tensor, flow: Tensor, visible: Tensor, a: Tensor, b: Tensor) -> Analogy:
-    """The pair T(a(p)), S(b(p)) with its exact flow, given that of (target, source); weight 0 where it leaves either image."""
+    """The pair T(a(p)), S(b(p)) with its exact flow, given that of (target, source); weight 0 where it leaves either
+    image."""
     H, W = target.shape[2:]
     grid = pixel_grid(H, W, target.device)
     looked_up = _apply(a, grid)
@@ -61,7 +68,9 @@ def transform_pair(target: Tensor, source: Tensor, flow: Tensor, visible: Tensor
     reached = _apply(torch.linalg.inv(b), looked_up + moved)
     bound = reached.new_tensor([W - 1, H - 1]).view(1, 2, 1, 1)
     inside = ((reached >= 0) & (reached <= bound) & (looked_up >= 0) & (looked_up <= bound)).all(1, keepdim=True)
-    return Analogy(image, sample(source, _apply(b, grid), padding="zeros"), reached - grid, (seen > 0.99).float() * inside)
+    return Analogy(
+        image, sample(source, _apply(b, grid), padding="zeros"), reached - grid, (seen > 0.99).float() * inside
+    )
 
 
 def draw_style(image: Tensor) -> Tensor:

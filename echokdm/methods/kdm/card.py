@@ -35,15 +35,19 @@ and held-out phantoms where they say Dice or end-point error.
 **Limits.** {limits}
 """
 _HEART = {
-    "tag": "echocardiography", "subject": "apical-four-chamber echocardiography", "segmenter": "LV segmenter, ", "simulated": "hearts",
+    "tag": "echocardiography",
+    "subject": "apical-four-chamber echocardiography",
+    "segmenter": "LV segmenter, ",
+    "simulated": "hearts",
     "real": "No patient's pixels were used.",
     "limits": "Research only; not for diagnosis. Trained without a patient: speckle, artefacts and anatomy outside the simulator's "
-              "range\nare rendered less faithfully. One view (A4C), gray-scale, one ventricle.",
+    "range\nare rendered less faithfully. One view (A4C), gray-scale, one ventricle.",
 }
 _CLIPS = _HEART | {
-    "simulated": "clips of patients", "real": "The weights learned from patients' pixels, and stay with whoever trained them.",
+    "simulated": "clips of patients",
+    "real": "The weights learned from patients' pixels, and stay with whoever trained them.",
     "limits": "Research only; not for diagnosis. Weights can remember what they were trained on: audit what they make before it is "
-              "passed\non. One view (A4C), gray-scale, one ventricle.",
+    "passed\non. One view (A4C), gray-scale, one ventricle.",
 }
 _OTHERS = {"face": ("faces", "faces with 68 landmarks"), "body": ("people", "people with 18 joints")}
 
@@ -53,9 +57,14 @@ def _words(phantom: str) -> dict[str, str]:
     if phantom == "heart":
         return _HEART
     simulated, subject = _OTHERS[phantom]
-    return {"tag": phantom, "subject": subject, "segmenter": "landmark detector, ", "simulated": simulated,
-            "real": "No real picture was used.",
-            "limits": f"Research only. Trained on simulated {simulated} alone: real ones are outside what it has seen."}
+    return {
+        "tag": phantom,
+        "subject": subject,
+        "segmenter": "landmark detector, ",
+        "simulated": simulated,
+        "real": "No real picture was used.",
+        "limits": f"Research only. Trained on simulated {simulated} alone: real ones are outside what it has seen.",
+    }
 
 
 def card(config: KDMConfig, rows: str) -> str:
@@ -65,13 +74,26 @@ def card(config: KDMConfig, rows: str) -> str:
     clips = bool(config.data.clips)
     words = _CLIPS if clips else _words(config.data.phantom)
     if config.segmenter.outlined.startswith("camus:") and config.segmenter.steps and not clips:
-        words = words | {"real": f"What generates pictures saw no patient's pixels. {LICENCE}.", "limits": words["limits"].replace(
-            "Trained without a patient: ", "The generative nets were trained without a patient: ")}
+        words = words | {
+            "real": f"What generates pictures saw no patient's pixels. {LICENCE}.",
+            "limits": words["limits"].replace(
+                "Trained without a patient: ", "The generative nets were trained without a patient: "
+            ),
+        }
     patients = "Real clips" if clips else f"{config.data.patients} simulated {words['simulated']}"
     exact = config.flow_target == "truth" and not clips
     truth = " K2F-net learned the simulator's exact flow." if exact else " K2F-net learned OF-net's flow."
-    return _TEXT.format(name=config.name, size=config.size, patients=patients, procedural=config.data.procedural,
-                        seed=config.seed, precision=config.precision, flow_target=truth, rows=rows, **words)
+    return _TEXT.format(
+        name=config.name,
+        size=config.size,
+        patients=patients,
+        procedural=config.data.procedural,
+        seed=config.seed,
+        precision=config.precision,
+        flow_target=truth,
+        rows=rows,
+        **words,
+    )
 
 
 _ADAPTED = """{matter}# {name}, adapted
@@ -101,20 +123,32 @@ commercial use, the same licence for what is made from them, and the citation.
 
 
 def adapted_card(name: str, before: str, result: "Adapted", adapters: Sequence[str], steps: int, seed: int) -> str:
-    """The card of an adapted bundle; the card of the bundle that it went on from follows, since what it says of data still holds.
+    """The card of an adapted bundle; the card of the bundle that it went on from follows, since what it says of data
+    still holds.
 
     name, before: of that bundle. adapters: of the data sets that were learned from.
     """
     matter, body = _parts(before)
-    text = _ADAPTED.format(matter=matter, name=name, learned=result.learned, held_out=result.held_out, before=result.before,
-                           after=result.after, also="" if result.also is None else f" and {result.also} of another data set",
-                           licence=_CAMUS if "camus" in adapters else "", steps=steps, seed=seed, minutes=result.minutes)
+    text = _ADAPTED.format(
+        matter=matter,
+        name=name,
+        learned=result.learned,
+        held_out=result.held_out,
+        before=result.before,
+        after=result.after,
+        also="" if result.also is None else f" and {result.also} of another data set",
+        licence=_CAMUS if "camus" in adapters else "",
+        steps=steps,
+        seed=seed,
+        minutes=result.minutes,
+    )
     demoted = re.sub(r"^#", "###", body.strip(), flags=re.M)
     return f"{text}\n## Before it was adapted\n\n{demoted}\n" if demoted else text
 
 
 def licensed_card(text: str, licence: str) -> str:
-    """A card whose header names the licence, as `methods.bundle.bundle_licence` tells it, by the identifier that a model hub knows."""
+    """A card whose header names the licence, as `methods.bundle.bundle_licence` tells it, by the identifier that a
+    model hub knows."""
     matter, body = _parts(text)
     told = re.match(r"(MIT|CC [A-Z-]+ [0-9.]+)\b", licence)
     line = f"license: {told[1].lower().replace(' ', '-')}" if told else "license: other"

@@ -47,8 +47,15 @@ class CodecStage(Stage):
     decoder serves both. field: "image" or "flow". codec: trained weights to go on from.
     """
 
-    def __init__(self, config: CodecConfig, dataset: Dataset, field: Literal["image", "flow"], *, image_channels: int = 1,
-                 codec: VQModel | None = None) -> None:
+    def __init__(
+        self,
+        config: CodecConfig,
+        dataset: Dataset,
+        field: Literal["image", "flow"],
+        *,
+        image_channels: int = 1,
+        codec: VQModel | None = None,
+    ) -> None:
         self.name = f"{field}_codec"
         self.config, self.dataset, self.field, self.batch_size = config, dataset, field, config.batch
         if codec is None:
@@ -69,7 +76,9 @@ class CodecStage(Stage):
         if self.adversarial:
             discriminator = PatchDiscriminator(image_channels if field == "image" else 2)
             self.modules["discriminator"] = discriminator
-            self.optimizers["discriminator"] = torch.optim.AdamW(discriminator.parameters(), config.lr, betas=(0.5, 0.95))
+            self.optimizers["discriminator"] = torch.optim.AdamW(
+                discriminator.parameters(), config.lr, betas=(0.5, 0.95)
+            )
         self.ema_of = (self.name,)
         self.ema_decay = 0.999
 
@@ -105,8 +114,11 @@ class CodecStage(Stage):
         reconstruction = F.l1_loss(decoded, values) + config.squared_weight * F.mse_loss(decoded, values)
         logged = {"l1": reconstruction.detach(), "commitment": commitment.detach()}
         if self.field == "flow":
-            reconstruction = reconstruction + F.l1_loss(decoded.diff(dim=-1), values.diff(dim=-1)) + F.l1_loss(
-                decoded.diff(dim=-2), values.diff(dim=-2))
+            reconstruction = (
+                reconstruction
+                + F.l1_loss(decoded.diff(dim=-1), values.diff(dim=-1))
+                + F.l1_loss(decoded.diff(dim=-2), values.diff(dim=-2))
+            )
         if self.perceptual is not None:
             with run.autocast():
                 distance = self.perceptual((decoded + 1) / 2, (values + 1) / 2).float().mean()
@@ -126,7 +138,9 @@ class CodecStage(Stage):
         self.optimizers["codec"].step()
         if against:
             with run.autocast():
-                loss = discriminator_hinge(self.modules["discriminator"](values), self.modules["discriminator"](decoded.detach()))
+                loss = discriminator_hinge(
+                    self.modules["discriminator"](values), self.modules["discriminator"](decoded.detach())
+                )
             self.optimizers["discriminator"].zero_grad()
             run.backward(loss)
             self.optimizers["discriminator"].step()
@@ -134,7 +148,8 @@ class CodecStage(Stage):
         return logged
 
     def finish(self) -> None:
-        """Store the factor that brings the latents to unit spread, on a fixed draw of eight batches; a frozen encoder keeps its own."""
+        """Store the factor that brings the latents to unit spread, on a fixed draw of eight batches; a frozen encoder
+        keeps its own."""
         if self.config.freeze_encoder:
             return
         items = [self.dataset[(0, i)] for i in range(8 * self.batch_size)]
@@ -147,4 +162,4 @@ def random_crops(values: Tensor, size: int) -> Tensor:
     """One random (size, size) window of every item (B, C, H, W)."""
     room = torch.tensor([values.shape[2] - size + 1, values.shape[3] - size + 1])
     corners = (torch.rand(len(values), 2) * room).long().tolist()
-    return torch.stack([v[:, y:y + size, x:x + size] for v, (y, x) in zip(values, corners, strict=True)])
+    return torch.stack([v[:, y : y + size, x : x + size] for v, (y, x) in zip(values, corners, strict=True)])

@@ -40,10 +40,12 @@ class SegmenterConfig(BaseModel):
     lr: float = 2e-3
     warped_share: float = 0.35  # of the clips in which ED's picture is moved, as synthetic clips are
     outlined: str = ""  # outlined frames of patients beside the phantoms, as "adapter:FOLDER"
-    outlined_part: Literal["", "teach", "judge"] = ""  # of CAMUS: those patients alone, see `data.adapters.camus.camus_split`
+    # of CAMUS: those patients alone, see `data.adapters.camus.camus_split`
+    outlined_part: Literal["", "teach", "judge"] = ""
     outlined_share: float = Field(default=0.6, ge=0, le=1)  # of the items
     widths: tuple[int, ...] | None = None  # of the network's levels; None for those it starts from, or its own
-    pumped_share: float = Field(default=0.0, ge=0, le=1)  # of the hearts that are shown filled or emptied further than they were
+    # of the hearts that are shown filled or emptied further than they were
+    pumped_share: float = Field(default=0.0, ge=0, le=1)
 
 
 class KDMConfig(MethodConfig):
@@ -51,13 +53,16 @@ class KDMConfig(MethodConfig):
 
     method: Literal["kdm"] = "kdm"
     size: int = Field(default=defaults.FRAME_SIZE, ge=SMALLEST, le=LARGEST)  # px a side
-    flow_size: int | None = Field(default=None, ge=SMALLEST, le=LARGEST)  # px a side at which flows are learned and found; None for size
+    # px a side at which flows are learned and found; None for size
+    flow_size: int | None = Field(default=None, ge=SMALLEST, le=LARGEST)
     precision: Literal["no", "bf16", "fp16"] = "bf16"
-    edit_flow: Literal["k2f", "limbs"] = "k2f"  # what an edit of a picture starts from: K2F-net's flow, or that of limbs that move alone
+    # what an edit of a picture starts from: K2F-net's flow, or that of limbs that move alone
+    edit_flow: Literal["k2f", "limbs"] = "k2f"
     flow_target: Literal["of_net", "truth"] = "of_net"  # whose flows K2F-net learns; phantoms know the truth
     data: DataConfig = DataConfig()  # type: ignore[assignment]  # in place of FrameData, which has no simulators
     segmenter: SegmenterConfig = SegmenterConfig()
-    judge: SegmenterConfig = SegmenterConfig(steps=0)  # of other phantoms, and of other patients; none where it is not asked for
+    # of other phantoms, and of other patients; none where it is not asked for
+    judge: SegmenterConfig = SegmenterConfig(steps=0)
     landmarks: LandmarksConfig = LandmarksConfig()
     of_net: OFNetConfig = OFNetConfig()
     image_codec: CodecConfig = CodecConfig()

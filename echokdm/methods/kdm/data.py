@@ -25,7 +25,9 @@ class KDMData:
     def __init__(self, config: KDMConfig) -> None:
         self.config, self.folder = config, Path(config.data.cache)
         self.heart = config.data.phantom == "heart"
-        self.schema, self.image_channels = (A4C_BLOODPOOL_40, 1) if config.data.phantom == "heart" else (schema_of(config.data.phantom), 3)
+        self.schema, self.image_channels = (
+            (A4C_BLOODPOOL_40, 1) if config.data.phantom == "heart" else (schema_of(config.data.phantom), 3)
+        )
 
     def _folder(self, name: str, count: int) -> Path:
         return self.folder / f"{name}-{self.config.size}-{count}"
@@ -61,7 +63,9 @@ class KDMData:
         """Hearts that differ in how they pump. Raises ConfigError where the configuration has none to make."""
         count = self.config.data.twins
         if not self.heart or count == 0:
-            raise ConfigError("A stage with a twin_share learns from twins of heart phantoms: set data.twins to their number.")
+            raise ConfigError(
+                "A stage with a twin_share learns from twins of heart phantoms: set data.twins to their number."
+            )
         return twin_store(self._folder("twins", count), count, self.config.size, TWINS, self.config.data.workers)
 
     def outlined(self, settings: SegmenterConfig) -> OutlinedFrames | None:
@@ -70,16 +74,27 @@ class KDMData:
             return None
         adapter, colon, root = settings.outlined.partition(":")
         if not colon:
-            raise ConfigError(f"A segmenter's or judge's option outlined reads adapter:FOLDER, such as camus:CAMUS, not '{adapter}'.")
+            raise ConfigError(
+                f"A segmenter's or judge's option outlined reads adapter:FOLDER, such as camus:CAMUS, not '{adapter}'."
+            )
         subjects = None
         if settings.outlined_part:
             subjects = tuple(camus_split(CAMUS.index(root)["subject"])[settings.outlined_part])
         folder = self.folder / f"outlined-{adapter}-{settings.outlined_part or 'all'}-{self.config.size}"
-        return OutlinedFrames(outlined_store(folder, OutlinedSource(adapter, root, subjects), self.config.size), self.config.seed)
+        return OutlinedFrames(
+            outlined_store(folder, OutlinedSource(adapter, root, subjects), self.config.size), self.config.seed
+        )
 
-    def pairs(self, stage: str, share: float, flows: ArrayStore | None = None, valve_share: float = 0.0,
-              twin_share: float = 0.0) -> FlowPairs:
-        """What a stage draws from; share: of procedural pairs. flows: in place of the exact ones. valve_share: `Variety.valves`.
+    def pairs(
+        self,
+        stage: str,
+        share: float,
+        flows: ArrayStore | None = None,
+        valve_share: float = 0.0,
+        twin_share: float = 0.0,
+    ) -> FlowPairs:
+        """What a stage draws from; share: of procedural pairs. flows: in place of the exact ones. valve_share:
+        `Variety.valves`.
 
         twin_share: as in `TwinPairs`.
         """

@@ -40,46 +40,77 @@ class DenoiserConfig(BaseModel):
     prediction: Literal["epsilon", "v_prediction", "sample"] = "epsilon"  # Eq. 2 and 3 predict the noise
     loss: Literal["l1", "l2"] = "l1"
     ema_decay: float = 0.9999
-    start_share: float = Field(default=0.0, ge=0, le=1)  # of the weights a run starts --from, averaged in at its end (Wortsman et al. 2022)
+    # of the weights a run starts --from, averaged in at its end (Wortsman et al. 2022)
+    start_share: float = Field(default=0.0, ge=0, le=1)
     early_share: float = 0.0  # share of draws confined to noise levels below early_limit, where a warm start begins
     early_limit: float = 0.6  # of T
-    two_call_share: float = Field(default=0.0, ge=0, le=1)  # of draws at the levels of a picture made in two calls, as the call meets it
+    # of draws at the levels of a picture made in two calls, as the call meets it
+    two_call_share: float = Field(default=0.0, ge=0, le=1)
     procedural_share: float = 0.0  # of the pairs
     perceptual: PerceptualNet = "own"
-    perceptual_weight: float = 0.0  # of that distance between the decoded x0 prediction and the target; not in the paper
+    # of that distance between the decoded x0 prediction and the target; not in the paper
+    perceptual_weight: float = 0.0
     squared_weight: float = 0.0  # of the squared error of the same picture; nothing where perceptual_weight is 0
     perceptual_crop: int = 32  # latent pixels a side of the window that is decoded for both
-    label_weight: float = 0.0  # F2I: of how far the frozen segmenter, shown the decoded x0 prediction, is from the asked outline
+    # F2I: of how far the frozen segmenter, shown the decoded x0 prediction, is from the asked outline
+    label_weight: float = 0.0
     label_items: int = 2  # hearts of a batch that are decoded whole for it
     valve_weight: float = 0.0  # by how much more errors count where a heart's valve leaflets may be
     opening_weight: float = 0.0  # the same within a face's eyes and mouth, where their key-points are
-    valve_share: float = Field(default=0.0, ge=0, le=1)  # of hearts whose valves are made to open or shut from source to target
-    twin_share: float = Field(default=0.0, ge=0, le=1)  # K2F and F2I: of hearts that are twins, of unlike pumping, see `data.twins`
-    flow_jitter: float = 0.0  # px; F2I's flows get a smooth error of a standard deviation drawn from 0 to this, as K2F's will have one
-    keypoint_jitter: float = 0.0  # px; the same for the target key-points that K2F is shown, as a segmenter's will have one
+    # of hearts whose valves are made to open or shut from source to target
+    valve_share: float = Field(default=0.0, ge=0, le=1)
+    # K2F and F2I: of hearts that are twins, of unlike pumping, see `data.twins`
+    twin_share: float = Field(default=0.0, ge=0, le=1)
+    # px; F2I's flows get a smooth error of a standard deviation drawn from 0 to this, as K2F's will have one
+    flow_jitter: float = 0.0
+    # px; the same for the target key-points that K2F is shown, as a segmenter's will have one
+    keypoint_jitter: float = 0.0
 
 
 class DenoiserStage(Stage):
     """Predict the noise of a latent under image conditions; subclasses say which latent and which conditions.
 
-    schema: of the data set's key-points. image_channels: of its images. network: trained weights to go on from. segmenter: that
-    judges the pictures where `config.label_weight` is not 0.
+    schema: of the data set's key-points. image_channels: of its images. network: trained weights to go on from.
+    segmenter: that judges the pictures where `config.label_weight` is not 0.
     """
 
     latent_conditions: ClassVar[int]
     codec_name: ClassVar[str]
 
-    def __init__(self, config: DenoiserConfig, dataset: Dataset, codecs: dict[str, VQModel], *,
-                 schema: KeypointSchema = A4C_BLOODPOOL_40, image_channels: int = 1, network: ConditionedUNet | None = None,
-                 segmenter: Segmenter | None = None) -> None:
-        self.config, self.dataset, self.batch_size, self.codecs, self.schema = config, dataset, config.batch, codecs, schema
+    def __init__(
+        self,
+        config: DenoiserConfig,
+        dataset: Dataset,
+        codecs: dict[str, VQModel],
+        *,
+        schema: KeypointSchema = A4C_BLOODPOOL_40,
+        image_channels: int = 1,
+        network: ConditionedUNet | None = None,
+        segmenter: Segmenter | None = None,
+    ) -> None:
+        self.config, self.dataset, self.batch_size, self.codecs, self.schema = (
+            config,
+            dataset,
+            config.batch,
+            codecs,
+            schema,
+        )
         codec = codecs[self.codec_name]
         levels = len(codec.config["block_out_channels"])
-        self.network = network if network is not None else ConditionedUNet(
-            latent_channels=codec.config["latent_channels"], pixel_channels=self.pixel_channels(schema, image_channels),
-            latent_condition_channels=self.latent_conditions * codec.config["latent_channels"],
-            condition_channels=config.condition_channels, strides=psi_strides(2 ** (levels - 1)),
-            block_out_channels=config.block_out_channels, layers_per_block=config.layers_per_block, attention_from=config.attention_from)
+        self.network = (
+            network
+            if network is not None
+            else ConditionedUNet(
+                latent_channels=codec.config["latent_channels"],
+                pixel_channels=self.pixel_channels(schema, image_channels),
+                latent_condition_channels=self.latent_conditions * codec.config["latent_channels"],
+                condition_channels=config.condition_channels,
+                strides=psi_strides(2 ** (levels - 1)),
+                block_out_channels=config.block_out_channels,
+                layers_per_block=config.layers_per_block,
+                attention_from=config.attention_from,
+            )
+        )
         self.modules = {self.name: self.network}
         self.frozen = dict(codecs)
         self.perceptual = Perceptual(config.perceptual) if config.perceptual_weight > 0 else None
@@ -114,9 +145,11 @@ class DenoiserStage(Stage):
         with run.autocast():
             condition = self.network.encode_condition(pixels, latents)
         noisy, t, noise = self.draw_noisy(latent, condition, latents if warped is not None else None, run)
-        target = {"epsilon": lambda: noise, "sample": lambda: latent,
-                  "v_prediction": lambda: self.scheduler.get_velocity(latent, noise, t),  # type: ignore[arg-type]  # t is int64
-                  }[config.prediction]()
+        target = {
+            "epsilon": lambda: noise,
+            "sample": lambda: latent,
+            "v_prediction": lambda: self.scheduler.get_velocity(latent, noise, t),  # type: ignore[arg-type]  # t is int64
+        }[config.prediction]()
         output = self.predict(condition, run, noisy, t)
         error = (F.l1_loss if config.loss == "l1" else F.mse_loss)(output, target, reduction="none")
         height, width = batch["target"].shape[2:]
@@ -146,15 +179,20 @@ class DenoiserStage(Stage):
         return logged
 
     def predict(self, condition: Tensor, run: Run, noisy: Tensor, t: Tensor) -> Tensor:
-        """The network's output (B, L, h, w) in float32 for noisy (B, L, h, w) at timesteps t, (B,) or one, and an encoded condition."""
+        """The network's output (B, L, h, w) in float32 for noisy (B, L, h, w) at timesteps t, (B,) or one, and an
+        encoded condition."""
         with run.autocast():
             return self.modules[self.name](noisy, t, condition).float()
 
-    def draw_noisy(self, latent: Tensor, condition: Tensor, start: Tensor | None, run: Run) -> tuple[Tensor, Tensor, Tensor]:
-        """Noisy latents, their timesteps (B,) and the noise they hold besides `latent`; all but t as latent (B, L, h, w).
+    def draw_noisy(
+        self, latent: Tensor, condition: Tensor, start: Tensor | None, run: Run
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Noisy latents, their timesteps (B,) and the noise they hold besides `latent`; all but t as latent (B, L, h,
+        w).
 
-        `config.two_call_share` of them are what a call meets when a picture is made in two: pure noise or, with `start`, whose first
-        L channels are the warp's latents, that under noise; and what the network as it is makes of it for the second call.
+        `config.two_call_share` of them are what a call meets when a picture is made in two: pure noise or, with
+        `start`, whose first L channels are the warp's latents, that under noise; and what the network as it is makes of
+        it for the second call.
         """
         config, total = self.config, self.scheduler.config["num_train_timesteps"]
         rows = len(latent)
@@ -171,16 +209,24 @@ class DenoiserStage(Stage):
         for calls, drawn in enumerate((chosen & ~second, second)):
             if drawn.any():
                 t[drawn] = levels[calls]
-                warp = None if start is None else start[drawn, :latent.shape[1]].float()
+                warp = None if start is None else start[drawn, : latent.shape[1]].float()
                 with torch.no_grad():
-                    noisy[drawn] = sample(partial(self.predict, condition[drawn], run), noise[drawn], self.scheduler, calls=2, start=warp,
-                                          only=calls)
+                    noisy[drawn] = sample(
+                        partial(self.predict, condition[drawn], run),
+                        noise[drawn],
+                        self.scheduler,
+                        calls=2,
+                        start=warp,
+                        only=calls,
+                    )
         alpha = self.scheduler.alphas_cumprod.to(latent)[t].view(-1, 1, 1, 1)
         return noisy, t, (noisy - alpha.sqrt() * latent) / (1 - alpha).sqrt()
 
-    def picture_losses(self, clean: Tensor, target: Tensor, weight: Tensor, latents: Tensor | None,
-                       warped: Tensor | None) -> tuple[Tensor, Tensor]:
-        """LPIPS and squared error, means over the batch, of a random window of the decoded x0 prediction to target (B, 1, H, W).
+    def picture_losses(
+        self, clean: Tensor, target: Tensor, weight: Tensor, latents: Tensor | None, warped: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """LPIPS and squared error, means over the batch, of a random window of the decoded x0 prediction to target (B,
+        1, H, W).
 
         weight: (B, 1, H, W), of squared errors. With a warped source, its latents come first in `latents`.
         """
@@ -189,15 +235,18 @@ class DenoiserStage(Stage):
         y, x = (int(torch.randint(n - side + 1, ())) for n in clean.shape[2:])
 
         def window(values: Tensor, scale: int = 1) -> Tensor:
-            return values[:, :, y * scale:(y + side) * scale, x * scale:(x + side) * scale]
+            return values[:, :, y * scale : (y + side) * scale, x * scale : (x + side) * scale]
 
         start = (window(latents), window(warped, factor)) if warped is not None and latents is not None else ()
         made, real = self.picture(window(clean), *start), window(target, factor)
         assert self.perceptual is not None  # `step` asks where there is one
-        return self.perceptual(made, real).float().mean(), ((made.float() - real).square() * window(weight, factor)).mean()
+        return self.perceptual(made, real).float().mean(), (
+            (made.float() - real).square() * window(weight, factor)
+        ).mean()
 
     def picture(self, clean: Tensor, latents: Tensor | None = None, warped: Tensor | None = None) -> Tensor:
-        """Latents (B, L, h, w) decoded to (B, C, H, W) in [0, 1], with what the codec loses of the warped source added back.
+        """Latents (B, L, h, w) decoded to (B, C, H, W) in [0, 1], with what the codec loses of the warped source added
+        back.
 
         As at inference; the warp's latents come first in `latents`. Nothing is added back where there is no warp.
         """
@@ -205,30 +254,32 @@ class DenoiserStage(Stage):
         made = (decode(codec, clean, quantize=False) + 1) / 2
         if warped is not None and latents is not None:
             with torch.no_grad():
-                start = decode(codec, latents[:, :clean.shape[1]], quantize=False)
+                start = decode(codec, latents[:, : clean.shape[1]], quantize=False)
             made = with_detail(made, warped, (start + 1) / 2)
         return made.clamp(0, 1)
 
     def label_loss(self, clean: Tensor, batch: dict[str, Tensor], latents: Tensor, warped: Tensor) -> Tensor:
-        """Cross-entropy of the frozen segmenter's ventricle, in the first hearts' pictures, with the outlines asked for.
+        """Cross-entropy of the frozen segmenter's ventricle, in the first hearts' pictures, with the outlines asked
+        for.
 
-        A scalar, the mean over the sectors' pixels: so that a picture shows its ventricle where its key-points say it is.
-        clean (B, L, h, w), latents (B, 2L, h, w), warped (B, 1, H, W) in [0, 1].
+        A scalar, the mean over the sectors' pixels: so that a picture shows its ventricle where its key-points say it
+        is. clean (B, L, h, w), latents (B, 2L, h, w), warped (B, 1, H, W) in [0, 1].
         """
-        rows = batch["has_keypoints"].nonzero()[:self.config.label_items, 0]
+        rows = batch["has_keypoints"].nonzero()[: self.config.label_items, 0]
         if len(rows) == 0:
             return clean.new_zeros(())
         whole = batch["sector"][rows]
         made, sector = as_seen(self.picture(clean[rows], latents[rows], warped[rows]) * whole, whole)
         assert self.segmenter is not None  # `step` asks where there is one
-        probability = self.segmenter(made, sector).float().softmax(1)[:, Label.LV:Label.LV + 1].clamp(1e-4, 1 - 1e-4)
+        probability = self.segmenter(made, sector).float().softmax(1)[:, Label.LV : Label.LV + 1].clamp(1e-4, 1 - 1e-4)
         asked = as_seen(fill_polygon(batch["target_keypoints"][rows], *whole.shape[2:]) * whole, whole)[0]
         entropy = asked * probability.log() + (1 - asked) * (1 - probability).log()
         return -(entropy * sector).sum() / sector.sum()
 
 
 def predicted_clean(alpha: Tensor, noisy: Tensor, output: Tensor, prediction: str) -> Tensor:
-    """x0 from a network's output at cumulative alpha (B,), for each prediction type (Salimans and Ho 2022, appendix D)."""
+    """x0 from a network's output at cumulative alpha (B,), for each prediction type (Salimans and Ho 2022, appendix
+    D)."""
     signal, noise = alpha.sqrt().view(-1, 1, 1, 1), (1 - alpha).sqrt().view(-1, 1, 1, 1)
     if prediction == "sample":
         return output
@@ -236,7 +287,8 @@ def predicted_clean(alpha: Tensor, noisy: Tensor, output: Tensor, prediction: st
 
 
 def psi_strides(compression: int) -> tuple[int, int, int]:
-    """Strides of Psi's three convolutions whose product is the codec's compression: 2 -> 2,1,1; 4 -> 2,2,1; 8 -> 2,2,2."""
+    """Strides of Psi's three convolutions whose product is the codec's compression: 2 -> 2,1,1; 4 -> 2,2,1; 8 ->
+    2,2,2."""
     return {2: (2, 1, 1), 4: (2, 2, 1), 8: (2, 2, 2)}[compression]
 
 
@@ -252,9 +304,14 @@ class K2FStage(DenoiserStage):
     def condition(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None, Tensor | None]:
         source, target = batch["source_keypoints"], batch["target_keypoints"]
         if self.config.keypoint_jitter > 0:
-            coarse = torch.randn(2, len(target), 2, 8, device=target.device) * torch.rand(len(target), 1, 1, device=target.device)
+            coarse = torch.randn(2, len(target), 2, 8, device=target.device) * torch.rand(
+                len(target), 1, 1, device=target.device
+            )
             coarse = self.config.keypoint_jitter * batch["keypoint_error"].T[..., None, None] * coarse
-            both, alone = (F.interpolate(error, target.shape[1], mode="linear", align_corners=True).transpose(1, 2) for error in coarse)
+            both, alone = (
+                F.interpolate(error, target.shape[1], mode="linear", align_corners=True).transpose(1, 2)
+                for error in coarse
+            )
             source, target = source + both, target + both + alone
         return k2f_condition(batch["source"], source, target, batch["sector"], self.schema), None, None
 
@@ -272,11 +329,15 @@ class F2IStage(DenoiserStage):
         codec, source = self.codecs["image_codec"], batch["source"]
         flow = batch["flow"]
         if self.config.flow_jitter > 0:
-            coarse = torch.randn(len(flow), 2, 8, 8, device=flow.device) * torch.rand(len(flow), 1, 1, 1, device=flow.device)
+            coarse = torch.randn(len(flow), 2, 8, 8, device=flow.device) * torch.rand(
+                len(flow), 1, 1, 1, device=flow.device
+            )
             error = F.interpolate(coarse, flow.shape[2:], mode="bicubic", align_corners=True)
             flow = flow + self.config.flow_jitter * error * batch["has_keypoints"].view(-1, 1, 1, 1)
         warped = warp_source(source, flow, batch["sector"])
-        pixels = f2i_condition(source, warped, batch["target_keypoints"], flow, batch["sector"], self.schema, batch["valve_opening"])
+        pixels = f2i_condition(
+            source, warped, batch["target_keypoints"], flow, batch["sector"], self.schema, batch["valve_opening"]
+        )
         return pixels, torch.cat([encode(codec, warped * 2 - 1), encode(codec, source * 2 - 1)], 1), warped
 
 
@@ -290,5 +351,7 @@ class K2IStage(DenoiserStage):
         return encode(self.codecs["image_codec"], batch["target"] * 2 - 1)
 
     def condition(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        pixels = k2f_condition(batch["source"], batch["source_keypoints"], batch["target_keypoints"], batch["sector"], self.schema)
+        pixels = k2f_condition(
+            batch["source"], batch["source_keypoints"], batch["target_keypoints"], batch["sector"], self.schema
+        )
         return pixels, encode(self.codecs["image_codec"], batch["source"] * 2 - 1), None

@@ -8,7 +8,8 @@ from echokdm.data.frames import Square, fit_square
 from echokdm.methods.kdm.pipeline import KDMPipeline
 from echokdm.networks.landmarks import LandmarkNet
 
-SURE = 0.052  # of the side: spread of the heat maps up to which a find counts; phantoms have 0.034 to 0.042, noise 0.06 and more
+# of the side: spread of the heat maps up to which a find counts; phantoms have 0.034 to 0.042, noise 0.06 and more
+SURE = 0.052
 SHARES = (0.75, 0.55, 0.4, 0.3)  # of the shorter side: squares in which is looked, after the whole picture
 STEP = 0.25  # of a square, from one to the next
 
@@ -16,14 +17,18 @@ STEP = 0.25  # of a square, from one to the next
 def detector(pipeline: KDMPipeline) -> LandmarkNet:
     """The bundle's. Raises ConfigError where it has none."""
     if pipeline.landmarks is None:
-        raise ConfigError("This bundle can't find key-points itself: pass them, or for an echo clip use `echokdm synth`.")
+        raise ConfigError(
+            "This bundle can't find key-points itself: pass them, or for an echo clip use `echokdm synth`."
+        )
     return pipeline.landmarks
 
 
 def search(network: LandmarkNet, image: Tensor, size: int) -> Tensor:
-    """Key-points (1, N, 2) px of the face or person in a picture (1, 3, H, W) of any size; `size`: px at which the network was trained.
+    """Key-points (1, N, 2) px of the face or person in a picture (1, 3, H, W) of any size; `size`: px at which the
+    network was trained.
 
-    The square in which the heat maps are narrowest is cut anew around what was found there. Raises GeometryError where that is not sure.
+    The square in which the heat maps are narrowest is cut anew around what was found there. Raises GeometryError where
+    that is not sure.
     """
     best, found = None, None
     for square_image, square in _squares(image, size):

@@ -1,6 +1,5 @@
 """Training of the network that finds key-points in pictures of faces and bodies, as the segmenter does in hearts."""
 
-
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
@@ -23,18 +22,27 @@ class LandmarksConfig(BaseModel):
 
 
 class LandmarkStage(Stage):
-    """L1 of the places in px, and the heat maps' spread held near `spread` px; points that are not seen (nan) teach nothing.
+    """L1 of the places in px, and the heat maps' spread held near `spread` px; points that are not seen (nan) teach
+    nothing.
 
-    dataset: gives `source` and `source_keypoints`. held_out: other identities, of which `validate` scores the mean distance in
-    `validated` pictures.
+    dataset: gives `source` and `source_keypoints`. held_out: other identities, of which `validate` scores the mean
+    distance in `validated` pictures.
     """
 
     name = "landmarks"
     ema_of = ("landmarks",)
     ema_decay = 0.999
 
-    def __init__(self, config: LandmarksConfig, dataset: Dataset, points: int, *, held_out: Dataset | None = None,
-                 validated: int = 100, network: LandmarkNet | None = None) -> None:
+    def __init__(
+        self,
+        config: LandmarksConfig,
+        dataset: Dataset,
+        points: int,
+        *,
+        held_out: Dataset | None = None,
+        validated: int = 100,
+        network: LandmarkNet | None = None,
+    ) -> None:
         self.config, self.dataset, self.batch_size = config, dataset, config.batch
         self.held_out, self.validated = held_out, validated
         self.network = network if network is not None else LandmarkNet(points)

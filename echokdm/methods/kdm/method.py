@@ -42,7 +42,9 @@ class KDM(Method):
 
     name = "kdm"
     title = "Key-point guided deformable image manipulation"
-    paper = "Oh, Jung, Kim, Kim, Kim, Lee, Kwon, Bae: Key-point Guided Deformable Image Manipulation Using Diffusion Model"
+    paper = (
+        "Oh, Jung, Kim, Kim, Kim, Lee, Kwon, Bae: Key-point Guided Deformable Image Manipulation Using Diffusion Model"
+    )
     takes = frozenset({"driving", "keypoints", "drag", "gamma"})
     config, pipeline = KDMConfig, KDMPipeline
 
@@ -56,12 +58,17 @@ class KDM(Method):
         return KDMData(config)
 
     def build_stage(self, name: str, config: KDMConfig, data: KDMData, bundle: Path, start: bool) -> Stage:
-        """See `Method`. Raises BundleError where a stage before this one is not trained yet, ConfigError where clips can't teach it."""
+        """See `Method`. Raises BundleError where a stage before this one is not trained yet, ConfigError where clips
+        can't teach it."""
         settings = getattr(config, name)
         if config.data.clips and config.flow_size is not None:
-            raise ConfigError("Real clips are kept at one size, so their flows can't be learned at another: leave flow_size out.")
+            raise ConfigError(
+                "Real clips are kept at one size, so their flows can't be learned at another: leave flow_size out."
+            )
         if config.data.clips and name in ("segmenter", "judge", "of_net"):
-            raise ConfigError(f"Real clips have no truth to teach {name} by: set {name}.steps=0, and start --from a bundle that has it.")
+            raise ConfigError(
+                f"Real clips have no truth to teach {name} by: set {name}.steps=0, and start --from a bundle that has it."
+            )
         before = load(bundle, name) if start and (bundle / name).is_dir() else None
         draws = DRAWS * config.data.held_out
         if config.flow_size is not None and config.flow_size < config.size and name in ("of_net", "flow_codec", "k2f"):
@@ -70,33 +77,70 @@ class KDM(Method):
             data = KDMData(config.model_copy(update={"size": min(config.size, FINDS_AT)}))
             kind, hearts = (SegmenterStage, data.patients()) if name == "segmenter" else (JudgeStage, data.others())
             network = before if settings.widths is None else kind.kind(len(CLASSES), settings.widths)
-            clips = AugmentedClips(PhantomClips(hearts, config.seed, settings.warped_share), derive_seed(config.seed, STAGES.index(name)),
-                                   EmptyClips(data.procedural(), config.seed), outlined=data.outlined(settings),
-                                   outlined_share=settings.outlined_share, pumped_share=settings.pumped_share)
-            return kind(clips, held_out=PhantomClips(data.held_out(), 1), validated=min(100, draws), batch_size=settings.batch,
-                        learning_rate=settings.lr, network=network)
+            clips = AugmentedClips(
+                PhantomClips(hearts, config.seed, settings.warped_share),
+                derive_seed(config.seed, STAGES.index(name)),
+                EmptyClips(data.procedural(), config.seed),
+                outlined=data.outlined(settings),
+                outlined_share=settings.outlined_share,
+                pumped_share=settings.pumped_share,
+            )
+            return kind(
+                clips,
+                held_out=PhantomClips(data.held_out(), 1),
+                validated=min(100, draws),
+                batch_size=settings.batch,
+                learning_rate=settings.lr,
+                network=network,
+            )
         if name in ("of_net", "landmarks"):
             held_out = FlowPairs(data.held_out(), None, 1, Variety(gray_jitter=0.0), schema=data.schema)
             if name == "of_net":
-                return OFNetStage(settings, data.pairs(name, 0.0), held_out=held_out, validated=min(200, draws), network=before)
-            return LandmarkStage(settings, data.pairs(name, 0.0), len(data.schema), held_out=held_out, validated=min(100, draws),
-                                 network=before)
+                return OFNetStage(
+                    settings, data.pairs(name, 0.0), held_out=held_out, validated=min(200, draws), network=before
+                )
+            return LandmarkStage(
+                settings,
+                data.pairs(name, 0.0),
+                len(data.schema),
+                held_out=held_out,
+                validated=min(100, draws),
+                network=before,
+            )
         if name in ("image_codec", "flow_codec"):
-            return CodecStage(settings, data.pairs(name, settings.procedural_share, _flows(config, data, bundle, False)),
-                              "image" if name == "image_codec" else "flow", image_channels=data.image_channels, codec=before)
+            return CodecStage(
+                settings,
+                data.pairs(name, settings.procedural_share, _flows(config, data, bundle, False)),
+                "image" if name == "image_codec" else "flow",
+                image_channels=data.image_channels,
+                codec=before,
+            )
         needed = {"k2f": ("flow_codec",), "f2i": ("image_codec",), "k2i": ("image_codec",)}[name]
         codecs = {n: load(bundle, n) for n in needed}
         flows = _flows(config, data, bundle, name == "k2f" and config.flow_target == "of_net")
         judge = load(bundle, "segmenter") if settings.label_weight > 0 else None
         denoisers: dict[str, type[K2FStage | F2IStage | K2IStage]] = {"k2f": K2FStage, "f2i": F2IStage, "k2i": K2IStage}
         pairs = data.pairs(name, settings.procedural_share, flows, settings.valve_share, settings.twin_share)
-        return denoisers[name](settings, pairs, codecs, schema=data.schema, image_channels=data.image_channels, network=before,
-                               segmenter=judge)
+        return denoisers[name](
+            settings,
+            pairs,
+            codecs,
+            schema=data.schema,
+            image_channels=data.image_channels,
+            network=before,
+            segmenter=judge,
+        )
 
     def assemble(self, config: KDMConfig, parts: dict[str, Any]) -> KDMPipeline:
         """With a DDIM scheduler that holds the noise schedule."""
-        return KDMPipeline(**parts, scheduler=build_scheduler("ddim", config.f2i.prediction), schema=KDMData(config).schema.name,
-                           size=config.size, flow_size=config.flow_size, edit_flow=config.edit_flow)
+        return KDMPipeline(
+            **parts,
+            scheduler=build_scheduler("ddim", config.f2i.prediction),
+            schema=KDMData(config).schema.name,
+            size=config.size,
+            flow_size=config.flow_size,
+            edit_flow=config.edit_flow,
+        )
 
     def licence(self, config: KDMConfig) -> str:
         """The data's where the segmenter learned from CAMUS."""
@@ -112,7 +156,8 @@ class KDM(Method):
         return pipeline.schema
 
     def find_keypoints(self, pipeline: KDMPipeline, images: Tensor, size: int) -> Tensor:
-        """Of faces by dlib where it is installed, in each picture; else by the bundle's landmark detector in the first, see `search`.
+        """Of faces by dlib where it is installed, in each picture; else by the bundle's landmark detector in the first,
+        see `search`.
 
         Raises GeometryError where neither finds any, ConfigError where there is neither.
         """
@@ -125,7 +170,8 @@ class KDM(Method):
         return search(detector(pipeline), images[:1], size)
 
     def generate(self, pipeline: KDMPipeline, request: Request) -> Generated:
-        """Move the first source's key-points to the targets, or to those of the driving clip; gammas: shares of the last one's flow."""
+        """Move the first source's key-points to the targets, or to those of the driving clip; gammas: shares of the
+        last one's flow."""
         gray = pipeline.image_codec.config.in_channels == 1
         source = luma(request.sources[:1]) if gray else request.sources[:1]
         begin, targets = request.source_keypoints, request.target_keypoints
@@ -148,7 +194,8 @@ class KDM(Method):
 
 
 def _flows(config: KDMConfig, data: KDMData, bundle: Path, estimated: bool) -> ArrayStore | None:
-    """OF-net's flows of the cached pairs where they are asked for or, of real clips, nothing else is known; else None."""
+    """OF-net's flows of the cached pairs where they are asked for or, of real clips, nothing else is known; else
+    None."""
     if not estimated and not config.data.clips:
         return None
     store = data.patients()

@@ -33,35 +33,54 @@ class OFNetConfig(BaseModel):
     normalized_cost: bool = True  # not in ARFlow; without it, nothing was learned in a first 150 steps
     level_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 0.0)  # finest first
     census_radius: int = 1  # px
-    census_softness: float = 8.0  # gray levels of 255; the usual 0.9 leaves speckle, whose neighbours differ by more, no gradient
+    # gray levels of 255; the usual 0.9 leaves speckle, whose neighbours differ by more, no gradient
+    census_softness: float = 8.0
     brightness_from: float = 0.25  # share of the steps after which L1 and SSIM take the census' place
     l1_weight: float = 0.15
     ssim_weight: float = 0.85
     smoothness_weight: float = 0.1  # a px of flow
     smoothness_order: Literal[1, 2] = 1
     edge_alpha: float = 10.0
-    forward_backward_from: float = 0.5  # share of the steps; before that, occlusion by splatting, since flows are still wild
+    # share of the steps; before that, occlusion by splatting, since flows are still wild
+    forward_backward_from: float = 0.5
     analogy_weight: float = 0.01
     analogy_from: float = 0.5  # share of the steps
 
 
 class OFNetStage(Stage):
-    """ARFlow on pairs {"source", "target", "sector"}, images in [0, 1] by their luma; losses count inside the sector (B, 1, H, W).
+    """ARFlow on pairs {"source", "target", "sector"}, images in [0, 1] by their luma; losses count inside the sector
+    (B, 1, H, W).
 
-    held_out: items with "flow" as well, (2, H, W) px, of which `validate` scores `validated`. network: weights to go on from.
+    held_out: items with "flow" as well, (2, H, W) px, of which `validate` scores `validated`. network: weights to go on
+    from.
     """
 
     name = "of_net"
     ema_of = ("of_net",)
     ema_decay = 0.999
 
-    def __init__(self, config: OFNetConfig, dataset: Dataset, *, held_out: Dataset | None = None, validated: int = 200,
-                 network: PWCLite | None = None) -> None:
+    def __init__(
+        self,
+        config: OFNetConfig,
+        dataset: Dataset,
+        *,
+        held_out: Dataset | None = None,
+        validated: int = 200,
+        network: PWCLite | None = None,
+    ) -> None:
         self.config, self.dataset, self.batch_size = config, dataset, config.batch
         self.held_out, self.validated = held_out, validated
-        self.network = network if network is not None else PWCLite(
-            pyramid=config.pyramid, estimator=config.estimator, context=config.context, radius=config.radius,
-            normalized_cost=config.normalized_cost)
+        self.network = (
+            network
+            if network is not None
+            else PWCLite(
+                pyramid=config.pyramid,
+                estimator=config.estimator,
+                context=config.context,
+                radius=config.radius,
+                normalized_cost=config.normalized_cost,
+            )
+        )
         # A fifth faster on a CPU; diffusers' `to` wraps torch's in a way that no type tells.
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-arg]
         self.modules = {"of_net": self.network}
@@ -82,8 +101,11 @@ class OFNetStage(Stage):
         photometric = self.photometric(flows, first, second, visible, progress >= config.brightness_from)
         smooth = smoothness(flows[0].float(), first, inside, config.edge_alpha, config.smoothness_order)
         loss = photometric + config.smoothness_weight * smooth
-        logged = {"photometric": photometric.detach(), "smoothness": smooth.detach(),
-                  "visible": visible.sum().detach() / inside.sum().clamp_min(1)}
+        logged = {
+            "photometric": photometric.detach(),
+            "smoothness": smooth.detach(),
+            "visible": visible.sum().detach() / inside.sum().clamp_min(1),
+        }
         if progress >= config.analogy_from and config.analogy_weight > 0:
             n = len(target)
             with torch.no_grad():
@@ -100,12 +122,15 @@ class OFNetStage(Stage):
 
     @torch.no_grad()
     def visibility(self, flow: Tensor, sector: Tensor, forward_backward: bool) -> Tensor:
-        """Where target pixels have a counterpart inside the sector, (2B, 1, H, W); flow (2B, 2, H, W) holds both directions."""
+        """Where target pixels have a counterpart inside the sector, (2B, 1, H, W); flow (2B, 2, H, W) holds both
+        directions."""
         reverse = flow.roll(len(flow) // 2, 0)
         occluded = forward_backward_occlusion(flow, reverse) if forward_backward else splat_occlusion(reverse)
         return sector * (1 - occluded) * (warp(sector, flow, padding="zeros") > 0.5)
 
-    def photometric(self, flows: list[Tensor], target: Tensor, source: Tensor, visible: Tensor, brightness: bool) -> Tensor:
+    def photometric(
+        self, flows: list[Tensor], target: Tensor, source: Tensor, visible: Tensor, brightness: bool
+    ) -> Tensor:
         """Weighted sum over levels of the distance between target and warped source, mean over visible pixels."""
         config = self.config
         total = target.new_zeros(())
@@ -116,7 +141,9 @@ class OFNetStage(Stage):
                 continue
             warped = warp(source, flow.float())
             if brightness:
-                distance = config.l1_weight * l1_distance(warped, target) + config.ssim_weight * ssim_distance(warped, target)
+                distance = config.l1_weight * l1_distance(warped, target) + config.ssim_weight * ssim_distance(
+                    warped, target
+                )
             else:
                 distance = census_distance(warped, target, config.census_radius, config.census_softness)
             total = total + weight * masked_mean(distance, visible)
@@ -134,13 +161,19 @@ class OFNetStage(Stage):
             item = {k: self.held_out[(0, i)][k].to(device)[None] for k in ("target", "source", "flow", "sector")}
             inside = item["sector"].float()
             inside = inside * (warp(inside, item["flow"], padding="zeros") > 0.5)
-            errors.append(end_point_error(network.flow(luma(item["target"]), luma(item["source"])), item["flow"], inside))
+            errors.append(
+                end_point_error(network.flow(luma(item["target"]), luma(item["source"])), item["flow"], inside)
+            )
             zero.append(end_point_error(torch.zeros_like(item["flow"]), item["flow"], inside))
-        return {"of_net/end_point_error": float(torch.stack(errors).mean()), "of_net/zero_flow_error": float(torch.stack(zero).mean())}
+        return {
+            "of_net/end_point_error": float(torch.stack(errors).mean()),
+            "of_net/zero_flow_error": float(torch.stack(zero).mean()),
+        }
 
 
 def halve(image: Tensor) -> Tensor:
-    """Every second pixel of an image (B, C, H, W) after a binomial blur: pixel i shows place 2 i, as the network's levels do."""
+    """Every second pixel of an image (B, C, H, W) after a binomial blur: pixel i shows place 2 i, as the network's
+    levels do."""
     kernel = image.new_tensor([1.0, 2.0, 1.0])
     kernel = (kernel[:, None] * kernel / 16).expand(image.shape[1], 1, 3, 3)
     return F.conv2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), kernel, stride=2, groups=image.shape[1])

@@ -1,4 +1,5 @@
-"""Training of the left-ventricle segmenter on augmented phantom clips and, where there are any, outlined frames of patients."""
+"""Training of the left-ventricle segmenter on augmented phantom clips and, where there are any, outlined frames of
+patients."""
 
 from collections.abc import Iterable
 from typing import ClassVar
@@ -24,7 +25,8 @@ SHOWN = 2  # frames of a clip that are learned from in one step
 
 
 class EmptyClips(Dataset):
-    """Two frames without a heart: procedural images, and in one of four noise alone; label all background, keyed by (step, i)."""
+    """Two frames without a heart: procedural images, and in one of four noise alone; label all background, keyed by
+    (step, i)."""
 
     def __init__(self, procedural: ArrayStore, seed: int) -> None:
         self.procedural, self.seed = procedural, seed
@@ -39,28 +41,46 @@ class EmptyClips(Dataset):
             noise = rng.uniform(0.0, 0.6) + rng.uniform(0.0, 0.3) * grain / grain.std()
             image = torch.from_numpy(noise.clip(0, 1).astype(np.float32)) * sector
         else:
-            image = torch.from_numpy(np.stack([self.procedural[k][row] for k in ("source", "target")]).astype(np.float32)) / 255
+            image = (
+                torch.from_numpy(np.stack([self.procedural[k][row] for k in ("source", "target")]).astype(np.float32))
+                / 255
+            )
         return {"image": image, "label": torch.zeros(image.shape, dtype=torch.int64), "sector": sector}
 
 
 class AugmentedClips(Dataset):
     """Item (step, i) of `clips`, changed at random; what is drawn depends on (seed, step, i) alone.
 
-    Gives SHOWN frames of it, image and label (SHOWN, S, S), sector (1, S, S), and told (classes,): those that the labels tell of. Half of
-    the items show the first frames, which are ED and ES: what is small at times is learned as small. Half the hearts are mirrored, since
-    some laboratories show the left ventricle on the left.
+    Gives SHOWN frames of it, image and label (SHOWN, S, S), sector (1, S, S), and told (classes,): those that the
+    labels tell of. Half of the items show the first frames, which are ED and ES: what is small at times is learned as
+    small. Half the hearts are mirrored, since some laboratories show the left ventricle on the left.
 
-    clips: keyed by (step, i), with image (F, S, S) in [0, 1], label (F, S, S) int64, sector (1, S, S) float, and told, all where it is not
-    given. empty: of the same form without a heart, taken with probability empty_share, so that the segmenter learns to find nothing where
-    there is nothing. outlined: of the same form, of patients, taken with probability outlined_share of the rest. plain_share: of items
-    that are moved alone, their gray levels left as they are. pumped_share: of the hearts that have filled or emptied further, see
-    `data.pump.pump`.
+    clips: keyed by (step, i), with image (F, S, S) in [0, 1], label (F, S, S) int64, sector (1, S, S) float, and told,
+    all where it is not given. empty: of the same form without a heart, taken with probability empty_share, so that the
+    segmenter learns to find nothing where there is nothing. outlined: of the same form, of patients, taken with
+    probability outlined_share of the rest. plain_share: of items that are moved alone, their gray levels left as they
+    are. pumped_share: of the hearts that have filled or emptied further, see `data.pump.pump`.
     """
 
-    def __init__(self, clips: Dataset, seed: int, empty: Dataset | None = None, empty_share: float = 0.12, plain_share: float = 0.4,
-                 outlined: Dataset | None = None, outlined_share: float = 0.0, pumped_share: float = 0.0) -> None:
+    def __init__(
+        self,
+        clips: Dataset,
+        seed: int,
+        empty: Dataset | None = None,
+        empty_share: float = 0.12,
+        plain_share: float = 0.4,
+        outlined: Dataset | None = None,
+        outlined_share: float = 0.0,
+        pumped_share: float = 0.0,
+    ) -> None:
         self.pumped_share = pumped_share
-        self.clips, self.seed, self.empty, self.empty_share, self.plain_share = clips, seed, empty, empty_share, plain_share
+        self.clips, self.seed, self.empty, self.empty_share, self.plain_share = (
+            clips,
+            seed,
+            empty,
+            empty_share,
+            plain_share,
+        )
         self.outlined, self.outlined_share = outlined, outlined_share
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
@@ -88,7 +108,8 @@ class AugmentedClips(Dataset):
 
 
 def _wall_contrast(item: dict[str, Tensor]) -> float:
-    """By how many spreads of their gray the myocardium differs from the ventricle; 0 where one of them is out of the picture."""
+    """By how many spreads of their gray the myocardium differs from the ventricle; 0 where one of them is out of the
+    picture."""
     cavity, wall = (item["image"][item["label"] == label] for label in (Label.LV, Label.MYOCARDIUM))
     if len(cavity) < 2 or len(wall) < 2:
         return 0.0
@@ -98,16 +119,24 @@ def _wall_contrast(item: dict[str, Tensor]) -> float:
 class SegmenterStage(Stage):
     """Dice plus cross-entropy (MONAI's DiceCELoss), no class weighted, on phantom clips under strong augmentation.
 
-    A batch is `batch_size` frames. held_out: clips of other patients, of which `validate` scores `validated` by the ventricle's Dice,
-    unaugmented. network: trained weights to go on from.
+    A batch is `batch_size` frames. held_out: clips of other patients, of which `validate` scores `validated` by the
+    ventricle's Dice, unaugmented. network: trained weights to go on from.
     """
 
     name = "segmenter"
     kind: ClassVar[type[Segmenter | Judge]] = Segmenter
     ema_decay = 0.999
 
-    def __init__(self, clips: AugmentedClips, *, held_out: Dataset | None = None, validated: int = 100, batch_size: int = 16,
-                 learning_rate: float = 2e-3, network: Segmenter | Judge | None = None) -> None:
+    def __init__(
+        self,
+        clips: AugmentedClips,
+        *,
+        held_out: Dataset | None = None,
+        validated: int = 100,
+        batch_size: int = 16,
+        learning_rate: float = 2e-3,
+        network: Segmenter | Judge | None = None,
+    ) -> None:
         from monai.losses import DiceCELoss
 
         self.network = network if network is not None else self.kind()
@@ -145,7 +174,8 @@ class SegmenterStage(Stage):
 
 
 class JudgeStage(SegmenterStage):
-    """The second network's, on hearts that the segmenter never saw, so that who teaches F2I-net does not mark its pictures."""
+    """The second network's, on hearts that the segmenter never saw, so that who teaches F2I-net does not mark its
+    pictures."""
 
     name = "judge"
     kind: ClassVar[type[Segmenter | Judge]] = Judge
@@ -153,7 +183,8 @@ class JudgeStage(SegmenterStage):
 
 @torch.no_grad()
 def frame_dice(network: Segmenter | Judge, items: Iterable[dict[str, Tensor]]) -> Tensor:
-    """Dice (N, F) of the ventricle, by the likeliest class, in N items of F frames as `AugmentedClips` takes them, each frame by itself."""
+    """Dice (N, F) of the ventricle, by the likeliest class, in N items of F frames as `AugmentedClips` takes them, each
+    frame by itself."""
     device = next(network.eval().parameters()).device
     scores = []
     for item in items:

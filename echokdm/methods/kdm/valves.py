@@ -12,7 +12,8 @@ BESIDE = 0.4  # of the weight at the mitral valve, for where the tricuspid valve
 
 
 def valve_weights(keypoints: Tensor, schema: KeypointSchema, height: int, width: int, extra: float) -> Tensor:
-    """(B, 1, H, W) from key-points (B, N, 2) px: 1 + extra about the mitral plane, less along its continuation, 1 elsewhere.
+    """(B, 1, H, W) from key-points (B, N, 2) px: 1 + extra about the mitral plane, less along its continuation, 1
+    elsewhere.
 
     1 throughout where the key-points are nan or the schema has no plane.
     """

@@ -9,7 +9,8 @@ from echokdm.methods.base import MethodConfig, StageConfig
 from echokdm.methods.kdm.codec import CodecConfig
 
 Kind = Literal["keypoints", "edges", "data"]
-Exemplar = Literal["other", "same"]  # other: listed for the picture or, where none is, of another subject. same: another of its subject
+# other: listed for the picture or, where none is, of another subject. same: another of its subject
+Exemplar = Literal["other", "same"]
 
 
 class MatchingConfig(BaseModel):
@@ -28,7 +29,8 @@ class MatchingConfig(BaseModel):
 
 
 class LossWeights(BaseModel):
-    """Weights of Eq. 12-17, 0 for none. The paper gives none; of its own the figures are means, so that 1 is a fair start."""
+    """Weights of Eq. 12-17, 0 for none. The paper gives none; of its own the figures are means, so that 1 is a fair
+    start."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -38,7 +40,8 @@ class LossWeights(BaseModel):
     perc: float = 1.0  # Eq. 15
     style: float = 1.0  # Eq. 16
     diff: float = 1.0  # Eq. 17
-    warp: float = 0.0  # mean |R - D'_X| of every warp, between latents, where the exemplar is of the truth's subject; not in the paper
+    # mean |R - D'_X| of every warp, between latents, where the exemplar is of the truth's subject; not in the paper
+    warp: float = 0.0
 
 
 class WarmUpWeights(LossWeights):
@@ -49,7 +52,8 @@ class WarmUpWeights(LossWeights):
 
 
 class PriorConfig(StageConfig):
-    """The latent diffusion model that the paper takes pre-trained (Rombach et al. 2022): unconditional, of images alone."""
+    """The latent diffusion model that the paper takes pre-trained (Rombach et al. 2022): unconditional, of images
+    alone."""
 
     steps: int = 6000
     lr: float = 4e-4
@@ -91,7 +95,8 @@ class MIDMConfig(MethodConfig):
     condition: Kind = "keypoints"
     exemplar: Exemplar = "other"  # of training, and of the tables that compare with the truth
     backbone: Backbone = "vgg19"  # of the losses' features
-    layers: tuple[str, ...] = Field(default=("relu1_2", "relu2_2", "relu3_2", "relu4_2"), min_length=2)  # style is of all but the first
+    # style is of all but the first
+    layers: tuple[str, ...] = Field(default=("relu1_2", "relu2_2", "relu3_2", "relu4_2"), min_length=2)
     matching: MatchingConfig = MatchingConfig()
     image_codec: CodecConfig = CodecConfig(block_out_channels=(64, 128, 128), codes=8192)
     unet: PriorConfig = PriorConfig()

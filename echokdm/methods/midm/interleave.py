@@ -18,9 +18,9 @@ from echokdm.ops.warp import pixel_grid
 class Course:
     """One run from condition and exemplar to the result.
 
-    latent: r^0, the result. warps: R, the first from the condition, then one a re-matching. cycles: each warp taken back onto
-    the exemplar (Eq. 13). confidences: M of each re-matching (Eq. 10), (B, 1, h, w). noises: the network's estimate of each call.
-    scores: the last correlation. All latents (B, L, h, w).
+    latent: r^0, the result. warps: R, the first from the condition, then one a re-matching. cycles: each warp taken
+    back onto the exemplar (Eq. 13). confidences: M of each re-matching (Eq. 10), (B, 1, h, w). noises: the network's
+    estimate of each call. scores: the last correlation. All latents (B, L, h, w).
     """
 
     latent: Tensor
@@ -40,8 +40,8 @@ class Course:
 class Networks:
     """What a course is run with.
 
-    matcher: as `DomainMatcher`. unet(noisy, timestep).sample: estimate of the noise. scheduler: of `engine.sampling`. arithmetic: a
-    context for the networks' precision.
+    matcher: as `DomainMatcher`. unet(noisy, timestep).sample: estimate of the noise. scheduler: of `engine.sampling`.
+    arithmetic: a context for the networks' precision.
     """
 
     matcher: Callable[..., Tensor]
@@ -50,17 +50,29 @@ class Networks:
     arithmetic: Callable[[], AbstractContextManager[object]]
 
 
-def interleave(networks: Networks, condition: Tensor, exemplar: Tensor, noise: Tensor, how: MatchingConfig, *,
-               features: tuple[Tensor, Tensor] | None = None, diffuse: bool = True, gradients: bool = False) -> Course:
+def interleave(
+    networks: Networks,
+    condition: Tensor,
+    exemplar: Tensor,
+    noise: Tensor,
+    how: MatchingConfig,
+    *,
+    features: tuple[Tensor, Tensor] | None = None,
+    diffuse: bool = True,
+    gradients: bool = False,
+) -> Course:
     """Match, warp, noise; then denoise and re-match in turn.
 
-    condition, exemplar: D_X and D_Y, (B, L, h, w). noise: (B, L, h, w) standard normal. features: S_X and S_Y where they are known
-    already. diffuse: False gives the first warp itself, Table 3's "no diffusion U-Net". gradients: keep them, to train.
+    condition, exemplar: D_X and D_Y, (B, L, h, w). noise: (B, L, h, w) standard normal. features: S_X and S_Y where
+    they are known already. diffuse: False gives the first warp itself, Table 3's "no diffusion U-Net". gradients: keep
+    them, to train.
     """
     matcher, arithmetic = networks.matcher, networks.arithmetic
     size: Size = (condition.shape[2], condition.shape[3])
     with torch.set_grad_enabled(gradients), arithmetic():
-        first, known = features if features is not None else (matcher("condition", condition), matcher("exemplar", exemplar))
+        first, known = (
+            features if features is not None else (matcher("condition", condition), matcher("exemplar", exemplar))
+        )
 
     def warp(scores: Tensor, course: Course) -> Tensor:
         warped = soft_warp(scores, exemplar, how.temperature, size)
@@ -98,5 +110,7 @@ def interleave(networks: Networks, condition: Tensor, exemplar: Tensor, noise: T
         course.latent = start
         return course
     with torch.set_grad_enabled(gradients):
-        course.latent = sample(denoise, noise, networks.scheduler, calls=how.calls, start=start, strength=how.strength, revise=revise)
+        course.latent = sample(
+            denoise, noise, networks.scheduler, calls=how.calls, start=start, strength=how.strength, revise=revise
+        )
     return course

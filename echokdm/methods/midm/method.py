@@ -41,10 +41,13 @@ class MIDM(Method):
         return STAGES
 
     def build_stage(self, name: str, config: MIDMConfig, data: FrameSource, bundle: Path, start: bool) -> Stage:
-        """See `Method`. Raises BundleError where a stage before this one is not trained yet, ConfigError where a loss has no truth."""
+        """See `Method`. Raises BundleError where a stage before this one is not trained yet, ConfigError where a loss
+        has no truth."""
         if config.exemplar == "other" and max(config.correspondence.weights.warp, config.joint.weights.warp) > 0:
-            raise ConfigError("weights.warp compares warped exemplars with the truth, so it needs another picture of its subject: set "
-                              "exemplar: same, or weights.warp to 0.")
+            raise ConfigError(
+                "weights.warp compares warped exemplars with the truth, so it needs another picture of its subject: set "
+                "exemplar: same, or weights.warp to 0."
+            )
         seed = derive_seed(config.seed, STAGES.index(name))
         sets = data.train(2, seed) if config.exemplar == "same" else data.train(1, seed, others=1)
 
@@ -55,7 +58,9 @@ class MIDM(Method):
             return part(component, kind) if start and (bundle / component).is_dir() else None
 
         if name == "image_codec":
-            return CodecStage(config.image_codec, CodecPairs(sets), "image", image_channels=data.channels, codec=before(name, VQModel))
+            return CodecStage(
+                config.image_codec, CodecPairs(sets), "image", image_channels=data.channels, codec=before(name, VQModel)
+            )
         codec = part("image_codec", VQModel)
         if name == "unet":
             return PriorStage(config.unet, sets, codec, before(name, UNet2DModel))
@@ -63,15 +68,22 @@ class MIDM(Method):
             matcher = part("matcher", DomainMatcher)
         else:
             settings = config.correspondence
-            matcher = (before("matcher", DomainMatcher)
-                       or DomainMatcher(codec.config["latent_channels"], settings.features, settings.channels))
+            matcher = before("matcher", DomainMatcher) or DomainMatcher(
+                codec.config["latent_channels"], settings.features, settings.channels
+            )
         return TranslationStage(name, config, sets, codec, part("unet", UNet2DModel), matcher, data.schema)
 
     def assemble(self, config: MIDMConfig, parts: dict[str, Any]) -> MIDMPipeline:
         """With the matching as it was trained, and the key-points that conditions are drawn from."""
         schema = FrameSource(config.data, config.size, config.seed).schema if config.condition == "keypoints" else None
-        return MIDMPipeline(**parts, scheduler=build_scheduler("ddim", "epsilon"), condition=config.condition,
-                            exemplar=config.exemplar, schema=schema.name if schema is not None else "", **config.matching.model_dump())
+        return MIDMPipeline(
+            **parts,
+            scheduler=build_scheduler("ddim", "epsilon"),
+            condition=config.condition,
+            exemplar=config.exemplar,
+            schema=schema.name if schema is not None else "",
+            **config.matching.model_dump(),
+        )
 
     def schema(self, pipeline: MIDMPipeline) -> KeypointSchema | None:
         """Of the key-points drawn in the condition, None where it is another picture."""
@@ -81,11 +93,15 @@ class MIDM(Method):
         """The looks of the first source under each condition asked for."""
         condition = self._condition(pipeline, request)
         out = pipeline(request.sources[:1], condition, Changes(steps=request.steps), seed=request.seed)
-        return Generated(out.frames, out.flow, {"condition": condition, "first warp": out.warped,
-                                                "confidence": out.confidence.expand(-1, 3, -1, -1)})
+        return Generated(
+            out.frames,
+            out.flow,
+            {"condition": condition, "first warp": out.warped, "confidence": out.confidence.expand(-1, 3, -1, -1)},
+        )
 
     def _condition(self, pipeline: MIDMPipeline, request: Request) -> Tensor:
-        """(T, 3, S, S): the picture given, or made from key-points or a driving clip. Raises ConfigError where none of these will do."""
+        """(T, 3, S, S): the picture given, or made from key-points or a driving clip. Raises ConfigError where none of
+        these will do."""
         if request.condition is not None:
             return request.condition.expand(-1, 3, -1, -1)
         kind = pipeline.condition_kind
@@ -96,7 +112,9 @@ class MIDM(Method):
             return keypoint_images(request.target_keypoints, pipeline.schema, request.sources.shape[-1])
         if kind == "edges":
             if request.driving is None:
-                raise ConfigError("This MIDM follows edges: give a driving clip whose edges are found, or a condition picture.")
+                raise ConfigError(
+                    "This MIDM follows edges: give a driving clip whose edges are found, or a condition picture."
+                )
             return edge_images(request.driving)
         raise ConfigError("This MIDM follows its data set's condition pictures: give a condition picture.")
 

@@ -31,8 +31,8 @@ CHUNK = 8  # pictures a network call; fixed, so that no batch size can change a 
 class MIDMOutput:
     """frames (T, 3, H, W) in [0, 1]; warped (T, 3, H, W): the exemplar by the first matching alone.
 
-    flow (T, 2, H, W): backward px, of the last matching. confidence (T, 1, H, W): the share of re-matchings that a place was
-    confident in, 1 where there was none.
+    flow (T, 2, H, W): backward px, of the last matching. confidence (T, 1, H, W): the share of re-matchings that a
+    place was confident in, 1 where there was none.
     """
 
     frames: Tensor
@@ -45,8 +45,8 @@ class MIDMOutput:
 class Changes:
     """What one call changes of the matching that a bundle was trained with; None: nothing.
 
-    steps: network calls. strength: noise level of the start (Table 4). rematch: False for one-time matching; masked: False to rewarp
-    everywhere; diffuse: False for the first warp decoded (Table 3).
+    steps: network calls. strength: noise level of the start (Table 4). rematch: False for one-time matching; masked:
+    False to rewarp everywhere; diffuse: False for the first warp decoded (Table 3).
     """
 
     steps: int | None = None
@@ -64,9 +64,9 @@ class Changes:
 class MIDMPipeline(MethodPipeline):
     """Matching Interleaved Diffusion Models.
 
-    Components: the image codec, the matching network, the denoiser, a DDIM scheduler that holds the noise schedule. condition: what
-    the condition picture is; schema: the name of the key-points drawn in it, "" for none. exemplar: what it was trained with, see
-    `config.Exemplar`. The rest as in `MatchingConfig`.
+    Components: the image codec, the matching network, the denoiser, a DDIM scheduler that holds the noise schedule.
+    condition: what the condition picture is; schema: the name of the key-points drawn in it, "" for none. exemplar:
+    what it was trained with, see `config.Exemplar`. The rest as in `MatchingConfig`.
 
     A trained one is had by `MIDMPipeline.from_pretrained(folder)`; this one knows nothing yet:
 
@@ -81,48 +81,91 @@ class MIDMPipeline(MethodPipeline):
 
     COMPONENTS = {"image_codec": VQModel, "unet": UNet2DModel, "matcher": DomainMatcher}
 
-    def __init__(self, image_codec: VQModel, unet: UNet2DModel, matcher: DomainMatcher, scheduler: "Scheduler",
-                 condition: Kind = "keypoints", schema: str = "", temperature: float = 0.01, centred: bool = False,
-                 threshold: float = 0.02, pool: int = 1, strength: float = 0.25, calls: int = 4, rematch: bool = True,
-                 masked: bool = True, exemplar: Exemplar = "same") -> None:
+    def __init__(
+        self,
+        image_codec: VQModel,
+        unet: UNet2DModel,
+        matcher: DomainMatcher,
+        scheduler: "Scheduler",
+        condition: Kind = "keypoints",
+        schema: str = "",
+        temperature: float = 0.01,
+        centred: bool = False,
+        threshold: float = 0.02,
+        pool: int = 1,
+        strength: float = 0.25,
+        calls: int = 4,
+        rematch: bool = True,
+        masked: bool = True,
+        exemplar: Exemplar = "same",
+    ) -> None:
         super().__init__()
-        how: dict[str, Any] = {"temperature": temperature, "centred": centred, "threshold": threshold, "pool": pool, "strength": strength,
-               "calls": calls, "rematch": rematch, "masked": masked}
+        how: dict[str, Any] = {
+            "temperature": temperature,
+            "centred": centred,
+            "threshold": threshold,
+            "pool": pool,
+            "strength": strength,
+            "calls": calls,
+            "rematch": rematch,
+            "masked": masked,
+        }
         self.register_to_config(condition=condition, schema=schema, exemplar=exemplar, **how)
         self.matching, self.condition_kind, self.exemplar = MatchingConfig(**how), condition, exemplar
         self.schema = schema_named(schema) if schema else None
         self.register_modules(image_codec=image_codec, unet=unet, matcher=matcher, scheduler=scheduler)
 
     @torch.no_grad()
-    def __call__(self, exemplar: Tensor, condition: Tensor, changes: Changes = Changes(), *, seed: int = 0,
-                 quantize: bool = False) -> MIDMOutput:
+    def __call__(
+        self,
+        exemplar: Tensor,
+        condition: Tensor,
+        changes: Changes = Changes(),
+        *,
+        seed: int = 0,
+        quantize: bool = False,
+    ) -> MIDMOutput:
         """Give the content of each condition the looks of its exemplar.
 
-        exemplar: (T or 1, 3, H, W), condition: (T, 3, H, W), in [0, 1]. changes: of the matching that the bundle was trained with.
-        seed: one noise, shared by all. quantize: latents pass the codebook on decoding.
+        exemplar: (T or 1, 3, H, W), condition: (T, 3, H, W), in [0, 1]. changes: of the matching that the bundle was
+        trained with. seed: one noise, shared by all. quantize: latents pass the codebook on decoding.
         Raises GeometryError where the pictures' sizes differ.
         """
         total = len(condition)
         if exemplar.shape[1:] != condition.shape[1:] or len(exemplar) not in (1, total):
-            raise GeometryError(f"Exemplar {tuple(exemplar.shape)} and condition {tuple(condition.shape)} must be of one size and number.")
+            raise GeometryError(
+                f"Exemplar {tuple(exemplar.shape)} and condition {tuple(condition.shape)} must be of one size and number."
+            )
         how = changes.of(self.matching)
         device, size = self.unet.device, condition.shape[2:]
-        scheduler = build_scheduler("ddim", self.scheduler.config.prediction_type, self.scheduler.config.num_train_timesteps)
+        scheduler = build_scheduler(
+            "ddim", self.scheduler.config.prediction_type, self.scheduler.config.num_train_timesteps
+        )
         networks = Networks(self.matcher, self.unet, scheduler, lambda: fast_arithmetic(device))
         exemplar = exemplar.expand(total, -1, -1, -1)
         parts = []
         for first in range(0, total, CHUNK):
             count = min(CHUNK, total - first)
-            rows = torch.arange(first, first + CHUNK).clamp(max=total - 1)  # a full chunk: the same kernels whatever the number
+            # a full chunk: the same kernels whatever the number
+            rows = torch.arange(first, first + CHUNK).clamp(max=total - 1)
             with fast_arithmetic(device):
-                known = encode(self.image_codec, torch.cat([condition[rows], exemplar[rows]]).to(device) * 2 - 1).float()
+                known = encode(
+                    self.image_codec, torch.cat([condition[rows], exemplar[rows]]).to(device) * 2 - 1
+                ).float()
             noise = seeded_randn(tuple(known.shape[1:]), seed, [0]).to(device).expand(CHUNK, -1, -1, -1)
             content, looks = known.chunk(2)
             course = interleave(networks, content, looks, noise, how, diffuse=changes.diffuse)
             with fast_arithmetic(device):
-                pictures = (decode(self.image_codec, torch.cat([course.latent, course.warps[0]]), quantize).float() + 1) / 2
-            sure = torch.stack(course.confidences).mean(0) if course.confidences else torch.ones_like(course.latent[:, :1])
-            values = (*pictures.clamp(0, 1).chunk(2), resize_flow(course.flow(how.temperature), *size),
-                      F.interpolate(sure, size))
+                pictures = (
+                    decode(self.image_codec, torch.cat([course.latent, course.warps[0]]), quantize).float() + 1
+                ) / 2
+            sure = (
+                torch.stack(course.confidences).mean(0) if course.confidences else torch.ones_like(course.latent[:, :1])
+            )
+            values = (
+                *pictures.clamp(0, 1).chunk(2),
+                resize_flow(course.flow(how.temperature), *size),
+                F.interpolate(sure, size),
+            )
             parts.append([v[:count].cpu() for v in values])
         return MIDMOutput(*(torch.cat(part) for part in zip(*parts, strict=True)))

@@ -1,4 +1,5 @@
-"""The codec's training pairs, and the unconditional latent diffusion model that MIDM starts from (Rombach et al. 2022)."""
+"""The codec's training pairs, and the unconditional latent diffusion model that MIDM starts from (Rombach et al.
+2022)."""
 
 import torch
 import torch.nn.functional as F
@@ -29,14 +30,21 @@ def build_unet(config: PriorConfig, latent_channels: int) -> UNet2DModel:
     """epsilon_theta of latents (B, latent_channels, h, w)."""
     attends = [i >= config.attention_from for i in range(len(config.block_out_channels))]
     return UNet2DModel(
-        in_channels=latent_channels, out_channels=latent_channels, block_out_channels=config.block_out_channels,
-        layers_per_block=config.layers_per_block, norm_num_groups=8, attention_head_dim=32, add_attention=any(attends),
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        block_out_channels=config.block_out_channels,
+        layers_per_block=config.layers_per_block,
+        norm_num_groups=8,
+        attention_head_dim=32,
+        add_attention=any(attends),
         down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attends),
-        up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)))
+        up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)),
+    )
 
 
 class PriorStage(Stage):
-    """Predict the noise of an image's latent: LDM's loss, the mean squared error. unet: trained weights to go on from."""
+    """Predict the noise of an image's latent: LDM's loss, the mean squared error. unet: trained weights to go on
+    from."""
 
     name = "unet"
 

@@ -32,12 +32,14 @@ def domain_loss(of_condition: Tensor, of_truth: Tensor) -> Tensor:
 
 
 def warp_loss(warps: list[Tensor], wanted: Tensor) -> Tensor:
-    """Sum over the warps of mean |R - wanted|, latents (B, L, h, w); Eq. 13 where R was taken back and D_Y is wanted."""
+    """Sum over the warps of mean |R - wanted|, latents (B, L, h, w); Eq. 13 where R was taken back and D_Y is
+    wanted."""
     return torch.stack([F.l1_loss(warped, wanted) for warped in warps]).sum()
 
 
 def noise_loss(noises: list[Tensor], noise: Tensor) -> Tensor:
-    """Eq. 17: sum over the calls of the mean squared difference of the estimate from the noise that the course began with."""
+    """Eq. 17: sum over the calls of the mean squared difference of the estimate from the noise that the course began
+    with."""
     return torch.stack([F.mse_loss(estimate, noise) for estimate in noises]).sum()
 
 
@@ -58,8 +60,16 @@ class TranslationStage(Stage):
     name: "correspondence", where the denoiser is frozen, or "joint". schema: of the data's key-points.
     """
 
-    def __init__(self, name: str, config: MIDMConfig, dataset: Dataset, codec: VQModel, unet: UNet2DModel, matcher: DomainMatcher,
-                 schema: KeypointSchema | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: MIDMConfig,
+        dataset: Dataset,
+        codec: VQModel,
+        unet: UNet2DModel,
+        matcher: DomainMatcher,
+        schema: KeypointSchema | None,
+    ) -> None:
         settings: CorrespondenceConfig | JointConfig = getattr(config, name)
         self.name, self.config, self.settings, self.dataset, self.schema = name, config, settings, dataset, schema
         self.batch_size = settings.batch
@@ -112,23 +122,32 @@ class TranslationStage(Stage):
         content, looks, ideal = latents.chunk(3)
         return _Scene(content, looks, ideal, truth, exemplar)
 
-    def _losses(self, scene: _Scene, course: Course, noise: Tensor, of_condition: Tensor, of_truth: Tensor, run: Run) -> dict[str, Tensor]:
+    def _losses(
+        self, scene: _Scene, course: Course, noise: Tensor, of_condition: Tensor, of_truth: Tensor, run: Run
+    ) -> dict[str, Tensor]:
         """Those of Eq. 12-17 that have a weight."""
         weights: LossWeights = self.settings.weights
         scores = correlation(of_condition, of_truth, self.how.centred)
-        own = soft_warp(scores, scene.ideal, self.how.temperature, (scene.ideal.shape[2], scene.ideal.shape[3]))  # R_{X<-X'}
+        # R_{X<-X'}
+        own = soft_warp(scores, scene.ideal, self.how.temperature, (scene.ideal.shape[2], scene.ideal.shape[3]))
         with run.autocast():
             pictures = (decode(self.codec, torch.cat([course.latent, own]), quantize=False).float() + 1) / 2
             made, rebuilt = (list(part) for part in zip(*(f.chunk(2) for f in self.features(pictures)), strict=True))
             with torch.no_grad():
-                truth, exemplar = (list(part) for part in zip(
-                    *(f.chunk(2) for f in self.features(torch.cat([scene.truth, scene.exemplar_image]))), strict=True))
+                truth, exemplar = (
+                    list(part)
+                    for part in zip(
+                        *(f.chunk(2) for f in self.features(torch.cat([scene.truth, scene.exemplar_image]))),
+                        strict=True,
+                    )
+                )
         values = {
             "dom": lambda: domain_loss(of_condition, of_truth),
             "cycle": lambda: warp_loss(course.cycles, scene.exemplar),
             "src": lambda: feature_distance([f.float() for f in rebuilt], [f.float() for f in truth]),
             "perc": lambda: feature_distance([f.float() for f in made], [f.float() for f in truth]),
-            "style": lambda: contextual_loss(made[1:], exemplar[1:]),  # not of the first layer, which knows little but colour
+            # not of the first layer, which knows little but colour
+            "style": lambda: contextual_loss(made[1:], exemplar[1:]),
             "diff": lambda: noise_loss(course.noises, noise),
             "warp": lambda: warp_loss(course.warps, scene.ideal),
         }

@@ -30,14 +30,19 @@ class PerceptualData(BaseModel):
 
 
 class Pictures(Dataset):
-    """Item (step, i), of (seed, step, i) alone: `picture` (3, crop, crop) in [0, 1], mirrored, recoloured and of a drawn gain."""
+    """Item (step, i), of (seed, step, i) alone: `picture` (3, crop, crop) in [0, 1], mirrored, recoloured and of a
+    drawn gain."""
 
     def __init__(self, data: PerceptualData, size: int, seed: int, crop: int) -> None:
         folder = Path(data.cache)
         hearts = phantom_store(folder / f"phantoms-{size}-{data.hearts}", data.hearts, size, workers=data.workers)
-        leaves = procedural_store(folder / f"procedural-{size}-{data.procedural}", data.procedural, size, workers=data.workers)
-        posed = [posed_store(folder / f"{kind}-{size}-{data.posed}", kind, data.posed, size, workers=data.workers)
-                 for kind in ("face", "body")]
+        leaves = procedural_store(
+            folder / f"procedural-{size}-{data.procedural}", data.procedural, size, workers=data.workers
+        )
+        posed = [
+            posed_store(folder / f"{kind}-{size}-{data.posed}", kind, data.posed, size, workers=data.workers)
+            for kind in ("face", "body")
+        ]
         self.sources = [hearts["image"], leaves["source"], *(store["image"] for store in posed)]
         self.seed, self.crop = seed, crop
 
@@ -45,7 +50,7 @@ class Pictures(Dataset):
         rng = np.random.default_rng(derive_seed(self.seed, *key))
         picture = one_of(self.sources[rng.choice(len(SHARES), p=SHARES)], rng)
         top, left = (int(rng.integers(n - self.crop + 1)) for n in picture.shape[1:])
-        picture = picture[rng.permutation(3), top:top + self.crop, left:left + self.crop]
+        picture = picture[rng.permutation(3), top : top + self.crop, left : left + self.crop]
         if rng.random() < 0.5:
             picture = picture.flip(-1)
         return {"picture": (picture * float(np.exp(rng.normal(0, 0.3)))).clamp(0, 1)}
@@ -60,7 +65,8 @@ def one_of(store: np.ndarray, rng: np.random.Generator) -> Tensor:
 
 
 def stated_set(size: int = 112, seed: int = HELD_OUT) -> Tensor:
-    """The 60 held-out pictures that distances are compared on: 16 hearts, 20 procedural pictures, 12 faces, 12 bodies; (60, 3, S, S)."""
+    """The 60 held-out pictures that distances are compared on: 16 hearts, 20 procedural pictures, 12 faces, 12 bodies;
+    (60, 3, S, S)."""
     from echokdm.phantom.a4c import A4CPhantom
     from echokdm.phantom.body import BodyPhantom
     from echokdm.phantom.face import FacePhantom

@@ -1,4 +1,5 @@
-"""The feature net as a registered method, so that it is trained and scored by the same two commands as everything else."""
+"""The feature net as a registered method, so that it is trained and scored by the same two commands as everything
+else."""
 
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -51,7 +52,9 @@ class PerceptualDistance(Method):
 
     name: ClassVar[str] = "perceptual"
     title: ClassVar[str] = "Perceptual distance that the methods learn by, taught on simulators alone"
-    paper: ClassVar[str] = "in the form of Zhang, Isola, Efros, Shechtman, Wang: The Unreasonable Effectiveness of Deep Features, CVPR 2018"
+    paper: ClassVar[str] = (
+        "in the form of Zhang, Isola, Efros, Shechtman, Wang: The Unreasonable Effectiveness of Deep Features, CVPR 2018"
+    )
     takes: ClassVar[frozenset[str]] = frozenset()
     config: ClassVar[type[PerceptualConfig]] = PerceptualConfig
     pipeline: ClassVar[type[PerceptualPipeline]] = PerceptualPipeline
@@ -64,7 +67,9 @@ class PerceptualDistance(Method):
         """Pictures with room around what is compared."""
         return Pictures(config.data, config.size, config.seed, config.features.crop + 2 * EDGE)
 
-    def build_stage(self, name: str, config: PerceptualConfig, data: Pictures, bundle: Path, start: bool) -> FeaturesStage:
+    def build_stage(
+        self, name: str, config: PerceptualConfig, data: Pictures, bundle: Path, start: bool
+    ) -> FeaturesStage:
         """See `Method`."""
         before = load_component(bundle, name, FeatureNet) if start and (bundle / name).is_dir() else None
         return FeaturesStage(config.features, data, before)
@@ -76,8 +81,16 @@ class PerceptualDistance(Method):
     def card(self, config: PerceptualConfig, rows: str) -> str:
         """The model card."""
         data = config.data
-        return CARD.format(name=config.name, size=config.size, hearts=data.hearts, procedural=data.procedural, posed=data.posed,
-                           seed=config.seed, compared=config.features.compared, rows=rows)
+        return CARD.format(
+            name=config.name,
+            size=config.size,
+            hearts=data.hearts,
+            procedural=data.procedural,
+            posed=data.posed,
+            seed=config.seed,
+            compared=config.features.compared,
+            rows=rows,
+        )
 
     def generate(self, pipeline: PerceptualPipeline, request: Request) -> Generated:
         """Raises ConfigError."""

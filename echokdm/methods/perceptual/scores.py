@@ -12,8 +12,12 @@ from echokdm.losses.feature_net import FeatureNet
 from echokdm.losses.perceptual import found_distances
 from echokdm.metrics.tables import Table, number
 
-LADDERS = {"blur": (0.5, 1, 2, 3, 4), "noise": (0.02, 0.05, 0.1, 0.15, 0.25), "shift": (1, 2, 3, 4, 6),
-           "texture": (0.2, 0.4, 0.6, 0.8, 1.0)}
+LADDERS = {
+    "blur": (0.5, 1, 2, 3, 4),
+    "noise": (0.02, 0.05, 0.1, 0.15, 0.25),
+    "shift": (1, 2, 3, 4, 6),
+    "texture": (0.2, 0.4, 0.6, 0.8, 1.0),
+}
 """Strengths of each kind, in the units of `data.distortions`."""
 
 
@@ -23,8 +27,17 @@ def ladder_distances(distance: Callable[[Tensor, Tensor], Tensor], pictures: Ten
 
     Of one kind the same noise, direction or other picture is taken at all strengths.
     """
-    return np.stack([np.stack([distance(pictures, distort(pictures, kind, strength, generator(k))).numpy() for strength in LADDERS[kind]])
-                     for k, kind in enumerate(KINDS)]).transpose(2, 0, 1)
+    return np.stack(
+        [
+            np.stack(
+                [
+                    distance(pictures, distort(pictures, kind, strength, generator(k))).numpy()
+                    for strength in LADDERS[kind]
+                ]
+            )
+            for k, kind in enumerate(KINDS)
+        ]
+    ).transpose(2, 0, 1)
 
 
 def monotone_share(distances: np.ndarray) -> np.ndarray:
@@ -41,6 +54,7 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 def distance_table(net: FeatureNet, pictures: Tensor) -> Table:
     """One row a distance: the share of steps in order of each kind, and its rank correlation with the net's."""
+
     def own(first: Tensor, second: Tensor) -> Tensor:
         return sum((d.mean((1, 2, 3)) for d in net.differences(first, second)), torch.zeros(()))
 
@@ -49,5 +63,9 @@ def distance_table(net: FeatureNet, pictures: Tensor) -> Table:
     for name, other in found_distances().items():
         theirs = ladder_distances(other, pictures)
         rows.append((f"LPIPS_{name}", (*map(number, monotone_share(theirs)), number(rank_correlation(mine, theirs)))))
-    return Table("Spoiled pictures in order", (*KINDS, "rank correlation"), tuple(rows),
-                 f"{len(pictures)} pictures, {len(KINDS)} kinds, {len(LADDERS['blur'])} strengths each")
+    return Table(
+        "Spoiled pictures in order",
+        (*KINDS, "rank correlation"),
+        tuple(rows),
+        f"{len(pictures)} pictures, {len(KINDS)} kinds, {len(LADDERS['blur'])} strengths each",
+    )

@@ -1,5 +1,5 @@
-"""Training of the feature net without labels: spoiled pictures in their order, and places found again in a moved picture."""
-
+"""Training of the feature net without labels: spoiled pictures in their order, and places found again in a moved
+picture."""
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +14,10 @@ from echokdm.methods.base import StageConfig
 
 EDGE = 8  # px around what is compared, so that no shift and no blur brings the picture's edge in
 FOUND_FROM = 2  # the first stage whose places are to be found again
-BLUR_DISTANCE = 0.15  # of a blur of 1 px sigma, about LPIPS-squeeze's on the same pictures, so that weights of losses carry over
-BLUR_FEATURES = (0.073, 0.65, 3.2, 7.3, 2.2)  # mean change of each stage of SqueezeNet by the same blur; for the same reason
+# of a blur of 1 px sigma, about LPIPS-squeeze's on the same pictures, so that weights of losses carry over
+BLUR_DISTANCE = 0.15
+# mean change of each stage of SqueezeNet by the same blur; for the same reason
+BLUR_FEATURES = (0.073, 0.65, 3.2, 7.3, 2.2)
 
 
 class FeaturesConfig(StageConfig):
@@ -29,20 +31,28 @@ class FeaturesConfig(StageConfig):
     found_weight: float = 0.1  # of finding places again
     temperature: float = 0.1
     places: int = 256  # a batch, that are to be told apart
-    compared: int = Field(default=3, ge=1, le=5)  # stages of the finished distance: F2I-net taught by all five is farther off by LPIPS
+    # stages of the finished distance: F2I-net taught by all five is farther off by LPIPS
+    compared: int = Field(default=3, ge=1, le=5)
 
 
 def annoyance(kind: str, strength: float) -> float:
-    """How much a distortion changes what a picture looks like, in (0, 1), set by hand: a shift hardly, another texture somewhat.
+    """How much a distortion changes what a picture looks like, in (0, 1), set by hand: a shift hardly, another texture
+    somewhat.
 
-    Only the order of clearly different values is learned from it (`margin`); how one picture differs from another is not told.
+    Only the order of clearly different values is learned from it (`margin`); how one picture differs from another is
+    not told.
     """
-    return {"blur": strength ** 2 / (strength ** 2 + 4), "noise": strength / (strength + 0.1), "shift": 0.015 * strength,
-            "texture": 0.3 * strength ** 1.5}[kind]
+    return {
+        "blur": strength**2 / (strength**2 + 4),
+        "noise": strength / (strength + 0.1),
+        "shift": 0.015 * strength,
+        "texture": 0.3 * strength**1.5,
+    }[kind]
 
 
 class FeaturesStage(Stage):
-    """Rank two strengths of one distortion and two distortions more; tell places apart in a moved picture (InfoNCE, van den Oord 2018).
+    """Rank two strengths of one distortion and two distortions more; tell places apart in a moved picture (InfoNCE, van
+    den Oord 2018).
 
     dataset: `Pictures` of crop + 2 EDGE px.
     """
@@ -66,14 +76,19 @@ class FeaturesStage(Stage):
         config, optimizer, net = self.config, self.optimizers["adamw"], self.modules[self.name]
         cosine_with_warmup(optimizer, config.lr, run)
         pictures, inner = batch["picture"].cpu(), slice(EDGE, EDGE + config.crop)
-        generator = torch.Generator().manual_seed(int(torch.randint(2 ** 62, (1,))))
+        generator = torch.Generator().manual_seed(int(torch.randint(2**62, (1,))))
         spoiled, levels = self._spoiled(pictures, generator)
         versions = torch.cat([pictures, *spoiled])[:, :, inner, inner].to(run.device)
         with run.autocast():
             maps = [m.float() for m in net(versions)]
         units = [unit_length(m).unflatten(0, (1 + len(spoiled), len(pictures))) for m in maps]
-        distances = sum((weighted_difference(u[1:], u[:1], w).mean((-3, -2, -1))
-                         for u, w in zip(units, self.network.weights, strict=True)), torch.zeros(()))
+        distances = sum(
+            (
+                weighted_difference(u[1:], u[:1], w).mean((-3, -2, -1))
+                for u, w in zip(units, self.network.weights, strict=True)
+            ),
+            torch.zeros(()),
+        )
         ranked = self._in_order((distances + 1e-6).log(), torch.tensor(levels, device=run.device).log())
         found = self._found_again([u[0] for u in units], pictures, generator, run)
         loss = ranked + config.found_weight * found
@@ -85,6 +100,7 @@ class FeaturesStage(Stage):
 
     def _spoiled(self, pictures: Tensor, generator: torch.Generator) -> tuple[list[Tensor], list[float]]:
         """Four spoiled versions, the first two of one kind, and their annoyance."""
+
         def uniform() -> float:
             return float(torch.rand((), generator=generator))
 
@@ -104,18 +120,21 @@ class FeaturesStage(Stage):
         return (F.relu(self.config.margin * wanted[..., None] - got) * counts).sum() / counts.sum().clamp_min(1)
 
     def _found_again(self, units: list[Tensor], pictures: Tensor, generator: torch.Generator, run: Run) -> Tensor:
-        """Cross-entropy of telling which place of the pictures is which in the same, moved by up to 3 px and of another gain."""
+        """Cross-entropy of telling which place of the pictures is which in the same, moved by up to 3 px and of another
+        gain."""
         config = self.config
         down, right = (EDGE + int(v) for v in torch.randint(-3, 4, (2,), generator=generator))
         gain = torch.exp(0.2 * torch.randn(len(pictures), 1, 1, 1, generator=generator))
-        moved = (pictures[:, :, down:down + config.crop, right:right + config.crop] * gain).clamp(0, 1)
+        moved = (pictures[:, :, down : down + config.crop, right : right + config.crop] * gain).clamp(0, 1)
         with run.autocast():
             others = [unit_length(m.float()) for m in self.modules[self.name](moved.to(run.device))]
         total = pictures.new_zeros((), device=run.device)
         for first, second in list(zip(units, others, strict=True))[FOUND_FROM:]:
             a, b = (v.permute(0, 2, 3, 1).flatten(0, 2) for v in (first, second))
-            places = torch.randperm(len(a), generator=generator)[:config.places].to(run.device)
-            total = total + F.cross_entropy(a[places] @ b[places].T / config.temperature, torch.arange(len(places), device=run.device))
+            places = torch.randperm(len(a), generator=generator)[: config.places].to(run.device)
+            total = total + F.cross_entropy(
+                a[places] @ b[places].T / config.temperature, torch.arange(len(places), device=run.device)
+            )
         return total
 
     @torch.no_grad()
@@ -126,7 +145,9 @@ class FeaturesStage(Stage):
         net.register_to_config(compared=self.config.compared)
         blurred = blur(pictures, 1.0)
         share = BLUR_DISTANCE / sum(float(d.mean()) for d in net.differences(pictures, blurred))
-        for weight in net.weights[:self.config.compared]:
+        for weight in net.weights[: self.config.compared]:
             weight.abs_().mul_(share)
         changes = [float((a - b).abs().mean()) for a, b in zip(net(pictures), net(blurred), strict=True)]
-        net.register_to_config(scales=tuple(float(f"{want / change:.4g}") for want, change in zip(BLUR_FEATURES, changes, strict=True)))
+        net.register_to_config(
+            scales=tuple(float(f"{want / change:.4g}") for want, change in zip(BLUR_FEATURES, changes, strict=True))
+        )

@@ -1,4 +1,5 @@
-"""What can be chosen. The defaults are the paper's; what the paper leaves open is as in its reference, Ren et al., CVPR 2020."""
+"""What can be chosen. The defaults are the paper's; what the paper leaves open is as in its reference, Ren et al., CVPR
+2020."""
 
 from typing import Literal
 
@@ -9,7 +10,8 @@ from echokdm.methods.base import MethodConfig, StageConfig
 
 
 class NetworkConfig(BaseModel):
-    """Both networks. residual, attention, occlusion: off for the paper's ablations, all three off for its baseline (Table 4)."""
+    """Both networks. residual, attention, occlusion: off for the paper's ablations, all three off for its baseline
+    (Table 4)."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -20,7 +22,8 @@ class NetworkConfig(BaseModel):
     residual: bool = True
     attention: bool = True
     occlusion: bool = True
-    motion_prior: bool = False  # F sees the key-points' motion spread out, and its flow is added to it; not in the paper
+    # F sees the key-points' motion spread out, and its flow is added to it; not in the paper
+    motion_prior: bool = False
 
 
 class LossConfig(BaseModel):

@@ -27,8 +27,10 @@ class ResidualFlow(Method):
 
     name = "residual-flow"
     title = "Multi-source generation by residual flow"
-    paper = ("Lu, Wang, Shao, Yang, Zhou: Pose Guided Image Generation from Misaligned Sources via Residual Flow Based Correction, "
-             "AAAI 2022")
+    paper = (
+        "Lu, Wang, Shao, Yang, Zhou: Pose Guided Image Generation from Misaligned Sources via Residual Flow Based Correction, "
+        "AAAI 2022"
+    )
     takes = frozenset({"sources", "keypoints", "driving", "drag"})
     config, pipeline = ResidualFlowConfig, ResidualFlowPipeline
 
@@ -37,24 +39,36 @@ class ResidualFlow(Method):
         return ("flow", "joint")
 
     def build_stage(self, name: str, config: ResidualFlowConfig, data: FrameSource, bundle: Path, start: bool) -> Stage:
-        """See `Method`. Raises ConfigError where the data has no key-points, or the networks' options don't fit together."""
+        """See `Method`. Raises ConfigError where the data has no key-points, or the networks' options don't fit
+        together."""
         schema = needed_schema(data)
         frames = data.train(1 + config.sources, config.seed)
         net = config.network
         if len(config.losses.neighbourhoods) != len(net.strides):
-            raise ConfigError(f"losses.neighbourhoods needs one side a level: {len(net.strides)}, not {len(config.losses.neighbourhoods)}.")
+            raise ConfigError(
+                f"losses.neighbourhoods needs one side a level: {len(net.strides)}, not {len(config.losses.neighbourhoods)}."
+            )
         try:
             if name == "joint" or start and (bundle / "flow_net").is_dir():
                 flow_net = load_component(bundle, "flow_net", FlowPyramid)
             else:
-                flow_net = FlowPyramid(flow_channels(schema, data.channels, net.motion_prior), net.strides, net.flow_stem, net.flow_widths)
+                flow_net = FlowPyramid(
+                    flow_channels(schema, data.channels, net.motion_prior), net.strides, net.flow_stem, net.flow_widths
+                )
             if name == "flow":
                 return FlowStage(config, frames, schema, flow_net)
             if start and (bundle / "fusion").is_dir():
                 fusion = load_component(bundle, "fusion", ResidualFusion)
             else:
-                fusion = ResidualFusion(data.channels, structure_channels(schema), net.strides, net.widths, net.residual, net.attention,
-                                        net.occlusion)
+                fusion = ResidualFusion(
+                    data.channels,
+                    structure_channels(schema),
+                    net.strides,
+                    net.widths,
+                    net.residual,
+                    net.attention,
+                    net.occlusion,
+                )
         except ValueError as error:
             raise ConfigError(f"network: {error}") from None
         return JointStage(config, frames, schema, flow_net, fusion)
@@ -76,7 +90,9 @@ class ResidualFlow(Method):
         if not len(request.sources):
             raise ConfigError("Residual flow needs at least one source picture: give --source.")
         if request.source_keypoints is None or request.target_keypoints is None:
-            raise ConfigError("Residual flow is posed by key-points: it needs those of every source and of the target or the driving clip.")
+            raise ConfigError(
+                "Residual flow is posed by key-points: it needs those of every source and of the target or the driving clip."
+            )
         targets = request.target_keypoints
         if request.relative:
             targets = request.source_keypoints[0] + targets - targets[:1]

@@ -13,13 +13,17 @@ from echokdm.networks.flow_pyramid import FlowLevel
 
 
 class Objective:
-    """networks: the frozen ones behind the terms, "matching" for Eq. 7, cut off after its last layer, and "content" for Eq. 9 and 10."""
+    """networks: the frozen ones behind the terms, "matching" for Eq. 7, cut off after its last layer, and "content" for
+    Eq. 9 and 10."""
 
     def __init__(self, config: LossConfig) -> None:
         self.config = config
-        self._content = tuple(dict.fromkeys(config.perceptual_layers + config.style_layers))  # those of both are computed once
-        self.networks = {"matching": Features(config.backbone, config.correctness_layers),
-                         "content": Features(config.backbone, self._content)}
+        # those of both are computed once
+        self._content = tuple(dict.fromkeys(config.perceptual_layers + config.style_layers))
+        self.networks = {
+            "matching": Features(config.backbone, config.correctness_layers),
+            "content": Features(config.backbone, self._content),
+        }
 
     def flow_loss(self, sources: Tensor, target: Tensor, levels: list[FlowLevel]) -> dict[str, Tensor]:
         """Eq. 7's two terms, unweighted: means over levels and layers, and over the K sources of each of B targets.
@@ -34,7 +38,9 @@ class Objective:
             wanted = wanted.repeat_interleave(count, 0)
             best = best_similarity(seen, wanted)
             terms += [sampling_correctness(seen, wanted, level.flow, best) for level in levels]
-        bends = [affine_regulariser(level.flow, side) for level, side in zip(levels, self.config.neighbourhoods, strict=True)]
+        bends = [
+            affine_regulariser(level.flow, side) for level, side in zip(levels, self.config.neighbourhoods, strict=True)
+        ]
         return {"correctness": torch.stack(terms).mean(), "regularity": torch.stack(bends).mean()}
 
     def content_loss(self, made: Tensor, target: Tensor) -> dict[str, Tensor]:
@@ -47,8 +53,11 @@ class Objective:
         def both(names: tuple[str, ...]) -> tuple[list[Tensor], list[Tensor]]:
             return [found[name] for name in names], [wanted[name] for name in names]
 
-        return {"l1": F.l1_loss(made, target), "perceptual": feature_distance(*both(self.config.perceptual_layers)),
-                "style": style_distance(*both(self.config.style_layers))}
+        return {
+            "l1": F.l1_loss(made, target),
+            "perceptual": feature_distance(*both(self.config.perceptual_layers)),
+            "style": style_distance(*both(self.config.style_layers)),
+        }
 
     def weighted(self, terms: dict[str, Tensor]) -> Tensor:
         """Sum of terms, each with the weight of its name."""

@@ -22,9 +22,9 @@ Part = Literal["residual", "attention", "occlusion"]
 
 @dataclass(frozen=True)
 class ResidualFlowOutput:
-    """frames (T, 3, S, S) in [0, 1]. Of the finest level, at the picture's size, for each of K sources: flows (T, K, 2, S, S) backward
-    px with the residual, attentions (T, K, 1, S, S) that sum to 1, occlusions (T, K, 1, S, S), 1 where hidden; warped
-    (T, K, 3, S, S), the sources moved by the flows.
+    """frames (T, 3, S, S) in [0, 1]. Of the finest level, at the picture's size, for each of K sources: flows (T, K, 2,
+    S, S) backward px with the residual, attentions (T, K, 1, S, S) that sum to 1, occlusions (T, K, 1, S, S), 1 where
+    hidden; warped (T, K, 3, S, S), the sources moved by the flows.
     """
 
     frames: Tensor
@@ -53,27 +53,38 @@ class ResidualFlowPipeline(MethodPipeline):
         self.register_modules(flow_net=flow_net, fusion=fusion)
 
     @torch.no_grad()
-    def __call__(self, sources: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, *,
-                 without: Sequence[Part] = ()) -> ResidualFlowOutput:
-        """sources (K, 3, S, S) in [0, 1], K >= 1; source_keypoints (K, N, 2), target_keypoints (T, N, 2) px, nan where not seen.
+    def __call__(
+        self, sources: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, *, without: Sequence[Part] = ()
+    ) -> ResidualFlowOutput:
+        """sources (K, 3, S, S) in [0, 1], K >= 1; source_keypoints (K, N, 2), target_keypoints (T, N, 2) px, nan where
+        not seen.
 
-        without: parts left out now, though they were trained. One target a network call, so that no batch size changes a byte.
-        Raises GeometryError where there is no source or key-points are of a wrong shape.
+        without: parts left out now, though they were trained. One target a network call, so that no batch size changes
+        a byte. Raises GeometryError where there is no source or key-points are of a wrong shape.
         """
         count = len(self.schema)
         if not len(sources):
             raise GeometryError("There is no source: one picture at least is needed.")
         if source_keypoints.shape != (len(sources), count, 2) or target_keypoints.shape[1:] != (count, 2):
-            raise GeometryError(f"This bundle needs the {count} key-points of {self.schema.name} of each source and target, "
-                                f"not {tuple(source_keypoints.shape)} for {len(sources)} sources and {tuple(target_keypoints.shape)}.")
+            raise GeometryError(
+                f"This bundle needs the {count} key-points of {self.schema.name} of each source and target, "
+                f"not {tuple(source_keypoints.shape)} for {len(sources)} sources and {tuple(target_keypoints.shape)}."
+            )
         made = [self._one(sources, source_keypoints.float(), points.float(), without) for points in target_keypoints]
         return ResidualFlowOutput(*(torch.stack(parts) for parts in zip(*made, strict=True)))
 
-    def _one(self, sources: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, without: Sequence[Part]) -> tuple[Tensor, ...]:
+    def _one(
+        self, sources: Tensor, source_keypoints: Tensor, target_keypoints: Tensor, without: Sequence[Part]
+    ) -> tuple[Tensor, ...]:
         device, size = self.fusion.device, sources.shape[2:]
         sources = sources[None].to(device) * 2 - 1
-        seen, start, structure = conditions(sources, source_keypoints[None].to(device), target_keypoints[None].to(device), self.schema,
-                                            self.config["motion_prior"])
+        seen, start, structure = conditions(
+            sources,
+            source_keypoints[None].to(device),
+            target_keypoints[None].to(device),
+            self.schema,
+            self.config["motion_prior"],
+        )
         levels = self.flow_net(seen, start)
         if "attention" in without:
             levels = [level._replace(attention=torch.zeros_like(level.attention)) for level in levels]
@@ -81,6 +92,9 @@ class ResidualFlowPipeline(MethodPipeline):
             levels = [level._replace(occlusion=torch.zeros_like(level.occlusion)) for level in levels]
         fused = self.fusion(sources, structure, levels, residual="residual" not in without)
         flow = resize_flow(fused.flows[-1][0], *size)
-        maps = [F.interpolate(m, size, mode="bilinear", align_corners=True) for m in (fused.attentions[-1][0], levels[-1].occlusion)]
+        maps = [
+            F.interpolate(m, size, mode="bilinear", align_corners=True)
+            for m in (fused.attentions[-1][0], levels[-1].occlusion)
+        ]
         frame = ((fused.image[0] + 1) / 2).clamp(0, 1)
         return tuple(v.cpu() for v in (frame, flow, *maps, (warp(sources[0], flow) + 1) / 2))

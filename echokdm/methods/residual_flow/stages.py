@@ -20,7 +20,8 @@ _ADVERSARIAL = {"minimax": (discriminator_minimax, generator_minimax), "lsgan": 
 
 
 class Drawn(NamedTuple):
-    """target (B, 3, H, W) and sources (B, K, 3, H, W) in [0, 1]; target_keypoints (B, N, 2), source_keypoints (B, K, N, 2) px."""
+    """target (B, 3, H, W) and sources (B, K, 3, H, W) in [0, 1]; target_keypoints (B, N, 2), source_keypoints (B, K, N,
+    2) px."""
 
     target: Tensor
     sources: Tensor
@@ -32,23 +33,40 @@ def draw_sources(batch: dict[str, Tensor], most: int) -> Drawn:
     """The first frame is the target; the next K, drawn from 1 to `most` by torch's generator, are its sources."""
     frames, points = batch["frames"], batch["keypoints"]
     count = int(torch.randint(1, most + 1, ()))
-    return Drawn(frames[:, 0], frames[:, 1:1 + count], points[:, 0], points[:, 1:1 + count])
+    return Drawn(frames[:, 0], frames[:, 1 : 1 + count], points[:, 0], points[:, 1 : 1 + count])
 
 
 class _ResidualFlowStage(Stage):
     """What both stages share."""
 
-    def __init__(self, config: ResidualFlowConfig, settings: FlowConfig | JointConfig, dataset: Dataset, schema: KeypointSchema,
-                 flow_net: FlowPyramid) -> None:
-        self.config, self.settings, self.dataset, self.batch_size, self.schema = config, settings, dataset, settings.batch, schema
+    def __init__(
+        self,
+        config: ResidualFlowConfig,
+        settings: FlowConfig | JointConfig,
+        dataset: Dataset,
+        schema: KeypointSchema,
+        flow_net: FlowPyramid,
+    ) -> None:
+        self.config, self.settings, self.dataset, self.batch_size, self.schema = (
+            config,
+            settings,
+            dataset,
+            settings.batch,
+            schema,
+        )
         self.objective = Objective(config.losses)
         self.frozen = dict(self.objective.networks)
         self.modules = {"flow_net": flow_net}
 
     def levels(self, drawn: Drawn) -> tuple[list[FlowLevel], Tensor]:
         """F's answer for all sources, and the target's structure (B, S, H, W)."""
-        seen, start, structure = conditions(drawn.sources * 2 - 1, drawn.source_keypoints, drawn.target_keypoints, self.schema,
-                                            self.config.network.motion_prior)
+        seen, start, structure = conditions(
+            drawn.sources * 2 - 1,
+            drawn.source_keypoints,
+            drawn.target_keypoints,
+            self.schema,
+            self.config.network.motion_prior,
+        )
         return self.modules["flow_net"](seen, start), structure
 
 
@@ -57,7 +75,9 @@ class FlowStage(_ResidualFlowStage):
 
     name = "flow"
 
-    def __init__(self, config: ResidualFlowConfig, dataset: Dataset, schema: KeypointSchema, flow_net: FlowPyramid) -> None:
+    def __init__(
+        self, config: ResidualFlowConfig, dataset: Dataset, schema: KeypointSchema, flow_net: FlowPyramid
+    ) -> None:
         super().__init__(config, config.flow, dataset, schema, flow_net)
         self.optimizers = {"adam": torch.optim.Adam(flow_net.parameters(), config.flow.lr)}
 
@@ -68,7 +88,9 @@ class FlowStage(_ResidualFlowStage):
         drawn = draw_sources(batch, self.config.sources)
         with run.autocast():
             levels, _ = self.levels(drawn)
-        terms = self.objective.flow_loss(drawn.sources, drawn.target, [FlowLevel(*(v.float() for v in level)) for level in levels])
+        terms = self.objective.flow_loss(
+            drawn.sources, drawn.target, [FlowLevel(*(v.float() for v in level)) for level in levels]
+        )
         loss = self.objective.weighted(terms)
         optimizer.zero_grad()
         run.backward(loss)
@@ -81,8 +103,14 @@ class JointStage(_ResidualFlowStage):
 
     name = "joint"
 
-    def __init__(self, config: ResidualFlowConfig, dataset: Dataset, schema: KeypointSchema, flow_net: FlowPyramid,
-                 fusion: ResidualFusion) -> None:
+    def __init__(
+        self,
+        config: ResidualFlowConfig,
+        dataset: Dataset,
+        schema: KeypointSchema,
+        flow_net: FlowPyramid,
+        fusion: ResidualFusion,
+    ) -> None:
         settings = config.joint
         super().__init__(config, settings, dataset, schema, flow_net)
         self.modules["fusion"] = fusion
@@ -90,7 +118,9 @@ class JointStage(_ResidualFlowStage):
         if config.losses.adversarial > 0:
             judge = PatchDiscriminator(fusion.config.image_channels, settings.discriminator_width)
             self.modules["discriminator"] = judge
-            self.optimizers["discriminator"] = torch.optim.Adam(judge.parameters(), settings.discriminator_lr, betas=(0.5, 0.999))
+            self.optimizers["discriminator"] = torch.optim.Adam(
+                judge.parameters(), settings.discriminator_lr, betas=(0.5, 0.999)
+            )
         self.ema_of, self.ema_decay = ("flow_net", "fusion"), settings.ema_decay
 
     def step(self, batch: dict[str, Tensor], run: Run) -> dict[str, Tensor]:
@@ -102,10 +132,13 @@ class JointStage(_ResidualFlowStage):
         target = drawn.target * 2 - 1
         with run.autocast():
             levels, structure = self.levels(drawn)
-        levels = [FlowLevel(*(v.float() for v in level)) for level in levels]  # half precision can't hold a place in a picture
+        # half precision can't hold a place in a picture
+        levels = [FlowLevel(*(v.float() for v in level)) for level in levels]
         with run.autocast():
             made = self.modules["fusion"](drawn.sources * 2 - 1, structure, levels).image.float()
-        terms = self.objective.flow_loss(drawn.sources, drawn.target, levels) | self.objective.content_loss(made, target)
+        terms = self.objective.flow_loss(drawn.sources, drawn.target, levels) | self.objective.content_loss(
+            made, target
+        )
         if judge is not None:
             judge.requires_grad_(False)
             terms["adversarial"] = fool_loss(judge(made).float())

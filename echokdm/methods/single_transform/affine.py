@@ -11,7 +11,8 @@ from echokdm.ops.warp import pixel_grid
 
 
 class AffineRange(BaseModel):
-    """Half widths of the uniform draws. The paper keeps them small, so that a person stays upright, and does not print them."""
+    """Half widths of the uniform draws. The paper keeps them small, so that a person stays upright, and does not print
+    them."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -39,12 +40,20 @@ class Affine(NamedTuple):
 
 
 def random_affine(count: int, size: int, ranges: AffineRange, device: torch.device | str = "cpu") -> Affine:
-    """`count` maps for pictures of size x size px from torch's global generator: R(a5) [[a1, a3], [a4, a2]] and (b1, b2)."""
+    """`count` maps for pictures of size x size px from torch's global generator: R(a5) [[a1, a3], [a4, a2]] and (b1,
+    b2)."""
     unit = torch.rand(count, 7) * 2 - 1  # on the CPU, so that every device sees the same draws
     turn = unit[:, 4] * math.radians(ranges.turn)
     rotation = torch.stack([turn.cos(), -turn.sin(), turn.sin(), turn.cos()], 1).unflatten(1, (2, 2))
-    stretch = torch.stack([1 + ranges.scale * unit[:, 0], ranges.shear * unit[:, 2],
-                           ranges.shear * unit[:, 3], 1 + ranges.scale * unit[:, 1]], 1).unflatten(1, (2, 2))
+    stretch = torch.stack(
+        [
+            1 + ranges.scale * unit[:, 0],
+            ranges.shear * unit[:, 2],
+            ranges.shear * unit[:, 3],
+            1 + ranges.scale * unit[:, 1],
+        ],
+        1,
+    ).unflatten(1, (2, 2))
     centre = torch.full((2,), (size - 1) / 2)
     return Affine(*(value.to(device) for value in (rotation @ stretch, ranges.shift * size * unit[:, 5:], centre)))
 

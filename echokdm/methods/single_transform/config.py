@@ -52,7 +52,8 @@ class WarpingConfig(StageConfig):
     ranges: AffineRange = AffineRange()
     refine: bool = True  # False is Table 3's ablation: W learns from the warped image itself, and there is no R
     backbone: Backbone = "vgg19"
-    layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")  # not printed; those of Siarohin et al. 2019
+    # not printed; those of Siarohin et al. 2019
+    layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
     scales: tuple[float, ...] = (1, 0.5, 0.25, 0.125)
     warp_weight: float = 0.0  # of the same losses on the image warped directly; 0 in the paper
     pixel_weight: float = 0.0  # of the mean absolute difference of pixels; 0 in the paper

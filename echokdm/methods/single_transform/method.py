@@ -31,17 +31,25 @@ class SingleTransform(Method):
     config, pipeline = SingleTransformConfig, SingleTransformPipeline
 
     def stages(self, config: SingleTransformConfig) -> tuple[str, ...]:
-        """"warping" and, where there is a refinement network to judge, "joint"."""
+        """ "warping" and, where there is a refinement network to judge, "joint"."""
         return ("warping", "joint") if config.warping.refine else ("warping",)
 
-    def build_stage(self, name: str, config: SingleTransformConfig, data: FrameSource, bundle: Path, start: bool) -> Stage:
-        """See `Method`. Raises DataError where the data has no key-points, BundleError where "joint" comes before "warping"."""
+    def build_stage(
+        self, name: str, config: SingleTransformConfig, data: FrameSource, bundle: Path, start: bool
+    ) -> Stage:
+        """See `Method`. Raises DataError where the data has no key-points, BundleError where "joint" comes before
+        "warping"."""
         if data.schema is None:
-            raise DataError(f"{config.data.adapter} has no key-points, which poses are made of; choose a data set that has them.")
+            raise DataError(
+                f"{config.data.adapter} has no key-points, which poses are made of; choose a data set that has them."
+            )
         settings = getattr(config, name)
         pairs = data.train(2, derive_seed(config.seed, 61))
         if name == "joint":
-            matching, refinement = load_component(bundle, "matching", MatchingFlow), load_component(bundle, "refinement", RefinementNet)
+            matching, refinement = (
+                load_component(bundle, "matching", MatchingFlow),
+                load_component(bundle, "refinement", RefinementNet),
+            )
             return JointStage(settings, pairs, matching, refinement, config.pose_sigma, data.schema)
         if start and (bundle / "matching").is_dir():
             matching = load_component(bundle, "matching", MatchingFlow)
@@ -63,13 +71,16 @@ class SingleTransform(Method):
         return pipeline.schema
 
     def generate(self, pipeline: SingleTransformPipeline, request: Request) -> Generated:
-        """Show the first source in the target poses, relative: by their motion alone; gammas: shares of the way to the last one."""
+        """Show the first source in the target poses, relative: by their motion alone; gammas: shares of the way to the
+        last one."""
         if request.source_keypoints is None:
             raise ConfigError("Pose transfer needs the joints of the source; this method can't find them itself.")
         targets = request.target_keypoints
         if targets is None:
-            raise ConfigError("Pose transfer needs the joints of the target poses: give --keypoints, with or without the --driving clip "
-                              "they are of, or --drag.")
+            raise ConfigError(
+                "Pose transfer needs the joints of the target poses: give --keypoints, with or without the --driving clip "
+                "they are of, or --drag."
+            )
         source, begin = request.sources[:1], request.source_keypoints[0]
         gamma: float | Tensor = 1.0
         if request.relative:
@@ -80,7 +91,8 @@ class SingleTransform(Method):
         return Generated(out.frames, out.flow, {"moved by the flow alone": out.warped})
 
     def evaluate(self, pipeline: SingleTransformPipeline, data: FrameSource) -> list[Table]:
-        """Tables 1 and 3 in form, with the behaviour of the flow; 2 and 4 are of models trained otherwise, see the benchmark."""
+        """Tables 1 and 3 in form, with the behaviour of the flow; 2 and 4 are of models trained otherwise, see the
+        benchmark."""
         return held_out_tables(pipeline, data)
 
 

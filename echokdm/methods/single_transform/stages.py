@@ -1,4 +1,5 @@
-"""Training of the single spatial transformation: two tasks in turn, then the generative loss (Eq. 5 to 8, appendix B)."""
+"""Training of the single spatial transformation: two tasks in turn, then the generative loss (Eq. 5 to 8, appendix
+B)."""
 
 import torch
 from torch import Tensor, nn
@@ -24,22 +25,38 @@ from echokdm.networks.warped_refinement import RefinementNet
 from echokdm.ops.pose_maps import gaussian_maps, near_limbs
 from echokdm.ops.warp import warp
 
-_ADVERSARIAL = {"linear": (discriminator_linear, generator_linear), "hinge": (discriminator_hinge, generator_hinge),
-                "lsgan": (discriminator_lsgan, generator_lsgan)}
+_ADVERSARIAL = {
+    "linear": (discriminator_linear, generator_linear),
+    "hinge": (discriminator_hinge, generator_hinge),
+    "lsgan": (discriminator_lsgan, generator_lsgan),
+}
 
 
 class WarpingStage(Stage):
     """W and R by two tasks in turn: the flow of an affine map of poses (Eq. 7), and the target from its source (Eq. 5).
 
-    dataset: items of two frames, target and source. refinement: None for Table 3's ablation. sigma: px, of the joints' envelopes.
-    schema: of the joints.
+    dataset: items of two frames, target and source. refinement: None for Table 3's ablation. sigma: px, of the joints'
+    envelopes. schema: of the joints.
     """
 
     name = "warping"
 
-    def __init__(self, config: WarpingConfig, dataset: Dataset, matching: MatchingFlow, refinement: RefinementNet | None,
-                 sigma: float, schema: KeypointSchema) -> None:
-        self.config, self.dataset, self.batch_size, self.sigma, self.schema = config, dataset, config.batch, sigma, schema
+    def __init__(
+        self,
+        config: WarpingConfig,
+        dataset: Dataset,
+        matching: MatchingFlow,
+        refinement: RefinementNet | None,
+        sigma: float,
+        schema: KeypointSchema,
+    ) -> None:
+        self.config, self.dataset, self.batch_size, self.sigma, self.schema = (
+            config,
+            dataset,
+            config.batch,
+            sigma,
+            schema,
+        )
         self.modules: dict[str, nn.Module] = {"matching": matching}
         if refinement is not None:
             self.modules["refinement"] = refinement
@@ -112,7 +129,9 @@ class WarpingStage(Stage):
         self.update(loss, run)
         return logged
 
-    def reconstruction_loss(self, made: Tensor, warped: Tensor, target: Tensor, run: Run) -> tuple[Tensor, dict[str, Tensor]]:
+    def reconstruction_loss(
+        self, made: Tensor, warped: Tensor, target: Tensor, run: Run
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """L_per, of the warped image too where that has a weight, and what to log."""
         perceptual = self.distance(made, target, run)
         loss, logged = perceptual, {"perceptual": perceptual.detach(), "l1": (made - target).abs().mean().detach()}
@@ -123,13 +142,21 @@ class WarpingStage(Stage):
 
 
 class JointStage(WarpingStage):
-    """W and R against a discriminator that sees the target pose beside the picture (Eq. 6 and 8); most of W is at rest."""
+    """W and R against a discriminator that sees the target pose beside the picture (Eq. 6 and 8); most of W is at
+    rest."""
 
     name = "joint"
     config: JointConfig
 
-    def __init__(self, config: JointConfig, dataset: Dataset, matching: MatchingFlow, refinement: RefinementNet, sigma: float,
-                 schema: KeypointSchema) -> None:
+    def __init__(
+        self,
+        config: JointConfig,
+        dataset: Dataset,
+        matching: MatchingFlow,
+        refinement: RefinementNet,
+        sigma: float,
+        schema: KeypointSchema,
+    ) -> None:
         self.discriminator = PatchDiscriminator(3 + matching.config.joints, config.discriminator_width)
         super().__init__(config, dataset, matching, refinement, sigma, schema)
         self.modules["discriminator"] = self.discriminator
@@ -139,9 +166,13 @@ class JointStage(WarpingStage):
         """The decoder's, that of W and the encoder, the discriminator's."""
         matching, refinement = self.modules["matching"], self.modules["refinement"]
         assert isinstance(refinement, RefinementNet)  # which `__init__` was given
-        return {"decoder": torch.optim.Adam(refinement.decoder.parameters(), self.config.lr),
-                "rest": torch.optim.Adam([*matching.parameters(), *refinement.encoder.parameters()], self.config.rest_lr),
-                "discriminator": torch.optim.Adam(self.discriminator.parameters(), self.config.discriminator_lr, betas=(0.5, 0.999))}
+        return {
+            "decoder": torch.optim.Adam(refinement.decoder.parameters(), self.config.lr),
+            "rest": torch.optim.Adam([*matching.parameters(), *refinement.encoder.parameters()], self.config.rest_lr),
+            "discriminator": torch.optim.Adam(
+                self.discriminator.parameters(), self.config.discriminator_lr, betas=(0.5, 0.999)
+            ),
+        }
 
     def reconstruction_task(self, batch: dict[str, Tensor], run: Run) -> dict[str, Tensor]:
         """Task 2 with the generative loss, then one step of the discriminator."""
@@ -157,7 +188,9 @@ class JointStage(WarpingStage):
         self.update(loss + self.config.adversarial_weight * adversarial, run)
         discriminator.requires_grad_(True)
         with run.autocast():
-            judged = judge_loss(*(discriminator(torch.cat([image, pose], 1)).float() for image in (target, made.detach())))
+            judged = judge_loss(
+                *(discriminator(torch.cat([image, pose], 1)).float() for image in (target, made.detach()))
+            )
         self.optimizers["discriminator"].zero_grad()
         run.backward(judged)
         self.optimizers["discriminator"].step()

@@ -35,7 +35,9 @@ def video(path: Path, frames: int = 4, width: int = 112, height: int = 112) -> P
     return path
 
 
-def ellipse_tracing(cx: float = 56, cy: float = 60, a: float = 15, b: float = 30) -> list[tuple[float, float, float, float]]:
+def ellipse_tracing(
+    cx: float = 56, cy: float = 60, a: float = 15, b: float = 30
+) -> list[tuple[float, float, float, float]]:
     """Axis, then 20 chords, of an ellipse with half-axes a (across) and b (along), apex up."""
     depth = -b + 2 * b * (np.arange(20) + 0.5) / 20
     half = a * np.sqrt(1 - (depth / b) ** 2)

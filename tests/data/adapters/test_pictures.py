@@ -1,4 +1,5 @@
-"""Faces, bodies, motion transfer, conditions and views: known key-points come back, every planted problem is told at once."""
+"""Faces, bodies, motion transfer, conditions and views: known key-points come back, every planted problem is told at
+once."""
 
 import json
 import shutil
@@ -37,7 +38,10 @@ def test_pts(tmp_path: Path, make: SimpleNamespace) -> None:
     with pytest.raises(GeometryError, match="another image"):
         adapter.read(index.iloc[0])
     (tmp_path / "testset" / "c.pts").write_text("nothing")
-    assert make.found_by("faces-pts", tmp_path) == ({"without a picture": ["testset/c.pts"]}, ["testset/b", "trainset/a"])
+    assert make.found_by("faces-pts", tmp_path) == (
+        {"without a picture": ["testset/c.pts"]},
+        ["testset/b", "trainset/a"],
+    )
     for text in ("", "n_points: 68\n{\n1 2\n}", "n_points: 1\n{\n1 2\n}", "n_points: 68\n{\na b\n}"):
         (tmp_path / "trainset" / "a.pts").write_text(text)
         with pytest.raises(GeometryError, match=".pts file"):
@@ -57,7 +61,9 @@ def test_pts_of_a_real_face(test_data: Path) -> None:
 def dlib_xml(path: Path, files: dict[str, int]) -> None:
     part = "".join(f"<part name='{i:02d}' x='{x:g}' y='{y:g}'/>" for i, (x, y) in enumerate(POINTS))
     box = "<box top='1' left='1' width='9' height='9'>{}</box>"
-    images = "".join(f"<image file='{file}'>{box.format(part) * n if n else box.format('')}</image>" for file, n in files.items())
+    images = "".join(
+        f"<image file='{file}'>{box.format(part) * n if n else box.format('')}</image>" for file, n in files.items()
+    )
     path.write_text(f"<dataset><name>x</name><images>{images}</images></dataset>")
 
 
@@ -76,15 +82,24 @@ def test_dlib_xml(tmp_path: Path, make: SimpleNamespace) -> None:
     (tmp_path / "labels_val.xml").write_text("<dataset><images>")
     (tmp_path / "bomb_train.xml").write_text('<!DOCTYPE d [<!ENTITY a "b">]><dataset/>')
     problems, _ = make.found_by("faces-dlib", tmp_path)
-    assert problems == {"unreadable": ["bomb_train.xml", "labels_val.xml"], "without parts 0 to 67": ["one/a.png (box 0)"],
-                        "refused, since the name leads out of the folder": ["../b.png"], "missing": ["one/gone.png"],
-                        "listed twice": ["one/b.png#0"], "in two splits": ["one/b.png"]}
+    assert problems == {
+        "unreadable": ["bomb_train.xml", "labels_val.xml"],
+        "without parts 0 to 67": ["one/a.png (box 0)"],
+        "refused, since the name leads out of the folder": ["../b.png"],
+        "missing": ["one/gone.png"],
+        "listed twice": ["one/b.png#0"],
+        "in two splits": ["one/b.png"],
+    }
 
 
 def test_celebv_hq(tmp_path: Path, make: SimpleNamespace) -> None:
     def clip(video: str) -> dict:
-        return {"ytb_id": video, "duration": {"start_sec": 1.0, "end_sec": 2.5}, "bbox": {"top": 0, "bottom": 1, "left": 0, "right": 1},
-                "attributes": {"appearance": [0, 1]}}
+        return {
+            "ytb_id": video,
+            "duration": {"start_sec": 1.0, "end_sec": 2.5},
+            "bbox": {"top": 0, "bottom": 1, "left": 0, "right": 1},
+            "attributes": {"appearance": [0, 1]},
+        }
 
     info = tmp_path / "celebvhq_info.json"
     info.write_text(json.dumps({"clips": {"v_0": clip("v"), "v_1": clip("v")}}))
@@ -95,7 +110,11 @@ def test_celebv_hq(tmp_path: Path, make: SimpleNamespace) -> None:
     np.save(tmp_path / "processed" / "v_0.npy", points)
     adapter = find_adapter("celebv-hq")
     index = adapter.index(tmp_path)
-    assert list(index["subject"]) == ["v", "v"] and list(index["appearance"]) == [(0, 1)] * 2 and list(index["end"]) == [2.5, 2.5]
+    assert (
+        list(index["subject"]) == ["v", "v"]
+        and list(index["appearance"]) == [(0, 1)] * 2
+        and list(index["end"]) == [2.5, 2.5]
+    )
     item = adapter.read(index.iloc[0])
     np.testing.assert_allclose(item.keypoints[1], POINTS)
     assert not item.visible[3, 5] and item.visible.sum() == 4 * 68 - 1 and adapter.read(index.iloc[1]).keypoints is None
@@ -104,7 +123,10 @@ def test_celebv_hq(tmp_path: Path, make: SimpleNamespace) -> None:
         adapter.read(index.iloc[0])
     info.write_text(json.dumps({"clips": {"v_0": clip("v"), "v_2": clip("v"), "../v": clip("v")}}))
     problems, usable = make.found_by("celebv-hq", tmp_path)
-    assert problems == {"missing": ["v_2.mp4"], "refused, since the name leads out of the folder": ["../v"]} and usable == ["v_0"]
+    assert problems == {
+        "missing": ["v_2.mp4"],
+        "refused, since the name leads out of the folder": ["../v"],
+    } and usable == ["v_0"]
     info.write_bytes(b"\x80\x04\x95rest")
     with pytest.raises(DataError, match="pickle"):
         adapter.index(tmp_path)
@@ -128,7 +150,12 @@ def test_openpose_largest_person_and_masks(tmp_path: Path, make: SimpleNamespace
     adapter = find_adapter("openpose")
     row = adapter.index(folder).iloc[0]
     item = adapter.read(row)
-    assert item.schema.name == "openpose-18" and item.visible[0].sum() == 17 and not item.visible[0, 4] and not item.visible[1].any()
+    assert (
+        item.schema.name == "openpose-18"
+        and item.visible[0].sum() == 17
+        and not item.visible[0, 4]
+        and not item.visible[1].any()
+    )
     assert item.labels["frames_without_person"] == 1
     told = CliRunner().invoke(app, ["data", "check", "openpose", str(folder)])
     assert told.exit_code == 0 and "1 of 2 frames without a person" in told.stdout, told.output
@@ -191,11 +218,16 @@ def test_ixmas(tmp_path: Path, make: SimpleNamespace) -> None:
     (tmp_path / "alba1_truth.txt").write_text("")
     person = np.tile([5.0, 6.0, 0.5], 25).tolist()
     (tmp_path / "alba1_json" / "cam2").mkdir(parents=True)
-    (tmp_path / "alba1_json" / "cam2" / "img0000.json").write_text(json.dumps({"people": [{"pose_keypoints_2d": person}]}))
+    (tmp_path / "alba1_json" / "cam2" / "img0000.json").write_text(
+        json.dumps({"people": [{"pose_keypoints_2d": person}]})
+    )
     adapter = find_adapter("ixmas")
     index = adapter.index(tmp_path)
     assert list(index["camera"]) == [0, 1, 2, 3, 4] and set(index["subject"]) == {"alba"}
-    assert adapter.read(index.iloc[0]).keypoints is None and adapter.read(index.iloc[2]).keypoints[0, 7].tolist() == [5, 6]
+    assert adapter.read(index.iloc[0]).keypoints is None and adapter.read(index.iloc[2]).keypoints[0, 7].tolist() == [
+        5,
+        6,
+    ]
     (tmp_path / "alba1_truth.txt").unlink()
     shutil.rmtree(tmp_path / "alba1_png" / "cam4")
     assert make.found_by("ixmas", tmp_path)[0] == {"missing": ["alba1 (its _truth.txt)", "alba1_png (its cam4/)"]}
@@ -224,9 +256,14 @@ def test_deepfashion_pairs(tmp_path: Path, make: SimpleNamespace) -> None:
         file.write("p1_4.jpg:[1, 2]:[1, 2]\n")
     (tmp_path / "fasion-annotation-test.csv").write_text("name,x\n")
     problems, _ = make.found_by("deepfashion", tmp_path)
-    assert problems == {"refused, since the name leads out of the folder": ["../x.jpg"], "missing": ["p9.jpg"],
-                        "without an annotation": ["p1_3.jpg"], "without 18 joints": ["p1_4.jpg"], "pairs of two people": ["p1_1front.jpg"],
-                        "wrong columns": ["fasion-annotation-test.csv (lacks name, keypoints_y, keypoints_x)"]}
+    assert problems == {
+        "refused, since the name leads out of the folder": ["../x.jpg"],
+        "missing": ["p9.jpg"],
+        "without an annotation": ["p1_3.jpg"],
+        "without 18 joints": ["p1_4.jpg"],
+        "pairs of two people": ["p1_1front.jpg"],
+        "wrong columns": ["fasion-annotation-test.csv (lacks name, keypoints_y, keypoints_x)"],
+    }
 
 
 def test_market_identity(tmp_path: Path, make: SimpleNamespace) -> None:
@@ -236,7 +273,8 @@ def test_market_identity(tmp_path: Path, make: SimpleNamespace) -> None:
         for name in names:
             make.picture(tmp_path / split / name, 64, 128)
         (tmp_path / f"market-annotation-{split}.csv").write_text(
-            "name: keypoints_y: keypoints_x\n" + "".join(f"{name}: {joints}: {joints}\n" for name in names))
+            "name: keypoints_y: keypoints_x\n" + "".join(f"{name}: {joints}: {joints}\n" for name in names)
+        )
         (tmp_path / f"market-pairs-{split}.csv").write_text(f"from,to\n{names[0]},{names[1]}\n")
     problems, usable = make.found_by("market-1501", tmp_path)
     assert problems == {"in two splits": ["0002"]} and len(usable) == 2
@@ -262,7 +300,9 @@ def test_motion_transfer(tmp_path: Path, make: SimpleNamespace) -> None:
     (tmp_path / "test" / "notes.txt").write_text("x")
     (tmp_path / "test" / "id1#c.gif").touch()
     problems, usable = make.found_by("taichi-hd", tmp_path)
-    assert problems == {"neither video, picture nor folder": ["notes.txt"], "in two splits": ["id1"]} and len(usable) == 4
+    assert (
+        problems == {"neither video, picture nor folder": ["notes.txt"], "in two splits": ["id1"]} and len(usable) == 4
+    )
     shutil.rmtree(tmp_path / "test")
     assert make.found_by("mgif", tmp_path)[0] == {"missing": ["test/"]}
 
@@ -283,8 +323,12 @@ def test_churches_and_edges(tmp_path: Path, make: SimpleNamespace) -> None:
     with (tmp_path / "references.csv").open("a") as file:
         file.write("b,../a,z\n")
     problems, usable = make.found_by("lsun-churches", tmp_path)
-    assert problems == {"without a condition": ["c.jpg"], "conditions without a picture": ["d.png"],
-                        "refused, since the name leads out of the folder": ["../a"], "listed in references.csv, but missing": ["z"]}
+    assert problems == {
+        "without a condition": ["c.jpg"],
+        "conditions without a picture": ["d.png"],
+        "refused, since the name leads out of the folder": ["../a"],
+        "listed in references.csv, but missing": ["z"],
+    }
     with pytest.raises(ClipError, match="8 x 8 pixels, its picture 16 x 16"):
         adapter.read(index.iloc[1])
     shutil.rmtree(tmp_path / "conditions")
@@ -311,13 +355,22 @@ def test_views(tmp_path: Path, make: SimpleNamespace) -> None:
     (tmp_path / "id_train.txt").write_text("m1_0_10\nm1_20_10\n")
     (tmp_path / "id_test.txt").write_text("m2_0_10\nm1_20_10\nm9_0_0\n")
     problems, usable = make.found_by("shapenet-chairs", tmp_path)
-    assert problems == {"of an unknown form of name": ["noname"], "missing": ["m9_0_0"], "in two splits": ["m1_20_10", "m1", "m2"]}
+    assert problems == {
+        "of an unknown form of name": ["noname"],
+        "missing": ["m9_0_0"],
+        "in two splits": ["m1_20_10", "m1", "m2"],
+    }
     assert usable == ["m1_0_10", "m1_20_10", "m2_0_10", "m2_0_20"]
     with h5py.File(tmp_path / "data_chair.hdf5", "a") as file:
         del file["noname"]
     (tmp_path / "id_test.txt").write_text("m2_0_10\nm2_0_20\n")
     index = adapter.index(tmp_path / "data_chair.hdf5")
-    assert list(index["subject"]) == ["m1", "m1", "m2", "m2"] and list(index["split"]) == ["train", "train", "test", "test"]
+    assert list(index["subject"]) == ["m1", "m1", "m2", "m2"] and list(index["split"]) == [
+        "train",
+        "train",
+        "test",
+        "test",
+    ]
     item = adapter.read(index.iloc[1])
     assert item.frames.shape == (1, 3, 8, 8) and item.frames.min() == 1 and item.labels["pose"].tolist() == [0, 10]
     with pytest.raises(ClipError, match="lacks its image or pose"):

@@ -1,4 +1,5 @@
-"""examples/plugin, installed without a network: its data set is listed, checked and read, its method trained, asked and scored."""
+"""examples/plugin, installed without a network: its data set is listed, checked and read, its method trained, asked and
+scored."""
 
 import importlib.metadata
 import os
@@ -16,7 +17,8 @@ import pytest
 from echokdm.core.errors import ConfigError
 from echokdm.data.adapters import fault_of, find_adapter, survey_adapters
 
-# What a test asks of the toolkit with the package beside it, in one process: loading it takes longer than most commands.
+# What a test asks of the toolkit with the package beside it, in one process: loading it takes longer than most
+# commands.
 PRELUDE = """
 import json
 from pathlib import Path
@@ -39,8 +41,24 @@ def by_pip(target: Path, source: Path) -> None:
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("needs setuptools to build without a network")
     shutil.copytree(PLUGIN, source)
-    done = subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index",
-                           "--disable-pip-version-check", "--target", str(target), str(source)], capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--no-deps",
+            "--no-build-isolation",
+            "--no-index",
+            "--disable-pip-version-check",
+            "--target",
+            str(target),
+            str(source),
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -50,8 +68,10 @@ def by_hand(target: Path, source: Path) -> None:
     info = target / f"echokdm_marker-{project['version']}.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-    lines = [f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
-             for group, entries in project["entry-points"].items()]
+    lines = [
+        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
+        for group, entries in project["entry-points"].items()
+    ]
     (info / "entry_points.txt").write_text("".join(lines))
     for module in ("echokdm_marker.py", "echokdm_mover.py"):
         shutil.copy(PLUGIN / module, target)
@@ -67,7 +87,9 @@ def installed(install: Callable, tmp_path: Path, make: SimpleNamespace) -> Calla
     def run(program: str) -> None:
         path = os.pathsep.join(filter(None, [str(tmp_path / "site"), os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, "PYTHONPATH": path}
-        done = subprocess.run([sys.executable, "-c", PRELUDE + program], capture_output=True, text=True, env=environment, cwd=tmp_path)
+        done = subprocess.run(
+            [sys.executable, "-c", PRELUDE + program], capture_output=True, text=True, env=environment, cwd=tmp_path
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
     return run
