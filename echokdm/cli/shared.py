@@ -12,6 +12,7 @@ from echokdm.core.errors import BusyError, ConfigError, OutputError
 from echokdm.core.naming import called, names_shown
 
 BAD_DATA = 2
+OBJECTS = ", segmentation.dcm, measures.dcm"  # of --dicom
 
 BundleOption = Annotated[str, typer.Option("--bundle", help="Trained weights: a name or a folder.")]
 AnyViewOption = Annotated[
@@ -62,6 +63,14 @@ KeypointsOption = Annotated[
         "in the clip's own pixels, instead of the segmenter's: CSV in EchoNet VolumeTracings form, or NIfTI masks.",
     ),
 ]
+
+
+def check_coded(dicom: bool, any_view: bool) -> None:
+    """Raise ConfigError where measures would get codes of a view that may be another."""
+    if dicom and any_view:
+        raise ConfigError(
+            "What --dicom writes is coded as of an apical 4-chamber view: leave --dicom or --any-view out."
+        )
 
 
 def demo_or(clip: Path | None, demo: bool) -> Path:
