@@ -267,19 +267,24 @@ def summary(model: type[BaseModel]) -> str:
 
 @cache
 def comments(model: type[BaseModel]) -> Mapping[str, str]:
-    """name -> what the code says of it: behind its line or in the docstring, of the model or one that it descends
-    from."""
+    """name -> what the code says of it: behind its line, above it or in the docstring, of the model or an ancestor."""
     told: dict[str, str] = {}
     for base in ancestors(model):
         source = inspect.cleandoc("\n" + inspect.getsource(base))
-        behind = {
-            token.start[0]: token.string.lstrip("# ")
-            for token in tokenize.generate_tokens(io.StringIO(source).readline)
-            if token.type == tokenize.COMMENT
-        }
+        tokens = [
+            token for token in tokenize.generate_tokens(io.StringIO(source).readline) if token.type == tokenize.COMMENT
+        ]
+        behind = {token.start[0]: token.string.lstrip("# ") for token in tokens}
+        alone = {token.start[0] for token in tokens if token.line.lstrip().startswith("#")}
         told |= descriptions(inspect.cleandoc(base.__doc__ or ""), base.model_fields)
         lines = [node for node in ast.parse(source).body[0].body if isinstance(node, ast.AnnAssign)]  # type: ignore[attr-defined]
-        told |= {ast.unparse(node.target): behind[node.end_lineno] for node in lines if node.end_lineno in behind}
+        for node in lines:
+            first = node.lineno
+            while first - 1 in alone:
+                first -= 1
+            above = range(first, node.lineno)
+            if said := " ".join(behind[line] for line in (*above, node.end_lineno) if line in behind):
+                told[ast.unparse(node.target)] = said
         told |= {name: field.description for name, field in base.model_fields.items() if field.description}
     return {
         name: re.sub(r"\b(None|True|False)\b", lambda word: code({"None": "null"}.get(word[0], word[0].lower())), text)
