@@ -1,12 +1,13 @@
 # make demo   venv, install, then a synthetic clip from a real one; prints where the pictures are
 # make test   the same venv, ruff, mypy, and all tests; ARGS goes to pytest, as in make test ARGS="-k warp"
+# make coverage  the tests again, and which lines and branches of the package none of them reaches; under 90 % is an error
 # make docs   the same venv, and the documentation into site/; read site/index.html
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= auto
 
-.PHONY: demo test docs clean
+.PHONY: demo test coverage docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/echokdm synth --demo --ef 45
@@ -18,6 +19,9 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS)
+
+coverage: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal --cov=echokdm $(ARGS)
 
 # MkDocs' theme prints an advertisement against MkDocs 2 unless told not to.
 docs: export NO_MKDOCS_2_WARNING = 1
@@ -46,4 +50,4 @@ $(VENV)/.installed-docs: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache .coverage
