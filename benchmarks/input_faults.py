@@ -6,9 +6,9 @@ a name.
 A simulated heart of eight frames as DICOM (native, RLE), AVI, MP4, GIF, NIfTI, .npz and a folder of PNGs, its outlines
 as CSV and as NIfTI, key-points as .npy, an EchoNet folder's tables, a pipeline's and a configuration's YAML and a
 bundle's JSON and weights are cut short, have bits flipped, runs overwritten, doubled or taken out, or text put in that
-no reader expects; arrays get odd shapes and types too (`damaged_inputs.py`). Each goes to a command that reads it: `keypoints`, `synth`,
-`generate`, `augment`, `validate`, `data check`, and `run` and `train`, which only plan. De-identifying is
-`deid_faults.py`'s.
+no reader expects; arrays get odd shapes and types too (`damaged_inputs.py`). Each goes to a command that reads it:
+`keypoints`, `synth`, `generate`, `augment`, `validate`, `data check`, and `run` and `train`, which only plan.
+De-identifying is `deid_faults.py`'s.
 
 All inputs lie in a folder that is called like a patient, whose name stands where the formats hold names and remarks.
 Bars: no exception but those that end in one sentence; no command takes 10 s of processor time or a minute; the process
