@@ -89,6 +89,7 @@ def test_every_example_is_run_by_a_test() -> None:
     tests = {
         "quickstart.py": "test_examples.py",
         "augmentation_study.py": "cohort/test_augmentation_study.py",
+        "augmentation_study_cases.py": "cohort/test_augmentation_study.py",
         "plugin": "data/adapters/test_plugin.py",
     }
     assert others == set(tests) and all(

@@ -18,7 +18,9 @@ def example() -> ModuleType:
     spec = importlib.util.spec_from_file_location("augmentation_study", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(path.parent)  # where augmentation_study_cases.py lies, as when it is run
+        spec.loader.exec_module(module)
     return module
 
 

@@ -84,3 +84,9 @@ def fan_truth():
 def as_clip():
     """`to_clip`: frames to a Clip."""
     return to_clip
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """(6, 32, 48) uint8."""
+    return np.random.default_rng(0).integers(0, 255, (6, 32, 48)).astype(np.uint8)

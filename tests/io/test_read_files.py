@@ -2,13 +2,12 @@
 
 import shutil
 import zipfile
-from fractions import Fraction
 
-import av
 import nibabel
 import numpy as np
 import pytest
 from PIL import Image
+from videos import write_video
 
 from echokdm.core.errors import ClipError
 from echokdm.io import raw, read_clip, require_motion
@@ -18,17 +17,6 @@ from echokdm.io import raw, read_clip, require_motion
 def frames(fan):
     """(6, 96, 128) uint8."""
     return np.round(fan(96, 128, (64, 6), -38, 38, 4, 82, frames=6, text=False) * 255).astype(np.uint8)
-
-
-def write_video(path, frames, codec, pixels, fps=25, container=None, **options):
-    with av.open(str(path), "w", format=container) as out:
-        stream = out.add_stream(codec, rate=Fraction(fps))
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt, stream.options = pixels, {k: str(v) for k, v in options.items()}
-        for frame in frames:
-            rgb = frame if frame.ndim == 3 else np.repeat(frame[..., None], 3, -1)
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")))
-        out.mux(stream.encode())
 
 
 def error_to(clip, frames):
