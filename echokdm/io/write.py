@@ -100,7 +100,8 @@ def write_mp4(path: PathLike, frames: Frames, fps: float, scale: int = 1, crf: i
         "mp4",
         "libx264",
         "yuv420p",
-        {"crf": str(crf), "preset": "veryfast"},
+        # x264's macroblock tree gives other bytes from run to run on processors with AVX-512; without it files are 5 % larger
+        {"crf": str(crf), "preset": "veryfast", "x264-params": "mbtree=0"},
         {"movflags": "+faststart"},
     )
 

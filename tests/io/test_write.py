@@ -7,10 +7,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from echokdm.core.errors import OutputError
 from echokdm.core.frames import LongFrames
+from echokdm.core.seeding import generator
 from echokdm.io.write import (
     gif_durations,
     strip,
@@ -163,6 +165,15 @@ def test_same_frames_same_bytes(tmp_path: Path, name: str, write) -> None:
     write(tmp_path / "2" / name, clip)
     first, second = ((tmp_path / folder / name).read_bytes() for folder in "12")
     assert first == second and len(first) > 100
+
+
+def test_large_films_are_the_same_bytes_too(tmp_path: Path) -> None:
+    """As the page's, source beside result: what x264 sums over them must not depend on what was in memory before."""
+    film = F.interpolate(torch.rand(12, 1, 151, 402, generator=generator(0)), (600, 1608), mode="bilinear").numpy()
+    for number in range(6):
+        used = [np.random.default_rng(number).random(10**5 * (number + i)) for i in range(1, 6)]
+        write_mp4(tmp_path / f"{number}.mp4", film, 25.0)
+    assert used and len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
 
 
 @pytest.mark.parametrize(
