@@ -232,6 +232,19 @@ def test_a_reload_loses_nothing_and_another_tab_is_another_session(page: Any, sh
     assert state(page)["edit"]["walls"] == {}
 
 
+def test_a_slider_stays_in_the_hand_while_an_earlier_change_comes_back(page: Any) -> None:
+    slider = page.locator("#wish-mid-septal")
+    slider.evaluate("slider => { slider.value = 0.5; slider.dispatchEvent(new Event('input')); }")
+    slide(page, "ef", 45)
+    sync_api.expect(page.locator("#wish-ef")).to_have_value("45")
+    page.wait_for_timeout(300)
+    assert slider.input_value() == "0.5"
+    with page.expect_response("**/changes"):
+        slider.dispatch_event("change")
+    edit = state(page)["edit"]
+    assert edit["ef"] == 45 and edit["walls"] == {"mid-septal": 0.5}
+
+
 def test_keys_move_the_chosen_point(page: Any) -> None:
     before = np.array(state(page)["outlines"]["result"])[0]
     page.locator("#result").focus()

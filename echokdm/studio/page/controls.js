@@ -23,8 +23,14 @@ export class Slider {
     back.setAttribute("aria-label", `${label}: as it is`);
     this.row.append(title, this.output, back, this.input);
     parent.append(this.row);
-    this.input.addEventListener("input", () => { this.tell(Number(this.input.value), true); told(Number(this.input.value), false); });
-    this.input.addEventListener("change", () => told(Number(this.input.value), true));
+    this.held = false;  // an answer to an earlier change doesn't move it under the hand
+    this.input.addEventListener("input", () => {
+      this.held = true;
+      this.tell(Number(this.input.value), true);
+      told(Number(this.input.value), false);
+    });
+    this.input.addEventListener("change", () => { this.held = false; told(Number(this.input.value), true); });
+    for (const end of ["pointerup", "pointercancel", "blur"]) this.input.addEventListener(end, () => { this.held = false; });
     back.addEventListener("click", () => told(null, true));
   }
 
@@ -32,6 +38,7 @@ export class Slider {
   set(value, rest) {
     this.input.disabled = rest === null;
     if (rest === null) { this.output.textContent = "no whole beat"; return; }
+    if (this.held) return;
     if (value === null) this.input.value = rest;
     else this.input.value = value;
     this.tell(value ?? rest, value !== null);
