@@ -76,7 +76,7 @@ class Move(Value):
 
 
 class Wishes(Value):
-    """Sliders that were moved; null is a wish taken back."""
+    """Sliders that were moved, the others stay; null is a wish taken back, and so is a wall's factor of 1."""
 
     walls: dict[str, Told] | None = None
     ef: Told | None = None

@@ -231,7 +231,8 @@ def _line(ends: tuple[float, float, float, float]) -> Line:
 def _wished(edit: Edit, wishes: Wishes) -> Edit:
     asked = wishes.model_dump(exclude_unset=True)
     if "walls" in asked:
-        asked["walls"] = {wall: factor for wall, factor in (asked["walls"] or {}).items() if factor != 1}
+        walls = {} if asked["walls"] is None else edit.walls | asked["walls"]
+        asked["walls"] = {wall: factor for wall, factor in walls.items() if factor != 1}
     return edit.model_copy(update=asked)
 
 

@@ -74,6 +74,15 @@ def read_tracings_of(session: Session) -> dict[str, dict[int, np.ndarray]]:
     return read_tracings(file)
 
 
+def test_walls_are_moved_one_by_one(session: Session, opened: Heart) -> None:
+    asked = []
+    for walls in ({"apical-septal": 0}, {"mid-septal": 0.5}, {"apical-septal": 1}, None):
+        session.change(change(wishes={"walls": walls}))
+        asked.append(session.asked.edit.walls)
+    both = {"apical-septal": 0, "mid-septal": 0.5}
+    assert asked == [{"apical-septal": 0}, both, {"mid-septal": 0.5}, {}]
+
+
 def test_history_goes_back_and_forth_and_lies_in_the_file(session: Session, opened: Heart) -> None:
     for ef in (50, 30):
         session.change(change(wishes={"ef": ef}))

@@ -29,7 +29,7 @@ const sliders = Object.fromEntries(WISHES.map((one) => [one.name, new Slider($("
   (value, done) => wish({ [one.name]: value }, done))]));
 const walls = Object.fromEntries(WALLS.map((name) => [name, new Slider($("walls"),
   { name, label: name, unit: "", min: -0.5, max: 1.5, step: 0.1 },
-  (value, done) => wish({ walls: { ...state.edit.walls, [name]: value ?? 1 } }, done))]));
+  (value, done) => wish({ walls: { [name]: value ?? 1 } }, done))]));
 
 function say(text, bad = false) {
   $("message").textContent = text;
