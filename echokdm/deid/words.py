@@ -23,10 +23,10 @@ _TILE, _OVERLAP = (1088, 1440), 192
 # What PP-OCR takes for text (rapidocr's config.yaml), and the pixels of a patch.
 _TEXT, _LEAST = 0.3, 12
 # From which mean over a patch it is one: of pictures of many frames, where real clean clips of benchmarks/deid_text.py
-# reach .73 (fine strokes of them .66), of what differs between frames, where leaflets and specks reach .84, and those
-# of phantoms of 112 px .90, and of what flashes in one frame, where real clips reach .73, and phantoms, both with and
-# without what is usual, .95.
-_SURE, _SURE_OF_CHANGES, _SURE_OF_FLASH = 0.75, 0.92, 0.87
+# reach .73 (fine strokes of them .66), of single frames, where a fine line of the probe's echo reaches .77, of what
+# differs between frames, where leaflets and specks reach .84, and those of phantoms of 112 px .90, and of what flashes
+# in one frame, both with and without what is usual, where real clips reach .63.
+_SURE, _SURE_OF_ONE, _SURE_OF_CHANGES, _SURE_OF_FLASH = 0.75, 0.85, 0.92, 0.8
 # The network sees letters in hearts as well, but as patches nearly as high as wide: in benchmarks/deid_text.py words
 # are longer than this times their height and fill their box.
 _LONG, _FULL = 2.5, 0.7
@@ -91,9 +91,11 @@ def find_words(
     if _change(changes[box]) >= _LEAST_CHANGE and is_read((_shown(changes[box]),), _SURE_OF_CHANGES):
         return True
     usual, flashes = _flicker_and_flashes(frames)
-    # a leaflet that looks like a word in one way doesn't in the other
-    for flicker in (_flicker(frames, t) for t in flashes):
+    for t in flashes:
+        flicker = _flicker(frames, t)  # a leaflet that looks like a word in one way doesn't in the other
         if all(is_read((_shown(seen),), _SURE_OF_FLASH, large=False) for seen in (_above(flicker, usual), flicker)):
+            return True
+        if is_read((frames[t],), _SURE_OF_ONE):
             return True
     grays = (_shown(above) for above in _brief(frames, usual) if _change(above) >= _LEAST_CHANGE)
     return any(is_read(few, _SURE_OF_CHANGES) for few in iter(lambda: list(islice(grays, 3)), []))
