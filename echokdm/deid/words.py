@@ -76,8 +76,7 @@ def find_words(
         return (
             _holds_word(text, shown, parts, sure)
             or _holds_word(text, shown.transpose(0, 2, 1), parts.transpose(0, 2, 1), sure)
-            or large
-            and _holds_word(text, _halved(shown), halves, sure)
+            or (large and _holds_word(text, _halved(shown), halves, sure))
         )
 
     first, last = frames[:_END].min(0), frames[-_END:].min(0)

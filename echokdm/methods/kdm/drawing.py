@@ -10,7 +10,7 @@ Ablation = Literal["f2i", "k2f"]
 
 @dataclass(frozen=True)
 class Drawing:
-    """How KDM's networks are run; nothing of it: as its figures are measured. The paper's own way: `core.samplers`.
+    """How KDM's networks are run, by default as its figures are measured. The paper's own way: `core.samplers`.
 
     steps: network calls of F2I a frame. strength: k / T, the noise level at which F2I starts from the warped source;
     F2I sees that source at any k. flow_steps: network calls of K2F for each of `samples`. seed: one noise, shared by
